@@ -1,0 +1,500 @@
+"""Train the embedded model `shapes`: VAE, recogniser, text encoder + UNet; then export them.
+
+    python scripts/train_shapes.py all --work results/train-shapes
+    python scripts/train_shapes.py vae | recogniser | unet | export
+
+Every stage checkpoints and resumes where it stopped; the data of step k depends on (seed, k)
+alone, so an interrupted training sees the same batches as an undisturbed one. Runs on the CPU
+(bf16 autocast; about two hours on two cores) or on a GPU (--device cuda).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from sde_edit.encoders import ShapesCLIP, ShapesCLIPConfig
+from sde_edit.shapes import BACKGROUNDS, COLOURS, SHAPES, SPLITS, Scene, make_scene
+
+SEED = 0
+N_TRAIN = 24_000
+N_VAL = 512
+STEPS = {"vae": 2600, "recogniser": 1500, "unet": 5200}
+BATCH = {"vae": 24, "recogniser": 96, "unet": 64}
+LEARNING_RATE = {"vae": 1.5e-3, "recogniser": 1.5e-3, "unet": 1.0e-3}
+EMA = {"vae": 0.995, "recogniser": 0.995, "unet": 0.999}
+CHECKPOINT_EVERY = 200
+MAX_TOKENS = 16  # "a red circle and an orange star on yellow background" is 10 words
+
+# ------------------------------------------------------------------ data
+
+
+def scenes(split: str, n: int) -> list[Scene]:
+    return [make_scene(index) for index in SPLITS[split][:n]]  # type: ignore[index]
+
+
+def _render(scene: Scene) -> np.ndarray:
+    return scene.render()
+
+
+def images(split: str, n: int, work: Path) -> Tensor:
+    """Renders as uint8 [n, 3, 64, 64], cached under `work`."""
+    cache = work / f"{split}-{n}.npy"
+    if not cache.exists():
+        with ProcessPoolExecutor() as pool:
+            rendered = list(
+                tqdm(pool.map(_render, scenes(split, n), chunksize=64), total=n, desc=split)
+            )
+        with open(cache.with_suffix(".tmp"), "wb") as file:
+            np.save(file, np.stack(rendered).transpose(0, 3, 1, 2))
+        os.replace(cache.with_suffix(".tmp"), cache)
+    return torch.from_numpy(np.load(cache))
+
+
+def to_unit(images_u8: Tensor, device: torch.device) -> Tensor:
+    """uint8 [0, 255] -> float32 [-1, 1], channels last."""
+    x = images_u8.to(device, torch.float32) / 127.5 - 1
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def captions_of(scene_list: list[Scene], rng: torch.Generator) -> list[str]:
+    """Full captions (62 %), partial ones, and empty ones (12 %, for classifier-free guidance)."""
+    out = []
+    for scene, u in zip(scene_list, torch.rand(len(scene_list), generator=rng), strict=True):
+        if u < 0.12:
+            out.append("")
+        elif u < 0.74:
+            out.append(scene.caption())
+        elif u < 0.83:
+            out.append(scene.caption(background=False))
+        elif u < 0.92:
+            out.append(scene.caption(colours=False))
+        else:
+            out.append(scene.caption(colours=False, background=False))
+    return out
+
+
+def build_tokenizer(folder: Path) -> CLIPTokenizer:
+    """A CLIPTokenizer in which every word of the world is one token and any other text is spelt."""
+    words = sorted({"a", "an", "and", "on", "background", *SHAPES, *COLOURS, *BACKGROUNDS})
+    letters = [chr(c) for c in range(33, 127)]
+    tokens = letters + [f"{letter}</w>" for letter in letters]
+    merges: list[str] = []
+    for word in words:
+        pieces = [*word[:-1], f"{word[-1]}</w>"]
+        while len(pieces) > 1:
+            pair = f"{pieces[0]} {pieces[1]}"
+            if pair not in merges:
+                merges.append(pair)
+            pieces[:2] = [pieces[0] + pieces[1]]
+            if pieces[0] not in tokens:
+                tokens.append(pieces[0])
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir(parents=True, exist_ok=True)
+    vocab = {token: i for i, token in enumerate(tokens)}
+    (folder / "vocab.json").write_text(json.dumps(vocab))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    tokenizer = CLIPTokenizer(
+        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_TOKENS
+    )
+    assert all(len(tokenizer(word).input_ids) == 3 for word in words), "one word, one token"
+    return tokenizer
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    encoded = tokenizer(
+        captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
+    )
+    ids: Tensor = encoded.input_ids
+    return ids
+
+
+# ------------------------------------------------------------------ models
+
+
+def build_vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        sample_size=64,
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        block_out_channels=(32, 64, 96),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        norm_num_groups=16,
+        scaling_factor=1.0,  # set from the data at export
+    )
+
+
+def build_unet() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(96, 128, 160),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=128,
+        attention_head_dim=4,  # diffusers reads this as the number of heads, as in SD 1.5
+        norm_num_groups=32,
+    )
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=512,
+            projection_dim=128,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=MAX_TOKENS,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def build_scheduler() -> PNDMScheduler:
+    """Stable Diffusion 1.5's own scheduler config, so that times mean the same."""
+    return PNDMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        skip_prk_steps=True,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+# ------------------------------------------------------------------ the one training loop
+
+
+def train(
+    name: str,
+    model: nn.Module,
+    loss_of: Callable[[int, torch.Generator], Tensor],
+    validate: Callable[[], str],
+    work: Path,
+    device: torch.device,
+) -> None:
+    """Fit `model` for STEPS[name] steps; leaves the EMA weights in it and in <name>.safetensors."""
+    final = work / f"{name}.safetensors"
+    checkpoint = work / f"{name}.checkpoint.pt"
+    steps = STEPS[name]
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=LEARNING_RATE[name], betas=(0.9, 0.99), weight_decay=1e-3
+    )
+    ema = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    start = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        ema, start = state["ema"], state["step"]
+    bar = tqdm(range(start, steps), initial=start, total=steps, desc=name, smoothing=0.05)
+    running = 0.0
+    for step in bar:
+        warmup, decay = min(1.0, (step + 1) / 100), 0.5 * (1 + math.cos(math.pi * step / steps))
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE[name] * warmup * max(decay, 0.01)
+        rng = torch.Generator().manual_seed(SEED * 1_000_003 + step)
+        loss = loss_of(step, rng)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        keep = min(EMA[name], (1 + step) / (10 + step))
+        for key, value in model.state_dict().items():
+            if value.dtype.is_floating_point:
+                ema[key].lerp_(value, 1 - keep)
+            else:
+                ema[key].copy_(value)
+        running = loss.item() if step == start else 0.98 * running + 0.02 * loss.item()
+        bar.set_postfix(loss=f"{running:.4f}")
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
+            temporary = checkpoint.with_suffix(".tmp")
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "ema": ema,
+                    "step": step + 1,
+                },
+                temporary,
+            )
+            os.replace(temporary, checkpoint)
+            live = {key: value.clone() for key, value in model.state_dict().items()}
+            model.load_state_dict(ema)
+            model.eval()
+            with torch.no_grad():
+                tqdm.write(f"{name} step {step + 1}: loss {running:.4f}; {validate()}")
+            model.train()
+            model.load_state_dict(live)
+    model.load_state_dict(ema)
+    model.eval()
+    save_file({k: v.contiguous() for k, v in ema.items()}, final)
+
+
+def load_final(name: str, model: nn.Module, work: Path) -> nn.Module:
+    from safetensors.torch import load_file
+
+    model.load_state_dict(load_file(work / f"{name}.safetensors"))
+    return model.eval()
+
+
+# ------------------------------------------------------------------ stages
+
+
+def train_vae(work: Path, device: torch.device) -> None:
+    data, val = images("train", N_TRAIN, work), images("val", N_VAL, work)
+    model = build_vae().to(device, memory_format=torch.channels_last)  # type: ignore[call-arg]
+
+    @torch.compile
+    def autoencode(x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = model.encode(x).latent_dist
+        y = model.decode(posterior.mean + posterior.std * noise).sample
+        return y, posterior.kl().mean()
+
+    def loss_of(step: int, rng: torch.Generator) -> Tensor:
+        x = to_unit(data[torch.randint(len(data), (BATCH["vae"],), generator=rng)], device)
+        noise = torch.randn(len(x), 4, 16, 16, generator=rng).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            y, kl = autoencode(x, noise)
+        error = y.float() - x
+        return error.abs().mean() + 4 * error.square().mean() + 1e-6 * kl
+
+    def validate() -> str:
+        errors = []
+        for batch in val.split(64):
+            x = to_unit(batch, device)
+            y = model.decode(model.encode(x).latent_dist.mean).sample
+            errors.append((y - x).square().mean(dim=(1, 2, 3)) / 4)
+        psnr = (-10 * torch.log10(torch.cat(errors))).mean()
+        return f"PSNR {psnr:.2f} dB"
+
+    train("vae", model, loss_of, validate, work, device)
+
+
+def match_keys(scene: Scene) -> list[str]:
+    """One key per kind of caption; a caption describes another scene if their keys are equal."""
+    keys = []
+    for colours in (True, False):
+        for background in (True, False):
+            phrases = sorted(thing.phrase(colours) for thing in scene.things)
+            keys.append(" ".join([*phrases, scene.background if background else ""]))
+    return keys
+
+
+def train_recogniser(work: Path, device: torch.device) -> None:
+    data, val = images("train", N_TRAIN, work), images("val", N_VAL, work)
+    train_scenes, val_scenes = scenes("train", N_TRAIN), scenes("val", N_VAL)
+    tokenizer = build_tokenizer(work / "tokenizer")
+    model = ShapesCLIP(ShapesCLIPConfig(vocab_size=len(tokenizer), max_tokens=MAX_TOKENS))
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-arg]
+    keys = [match_keys(scene) for scene in train_scenes]
+    kinds = [(True, True), (True, False), (False, True), (False, False)]
+
+    def loss_of(step: int, rng: torch.Generator) -> Tensor:
+        n = BATCH["recogniser"]
+        rows = torch.randint(len(data), (n,), generator=rng).tolist()
+        x = to_unit(data[rows], device)
+        # Robust to what a decoder leaves behind: a little noise, sometimes a blur.
+        amount = 0.06 * torch.rand(n, 1, 1, 1, generator=rng)
+        x = x + (amount * torch.randn(x.shape, generator=rng)).to(device)
+        blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        x = torch.where((torch.rand(n, 1, 1, 1, generator=rng) < 0.25).to(device), blurred, x)
+        kind = torch.multinomial(torch.tensor([0.55, 0.15, 0.15, 0.15]), n, True, generator=rng)
+        texts = [
+            train_scenes[row].caption(colours=kinds[k][0], background=kinds[k][1])
+            for row, k in zip(rows, kind.tolist(), strict=True)
+        ]
+        same = torch.tensor(
+            [[keys[r][k] == keys[q][k] for q in rows] for r, k in zip(rows, kind, strict=True)]
+        )
+        things = torch.zeros(n, len(SHAPES) * len(COLOURS))
+        backgrounds = torch.empty(n, dtype=torch.long)
+        for i, row in enumerate(rows):
+            backgrounds[i] = list(BACKGROUNDS).index(train_scenes[row].background)
+            for thing in train_scenes[row].things:
+                shape, colour = SHAPES.index(thing.shape), list(COLOURS).index(thing.colour)
+                things[i, shape * len(COLOURS) + colour] = 1.0
+        with torch.autocast(device.type, torch.bfloat16):
+            features = model.image_features(x)
+            thing_logits, background_logits = model.attributes(features)
+            image = model.embed_image(features)
+            text = model.embed_text(tokenize(tokenizer, texts).to(device))
+        logits = model.logit_scale.exp() * (text.float() @ image.float().T)  # [text, image]
+        targets = same.float().to(device)
+        by_text = -(logits.log_softmax(1) * targets / targets.sum(1, keepdim=True)).sum(1).mean()
+        by_image = -(logits.log_softmax(0) * targets / targets.sum(0, keepdim=True)).sum(0).mean()
+        heads = F.binary_cross_entropy_with_logits(
+            thing_logits.float(), things.to(device), reduction="sum"
+        ) / n + F.cross_entropy(background_logits.float(), backgrounds.to(device))
+        return 0.5 * (by_text + by_image) + heads
+
+    def validate() -> str:
+        correct = []
+        for start in range(0, N_VAL, 64):
+            found = model.recognise(to_unit(val[start : start + 64], device))
+            correct += [
+                (
+                    {t.shape for t in scene.things} == {s for s, _ in things},
+                    {t.colour for t in scene.things} == {c for _, c in things},
+                    scene.background == background,
+                )
+                for (things, background), scene in zip(
+                    found, val_scenes[start : start + 64], strict=True
+                )
+            ]
+        rates = np.mean(correct, axis=0)
+        return "shape {:.3f} colour {:.3f} background {:.3f}".format(*rates)
+
+    train("recogniser", model, loss_of, validate, work, device)
+
+
+class TextAndUNet(nn.Module):
+    """The two networks that learn together from the denoising loss."""
+
+    def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder
+        self.unet = unet
+
+    def forward(self, x_t: Tensor, t: Tensor, ids: Tensor) -> Tensor:
+        eps: Tensor = self.unet(x_t, t, self.text_encoder(ids).last_hidden_state).sample
+        return eps
+
+
+def latents(split: str, n: int, work: Path, device: torch.device) -> tuple[Tensor, float]:
+    """Posterior means [n, 4, 16, 16] scaled to unit standard deviation, and the scale."""
+    cache = work / f"latents-{split}-{n}.pt"
+    if not cache.exists():
+        vae = load_final("vae", build_vae(), work).to(device, memory_format=torch.channels_last)  # type: ignore[call-arg]
+        batches: Iterator[Tensor] = iter(images(split, n, work).split(64))
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            means = torch.cat(
+                [vae.encode(to_unit(b, device)).latent_dist.mean.float().cpu() for b in batches]
+            )
+        torch.save(means, cache.with_suffix(".tmp"))
+        os.replace(cache.with_suffix(".tmp"), cache)
+    means = torch.load(cache, weights_only=True)
+    scale = 1 / means.std().item() if split == "train" else latents("train", N_TRAIN, work, device)[1]
+    return means * scale, scale
+
+
+def train_unet(work: Path, device: torch.device) -> None:
+    tokenizer = build_tokenizer(work / "tokenizer")
+    x0, _ = latents("train", N_TRAIN, work, device)
+    x0_val, _ = latents("val", N_VAL, work, device)
+    train_scenes, val_scenes = scenes("train", N_TRAIN), scenes("val", N_VAL)
+    torch.manual_seed(SEED)
+    model = TextAndUNet(build_text_encoder(tokenizer), build_unet())
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-arg]
+    forward = torch.compile(model)
+    alpha_bar = build_scheduler().alphas_cumprod
+    snr = alpha_bar / (1 - alpha_bar)
+
+    def loss_at(x0: Tensor, t: Tensor, noise: Tensor, ids: Tensor) -> Tensor:
+        a = alpha_bar[t].view(-1, 1, 1, 1)
+        x_t = (a.sqrt() * x0 + (1 - a).sqrt() * noise).to(device)
+        # The fused attention kernel's backward is slow at 16 to 64 tokens on a CPU.
+        with (
+            torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+            torch.autocast(device.type, torch.bfloat16),
+        ):
+            eps = forward(
+                x_t.contiguous(memory_format=torch.channels_last), t.to(device), ids.to(device)
+            )
+        weight = (snr[t].clamp(max=5.0) / snr[t]).to(device)  # min-SNR, gamma 5
+        per_row: Tensor = (eps.float() - noise.to(device)).square().mean(dim=(1, 2, 3))
+        return (weight * per_row).mean()
+
+    def loss_of(step: int, rng: torch.Generator) -> Tensor:
+        rows = torch.randint(N_TRAIN, (BATCH["unet"],), generator=rng)
+        t = torch.randint(1000, (len(rows),), generator=rng)
+        noise = torch.randn(len(rows), 4, 16, 16, generator=rng)
+        chosen = [train_scenes[row] for row in rows.tolist()]
+        return loss_at(x0[rows], t, noise, tokenize(tokenizer, captions_of(chosen, rng)))
+
+    def validate() -> str:
+        rng = torch.Generator().manual_seed(1)
+        losses = []
+        for start in range(0, N_VAL, 64):
+            t = torch.randint(1000, (64,), generator=rng)
+            noise = torch.randn(64, 4, 16, 16, generator=rng)
+            texts = [scene.caption() for scene in val_scenes[start : start + 64]]
+            part = loss_at(x0_val[start : start + 64], t, noise, tokenize(tokenizer, texts))
+            losses.append(part.item())
+        return f"validation {np.mean(losses):.4f}"
+
+    train("unet", model, loss_of, validate, work, device)
+
+
+def export(work: Path, out: Path) -> None:
+    """The standard diffusers folder (float16 safetensors) and the recogniser beside it."""
+    tokenizer = build_tokenizer(work / "tokenizer")
+    vae = load_final("vae", build_vae(), work)
+    _, scale = latents("train", N_TRAIN, work, torch.device("cpu"))
+    vae.register_to_config(scaling_factor=round(scale, 5))
+    pair = TextAndUNet(build_text_encoder(tokenizer), build_unet())
+    load_final("unet", pair, work)
+    StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=pair.text_encoder,
+        tokenizer=tokenizer,
+        unet=pair.unet,
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).to(dtype=torch.float16).save_pretrained(out)
+    recogniser = ShapesCLIP(ShapesCLIPConfig(vocab_size=len(tokenizer), max_tokens=MAX_TOKENS))
+    load_final("recogniser", recogniser, work)
+    recogniser.half().save_pretrained(out / "recogniser")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("stage", choices=["vae", "recogniser", "unet", "export", "all"])
+    parser.add_argument("--work", type=Path, default=Path("results/train-shapes"))
+    parser.add_argument("--out", type=Path, default=Path("sde_edit/assets/shapes"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    device = torch.device(args.device)
+    stages = {
+        "vae": lambda: train_vae(args.work, device),
+        "recogniser": lambda: train_recogniser(args.work, device),
+        "unet": lambda: train_unet(args.work, device),
+        "export": lambda: export(args.work, args.out),
+    }
+    for name, stage in stages.items():
+        if args.stage in (name, "all") and not (
+            args.stage == "all" and (args.work / f"{name}.safetensors").exists()
+        ):
+            torch.manual_seed(SEED)
+            stage()
+
+
+if __name__ == "__main__":
+    main()

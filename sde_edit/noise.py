@@ -1,0 +1,43 @@
+"""Noise per example: a counter-based stream for each (seed, example, purpose, step).
+
+Drawn on the CPU in float32 whatever the device and dtype of the run, so an example sees the same
+noise in any batch, order, shard or resume, and no global generator is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def example_normal(seed: int, example_id: str, purpose: str, step: int, shape: Sequence[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Standard normal float32 numbers that depend on the arguments alone."""
+    name = f"{seed}\x1f{example_id}\x1f{purpose}\x1f{step}".encode()
+    key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
+    return np.random.Generator(np.random.Philox(key=key)).standard_normal(tuple(shape), np.float32)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise of a batch of examples."""
+
+    seed: int
+    example_ids: tuple[str, ...]
+
+    def like(self, x_BCHW: Tensor, purpose: str, step: int = 0) -> Tensor:
+        """Standard normal noise of x's shape, dtype and device; row b belongs to example b.
+
+        Raises ValueError if x has another number of rows than there are examples.
+        """
+        if len(x_BCHW) != len(self.example_ids):
+            raise ValueError(f"{len(x_BCHW)} rows for {len(self.example_ids)} examples")
+        rows = [
+            example_normal(self.seed, example_id, purpose, step, x_BCHW.shape[1:])
+            for example_id in self.example_ids
+        ]
+        return torch.from_numpy(np.stack(rows)).to(x_BCHW)

@@ -1,0 +1,80 @@
+"""Plug-ins are found by file name: `sde_edit/samplers/sde.py` is the sampler of kind `sde`.
+
+A plug-in file defines one class marked by `@plugin`: a frozen dataclass whose fields are the
+settings that its YAML may give. Listing reads file names and docstrings and imports nothing, so
+that `sde-edit list` stays fast.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from sde_edit.types import UserError
+
+GROUPS = ("tasks", "samplers", "models", "datasets", "metrics", "tables", "figures")
+_ROOT = Path(__file__).parent
+
+
+T = TypeVar("T")
+
+
+def plugin(cls: type[T]) -> type[T]:
+    """Mark the class of a plug-in file. Unknown settings are refused, none are coerced."""
+    cls.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+    cls.__plugin__ = True  # type: ignore[attr-defined]
+    return cls
+
+
+def kinds(group: str) -> dict[str, str]:
+    """Kind -> first line of its file's docstring."""
+    files = sorted((_ROOT / group).glob("[!_]*.py"))
+    return {file.stem: _first_line(file) for file in files}
+
+
+def _first_line(file: Path) -> str:
+    return (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0]
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """' Did you mean X?' and the known words: the tail of an error about a name."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{hint} Known: {', '.join(known)}."
+
+
+def plugin_class(group: str, kind: str) -> type[Any]:
+    """The class of a kind. Raises UserError with the nearest name if there is none."""
+    if kind not in kinds(group):
+        raise UserError(f"no {group[:-1]} {kind!r}.{suggest(kind, list(kinds(group)))}")
+    module = import_module(f"sde_edit.{group}.{kind}")
+    classes = [
+        value
+        for value in vars(module).values()
+        if "__plugin__" in getattr(value, "__dict__", {}) and value.__module__ == module.__name__
+    ]
+    if len(classes) != 1:
+        raise TypeError(f"{module.__name__} must define exactly one @plugin class")
+    return classes[0]
+
+
+def build(group: str, kind: str, params: Mapping[str, Any]) -> Any:
+    """The plug-in of a kind with its settings. Raises UserError naming a wrong key or value."""
+    cls = plugin_class(group, kind)
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(dict(params)))
+    except ValidationError as error:
+        fields = list(cls.__dataclass_fields__)
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            tail = suggest(key, fields) if problem["type"] == "unexpected_keyword_argument" else ""
+            lines.append(f"{key}: {problem['msg']}.{tail}")
+        raise UserError(f"{group[:-1]} {kind!r}: " + " ".join(lines)) from None

@@ -1,0 +1,209 @@
+"""Runs on disk: content-addressed, append-only, resumable.
+
+    <results>/runs/<task>__<sampler>__<model>__s050__<run_id>/
+        spec.json             what was run; its hash is the run id
+        outputs/<id>.png      a final name means a complete file
+        rows/<attempt>.jsonl  one line per image: id, file, size, pixels (sha256), seconds, ...
+        attempts/<attempt>.json  provenance: git, host, versions, batch size, device
+        metrics/<metric>@<version>-<hash>.json
+        SEALED                n and digest; written last
+
+An attempt owns its own files, so two processes at work on one run need no lock: an image made
+twice is the same image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sde_edit.types import Choice, RunSpec, UserError
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def run_id(spec: RunSpec) -> str:
+    """First 12 hex digits of the SHA-256 of the canonical spec."""
+    return hashlib.sha256(canonical(asdict(spec)).encode()).hexdigest()[:12]
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """A reader sees the old file or the new one, never a part. Parents are made.
+
+    Raises UserError if the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write {path}: {error.strerror}. Free space or set paths.results=DIR to a "
+            "folder you can write; nothing finished is lost, the same command resumes"
+        ) from error
+
+
+def safe_name(example_id: str) -> str:
+    """A file name for an id that stays inside its folder and never collides with another id's."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", example_id).lstrip(".") or "_"
+    if plain == example_id and len(plain) < 100:
+        return plain
+    return f"{plain[:80]}-{hashlib.sha256(example_id.encode()).hexdigest()[:10]}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one finished image.
+
+    pixels: SHA-256 of the uint8 RGB array, independent of how PNG compresses it.
+    seconds: its share of the wall time of its batch. evaluations: rows of the network it cost.
+    """
+
+    id: str
+    file: str
+    size: int
+    pixels: str
+    seconds: float
+    evaluations: float
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Seal:
+    """n images of `of` that the data set has; digest over (id, pixels) of all n."""
+
+    n: int
+    of: int
+    digest: str
+
+
+class Run:
+    """One run directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def id(self) -> str:
+        return self.path.name.rsplit("__", 1)[1]
+
+    @property
+    def spec(self) -> RunSpec:
+        raw = json.loads((self.path / "spec.json").read_text())
+        groups = ("task", "sampler", "model", "data")
+        return RunSpec(**{k: Choice(**v) if k in groups else v for k, v in raw.items()})
+
+    def rows(self) -> dict[str, Row]:
+        """Finished images by id: those whose row is whole and whose file is there at its size."""
+        found: dict[str, Row] = {}
+        for file in sorted((self.path / "rows").glob("*.jsonl")):
+            for line in file.read_text().splitlines():
+                try:
+                    row = Row(**json.loads(line))
+                except json.JSONDecodeError:
+                    continue  # the line that a kill cut short; its image is made again
+                if row.id not in found and self._complete(row):
+                    found[row.id] = row
+        return found
+
+    def _complete(self, row: Row) -> bool:
+        try:
+            return (self.path / "outputs" / row.file).stat().st_size == row.size
+        except FileNotFoundError:
+            return False
+
+    def output(self, row: Row) -> Path:
+        return self.path / "outputs" / row.file
+
+    @property
+    def seal(self) -> Seal | None:
+        file = self.path / "SEALED"
+        return Seal(**json.loads(file.read_text())) if file.exists() else None
+
+    def write_seal(self, ids: Sequence[str], of: int) -> Seal:
+        """Seal the images `ids`. Raises RuntimeError if one of them is missing."""
+        rows = self.rows()
+        missing = [example_id for example_id in ids if example_id not in rows]
+        if missing:
+            raise RuntimeError(f"{self.path}: {len(missing)} images missing, first {missing[0]!r}")
+        digest = hashlib.sha256()
+        for example_id in sorted(ids):
+            digest.update(f"{example_id}\x1f{rows[example_id].pixels}\n".encode())
+        seal = Seal(n=len(ids), of=of, digest=digest.hexdigest())
+        write_atomic(self.path / "SEALED", (canonical(asdict(seal)) + "\n").encode())
+        return seal
+
+    def unseal(self) -> None:
+        (self.path / "SEALED").unlink(missing_ok=True)
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """Provenance of every process that worked on the run, oldest first."""
+        return [json.loads(f.read_text()) for f in sorted((self.path / "attempts").glob("*.json"))]
+
+    # -- scores
+
+    def score_file(self, metric: str, version: int, settings: Mapping[str, Any]) -> Path:
+        """Where a metric's score belongs; the hash covers the settings and the sealed images."""
+        seal = self.seal
+        basis = canonical({"settings": dict(settings), "seal": asdict(seal) if seal else None})
+        digest = hashlib.sha256(basis.encode()).hexdigest()[:8]
+        return self.path / "metrics" / f"{metric}@{version}-{digest}.json"
+
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """Metric name -> stored score, of those made of the images as sealed now."""
+        seal = self.seal
+        found = {}
+        for file in sorted((self.path / "metrics").glob("*.json")):
+            score = json.loads(file.read_text())
+            if seal and score["seal"] == seal.digest:
+                found[str(score["metric"])] = score
+        return found
+
+
+class RunStore:
+    """All runs under <results>/runs."""
+
+    def __init__(self, results: Path) -> None:
+        self.root = results / "runs"
+
+    def open(self, spec: RunSpec) -> Run:
+        """The run of a spec, made if it is new."""
+        parts = (spec.task.name, spec.sampler.name, spec.model.name, f"s{spec.steps:03d}")
+        run = Run(self.root / "__".join([*map(safe_name, parts), run_id(spec)]))
+        file = run.path / "spec.json"
+        if not file.exists():
+            write_atomic(file, (json.dumps(asdict(spec), indent=2) + "\n").encode())
+        return run
+
+    def find(self, spec: RunSpec) -> Run | None:
+        """The run of a spec if it exists; writes nothing."""
+        found = sorted(self.root.glob(f"*__{run_id(spec)}/spec.json"))
+        return Run(found[0].parent) if found else None
+
+    def runs(self) -> list[Run]:
+        """Every run, by name."""
+        return [Run(file.parent) for file in sorted(self.root.glob("*/spec.json"))]
+
+
+def shard_of(ids: Iterable[str], shard: int, shards: int) -> list[str]:
+    """The ids whose hash falls to shard `shard` (from 0) of `shards`, in their given order."""
+    return [
+        example_id
+        for example_id in ids
+        if int(hashlib.sha256(example_id.encode()).hexdigest(), 16) % shards == shard
+    ]

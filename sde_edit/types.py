@@ -1,0 +1,201 @@
+"""The nouns of the project, and the protocols that plug-ins fulfil. Imports nothing of ours.
+
+Letters in tensor names: B batch, C channels, H height, W width, T train times, N examples.
+Conventions: images are uint8 RGB; masks are float32 in [0, 1] with 1 = hidden (to be generated);
+the sampler's state is float32 or float64; alpha is the paper's alpha_t, that is alpha_bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from sde_edit.noise import Noise
+    from sde_edit.schedule import Grid, Schedule
+
+    Pixels = NDArray[np.uint8]
+    Mask = NDArray[np.float32]
+    Project = Callable[[Tensor, int], Tensor]
+
+
+class UserError(Exception):
+    """Something the user can mend: the message names the thing and the remedy."""
+
+
+# ------------------------------------------------------------------ what a run is
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One plug-in with its settings: `name` labels it in tables, `kind` finds it in the registry."""
+
+    name: str
+    kind: str
+    version: int
+    params: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides the images of a run, and nothing else; hashed into its run id."""
+
+    task: Choice
+    sampler: Choice
+    model: Choice
+    data: Choice
+    steps: int
+    spacing: str
+    last_sigma: str
+    dtype: str
+    seed: int
+
+
+# ------------------------------------------------------------------ data
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item of a data set, decoded.
+
+    image [H, W, 3] is what is edited; truth [H, W, 3] is the right answer where it is known
+    (None: not known); mask [H, W] in [0, 1], 1 = hidden; caption describes the image.
+    """
+
+    id: str
+    image: Pixels
+    caption: str = ""
+    mask: Mask | None = None
+    truth: Pixels | None = None
+
+
+@dataclass(frozen=True)
+class DataStatus:
+    """What `sde-edit data status` says of a data set: what is there, what is wrong, the remedy."""
+
+    found: int
+    problems: Sequence[str] = ()
+    remedy: str = ""
+
+
+class Dataset(Protocol):
+    """A source of examples. Settings are dataclass fields; ids are cheap; load decodes one."""
+
+    def ids(self) -> Sequence[str]:
+        """Stable order, no duplicates. Raises UserError where the data is missing."""
+
+    def load(self, example_id: str) -> Example:
+        """Raises UserError naming the file if it cannot be used."""
+
+    def status(self) -> DataStatus:
+        """What is found and what is missing; never raises for missing data."""
+
+    def digest(self) -> str:
+        """Identifies the content of the data set; part of the run id."""
+
+
+# ------------------------------------------------------------------ models and samplers
+
+
+class Denoiser(Protocol):
+    """eps_theta(x_t, t) with prompt and guidance bound; t holds one time per row."""
+
+    def __call__(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor: ...
+
+
+class Model(Protocol):
+    """A diffusion model with its autoencoder. `load` before use; `digest` needs no load."""
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square images it works on, in pixels."""
+
+    @property
+    def schedule(self) -> Schedule: ...
+
+    evaluations: int  # rows that went through the network so far
+    calls: int  # calls of the network so far, each a batch of rows
+
+    def digest(self) -> str: ...
+
+    def load(self, device: str, dtype: str) -> None: ...
+
+    def encode(self, images_BHWC: Tensor) -> Tensor:
+        """uint8 [B, H, W, 3] -> float32 latents [B, C, h, w]."""
+
+    def decode(self, x_BCHW: Tensor) -> Tensor:
+        """Latents -> uint8 [B, H, W, 3], rounded."""
+
+    def denoiser(self, prompts: Sequence[str], guidance: float, negative: str = "") -> Denoiser: ...
+
+
+class Sampler(Protocol):
+    """Encode and decode along a grid. Subclasses are short: the mathematics is the body."""
+
+    def decode(
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise, project: Project
+    ) -> Tensor:
+        """From x at grid.t[0] to x at grid.t[-1]; `project(x, i)` is the task's edit at time i."""
+
+
+class Task(Protocol):
+    """Owns the edit: takes examples, gives images."""
+
+    def check(self, example: Example) -> None:
+        """Raises UserError if the example cannot be edited by this task."""
+
+    def edit(
+        self,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+    ) -> Tensor:
+        """uint8 [B, H, W, 3], one image per example, in order."""
+
+    def evaluations_per_image(self, steps: int) -> int:
+        """Rows of the network that one image costs, for plans."""
+
+
+# ------------------------------------------------------------------ scores
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric over a run.
+
+    replicates: the value under bootstrap resamplings of the examples. Resampling b draws the same
+    examples for every run with the same ids, so differences of replicates are paired.
+    per_example: id -> value, for metrics that have one value per image.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    replicates: Sequence[float]
+    per_example: Mapping[str, float] | None = None
+
+
+class Metric(Protocol):
+    """One score. `rows` measures a batch; `statistic` turns all rows into the value."""
+
+    higher_is_better: bool
+
+    def convention(self) -> str:
+        """Library, mode, extractor, weights, sizes and ranges: all that the number depends on."""
+
+    def load(self, device: str) -> None:
+        """Fetch and load weights. Raises UserError with the remedy when they cannot be had."""
+
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        """Float64 [B, D] for uint8 outputs and their examples; D = 1 for a value per image."""
+
+    def statistic(self, rows_ND: Tensor) -> float: ...
