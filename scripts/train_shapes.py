@@ -88,26 +88,33 @@ def captions_of(scene_list: list[Scene], rng: torch.Generator) -> list[str]:
     return out
 
 
+def apply_merges(pieces: list[str], merges: list[tuple[str, str]]) -> list[str]:
+    """Byte-pair encoding of one word: again and again the pair that was learnt first."""
+    while True:
+        pairs = [pair for pair in merges if pair in zip(pieces, pieces[1:], strict=False)]
+        if not pairs:
+            return pieces
+        first = list(zip(pieces, pieces[1:], strict=False)).index(pairs[0])
+        pieces = [*pieces[:first], "".join(pairs[0]), *pieces[first + 2 :]]
+
+
 def build_tokenizer(folder: Path) -> CLIPTokenizer:
     """A CLIPTokenizer in which every word of the world is one token and any other text is spelt."""
     words = sorted({"a", "an", "and", "on", "background", *SHAPES, *COLOURS, *BACKGROUNDS})
     letters = [chr(c) for c in range(33, 127)]
-    tokens = letters + [f"{letter}</w>" for letter in letters]
-    merges: list[str] = []
+    tokens: list[str] = letters + [f"{letter}</w>" for letter in letters]
+    merges: list[tuple[str, str]] = []
     for word in words:
-        pieces = [*word[:-1], f"{word[-1]}</w>"]
-        while len(pieces) > 1:
-            pair = f"{pieces[0]} {pieces[1]}"
-            if pair not in merges:
-                merges.append(pair)
+        pieces = apply_merges([*word[:-1], f"{word[-1]}</w>"], merges)
+        while len(pieces) > 1:  # later merges rank lower: they cannot break an earlier word
+            merges.append((pieces[0], pieces[1]))
             pieces[:2] = [pieces[0] + pieces[1]]
-            if pieces[0] not in tokens:
-                tokens.append(pieces[0])
+            tokens.append(pieces[0])
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
     vocab = {token: i for i, token in enumerate(tokens)}
     (folder / "vocab.json").write_text(json.dumps(vocab))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
     tokenizer = CLIPTokenizer(
         str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_TOKENS
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +32,35 @@ def plugin(cls: type[T]) -> type[T]:
     cls.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
     cls.__plugin__ = True  # type: ignore[attr-defined]
     return cls
+
+
+def conf_dir() -> Path:
+    """The YAML groups: inside the installed package, or beside it in a checkout."""
+    return _ROOT / "conf" if (_ROOT / "conf").is_dir() else _ROOT.parent / "conf"
+
+
+def names(group: str) -> list[str]:
+    """The names that a YAML group offers."""
+    return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
+
+
+def groups() -> list[str]:
+    """The YAML groups."""
+    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir())
+
+
+def listing(group: str) -> dict[str, str]:
+    """Name -> one line on it: the YAML's leading comment, else its plug-in's first line."""
+    return {name: _describe(group, name) for name in names(group)}
+
+
+def _describe(group: str, name: str) -> str:
+    text = (conf_dir() / group / f"{name}.yaml").read_text()
+    if text.startswith("#"):
+        return text.split("\n")[0].lstrip("# ")
+    kind = re.search(r"^kind: *(\w+)", text, re.MULTILINE)
+    package = {"data": "datasets"}.get(group, f"{group}s")
+    return kinds(package).get(kind.group(1), "") if kind and package in GROUPS else ""
 
 
 def kinds(group: str) -> dict[str, str]:

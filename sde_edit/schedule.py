@@ -7,12 +7,17 @@ alpha_0 = 0.99915 for Stable Diffusion, not 1.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from sde_edit.types import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Spacing = Literal["linspace", "leading", "trailing"]
 LastSigma = Literal["sigma_min", "zero"]
@@ -30,6 +35,16 @@ class Grid:
     @property
     def steps(self) -> int:
         return len(self.t) - 1
+
+    def pairs(self) -> Iterator[tuple[float, float, float]]:
+        """(s, alpha_s, alpha_t) of every step s -> t."""
+        return zip(self.t, self.alpha, self.alpha[1:], strict=False)
+
+    def is_second_order(self, i: int) -> bool:
+        """Whether step i of a two-step method looks back: never the first; nor the last, if there
+        are fewer than 15 or it ends at sigma = 0 (diffusers' `lower_order_final`)."""
+        last_is_first_order = self.steps < 15 or self.alpha[-1] == 1
+        return i > 0 and not (i + 1 == self.steps and last_is_first_order)
 
 
 @dataclass(frozen=True)
@@ -89,7 +104,11 @@ class Schedule:
         return Grid(tuple(float(i) for i in times), tuple(alpha))
 
 
-def snr_half_log(alpha: float) -> float:
-    """lambda_t = log(sqrt(alpha_t) / sqrt(1 - alpha_t)), DPM-Solver's time. Infinite at alpha = 1."""
-    return 0.5 * float(np.log(alpha) - np.log1p(-alpha)) if alpha < 1 else float("inf")
+def half_log_snr(alpha: float) -> float:
+    """lambda_t = log(sqrt(alpha_t / (1 - alpha_t))), DPM-Solver's time; infinite at alpha = 1."""
+    return 0.5 * math.log(alpha / (1 - alpha)) if alpha < 1 else math.inf
 
+
+def predict_x0(x: Tensor, eps: Tensor, alpha: float) -> Tensor:
+    """The bracket of Eq. 6: what x_0 would be if `eps` were its noise."""
+    return (x - (1 - alpha) ** 0.5 * eps) / alpha**0.5

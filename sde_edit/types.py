@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
     Mask = NDArray[np.float32]
-    Project = Callable[[Tensor, int], Tensor]
+
+
+Project = Callable[["Tensor", int], "Tensor"]  # the task's edit of x at the i-th time of the grid
 
 
 class UserError(Exception):
@@ -77,11 +79,15 @@ class Example:
 
 @dataclass(frozen=True)
 class DataStatus:
-    """What `sde-edit data status` says of a data set: what is there, what is wrong, the remedy."""
+    """What `sde-edit data status` says of a data set: what is there, what is wrong, the remedy.
+
+    notes are worth knowing and no reason to stop.
+    """
 
     found: int
     problems: Sequence[str] = ()
     remedy: str = ""
+    notes: Sequence[str] = ()
 
 
 class Dataset(Protocol):
@@ -110,21 +116,10 @@ class Denoiser(Protocol):
 
 
 class Model(Protocol):
-    """A diffusion model with its autoencoder. `load` before use; `digest` needs no load."""
+    """A loaded diffusion model with its autoencoder."""
 
-    @property
-    def resolution(self) -> int:
-        """Side of the square images it works on, in pixels."""
-
-    @property
-    def schedule(self) -> Schedule: ...
-
-    evaluations: int  # rows that went through the network so far
+    evaluations: int  # rows that went through the network so far; guidance costs two rows
     calls: int  # calls of the network so far, each a batch of rows
-
-    def digest(self) -> str: ...
-
-    def load(self, device: str, dtype: str) -> None: ...
 
     def encode(self, images_BHWC: Tensor) -> Tensor:
         """uint8 [B, H, W, 3] -> float32 latents [B, C, h, w]."""
@@ -132,11 +127,27 @@ class Model(Protocol):
     def decode(self, x_BCHW: Tensor) -> Tensor:
         """Latents -> uint8 [B, H, W, 3], rounded."""
 
-    def denoiser(self, prompts: Sequence[str], guidance: float, negative: str = "") -> Denoiser: ...
+    def denoiser(self, prompts: Sequence[str], guidance: float, negative: str = "") -> Denoiser:
+        """eps with one prompt per row; guidance 1 evaluates the prompt alone."""
+
+
+class ModelSource(Protocol):
+    """The settings of a model: what can be known of it before its weights are loaded."""
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square images it works on, in pixels."""
+
+    def schedule(self) -> Schedule: ...
+
+    def digest(self) -> str:
+        """Of the weights. Raises UserError with the remedy where they cannot be had."""
+
+    def load(self, device: str, dtype: str) -> Model: ...
 
 
 class Sampler(Protocol):
-    """Encode and decode along a grid. Subclasses are short: the mathematics is the body."""
+    """A way along a grid. Plug-ins are short: the mathematics is the body."""
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise, project: Project
@@ -161,7 +172,7 @@ class Task(Protocol):
         """uint8 [B, H, W, 3], one image per example, in order."""
 
     def evaluations_per_image(self, steps: int) -> int:
-        """Rows of the network that one image costs, for plans."""
+        """Rows of the network that one image costs with one evaluation of eps per step."""
 
 
 # ------------------------------------------------------------------ scores
@@ -187,7 +198,12 @@ class Score:
 class Metric(Protocol):
     """One score. `rows` measures a batch; `statistic` turns all rows into the value."""
 
-    higher_is_better: bool
+    @property
+    def higher_is_better(self) -> bool: ...
+
+    @property
+    def resamplings(self) -> int:
+        """How often the examples are resampled for its interval."""
 
     def convention(self) -> str:
         """Library, mode, extractor, weights, sizes and ranges: all that the number depends on."""
@@ -198,4 +214,5 @@ class Metric(Protocol):
     def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """Float64 [B, D] for uint8 outputs and their examples; D = 1 for a value per image."""
 
-    def statistic(self, rows_ND: Tensor) -> float: ...
+    def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
+        """Float64 values [B], one for each way of counting example n counts_BN[b, n] times."""

@@ -1,0 +1,145 @@
+"""The command line: thin verbs over the package; heavy imports happen inside them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import click
+
+from sde_edit.types import UserError
+
+OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+
+
+class Verbs(click.Group):
+    """Turns a UserError into its message and exit code 1, and Ctrl-C into a word of comfort."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            raise click.ClickException(
+                "interrupted; what is finished is kept, the same command goes on from there"
+            ) from None
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sde-edit")
+def main() -> None:
+    """Does randomness help in diffusion-based image editing, and by how much?
+
+    Experiments are composed from YAML groups, the Hydra way:
+
+    \b
+        sde-edit run task=inpaint sampler=sde                    one run on the embedded model
+        sde-edit run task=inpaint sampler=ode,sde steps=25,50    every combination
+        sde-edit sweep table2                                    all runs of a table
+        sde-edit table table2                                    the table, from finished runs
+        sde-edit list                                            what there is to choose from
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("sde_edit").setLevel(logging.INFO)
+
+
+@main.command()
+@OVERRIDES
+@click.option("--no-evaluate", is_flag=True, help="Make the images only; score them later.")
+def run(overrides: tuple[str, ...], no_evaluate: bool) -> None:
+    """Edit, score, and draw a contact sheet; comma-separated values make several runs.
+
+    The same command again does only what is missing.
+    """
+    from sde_edit.config import expand, experiment
+    from sde_edit.launch import run_all
+
+    experiments = [experiment(combination) for combination in expand(overrides)]
+    for finished in run_all(experiments, evaluate=not no_evaluate):
+        click.echo(finished.path)
+
+
+@main.command()
+@click.argument("table")
+@OVERRIDES
+def sweep(table: str, overrides: tuple[str, ...]) -> None:
+    """All runs that TABLE needs; OVERRIDES apply to each."""
+    from sde_edit.config import expand, experiment, table_runs
+    from sde_edit.launch import run_all
+
+    experiments = [experiment(c) for c in expand([*table_runs(table), *overrides])]
+    for finished in run_all(experiments):
+        click.echo(finished.path)
+
+
+@main.command()
+@OVERRIDES
+@click.option("--force", is_flag=True, help="Compute scores again that are there already.")
+def evaluate(overrides: tuple[str, ...], force: bool) -> None:
+    """Score finished runs; the overrides are those the runs were made with."""
+    from sde_edit.config import expand, experiment
+    from sde_edit.launch import finished_run, score
+
+    for combination in expand(overrides):
+        chosen = experiment(combination)
+        for name, value in score(chosen, finished_run(chosen), force=force).items():
+            click.echo(f"{name}\t{value:.6g}")
+
+
+@main.command()
+@click.argument("name")
+@OVERRIDES
+def table(name: str, overrides: tuple[str, ...]) -> None:
+    """Write results/tables/NAME.{md,csv,tex,json} and its figure from finished runs."""
+    from sde_edit.publish import publish_table
+
+    for path in publish_table(name, overrides):
+        click.echo(path)
+
+
+@main.command()
+@OVERRIDES
+def summary(overrides: tuple[str, ...]) -> None:
+    """Finished runs side by side: a table of their scores and costs, and a contact sheet."""
+    from sde_edit.publish import publish_summary
+
+    text, sheet = publish_summary(overrides)
+    click.echo(text)
+    click.echo(f"\ncontact sheet: {sheet}")
+
+
+@main.group()
+def data() -> None:
+    """Data sets."""
+
+
+@data.command()
+@OVERRIDES
+def status(overrides: tuple[str, ...]) -> None:
+    """What is found of a data set, what is missing, and where to get it: `data=places`."""
+    from sde_edit.config import data_set
+
+    name, chosen = data_set(overrides)
+    found = chosen.status()
+    click.echo(f"{name}: {found.found} examples")
+    for problem in found.problems:
+        click.echo(f"  {problem}")
+    if found.problems or not found.found:
+        click.echo(f"  {found.remedy}")
+        raise click.exceptions.Exit(1)
+
+
+@main.command("list")
+@click.argument("group", required=False)
+def list_(group: str | None) -> None:
+    """The names of every YAML group, and what they are."""
+    from sde_edit.registry import groups, listing, suggest
+
+    if group and group not in groups():
+        raise UserError(f"no group {group!r}.{suggest(group, groups())}")
+    for name in [group] if group else groups():
+        click.echo(f"{name}:")
+        for option, line in listing(name).items():
+            click.echo(f"  {option:<18} {line}".rstrip())

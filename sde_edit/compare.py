@@ -1,0 +1,265 @@
+"""Sealed runs as numbers: which runs a table means, and how two of them differ.
+
+A spec is addressed by dotted keys, the same that override it on the command line: `task` is the
+name of the task, `task.guidance` one of its settings, `steps` a plain field; `.kind`, `.version`
+and `.digest` of a choice are keys too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sde_edit.registry import suggest
+from sde_edit.report import Cell, Verdict
+from sde_edit.store import Run, canonical
+from sde_edit.types import Choice, RunSpec, UserError
+
+Setting = str | int | float | bool
+
+
+# ------------------------------------------------------------------ what a sealed run says
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A stored score; replicates [B] are its values under the common bootstrap resamplings."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    replicates: NDArray[np.float64]
+    higher_is_better: bool
+    convention: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A sealed run, read once. seconds, evaluations: means per image; n of `of` images."""
+
+    id: str
+    spec: RunSpec
+    n: int
+    of: int
+    examples: frozenset[str]
+    scores: Mapping[str, Measurement]
+    seconds: float
+    evaluations: float
+    devices: tuple[str, ...]
+
+
+def measured(run: Run) -> Measured | None:
+    """None if the run is not sealed. Raises UserError for a score that is not finite."""
+    seal = run.seal
+    if seal is None:
+        return None
+    rows = list(run.rows().values())
+    return Measured(
+        id=run.id,
+        spec=run.spec,
+        n=seal.n,
+        of=seal.of,
+        examples=frozenset(row.id for row in rows),
+        scores={name: _measurement(raw, run) for name, raw in run.scores().items()},
+        seconds=_mean(row.seconds for row in rows),
+        evaluations=_mean(row.evaluations for row in rows),
+        devices=tuple(sorted({row.device for row in rows})),
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return math.fsum(found) / len(found)
+
+
+def _measurement(raw: Mapping[str, Any], run: Run) -> Measurement:
+    numbers = [raw["value"], raw["low"], raw["high"], *raw["replicates"]]
+    if not all(number is not None and math.isfinite(number) for number in numbers):
+        raise UserError(
+            f"run {run.id}: {raw['metric']} is not finite (value {raw['value']}, interval "
+            f"{raw['low']} to {raw['high']}). Look at {run.path}, then remove its file of this "
+            f"metric in metrics/ and evaluate again"
+        )
+    return Measurement(
+        value=float(raw["value"]),
+        low=float(raw["low"]),
+        high=float(raw["high"]),
+        n=int(raw["n"]),
+        replicates=np.asarray(raw["replicates"], dtype=np.float64),
+        higher_is_better=bool(raw["higher_is_better"]),
+        convention=str(raw["convention"]),
+    )
+
+
+# ------------------------------------------------------------------ choosing runs
+
+
+def flatten(spec: RunSpec) -> dict[str, Any]:
+    """The spec by dotted key."""
+    flat: dict[str, Any] = {}
+    for field in fields(spec):
+        value = getattr(spec, field.name)
+        if isinstance(value, Choice):
+            facts = {"kind": value.kind, "version": value.version, "digest": value.digest}
+            flat[field.name] = value.name
+            flat |= _dotted(field.name, {**facts, **value.params})
+        else:
+            flat[field.name] = value
+    return flat
+
+
+def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = isinstance(value, Mapping)
+        flat |= _dotted(f"{prefix}.{key}", value) if inner else {f"{prefix}.{key}": value}
+    return flat
+
+
+def matches(spec: RunSpec, allowed: Mapping[str, Sequence[Setting]]) -> bool:
+    """Whether the spec has one of the allowed values at every key."""
+    flat = flatten(spec)
+    return all(key in flat and flat[key] in values for key, values in allowed.items())
+
+
+def check_where(where: Mapping[str, Setting], runs: Sequence[Run]) -> None:
+    """Raises UserError for a key of `where` that no run's spec has."""
+    known = sorted({key for run in runs for key in flatten(run.spec)})
+    for key in where:
+        if known and key not in known:
+            raise UserError(f"where: no run has a setting {key!r}.{suggest(key, known)}")
+
+
+def check_uniform(runs: Sequence[Measured], depends: Mapping[str, str]) -> None:
+    """Raises UserError, with the run ids and the remedy, unless the runs are of one experiment.
+
+    depends: part of the spec -> key on which it may depend. {'data': 'data.masks'} lets runs with
+    different masks differ in all of `data`; parts that are not named must be equal everywhere.
+    """
+    conflicts: dict[str, dict[str, list[str]]] = {}
+    for key in sorted({key for run in runs for key in flatten(run.spec)}):
+        part = key.partition(".")[0]
+        if part in conflicts:
+            continue  # another model differs in its digest too; its name says enough
+        for group in _grouped(runs, depends.get(part)):
+            values = _values(group, key)
+            if len(values) > 1:
+                conflicts.setdefault(key, {}).update(values)
+    if conflicts:
+        raise UserError(_conflict_message(conflicts))
+
+
+def _grouped(runs: Sequence[Measured], key: str | None) -> list[list[Measured]]:
+    groups: dict[str, list[Measured]] = {}
+    for run in runs:
+        label = canonical(flatten(run.spec).get(key)) if key else ""
+        groups.setdefault(label, []).append(run)
+    return list(groups.values())
+
+
+def _values(runs: Sequence[Measured], key: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        found.setdefault(canonical(flatten(run.spec).get(key)), []).append(run.id)
+    return found
+
+
+def _conflict_message(conflicts: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
+    lines = []
+    for key, values in conflicts.items():
+        parts = (f"{value} (runs {', '.join(ids)})" for value, ids in values.items())
+        lines.append(f"  {key}: {'; '.join(parts)}")
+    key, values = next(iter(conflicts.items()))
+    example = f"where: {{{key}: {next(iter(values))}}}"
+    return (
+        "the runs that fit this table are of more than one experiment; they differ in\n"
+        + "\n".join(lines)
+        + f"\nChoose one in the table's config, for example `{example}`"
+    )
+
+
+# ------------------------------------------------------------------ cells
+
+
+def score_cell(run: Measured, metric: str) -> Cell:
+    """Value, interval and n. Raises KeyError if the run lacks the metric."""
+    score = run.scores[metric]
+    return Cell(score.value, score.low, score.high, score.n, run.of, (run.id,))
+
+
+def difference_cell(a: Measured, b: Measured, metric: str) -> Cell | str:
+    """a - b with its paired interval and a verdict on a; where they cannot be paired, why.
+
+    The interval is (a - b) + quantiles of the centred differences of the replicates: centred,
+    because bootstrap values of a Frechet distance lie above the value itself.
+    """
+    left, right = a.scores[metric], b.scores[metric]
+    if a.examples != b.examples or left.n != right.n:
+        return f"runs {a.id} and {b.id} hold different examples"
+    if left.replicates.shape != right.replicates.shape:
+        return f"runs {a.id} and {b.id} have different numbers of bootstrap resamplings"
+    value = left.value - right.value
+    spread = left.replicates - right.replicates
+    low, high = value + np.quantile(spread - spread.mean(), [0.025, 0.975])
+    verdict = verdict_of(low, high, higher_is_better=left.higher_is_better)
+    return Cell(value, float(low), float(high), left.n, a.of, (a.id, b.id), verdict)
+
+
+def verdict_of(low: float, high: float, *, higher_is_better: bool) -> Verdict:
+    """Of an interval of a difference."""
+    if low <= 0 <= high:
+        return "undecided"
+    return "better" if (low > 0) == higher_is_better else "worse"
+
+
+def common_convention(metric: str, runs: Sequence[Measured]) -> tuple[str, bool]:
+    """Convention and direction of a metric. Raises UserError if the runs disagree in them."""
+    found: dict[tuple[str, bool], list[str]] = {}
+    for run in runs:
+        score = run.scores[metric]
+        found.setdefault((score.convention, score.higher_is_better), []).append(run.id)
+    if len(found) > 1:
+        parts = (f"{text!r} (runs {', '.join(ids)})" for (text, _), ids in found.items())
+        raise UserError(
+            f"{metric} was measured by different conventions: {'; '.join(parts)}. Evaluate these "
+            "runs again with one of them"
+        )
+    return next(iter(found))
+
+
+def metrics_of(runs: Sequence[Measured]) -> list[str]:
+    """All metrics of the runs, in the order of their first appearance."""
+    return list(dict.fromkeys(name for run in runs for name in run.scores))
+
+
+# ------------------------------------------------------------------ what the runs were made with
+
+
+def settings_notes(runs: Sequence[Measured]) -> list[str]:
+    """One line for each part of the specs, naming every setting."""
+    notes = []
+    for part in ("model", "task", "sampler", "data"):
+        choices = dict.fromkeys(_described(getattr(run.spec, part)) for run in runs)
+        notes.append(f"{part.capitalize()}: {'; '.join(choices)}.")
+    for label, key in (("Grid spacing", "spacing"), ("last sigma", "last_sigma"),
+                       ("dtype", "dtype"), ("seed", "seed")):  # fmt: skip
+        values = dict.fromkeys(str(getattr(run.spec, key)) for run in runs)
+        notes.append(f"{label} {', '.join(values)}")
+    return [*notes[:4], "; ".join(notes[4:]) + "."]
+
+
+def _described(choice: Choice) -> str:
+    digest = f", digest {choice.digest[:12]}" if choice.digest else ""
+    params = _dotted("", choice.params)
+    settings = ", ".join(f"{key[1:]} {_shown(value)}" for key, value in params.items())
+    return f"{choice.name} (version {choice.version}{digest})" + (settings and f" with {settings}")
+
+
+def _shown(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) and " " in value else str(value)

@@ -1,0 +1,186 @@
+"""Hydra at the edge: overrides -> composed config -> frozen spec. The only importer of hydra.
+
+A group's YAML holds `name` (label in tables), `kind` (plug-in), the plug-in's own settings, and
+for `model` and `data` a few keys that are about this run rather than about the plug-in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sde_edit.registry import build, conf_dir, names, suggest
+from sde_edit.types import Choice, Dataset, Metric, ModelSource, RunSpec, Sampler, Task, UserError
+
+# Keys of a group's YAML that are not settings of its plug-in.
+_RUN_KEYS = {"model": {"dtype", "batch_size"}, "data": {"limit", "prompt", "metrics"}}
+_GROUPS = {"task": "tasks", "sampler": "samplers", "model": "models", "data": "datasets"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run, which does not change the images."""
+
+    results: Path
+    limit: int | None
+    device: str
+    batch_size: int
+    loaders: int
+    threads: int | None
+    shard: int
+    shards: int
+    wandb: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class NamedMetric:
+    """A metric as tables name it; `choice.params` holds all its settings."""
+
+    choice: Choice
+    metric: Metric
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One composed command: the plug-ins, the spec that names their images, and the settings."""
+
+    spec: RunSpec
+    task: Task
+    sampler: Sampler
+    source: ModelSource
+    dataset: Dataset
+    metrics: tuple[NamedMetric, ...]
+    settings: Settings
+    overrides: tuple[str, ...]
+
+
+def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
+    """The resolved config of one set of overrides. Raises UserError for an unknown key or name."""
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = compose("config", overrides=list(overrides))
+        resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"config: {error}") from error
+    return resolved
+
+
+def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every combination of swept values: `steps=25,50 sampler=ode,sde` gives four."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise UserError(f"config: {error}") from error
+    combinations: list[tuple[str, ...]] = [()]
+    for override in parsed:
+        if override.is_sweep_override():
+            key = override.get_key_element()
+            values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            values = [str(override.input_line)]
+        combinations = [(*done, value) for done in combinations for value in values]
+    return combinations
+
+
+def experiment(overrides: Sequence[str]) -> Experiment:
+    """Compose, validate and freeze. Raises UserError before anything heavy is done."""
+    config = compose_config(overrides)
+    plugins = {group: _build(group, config[group]) for group in _GROUPS}
+    metrics = tuple(metric(name) for name in config["metrics"] or ())
+    spec = RunSpec(
+        **{group: _choice(group, config[group], plugins[group]) for group in _GROUPS},
+        steps=config["steps"],
+        spacing=config["grid"]["spacing"],
+        last_sigma=config["grid"]["last_sigma"],
+        dtype=config["dtype"],
+        seed=config["seed"],
+    )
+    return Experiment(
+        spec=spec,
+        task=plugins["task"],
+        sampler=plugins["sampler"],
+        source=plugins["model"],
+        dataset=plugins["data"],
+        metrics=metrics,
+        settings=_settings(config),
+        overrides=tuple(overrides),
+    )
+
+
+def metric(name: str) -> NamedMetric:
+    """The metric of conf/metric/<name>.yaml. Raises UserError with the nearest name."""
+    raw = group_file("metric", name)
+    plugin = build("metrics", raw["kind"], _plugin_settings("metric", raw))
+    return NamedMetric(_choice("metric", raw, plugin), plugin)
+
+
+def group_file(group: str, name: str) -> dict[str, Any]:
+    """conf/<group>/<name>.yaml as it stands. Raises UserError with the nearest name."""
+    file = conf_dir() / group / f"{name}.yaml"
+    if not file.is_file():
+        raise UserError(f"no {group} {name!r}.{suggest(name, names(group))}")
+    raw: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(file), resolve=True)  # type: ignore[assignment]
+    return raw
+
+
+def table_runs(name: str) -> list[str]:
+    """The overrides of conf/table/<name>.yaml, swept values comma-separated."""
+    grid = group_file("table", name)["runs"]
+    return [f"{key}={','.join(str(value) for value in values)}" for key, values in grid.items()]
+
+
+def data_set(overrides: Sequence[str]) -> tuple[str, Dataset]:
+    """Name and data set alone, for `data status`."""
+    raw = compose_config(overrides)["data"]
+    return raw["name"], _build("data", raw)
+
+
+def results_dir(overrides: Sequence[str]) -> Path:
+    return Path(compose_config(overrides)["paths"]["results"])
+
+
+def _plugin_settings(group: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in raw.items() if k not in {"name", "kind"} | _RUN_KEYS.get(group, set())}
+
+
+def _build(group: str, raw: Mapping[str, Any]) -> Any:
+    return build(_GROUPS[group], raw["kind"], _plugin_settings(group, raw))
+
+
+def _choice(group: str, raw: Mapping[str, Any], plugin: Any) -> Choice:
+    """Every setting of the plug-in but where its files happen to lie; those have a digest."""
+    params = {
+        f.name: getattr(plugin, f.name) for f in fields(plugin) if not f.metadata.get("location")
+    }
+    digest = plugin.digest() if group in ("model", "data") else ""
+    return Choice(raw["name"], raw["kind"], plugin.version, params, digest)
+
+
+def _settings(config: Mapping[str, Any]) -> Settings:
+    hardware, limit = config["hardware"], config["data"].get("limit")
+    numbers = {"data.limit": limit, "hardware.batch_size": hardware["batch_size"]}
+    numbers |= {"steps": config["steps"], "shards": config["shards"]}
+    for key, value in numbers.items():
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise UserError(f"{key}={value}: must be a whole number of at least 1")
+    if not 0 <= config["shard"] < config["shards"]:
+        raise UserError(f"shard={config['shard']}: must be from 0 to shards-1={config['shards'] - 1}")
+    return Settings(
+        results=Path(config["paths"]["results"]),
+        limit=limit,
+        device=hardware["device"],
+        batch_size=hardware["batch_size"],
+        loaders=hardware["loaders"],
+        threads=hardware["threads"],
+        shard=config["shard"],
+        shards=config["shards"],
+        wandb=config["wandb"],
+    )

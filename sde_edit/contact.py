@@ -1,0 +1,136 @@
+"""Contact sheets: labelled columns of images, one row per example. PIL only, deterministic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Pixels = NDArray[np.uint8]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+_GAP = 12  # pixels between images and around the sheet
+_PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (90, 90, 90)
+_CHECKS = (96, 160)  # grey levels of the hidden region
+_COMFORTABLE_SIDE = 192
+
+
+def contact_sheet(
+    columns: Mapping[str, Sequence[Pixels]],
+    *,
+    captions: Sequence[str] | None = None,
+    scale: int | None = None,
+) -> Image.Image:
+    """Images [H, W, 3] uint8 of one size, under their headings; captions stand under the rows.
+
+    scale: whole factor of enlargement, by nearest neighbour so that pixels stay as they are;
+    None: the smallest that makes them about 192 pixels wide. Raises ValueError if there is no
+    image, if columns differ in length, images in size, or captions in number.
+    """
+    rows = _checked(columns, captions)
+    side = rows[0][0].shape[1]
+    factor = scale or max(1, round(_COMFORTABLE_SIDE / side))
+    heading, small = _fonts(side * factor)
+    parts = [_headings(list(columns), side * factor, heading)]
+    for i, images in enumerate(rows):
+        parts.append(_strip([_enlarged(image, factor) for image in images]))
+        if captions is not None:
+            parts.append(_caption(captions[i], parts[0].width, small))
+    return _stack(parts)
+
+
+def masked(image: Pixels, mask: NDArray[np.floating]) -> Pixels:
+    """The image [H, W, 3] with what `mask` [H, W] hides (1) under grey checks; soft edges blend."""
+    height, width = mask.shape
+    tile = max(2, height // 16)
+    odd = (np.arange(height)[:, None] // tile + np.arange(width)[None] // tile) % 2
+    checks = np.asarray(_CHECKS, dtype=np.float64)[odd][..., None]
+    share = mask.astype(np.float64)[..., None]
+    blended: Pixels = np.rint(image * (1 - share) + checks * share).astype(np.uint8)
+    return blended
+
+
+def _checked(
+    columns: Mapping[str, Sequence[Pixels]], captions: Sequence[str] | None
+) -> list[tuple[Pixels, ...]]:
+    rows = list(zip(*columns.values(), strict=True))
+    if not rows:
+        raise ValueError("a contact sheet needs at least one image")
+    shapes = {image.shape for images in rows for image in images}
+    if len(shapes) > 1 or any(len(shape) != 3 or shape[2] != 3 for shape in shapes):
+        raise ValueError(f"images must all be [H, W, 3] of one size, not {sorted(shapes)}")
+    if captions is not None and len(captions) != len(rows):
+        raise ValueError(f"{len(captions)} captions for {len(rows)} rows")
+    return rows
+
+
+def _fonts(width: int) -> tuple[Font, Font]:
+    """Heading and caption fonts that suit images of this width."""
+    size = max(12, min(28, width // 9))
+    return ImageFont.load_default(size), ImageFont.load_default(max(11, int(size * 0.72)))
+
+
+def _line(font: Font) -> int:
+    """Height of a line of text, in pixels."""
+    return round(1.5 * (font.getbbox("Ag")[3]))
+
+
+def _wrapped(text: str, font: Font, width: int) -> list[str]:
+    """Lines of whole words that fit into `width` pixels; a word alone may stick out."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines or [""]
+
+
+def _blank(width: int, height: int) -> Image.Image:
+    return Image.new("RGB", (width, height), _PAPER)
+
+
+def _enlarged(image: Pixels, factor: int) -> Image.Image:
+    height, width = (side * factor for side in image.shape[:2])
+    return Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
+
+
+def _strip(images: Sequence[Image.Image]) -> Image.Image:
+    """Images side by side, a gap around each."""
+    width, height = images[0].size
+    strip = _blank(_GAP + len(images) * (width + _GAP), height + _GAP)
+    for i, image in enumerate(images):
+        strip.paste(image, (_GAP + i * (width + _GAP), 0))
+    return strip
+
+
+def _headings(names: Sequence[str], width: int, font: Font) -> Image.Image:
+    """Names centred over columns `width` pixels wide."""
+    height = 2 * _line(font)
+    part = _blank(_GAP + len(names) * (width + _GAP), height)
+    draw = ImageDraw.Draw(part)
+    for i, name in enumerate(names):
+        centre = _GAP + i * (width + _GAP) + width // 2
+        draw.text((centre, height // 2), name, _INK, font, anchor="mm")
+    return part
+
+
+def _caption(text: str, width: int, font: Font) -> Image.Image:
+    lines = _wrapped(text, font, width - 2 * _GAP)
+    part = _blank(width, len(lines) * _line(font) + _GAP)
+    draw = ImageDraw.Draw(part)
+    for i, line in enumerate(lines):
+        draw.text((_GAP, i * _line(font) - _GAP // 2), line, _FAINT, font)
+    return part
+
+
+def _stack(parts: Sequence[Image.Image]) -> Image.Image:
+    sheet = _blank(parts[0].width, sum(part.height for part in parts))
+    y = 0
+    for part in parts:
+        sheet.paste(part, (0, y))
+        y += part.height
+    return sheet

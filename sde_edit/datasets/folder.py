@@ -1,0 +1,271 @@
+"""Your own images: a folder of images and a folder of masks, for example Places365 and MAT's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, Literal
+
+import numpy as np
+from PIL import Image
+
+from sde_edit.digests import file_digests
+from sde_edit.images import (
+    Fit,
+    Size,
+    fit_to,
+    list_images,
+    read_grey,
+    read_rgb,
+    read_size,
+    to_pixels,
+)
+from sde_edit.masks import Hole, as_mask
+from sde_edit.registry import plugin
+from sde_edit.types import DataStatus, Example, UserError
+
+_SHOWN = 5  # problems of one sort that a message names
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class _Item:
+    image: Path
+    mask: Path
+    caption: str
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What the folders hold; `others` counts files that are no images."""
+
+    images: list[Path]
+    masks: list[Path]
+    others: int
+    pairs: dict[Path, Path]
+
+
+@plugin
+@dataclass(frozen=True)
+class Folder:
+    """Images below `images`, masks below `mask_root`/`masks`.
+
+    masks      the mask set, a subfolder such as small or large; "" if there is only one
+    hole       which end of a mask file is hidden: black (MAT, MI-GAN) or white (DeepFill, SD)
+    threshold  hidden where the hiddenness in [0, 1] exceeds it; null keeps soft masks
+    fit        exact: images must be resolution x resolution; crop: the short side is resized
+               (bicubic, antialiased) and the central square taken
+    pairing    stem: the mask has the image's name; sorted: the i-th mask belongs to the i-th image
+    captions   JSON file {image name with or without suffix: caption}; null: no captions
+    source     where the data can be had, for the message that it is missing
+
+    An id is an image's path below `images` without suffix, with forward slashes.
+    """
+
+    version: ClassVar[int] = 1
+
+    # The location of files is no part of a run's identity: the digest covers what is in them.
+    images: str = field(metadata={"location": True})
+    mask_root: str = field(metadata={"location": True})
+    hole: Hole
+    resolution: int
+    masks: str = ""
+    threshold: float | None = 0.5
+    fit: Fit = "exact"
+    pairing: Literal["stem", "sorted"] = "stem"
+    captions: str | None = field(default=None, metadata={"location": True})
+    source: str = field(default="", metadata={"location": True})
+
+    def __post_init__(self) -> None:
+        if self.resolution < 8:
+            raise UserError(f"data.resolution={self.resolution}: must be at least 8 pixels")
+        if self.threshold is not None and not 0 <= self.threshold < 1:
+            raise UserError(f"data.threshold={self.threshold}: must be in [0, 1) or null")
+        if PurePosixPath(self.masks).is_absolute() or ".." in PurePosixPath(self.masks).parts:
+            raise UserError(f"data.masks={self.masks!r}: must be a folder below data.mask_root")
+
+    # -- the protocol
+
+    def ids(self) -> Sequence[str]:
+        """Sorted by path. Raises UserError for missing images, masks or captions, naming them."""
+        return list(self._items)
+
+    def load(self, example_id: str) -> Example:
+        """image = truth: uint8 [R, R, 3]; mask: float32 [R, R] in [0, 1], R the resolution."""
+        if example_id not in self._items:
+            raise UserError(f"no example {example_id!r} in {self.images}")
+        item = self._items[example_id]
+        image, mask = read_rgb(item.image), read_grey(item.mask)
+        self._check_sizes(item.image, image.size, item.mask, mask.size)
+        pixels = to_pixels(fit_to(image, self.resolution, Image.Resampling.BICUBIC))
+        # An area filter, so that a pixel is hidden where most of what it covers is.
+        greys = np.asarray(fit_to(mask, self.resolution, Image.Resampling.BOX), dtype=np.float32)
+        hidden = as_mask(greys, file=item.mask, hole=self.hole, threshold=self.threshold)
+        return Example(example_id, pixels, item.caption, hidden, truth=pixels.copy())
+
+    def status(self) -> DataStatus:
+        """Reads headers only: a file cut short is found by `load`."""
+        files = self._files()
+        problems = [*self._listing_problems(files), *self._header_problems(files)]
+        remedy = self._remedy if problems else ""
+        notes = [f"{files.others} other files ignored in {self.images}"] if files.others else []
+        return DataStatus(len(files.images), problems, remedy, notes)
+
+    def digest(self) -> str:
+        """SHA-256 over (id, content of image, content of mask, caption); hashes each file once."""
+        items = list(self._items.items())
+        images = file_digests([item.image for _, item in items])
+        masks = file_digests([item.mask for _, item in items])
+        total = hashlib.sha256()
+        for (example_id, item), image, mask in zip(items, images, masks, strict=True):
+            total.update(json.dumps([example_id, image, mask, item.caption]).encode())
+        return total.hexdigest()
+
+    # -- which files belong together
+
+    @cached_property
+    def _items(self) -> dict[str, _Item]:
+        files = self._files()
+        problems = self._listing_problems(files)
+        if problems:
+            raise UserError(f"{'; '.join(problems)}. {self._remedy}")
+        captions = self._read_captions() if self.captions else {}
+        items = {}
+        for image, mask in files.pairs.items():
+            caption = captions.get(self._name(image), captions.get(self._id(image), ""))
+            items[self._id(image)] = _Item(image, mask, caption)
+        return items
+
+    def _files(self) -> _Files:
+        images, others = list_images(Path(self.images))
+        masks, _ = list_images(self._mask_folder)
+        return _Files(images, masks, len(others), self._paired(images, masks))
+
+    def _paired(self, images: list[Path], masks: list[Path]) -> dict[Path, Path]:
+        """Image -> mask, for the images that have one."""
+        if self.pairing == "sorted":
+            return dict(zip(images, masks, strict=True)) if len(images) == len(masks) else {}
+        by_stem = {_stem(mask, self._mask_folder): mask for mask in masks}
+        named = [(image, self._id(image)) for image in images]
+        return {image: by_stem[stem] for image, stem in named if stem in by_stem}
+
+    @property
+    def _mask_folder(self) -> Path:
+        return Path(self.mask_root, self.masks)
+
+    def _id(self, image: Path) -> str:
+        return _stem(image, Path(self.images))
+
+    def _name(self, image: Path) -> str:
+        return image.relative_to(self.images).as_posix()
+
+    def _read_captions(self) -> dict[str, str]:
+        try:
+            raw = json.loads(Path(str(self.captions)).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"data.captions={self.captions}: cannot be read ({error})") from error
+        if isinstance(raw, dict) and all(isinstance(text, str) for text in raw.values()):
+            return raw
+        raise UserError(
+            f"{self.captions}: must be one JSON object, image name -> caption, as in "
+            '{"a.jpg": "a red barn"}'
+        )
+
+    # -- what can be wrong
+
+    @property
+    def _remedy(self) -> str:
+        where = f"Put images in {self.images} and masks in {self._mask_folder}"
+        source = f" {self.source}" if self.source else ""
+        return f"{where}.{source} See docs/data.md; scripts/make_masks.py draws masks"
+
+    def _listing_problems(self, files: _Files) -> list[str]:
+        """What is missing or in double, from names alone."""
+        if not files.images:
+            return [_nothing("images", Path(self.images))]
+        if not files.masks:
+            return [_nothing("masks", self._mask_folder)]
+        return [
+            *_doubles("images", files.images, Path(self.images)),
+            *_doubles("masks", files.masks, self._mask_folder),
+            *self._unpaired(files),
+            *self._uncaptioned(files.images),
+        ]
+
+    def _unpaired(self, files: _Files) -> list[str]:
+        if self.pairing == "stem":
+            missing = [self._name(image) for image in files.images if image not in files.pairs]
+            return _summary(f"images have no mask of their name in {self._mask_folder}", missing)
+        if len(files.images) == len(files.masks):
+            return []
+        counts = f"{len(files.images)} images and {len(files.masks)} masks"
+        return [f"{counts}: data.pairing=sorted needs as many of each"]
+
+    def _uncaptioned(self, images: list[Path]) -> list[str]:
+        if not self.captions:
+            return []
+        try:
+            captions = self._read_captions()
+        except UserError as error:
+            return [str(error)]
+        bare = [i for i in images if not {self._id(i), self._name(i)} & captions.keys()]
+        return _summary(f"images have no caption in {self.captions}", map(self._name, bare))
+
+    def _header_problems(self, files: _Files) -> list[str]:
+        """Unreadable headers and wrong sizes, from the first bytes of each file."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            found = pool.map(self._header_problem, *zip(*files.pairs.items(), strict=True))
+            return _summary("pairs cannot be used", [text for text in found if text])
+
+    def _header_problem(self, image: Path, mask: Path) -> str:
+        try:
+            image_size, mask_size = read_size(image), read_size(mask)
+            self._check_sizes(image, image_size, mask, mask_size)
+        except UserError as error:
+            return str(error)
+        return ""
+
+    def _check_sizes(self, image: Path, image_size: Size, mask: Path, mask_size: Size) -> None:
+        """Raises UserError naming the file that is of a size it must not have."""
+        side = self.resolution
+        if self.fit == "exact" and image_size != (side, side):
+            raise UserError(
+                f"{image}: is {image_size[0]}x{image_size[1]}, not {side}x{side}. "
+                "Resize it, or say data.fit=crop"
+            )
+        if mask_size not in (image_size, (side, side)):
+            raise UserError(
+                f"{mask}: is {mask_size[0]}x{mask_size[1]}, its image {image} is "
+                f"{image_size[0]}x{image_size[1]}; a mask must have its image's size or "
+                f"{side}x{side}"
+            )
+
+
+def _stem(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).with_suffix("").as_posix()
+
+
+def _nothing(what: str, folder: Path) -> str:
+    return f"no {what} in {folder}" if folder.is_dir() else f"no folder of {what} at {folder}"
+
+
+def _doubles(what: str, files: list[Path], folder: Path) -> list[str]:
+    """Files that differ only in their suffix, and so would have one id."""
+    seen = Counter(_stem(file, folder) for file in files)
+    doubles = [f.relative_to(folder).as_posix() for f in files if seen[_stem(f, folder)] > 1]
+    return _summary(f"{what} in {folder} share their name with another", doubles)
+
+
+def _summary(what: str, names: Iterable[str]) -> list[str]:
+    """['7 images have no mask: a, b, ... and 5 more'], or [] without names."""
+    listed = list(names)
+    if not listed:
+        return []
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return [f"{len(listed)} {what}: {'; '.join(listed[:_SHOWN])}{more}"]

@@ -1,0 +1,276 @@
+"""What metrics share: the image compared with, value ranges, means, features and weights.
+
+Letters: B batch, N examples, D features, C channels, H height, W width. Images are uint8.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from http.client import HTTPException
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sde_edit.digests import file_digest
+from sde_edit.encoders import ShapesCLIP
+from sde_edit.types import Example, UserError
+
+if TYPE_CHECKING:
+    from sde_edit.types import Pixels
+
+SHAPES_FOLDER = Path(__file__).parent / "assets" / "shapes"
+
+# ------------------------------------------------------------------ images
+
+
+def reference(example: Example) -> Pixels:
+    """What an output is compared with: the truth where it is known, else the input."""
+    return example.image if example.truth is None else example.truth
+
+
+def references(examples: Sequence[Example]) -> Tensor:
+    """The references of a batch, uint8 [B, H, W, 3]."""
+    return torch.from_numpy(np.stack([reference(example) for example in examples]))
+
+
+def to_unit(images_BHWC: Tensor) -> Tensor:
+    """uint8 [B, H, W, 3] -> float64 [B, 3, H, W] in [0, 1]."""
+    return images_BHWC.permute(0, 3, 1, 2).double() / 255
+
+
+def to_signed(images_BHWC: Tensor, device: torch.device) -> Tensor:
+    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [-1, 1]."""
+    return images_BHWC.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def captions(examples: Sequence[Example]) -> list[str]:
+    """The captions of a batch. Raises UserError naming an example that has none."""
+    for example in examples:
+        if not example.caption:
+            raise UserError(f"example {example.id!r} has no caption to compare the image with")
+    return [example.caption for example in examples]
+
+
+# ------------------------------------------------------------------ scores that are means
+
+
+class PerImage:
+    """Base of the metrics with one value per image, whose score is the mean over images."""
+
+    resamplings: ClassVar[int] = 1000
+
+    def load(self, device: str) -> None:
+        """Nothing to load unless a subclass says so."""
+
+    def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
+        """Means [B] of the values rows_ND [N, 1], example n counted counts_BN[b, n] times."""
+        return (counts_BN @ rows_ND)[:, 0] / counts_BN.sum(1)
+
+
+# ------------------------------------------------------------------ weights
+
+
+def hub_file(url: str) -> Path:
+    """Where PyTorch's hub keeps the download of a URL ($TORCH_HOME/hub/checkpoints)."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+
+
+def fetch(url: str) -> Path:
+    """The file of a URL, downloaded once. Raises UserError with the remedy if that fails."""
+    path = hub_file(url)
+    if path.exists():
+        return path
+    stamp = torch.hub.HASH_REGEX.search(path.name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(
+            url, str(path), hash_prefix=stamp.group(1) if stamp else None, progress=False
+        )
+    except (OSError, HTTPException, RuntimeError) as error:
+        raise UserError(
+            f"cannot fetch {url} ({error}). Download it elsewhere and put it into {path.parent}"
+        ) from error
+    return path
+
+
+def weights_note(path: Path) -> str:
+    """File name and digest, as conventions state them; never raises for a missing file."""
+    return f"{path.name} " + (f"sha256 {file_digest(path)[:8]}" if path.exists() else "not fetched")
+
+
+def package(name: str) -> str:
+    """'name version' of an installed package, as conventions state it."""
+    return f"{name} {version(name)}"
+
+
+def device_of(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+# ------------------------------------------------------------------ the embedded recogniser
+
+
+def shapes_folder(name: str) -> Path:
+    """A folder of the embedded model. Raises UserError if it is not there."""
+    folder = SHAPES_FOLDER / name
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is not there. Reinstall sde-edit, or train the embedded model with "
+            "scripts/train_shapes.py"
+        )
+    return folder
+
+
+def recogniser_note() -> str:
+    """Name and digest of the embedded recogniser, as conventions state them."""
+    return (
+        f"embedded recogniser, {weights_note(SHAPES_FOLDER / 'recogniser' / 'model.safetensors')}"
+    )
+
+
+class ByRecogniser(PerImage):
+    """Base of the metrics with one value per image that the embedded recogniser gives."""
+
+    @cached_property
+    def _network(self) -> ShapesCLIP:
+        return ShapesCLIP.from_pretrained(shapes_folder("recogniser"))
+
+    def load(self, device: str) -> None:
+        self._network.to(device)
+
+    def _input(self, images_BHWC: Tensor) -> Tensor:
+        return to_signed(images_BHWC, device_of(self._network))
+
+
+# ------------------------------------------------------------------ features of distributions
+
+ExtractorName = Literal["inception-clean", "inception-legacy-pytorch", "shapes"]
+
+
+class Extractor(Protocol):
+    """Images -> feature vectors."""
+
+    def describe(self) -> str:
+        """Resize, network and weights, for conventions."""
+
+    def load(self, device: str) -> None:
+        """Raises UserError with the remedy if the weights cannot be had."""
+
+    def __call__(self, images_BHWC: Tensor) -> Tensor:
+        """uint8 [B, H, W, 3] -> float64 [B, D] on the CPU."""
+
+
+class Shapes:
+    """Last feature map of the embedded recogniser, averaged over places: D = 128."""
+
+    @cached_property
+    def _network(self) -> ShapesCLIP:
+        return ShapesCLIP.from_pretrained(shapes_folder("recogniser"))
+
+    def describe(self) -> str:
+        return f"{recogniser_note()}, last stage averaged over places, native size"
+
+    def load(self, device: str) -> None:
+        self._network.to(device)
+
+    @torch.inference_mode()
+    def __call__(self, images_BHWC: Tensor) -> Tensor:
+        maps = self._network.image_features(to_signed(images_BHWC, device_of(self._network)))
+        return maps[-1].mean(dim=(2, 3)).double().cpu()
+
+
+class Inception:
+    """Pool3 features (D = 2048) of the FID Inception as clean-fid computes them.
+
+    `clean`: Pillow bicubic with antialiasing, not requantised, and NVIDIA's TorchScript port.
+    `legacy_pytorch`: bilinear without antialiasing and pytorch-fid's port.
+    """
+
+    def __init__(self, mode: Literal["clean", "legacy_pytorch"]) -> None:
+        self.mode = mode
+
+    @cached_property
+    def _url(self) -> str:
+        from cleanfid.downloads_helper import inception_url
+        from cleanfid.inception_pytorch import FID_WEIGHTS_URL
+
+        return str(inception_url if self.mode == "clean" else FID_WEIGHTS_URL)
+
+    @cached_property
+    def _resize(self) -> Callable[[Pixels], Any]:
+        from cleanfid.resize import build_resizer
+
+        with warnings.catch_warnings():  # it silences all warnings of the process
+            return build_resizer(self.mode)  # type: ignore[no-any-return]
+
+    def describe(self) -> str:
+        return f"{package('clean-fid')} {self.mode}, {weights_note(hub_file(self._url))}"
+
+    def load(self, device: str) -> None:
+        path = fetch(self._url)
+        self._device = torch.device(device)
+        try:
+            self._network = self._build(path)
+        except (RuntimeError, ValueError, EOFError) as error:
+            raise UserError(
+                f"{path} is damaged ({error}). Delete it; it is fetched again"
+            ) from error
+
+    def _build(self, path: Path) -> Callable[[Tensor], Tensor]:
+        from cleanfid.features import feature_extractor
+        from cleanfid.inception_torchscript import InceptionV3W
+
+        network: Callable[[Tensor], Tensor]
+        if self.mode == "clean":
+            # Not clean-fid's build_feature_extractor: it keeps the weights in /tmp.
+            network = InceptionV3W(str(path.parent), download=False).to(self._device).eval()
+        else:
+            network = feature_extractor(
+                "pytorch_inception", device=self._device, use_dataparallel=False
+            )
+        return network
+
+    @torch.inference_mode()
+    def __call__(self, images_BHWC: Tensor) -> Tensor:
+        with ThreadPoolExecutor() as pool:
+            resized = np.stack(list(pool.map(self._resize, images_BHWC.cpu().numpy())))
+        x_BCHW = torch.from_numpy(resized).permute(0, 3, 1, 2).contiguous()
+        return self._network(x_BCHW.to(self._device)).double().cpu()
+
+
+def build_extractor(name: ExtractorName) -> Extractor:
+    """The extractor of a name, not loaded yet."""
+    if name == "shapes":
+        return Shapes()
+    return Inception("clean" if name == "inception-clean" else "legacy_pytorch")
+
+
+@dataclass(frozen=True)
+class OfFeatures:
+    """Base of the metrics that compare two distributions of features.
+
+    Rows are the features of the output and of its reference, side by side [B, 2D].
+    resamplings: bootstrap resamplings drawn for the interval.
+    """
+
+    extractor: ExtractorName = "inception-clean"
+    resamplings: int = 200
+
+    @cached_property
+    def _features(self) -> Extractor:
+        return build_extractor(self.extractor)
+
+    def load(self, device: str) -> None:
+        self._features.load(device)
+
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        both = torch.cat([images_BHWC.cpu(), references(examples)])
+        return torch.cat(self._features(both).chunk(2), dim=1)

@@ -1,0 +1,133 @@
+"""Image files: found, decoded upright to RGB or grey, brought to size.
+
+Letters: H, W height and width in pixels. Whatever the file holds, its EXIF orientation is applied
+and the first frame is taken; colour profiles are not applied, as in the usual metric packages.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from sde_edit.types import UserError
+
+if TYPE_CHECKING:
+    from sde_edit.types import Pixels
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+
+Fit = Literal["exact", "crop"]
+Size = tuple[int, int]  # (width, height), as in Pillow
+
+# JPEG gives grey masks a tint of a few levels; more than this is a picture, not a mask.
+_TINT = 48
+
+_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
+
+
+def list_images(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(image files, other files) below a folder, sorted by relative path; hidden ones left out.
+
+    Linked files count, linked subfolders are not entered. A folder that is not there is empty.
+    """
+    files = [
+        Path(parent, name)
+        for parent, subfolders, names in os.walk(folder)
+        for name in names
+        if not _hidden(Path(parent, name).relative_to(folder))
+    ]
+    files.sort(key=lambda file: file.relative_to(folder).as_posix())
+    images = [file for file in files if file.suffix.lower() in SUFFIXES]
+    return images, [file for file in files if file.suffix.lower() not in SUFFIXES]
+
+
+def _hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The file as a Pillow image; any failure to decode inside the block names the file."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"{path}: cannot be read as an image ({error}). Fetch it again, or take it out"
+        ) from error
+
+
+def read_size(path: Path) -> Size:
+    """(width, height) of the upright image, from the header. Raises UserError naming the file."""
+    with _opened(path) as image:
+        width, height = image.size
+        sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+    return (height, width) if sideways else (width, height)
+
+
+def read_rgb(path: Path, *, transparency: Literal["white", "refuse"] = "white") -> Image.Image:
+    """The upright image in mode RGB. Raises UserError naming the file.
+
+    Grey is repeated, a palette looked up, CMYK converted by Pillow, 16 bits rounded to 8.
+    Transparent pixels are composited on white, or refused; an opaque alpha channel is dropped.
+    """
+    with _opened(path) as image:
+        upright = _eight_bit(ImageOps.exif_transpose(image), path)
+        return _flat(upright, path, transparency)
+
+
+def read_grey(path: Path) -> Image.Image:
+    """A mask file, upright, as a float image (mode F) of values 0 to 255.
+
+    Raises UserError naming the file: unreadable, partly transparent, or coloured.
+    """
+    pixels = np.asarray(read_rgb(path, transparency="refuse"), dtype=np.float32)
+    if float(np.max(pixels.max(axis=-1) - pixels.min(axis=-1))) > _TINT:
+        raise UserError(f"{path}: coloured, so not a mask. Is it in the folder of the images?")
+    return Image.fromarray(pixels.mean(axis=-1))
+
+
+def _flat(image: Image.Image, path: Path, transparency: Literal["white", "refuse"]) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layered = image.convert("RGBA")
+    if transparency == "refuse" and layered.getchannel("A").getextrema() != (255, 255):
+        raise UserError(f"{path}: has transparent pixels, whose meaning is not known. Flatten it")
+    white = Image.new("RGBA", layered.size, "white")
+    return Image.alpha_composite(white, layered).convert("RGB")
+
+
+def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
+    """Integer grey of more than 8 bits becomes 8 bits; Pillow alone would clip it."""
+    if image.mode == "F":
+        raise UserError(f"{path}: floating-point pixels have no known range. Save it as 8-bit PNG")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    if values.min() < 0 or values.max() > 65535:
+        raise UserError(f"{path}: 32-bit pixels have no known range. Save it as 8-bit PNG")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+
+
+def fit_to(image: Image.Image, resolution: int, resample: Image.Resampling) -> Image.Image:
+    """The short side brought to `resolution` (antialiased), then the central square [R, R]."""
+    width, height = image.size
+    scale = resolution / min(width, height)
+    size = (max(resolution, round(width * scale)), max(resolution, round(height * scale)))
+    resized = image if size == image.size else image.resize(size, resample)
+    left, top = (size[0] - resolution) // 2, (size[1] - resolution) // 2
+    return resized.crop((left, top, left + resolution, top + resolution))
+
+
+def to_pixels(image: Image.Image) -> Pixels:
+    """uint8 [H, W, 3] of an RGB image, a copy that may be written to."""
+    return np.array(image, dtype=np.uint8)

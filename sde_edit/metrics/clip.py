@@ -1,0 +1,79 @@
+"""CLIP similarity of image and caption, a cosine, the mean over images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from sde_edit.features import PerImage, captions, device_of, package, weights_note
+from sde_edit.registry import plugin
+from sde_edit.types import Example, UserError
+
+
+@plugin
+@dataclass(frozen=True)
+class Clip(PerImage):
+    """Cosine (about .2 to .3 for a good match), neither times 100 nor clipped at 0.
+
+    model: a name of open_clip, or `local-dir:FOLDER`. OpenAI's weights need a `-quickgelu` name.
+    pretrained: a tag of open_clip or a local weights file; empty with `local-dir:`.
+    """
+
+    model: str = "ViT-L-14-quickgelu"
+    pretrained: str = "openai"
+
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = True
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Callable[[Image.Image], Tensor], Callable[[list[str]], Tensor]]:
+        """Network, preprocessing of one image, tokenizer."""
+        import open_clip
+
+        try:
+            network, preprocess = open_clip.create_model_from_pretrained(
+                self.model, pretrained=self.pretrained or None
+            )
+            return network.eval(), preprocess, open_clip.get_tokenizer(self.model)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UserError(f"cannot load CLIP {self.model} ({error}). {self._remedy()}") from error
+
+    def _remedy(self) -> str:
+        import open_clip
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        source = open_clip.get_pretrained_cfg(self.model, self.pretrained)
+        where = source.get("hf_hub") or source.get("url") or "its weights"
+        return (
+            f"Fetch {where} on a machine with a connection and copy it into {HF_HUB_CACHE}, or "
+            "set pretrained=FILE to the path of a weights file"
+        )
+
+    def convention(self) -> str:
+        local = Path(self.pretrained)
+        weights = weights_note(local) if local.is_file() else self.pretrained
+        return (
+            f"cosine of image and caption embeddings per image, {package('open_clip_torch')}, "
+            f"{self.model}, weights {weights}, its own preprocessing (bicubic, centre crop), float32"
+        )
+
+    def load(self, device: str) -> None:
+        self._loaded[0].to(device)
+
+    @torch.inference_mode()
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        """Raises UserError naming an example without a caption."""
+        network, preprocess, tokenize = self._loaded
+        device = device_of(network)
+        x_BCHW = torch.stack([preprocess(Image.fromarray(i)) for i in images_BHWC.cpu().numpy()])
+        image = network.encode_image(x_BCHW.to(device)).double()
+        text = network.encode_text(tokenize(captions(examples)).to(device)).double()
+        return F.cosine_similarity(image, text)[:, None].cpu()

@@ -1,0 +1,63 @@
+"""Fréchet distance between the features of outputs and of references (FID).
+
+Letters: N examples, D features, B resamplings, K <= min(N, D) rows of a factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sde_edit.features import OfFeatures
+from sde_edit.registry import plugin
+from sde_edit.types import UserError
+
+
+def _moments(x_ND: Tensor, counts_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [D] and a factor F [K, D] of the unbiased covariance F^T F of counted rows."""
+    n, seen = counts_N.sum(), counts_N > 0
+    mean_D = counts_N @ x_ND / n
+    factor = (counts_N[seen] / (n - 1)).sqrt()[:, None] * (x_ND[seen] - mean_D)
+    if len(factor) > factor.shape[1]:
+        factor = torch.linalg.qr(factor, mode="r").R
+    return mean_D, factor
+
+
+def frechet_distance(x_ND: Tensor, y_ND: Tensor, counts_N: Tensor) -> Tensor:
+    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), Heusel et al. 2017, Eq. 6. Float64 scalar.
+
+    With S = F^T F the last trace is the sum of the singular values of F1 F2^T: those are the
+    square roots of the eigenvalues of S1 S2. Needs no inverse and no square root of a matrix, so it
+    holds for N < D and for singular covariances.
+    """
+    mean_x, factor_x = _moments(x_ND, counts_N)
+    mean_y, factor_y = _moments(y_ND, counts_N)
+    cross = torch.linalg.svdvals(factor_x @ factor_y.T).sum()
+    spread = factor_x.square().sum() + factor_y.square().sum() - 2 * cross
+    distance: Tensor = (mean_x - mean_y).square().sum() + spread
+    return distance.clamp_min(0)  # equal sets give rounding errors of either sign
+
+
+@plugin
+@dataclass(frozen=True)
+class Frechet(OfFeatures):
+    """FID if the extractor is an Inception. A resampling of 2048 features takes seconds."""
+
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = False
+
+    def convention(self) -> str:
+        return (
+            f"Fréchet distance, outputs against references; {self._features.describe()}; "
+            "statistics in float64, covariance over n - 1, matrix root by singular values"
+        )
+
+    def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
+        """Raises UserError for fewer than two images."""
+        if len(rows_ND) < 2:
+            raise UserError("the Fréchet distance needs two images or more")
+        x_ND, y_ND = rows_ND.chunk(2, dim=1)
+        return torch.stack([frechet_distance(x_ND, y_ND, counts_N) for counts_N in counts_BN])

@@ -1,0 +1,80 @@
+"""LPIPS of Zhang et al. 2018 with the package `lpips`, the mean over images."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sde_edit.features import (
+    PerImage,
+    device_of,
+    fetch,
+    hub_file,
+    package,
+    references,
+    to_signed,
+    weights_note,
+)
+from sde_edit.registry import plugin
+from sde_edit.types import Example, UserError
+
+
+@plugin
+@dataclass(frozen=True)
+class Lpips(PerImage):
+    """Each backbone and each version is another metric; compare like with like.
+
+    net: the backbone. calibration: the version of the linear layers that the package brings.
+    """
+
+    net: Literal["alex", "vgg", "squeeze"] = "alex"
+    calibration: Literal["0.0", "0.1"] = "0.1"
+
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = False
+
+    @cached_property
+    def _url(self) -> str:
+        from torchvision.models import AlexNet_Weights, SqueezeNet1_1_Weights, VGG16_Weights
+
+        weights = {"alex": AlexNet_Weights, "vgg": VGG16_Weights, "squeeze": SqueezeNet1_1_Weights}
+        return str(weights[self.net].IMAGENET1K_V1.url)
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        import lpips
+
+        path = fetch(self._url)
+        try:
+            with warnings.catch_warnings():  # it calls torchvision in its old way
+                warnings.simplefilter("ignore", UserWarning)
+                network = lpips.LPIPS(net=self.net, version=self.calibration, verbose=False)
+        except (RuntimeError, ValueError, EOFError) as error:
+            raise UserError(
+                f"{path} is damaged ({error}). Delete it; it is fetched again"
+            ) from error
+        assert isinstance(network, nn.Module)
+        return network.eval()
+
+    def convention(self) -> str:
+        return (
+            f"LPIPS per image against the reference, {package('lpips')}, net {self.net}, version "
+            f"{self.calibration}, {weights_note(hub_file(self._url))}, input [-1, 1], native size"
+        )
+
+    def load(self, device: str) -> None:
+        self._network.to(device)
+
+    @torch.inference_mode()
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        device = device_of(self._network)
+        distances: Tensor = self._network(
+            to_signed(images_BHWC, device), to_signed(references(examples), device)
+        )
+        return distances.reshape(-1, 1).double().cpu()

@@ -1,0 +1,49 @@
+"""Mean squared error inside the mask (against the truth) or outside it (what was altered)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sde_edit.features import PerImage, references, to_unit
+from sde_edit.registry import plugin
+from sde_edit.types import Example, UserError
+
+
+@plugin
+@dataclass(frozen=True)
+class MaskedError(PerImage):
+    """region: `hidden` is mask > 0.5, that is what was to be generated; `known` is the rest."""
+
+    region: Literal["hidden", "known"] = "hidden"
+
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = False
+
+    def convention(self) -> str:
+        where = "mask > 0.5" if self.region == "hidden" else "mask <= 0.5"
+        return (
+            f"mean squared error per image against the reference over pixels with {where} and "
+            "channels, RGB in [0, 1], native size"
+        )
+
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        """Raises UserError naming an example without a mask or without a pixel in the region."""
+        inside = torch.from_numpy(np.stack([self._region(example) for example in examples]))
+        difference = to_unit(images_BHWC.cpu()) - to_unit(references(examples))
+        error_BHW = difference.square().mean(1)
+        return ((error_BHW * inside).sum((1, 2)) / inside.sum((1, 2)))[:, None]
+
+    def _region(self, example: Example) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        if example.mask is None:
+            raise UserError(f"example {example.id!r} has no mask")
+        hidden = example.mask > 0.5
+        inside = hidden if self.region == "hidden" else ~hidden
+        if not inside.any():
+            raise UserError(f"the mask of example {example.id!r} leaves no {self.region} pixel")
+        return inside

@@ -1,0 +1,66 @@
+"""Similarity of image and caption by the embedded recogniser, a cosine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sde_edit.features import (
+    ByRecogniser,
+    captions,
+    device_of,
+    recogniser_note,
+    shapes_folder,
+)
+from sde_edit.registry import plugin
+from sde_edit.types import Example
+
+
+@plugin
+@dataclass(frozen=True)
+class ShapesClip(ByRecogniser):
+    """For the shapes world only. Its cosines are not on the scale of a CLIP of photos."""
+
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = True
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import CLIPTokenizer
+
+        return CLIPTokenizer.from_pretrained(shapes_folder("tokenizer"))
+
+    def convention(self) -> str:
+        return (
+            f"cosine of image and caption embeddings per image (not CLIP); {recogniser_note()}; "
+            "native size"
+        )
+
+    def load(self, device: str) -> None:
+        super().load(device)
+        _ = self._tokenizer
+
+    @torch.inference_mode()
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        """Raises UserError naming an example without a caption."""
+        network = self._network
+        ids_BK = self._tokens(captions(examples)).to(device_of(network))
+        image = network.embed_image(network.image_features(self._input(images_BHWC)))
+        text = network.embed_text(ids_BK)
+        return (image * text).sum(1, keepdim=True).double().cpu()
+
+    def _tokens(self, texts: list[str]) -> Tensor:
+        encoded = self._tokenizer(
+            texts,
+            padding="max_length",
+            max_length=self._network.config.max_tokens,
+            truncation=True,
+            return_tensors="pt",
+        )
+        ids_BK: Tensor = encoded.input_ids
+        return ids_BK

@@ -1,0 +1,48 @@
+"""Perceptual distance in the embedded recogniser's features, built like LPIPS, uncalibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sde_edit.features import (
+    ByRecogniser,
+    recogniser_note,
+    references,
+)
+from sde_edit.registry import plugin
+from sde_edit.types import Example
+
+
+def _stage_distance(x_BCHW: Tensor, y_BCHW: Tensor) -> Tensor:
+    """Squared distance [B] of channel vectors scaled to length 1, averaged over places."""
+    return (F.normalize(x_BCHW, dim=1) - F.normalize(y_BCHW, dim=1)).square().sum(1).mean((1, 2))
+
+
+@plugin
+@dataclass(frozen=True)
+class ShapesPerceptual(ByRecogniser):
+    """For the shapes world only. Not fitted to human judgement: never to be printed as LPIPS."""
+
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = False
+
+    def convention(self) -> str:
+        return (
+            f"perceptual distance per image against the reference, uncalibrated (not LPIPS); "
+            f"{recogniser_note()}; unit channel vectors, squared differences averaged over places, "
+            "then over the four stages; native size"
+        )
+
+    @torch.inference_mode()
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        network = self._network
+        outputs = network.image_features(self._input(images_BHWC))
+        targets = network.image_features(self._input(references(examples)))
+        stages = [_stage_distance(x, y) for x, y in zip(outputs, targets, strict=True)]
+        return torch.stack(stages).mean(0)[:, None].double().cpu()

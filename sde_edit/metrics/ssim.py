@@ -1,0 +1,51 @@
+"""Structural similarity, the mean over images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from sde_edit.features import PerImage, package, references, to_unit
+from sde_edit.registry import plugin
+from sde_edit.types import Example
+
+
+@plugin
+@dataclass(frozen=True)
+class Ssim(PerImage):
+    """Wang et al. 2004 with its Gaussian window (11 pixels, sigma 1.5), on RGB.
+
+    signed: values in [-1, 1] with data range 2, not [0, 1] with range 1. The constants of SSIM
+    weigh differently then, and unrelated images come out near 0 instead of near 0.2.
+    """
+
+    signed: bool = False
+
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = True
+
+    def convention(self) -> str:
+        values = "[-1, 1], data range 2" if self.signed else "[0, 1], data range 1"
+        return (
+            f"SSIM per image against the reference, {package('torchmetrics')}, Gaussian window 11, "
+            f"sigma 1.5, RGB in {values}, borders reflected, native size, float64"
+        )
+
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        from torchmetrics.functional.image import structural_similarity_index_measure
+
+        scale = 2 if self.signed else 1
+        shift = scale - 1
+        values = structural_similarity_index_measure(
+            to_unit(images_BHWC.cpu()) * scale - shift,
+            to_unit(references(examples)) * scale - shift,
+            sigma=1.5,
+            kernel_size=11,
+            data_range=float(scale),
+            reduction="none",
+        )
+        assert isinstance(values, Tensor)
+        return values.reshape(-1, 1)

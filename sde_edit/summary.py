@@ -1,0 +1,118 @@
+"""Runs side by side: the small table that ends a demo, and the list of all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sde_edit.compare import (
+    Measured,
+    common_convention,
+    flatten,
+    measured,
+    metrics_of,
+    score_cell,
+    settings_notes,
+)
+from sde_edit.report import Block, Cell, Column, Row, Table, aligned, arrow
+from sde_edit.store import Run, RunStore, canonical
+from sde_edit.types import UserError
+
+COSTS = ("seconds/image", "evaluations/image")
+LISTED = ("run", "task", "sampler", "model", "data", "steps", "images", "state", "metrics")
+
+
+def summary_table(
+    runs: Sequence[Run], metrics: Sequence[str] | None = None, *, title: str = "Summary"
+) -> Table:
+    """One row per run: every metric with interval, then mean seconds and network evaluations.
+
+    metrics None: all that the runs have. A metric that a run lacks is a dash. Raises UserError
+    for a run that is not sealed, a number that is not finite, or differing conventions.
+    """
+    read = [_sealed(run) for run in runs]
+    names = list(metrics if metrics is not None else metrics_of(read))
+    columns = tuple(
+        Column("", text) for text in [*(_heading(name, read) for name in names), *COSTS]
+    )
+    found = [_metric_cells(name, read) for name in names] + _cost_cells(read)
+    labels = _labels(read)
+    rows = tuple(
+        Row(label, "arm", tuple(cells[i] for cells in found)) for i, label in enumerate(labels)
+    )
+    notes = (*_conventions(names, read), *settings_notes(read), _devices(read))
+    return Table("summary", title, "sampler", columns, (Block("", rows),), notes)
+
+
+def _sealed(run: Run) -> Measured:
+    found = measured(run)
+    if found is None:
+        raise UserError(f"run {run.id} is not finished; its `sde-edit run` command goes on with it")
+    return found
+
+
+def _scored(metric: str, runs: Sequence[Measured]) -> list[Measured]:
+    return [run for run in runs if metric in run.scores]
+
+
+def _heading(metric: str, runs: Sequence[Measured]) -> str:
+    scored = _scored(metric, runs)
+    return f"{metric} {arrow(common_convention(metric, scored)[1])}" if scored else metric
+
+
+def _conventions(metrics: Sequence[str], runs: Sequence[Measured]) -> list[str]:
+    scored = ((metric, _scored(metric, runs)) for metric in metrics)
+    return [f"{metric}: {common_convention(metric, found)[0]}" for metric, found in scored if found]
+
+
+def _metric_cells(metric: str, runs: Sequence[Measured]) -> tuple[Cell, ...]:
+    return aligned(score_cell(run, metric) if metric in run.scores else Cell() for run in runs)
+
+
+def _cost_cells(runs: Sequence[Measured]) -> list[tuple[Cell, ...]]:
+    return [
+        aligned(Cell(run.seconds, n=run.n, of=run.of, runs=(run.id,)) for run in runs),
+        aligned(Cell(run.evaluations, n=run.n, of=run.of, runs=(run.id,)) for run in runs),
+    ]
+
+
+def _devices(runs: Sequence[Measured]) -> str:
+    devices = dict.fromkeys(device for run in runs for device in run.devices)
+    return (
+        f"Seconds: share of the wall time of its batch, on {', '.join(devices)}. "
+        "Evaluations: rows that went through the network."
+    )
+
+
+def _labels(runs: Sequence[Measured]) -> list[str]:
+    """Sampler names, with the settings by which runs of one sampler differ."""
+    flats = [flatten(run.spec) for run in runs]
+    names = [run.spec.sampler.name for run in runs]
+    if len(set(names)) == len(names):
+        return names
+    keys = sorted({key for flat in flats for key in flat if key.partition(".")[0] != "sampler"})
+    varying = [key for key in keys if len({canonical(flat.get(key)) for flat in flats}) > 1]
+    plain = [key for key in varying if key.rpartition(".")[2] not in ("kind", "version", "digest")]
+    return [
+        " ".join([name, *(f"{key}={flat.get(key)}" for key in plain or varying)])
+        for name, flat in zip(names, flats, strict=True)
+    ]
+
+
+def runs_table(store: RunStore) -> Table:
+    """Every run of the store, sealed or not. Reads no images and raises for none."""
+    columns = tuple(Column("", text) for text in LISTED[1:])
+    rows = tuple(Row(run.id, "arm", tuple(map(_text, _listed(run)))) for run in store.runs())
+    return Table("runs", "", LISTED[0], columns, (Block("", rows),))
+
+
+def _text(text: str) -> Cell:
+    return Cell(text=text)
+
+
+def _listed(run: Run) -> tuple[str, ...]:
+    spec, seal = run.spec, run.seal
+    state = "begun" if seal is None else "finished" if seal.n == seal.of else "partial"
+    images = str(len(run.rows())) if seal is None else f"{seal.n} of {seal.of}"
+    scores = ", ".join(run.scores())
+    names = (spec.task.name, spec.sampler.name, spec.model.name, spec.data.name)
+    return (*names, str(spec.steps), images, state, scores)
