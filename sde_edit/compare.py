@@ -8,7 +8,8 @@ and `.digest` of a choice are keys too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -21,6 +22,9 @@ from sde_edit.store import Run, canonical
 from sde_edit.types import Choice, RunSpec, UserError
 
 Setting = str | int | float | bool
+
+_OVERRIDES = {"spacing": "grid.spacing", "last_sigma": "grid.last_sigma"}
+FACTS = ("kind", "version", "digest")  # of a choice; they follow from it and override nothing
 
 
 # ------------------------------------------------------------------ what a sealed run says
@@ -55,11 +59,19 @@ class Measured:
 
 
 def measured(run: Run) -> Measured | None:
-    """None if the run is not sealed. Raises UserError for a score that is not finite."""
+    """None if the run is not sealed.
+
+    Raises UserError for a score that is not finite, or if images were lost since the sealing.
+    """
     seal = run.seal
     if seal is None:
         return None
     rows = list(run.rows().values())
+    if len(rows) < seal.n:
+        raise UserError(
+            f"run {run.id} was sealed with {seal.n} images, {len(rows)} of them are in {run.path}. "
+            "Its `sde-edit run` command makes the others again"
+        )
     return Measured(
         id=run.id,
         spec=run.spec,
@@ -67,15 +79,10 @@ def measured(run: Run) -> Measured | None:
         of=seal.of,
         examples=frozenset(row.id for row in rows),
         scores={name: _measurement(raw, run) for name, raw in run.scores().items()},
-        seconds=_mean(row.seconds for row in rows),
-        evaluations=_mean(row.evaluations for row in rows),
+        seconds=math.fsum(row.seconds for row in rows) / len(rows),
+        evaluations=math.fsum(row.evaluations for row in rows) / len(rows),
         devices=tuple(sorted({row.device for row in rows})),
     )
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return math.fsum(found) / len(found)
 
 
 def _measurement(raw: Mapping[str, Any], run: Run) -> Measurement:
@@ -106,11 +113,11 @@ def flatten(spec: RunSpec) -> dict[str, Any]:
     for field in fields(spec):
         value = getattr(spec, field.name)
         if isinstance(value, Choice):
-            facts = {"kind": value.kind, "version": value.version, "digest": value.digest}
+            facts = {fact: getattr(value, fact) for fact in FACTS}
             flat[field.name] = value.name
             flat |= _dotted(field.name, {**facts, **value.params})
         else:
-            flat[field.name] = value
+            flat[_OVERRIDES.get(field.name, field.name)] = value
     return flat
 
 
@@ -120,6 +127,13 @@ def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
         inner = isinstance(value, Mapping)
         flat |= _dotted(f"{prefix}.{key}", value) if inner else {f"{prefix}.{key}": value}
     return flat
+
+
+def command(verb: str, overrides: Mapping[str, Setting]) -> str:
+    """The shell command that does `verb` to the run of these overrides."""
+    given = {k: v for k, v in overrides.items() if k.rpartition(".")[2] not in FACTS}
+    words = (shlex.quote(f"{key}={value}") for key, value in given.items())
+    return " ".join(["sde-edit", verb, *words])
 
 
 def matches(spec: RunSpec, allowed: Mapping[str, Sequence[Setting]]) -> bool:

@@ -18,7 +18,16 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sde_edit.registry import build, conf_dir, names, suggest
-from sde_edit.types import Choice, Dataset, Metric, ModelSource, RunSpec, Sampler, Task, UserError
+from sde_edit.types import (
+    Choice,
+    Dataset,
+    ModelSource,
+    NamedMetric,
+    RunSpec,
+    Sampler,
+    Task,
+    UserError,
+)
 
 # Keys of a group's YAML that are not settings of its plug-in.
 _RUN_KEYS = {"model": {"dtype", "batch_size"}, "data": {"limit", "prompt", "metrics"}}
@@ -41,14 +50,6 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class NamedMetric:
-    """A metric as tables name it; `choice.params` holds all its settings."""
-
-    choice: Choice
-    metric: Metric
-
-
-@dataclass(frozen=True)
 class Experiment:
     """One composed command: the plug-ins, the spec that names their images, and the settings."""
 
@@ -67,6 +68,9 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = compose("config", overrides=list(overrides))
+        if missing := sorted(OmegaConf.missing_keys(config)):
+            example = " ".join(f"{key}=..." for key in missing)
+            raise UserError(f"config: {', '.join(missing)} must be given: {example}")
         resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"config: {error}") from error
@@ -88,6 +92,17 @@ def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
             values = [str(override.input_line)]
         combinations = [(*done, value) for done in combinations for value in values]
     return combinations
+
+
+def parsed(overrides: Sequence[str]) -> dict[str, Any]:
+    """Key -> value of overrides that give one value each. Raises UserError otherwise."""
+    try:
+        read = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise UserError(f"config: {error}") from error
+    if swept := [o.input_line for o in read if o.is_sweep_override()]:
+        raise UserError(f"one value each, please: {', '.join(str(line) for line in swept)}")
+    return {o.key_or_group: o.value() for o in read}
 
 
 def experiment(overrides: Sequence[str]) -> Experiment:
@@ -156,9 +171,9 @@ def _build(group: str, raw: Mapping[str, Any]) -> Any:
 
 
 def _choice(group: str, raw: Mapping[str, Any], plugin: Any) -> Choice:
-    """Every setting of the plug-in but where its files happen to lie; those have a digest."""
+    """Every setting that decides the images; where files lie does not, their digest does."""
     params = {
-        f.name: getattr(plugin, f.name) for f in fields(plugin) if not f.metadata.get("location")
+        f.name: getattr(plugin, f.name) for f in fields(plugin) if f.metadata.get("identity", True)
     }
     digest = plugin.digest() if group in ("model", "data") else ""
     return Choice(raw["name"], raw["kind"], plugin.version, params, digest)

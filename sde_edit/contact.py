@@ -1,12 +1,17 @@
-"""Contact sheets: labelled columns of images, one row per example. PIL only, deterministic."""
+"""Contact sheets: labelled columns of images, one row per example. Deterministic, no torch."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from sde_edit.store import Run, write_atomic
+from sde_edit.types import Dataset, Example, UserError
 
 Pixels = NDArray[np.uint8]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -39,6 +44,50 @@ def contact_sheet(
         if captions is not None:
             parts.append(_caption(captions[i], parts[0].width, small))
     return _stack(parts)
+
+
+def runs_sheet(runs: Mapping[str, Run], dataset: Dataset, *, rows: int = 6) -> Image.Image:
+    """original | masked (where there are masks) | each run under its label.
+
+    Shows the first `rows` examples, in the data set's order, that all runs have. Raises UserError
+    if they have none in common.
+    """
+    made = {label: run.rows() for label, run in runs.items()}
+    common = [i for i in dataset.ids() if all(i in found for found in made.values())][:rows]
+    if not common:
+        raise UserError(f"no example was edited by all of {', '.join(r.id for r in runs.values())}")
+    examples = [dataset.load(example_id) for example_id in common]
+    columns = _given(examples)
+    for label, run in runs.items():
+        columns[label] = [_read(run.output(made[label][i])) for i in common]
+    return contact_sheet(columns, captions=[f"{e.id}  {e.caption}" for e in examples])
+
+
+def run_sheet(run: Run, dataset: Dataset) -> Path:
+    """Writes the sheet of one run to its `contact.png`. Raises UserError if it has no image."""
+    spec = run.spec
+    label = f"{spec.sampler.name.upper()}, {spec.steps} steps"
+    return save_sheet(runs_sheet({label: run}, dataset), run.path / "contact.png")
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> Path:
+    """As PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG")
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def _given(examples: Sequence[Example]) -> dict[str, list[Pixels]]:
+    columns = {"original": [example.image for example in examples]}
+    if all(example.mask is not None for example in examples):
+        columns["masked"] = [masked(e.image, e.mask) for e in examples if e.mask is not None]
+    return columns
+
+
+def _read(path: Path) -> Pixels:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def masked(image: Pixels, mask: NDArray[np.floating]) -> Pixels:
@@ -123,7 +172,7 @@ def _caption(text: str, width: int, font: Font) -> Image.Image:
     part = _blank(width, len(lines) * _line(font) + _GAP)
     draw = ImageDraw.Draw(part)
     for i, line in enumerate(lines):
-        draw.text((_GAP, i * _line(font) - _GAP // 2), line, _FAINT, font)
+        draw.text((_GAP, i * _line(font)), line, _FAINT, font)
     return part
 
 

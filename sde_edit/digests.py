@@ -98,5 +98,5 @@ def _remember(new: _Memory) -> None:
     raw = {k: [*stamp, sha] for k, (stamp, sha) in {**_recall(), **kept}.items()}
     try:
         write_atomic(_memory_file(), json.dumps(raw).encode())
-    except UserError:
+    except (UserError, OSError):
         return  # a read-only home: the next run hashes again

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,10 +22,12 @@ from torch import Tensor
 
 from sde_edit.images import read_rgb, to_pixels
 from sde_edit.store import Row, Run, write_atomic
-from sde_edit.types import Choice, Dataset, Example, Metric, Pixels, Score, UserError
+from sde_edit.types import Dataset, Example, Metric, NamedMetric, Score, UserError
 
-Metrics = Mapping[str, tuple[Metric, Choice]]
-Item = tuple[Example, Pixels]
+if TYPE_CHECKING:
+    from sde_edit.types import Pixels
+
+    Item = tuple[Example, Pixels]
 
 _COVERAGE = 0.95
 
@@ -33,7 +35,7 @@ _COVERAGE = 0.95
 def evaluate_run(
     run: Run,
     dataset: Dataset,
-    metrics: Metrics,
+    metrics: Sequence[NamedMetric],
     *,
     device: str = "cpu",
     batch_size: int = 32,
@@ -49,34 +51,29 @@ def evaluate_run(
     an image of it cannot be used, a metric lacks its weights, or a value is not finite.
     """
     rows = sealed_rows(run, dataset)
-    missing = {
-        name: (metric, choice)
-        for name, (metric, choice) in metrics.items()
-        if force or not score_path(run, metric, choice).exists()
-    }
+    missing = [named for named in metrics if force or not score_path(run, named).exists()]
     if missing:
-        for name, (metric, _) in missing.items():
-            with _blaming(name):
-                metric.load(device)
+        for named in missing:
+            with _blaming(named):
+                named.metric.load(device)
         items = prefetch(lambda i: load_item(run, dataset, rows[i]), sorted(rows), workers=workers)
         tallies = measure(batches(items, batch_size), missing, len(rows), on_progress)
-        for name, (metric, choice) in missing.items():
-            _write_score(run, metric, choice, tallies[name], bootstrap)
-    return {
-        name: json.loads(score_path(run, metric, choice).read_text())
-        for name, (metric, choice) in metrics.items()
-    }
+        for named, tally in zip(missing, tallies, strict=True):
+            _write_score(run, named, tally, bootstrap)
+    return {named.choice.name: json.loads(score_path(run, named).read_text()) for named in metrics}
 
 
-def score_path(run: Run, metric: Metric, choice: Choice) -> Path:
+def score_path(run: Run, named: NamedMetric) -> Path:
     """Where a score is stored; another convention (settings, weights, package) is another file."""
-    settings = {"params": dict(choice.params), "convention": metric.convention()}
+    choice = named.choice
+    settings = {"params": dict(choice.params), "convention": named.metric.convention()}
     return run.score_file(choice.name, choice.version, settings)
 
 
 @contextmanager
-def _blaming(name: str) -> Iterator[None]:
+def _blaming(named: NamedMetric) -> Iterator[None]:
     """Lets a metric's UserError say whose it is, and that one can do without."""
+    name = named.choice.name
     try:
         yield
     except UserError as error:
@@ -153,26 +150,29 @@ class Tally:
     rows: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
 
+    def add(self, metric: Metric, images_BHWC: Tensor, examples: Sequence[Example]) -> None:
+        started = time.perf_counter()
+        rows_BD = metric.rows(images_BHWC, examples)
+        _check(rows_BD, examples)
+        self.rows |= {e.id: row for e, row in zip(examples, rows_BD, strict=True)}
+        self.seconds += time.perf_counter() - started
+
 
 def measure(
     loaded: Iterable[list[Item]],
-    metrics: Metrics,
+    metrics: Sequence[NamedMetric],
     total: int,
     on_progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Tally]:
+) -> list[Tally]:
     """Every metric's rows, in one pass. Raises UserError naming metric and example."""
-    tallies = {name: Tally() for name in metrics}
+    tallies = [Tally() for _ in metrics]
     done = 0
     for batch in loaded:
         examples = [example for example, _ in batch]
         images_BHWC = torch.from_numpy(np.stack([output for _, output in batch]))
-        for name, (metric, _) in metrics.items():
-            started = time.perf_counter()
-            with _blaming(name):
-                rows_BD = metric.rows(images_BHWC, examples)
-                _check(rows_BD, examples)
-            tallies[name].rows |= {e.id: row for e, row in zip(examples, rows_BD, strict=True)}
-            tallies[name].seconds += time.perf_counter() - started
+        for named, tally in zip(metrics, tallies, strict=True):
+            with _blaming(named):
+                tally.add(named.metric, images_BHWC, examples)
         done += len(batch)
         if on_progress:
             on_progress(done, total)
@@ -219,7 +219,7 @@ def score_of(metric: Metric, rows: Mapping[str, Tensor], resamplings: int) -> Sc
         raise UserError("its value is not finite")
     value, replicates = float(values[0]), values[1:]
     low, high = _interval(value, replicates)
-    per_example = {i: float(row) for i, row in zip(ids, rows_ND, strict=True)}
+    per_example = dict(zip(ids, rows_ND[:, 0].tolist(), strict=True))
     return Score(
         value=value,
         low=low,
@@ -238,11 +238,10 @@ def _interval(
     return value + float(low), value + float(high)
 
 
-def _write_score(
-    run: Run, metric: Metric, choice: Choice, tally: Tally, bootstrap: int | None
-) -> None:
+def _write_score(run: Run, named: NamedMetric, tally: Tally, bootstrap: int | None) -> None:
+    choice, metric = named.choice, named.metric
     started = time.perf_counter()
-    with _blaming(choice.name):
+    with _blaming(named):
         score = score_of(metric, tally.rows, bootstrap or metric.resamplings)
     seal = run.seal
     assert seal is not None, "sealed_rows has checked it"
@@ -257,7 +256,7 @@ def _write_score(
         **asdict(score),
         "seconds": round(tally.seconds + time.perf_counter() - started, 3),
     }
-    path = score_path(run, metric, choice)
+    path = score_path(run, named)
     write_atomic(path, (json.dumps(record, allow_nan=False) + "\n").encode())
     _drop_superseded(path, choice.name)
 

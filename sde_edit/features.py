@@ -218,7 +218,9 @@ class Inception:
         path = fetch(self._url)
         self._device = torch.device(device)
         try:
-            self._network = self._build(path)
+            with warnings.catch_warnings():  # it calls torch and torchvision in their old ways
+                warnings.simplefilter("ignore")
+                self._network = self._build(path)
         except (RuntimeError, ValueError, EOFError) as error:
             raise UserError(
                 f"{path} is damaged ({error}). Delete it; it is fetched again"

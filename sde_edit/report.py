@@ -146,6 +146,15 @@ def build_figure(config: Mapping[str, Any], table: Table) -> Figure | None:
     return figure
 
 
+def transposed(table: Table) -> Table:
+    """Rows for columns: the narrow form of a table of one untitled block, for a terminal."""
+    (block,) = table.blocks
+    columns = tuple(Column("", row.label) for row in block.rows)
+    lines = zip(*(row.cells for row in block.rows), strict=True)
+    rows = (Row(c.heading, "arm", cells) for c, cells in zip(table.columns, lines, strict=True))
+    return replace(table, corner="", columns=columns, blocks=(Block("", tuple(rows)),))
+
+
 # ------------------------------------------------------------------ numbers as text
 
 
@@ -344,8 +353,8 @@ _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
-    "\N{MINUS SIGN}": "$-$", "—": "---", "\N{EN DASH}": "--", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
-    "\N{MULTIPLICATION SIGN}": r"$\times$", "±": r"$\pm$",
+    "\N{MINUS SIGN}": "$-$", "—": "---", "\N{EN DASH}": "--",
+    "\N{MULTIPLICATION SIGN}": r"$\times$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$",
 }  # fmt: skip
 _TEX_MARKS = {"better": "$^{+}$", "worse": "$^{-}$"}
 

@@ -50,7 +50,8 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_file():
+            temporary.unlink()
         raise UserError(
             f"cannot write {path}: {error.strerror}. Free space or set paths.results=DIR to a "
             "folder you can write; nothing finished is lost, the same command resumes"

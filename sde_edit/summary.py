@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sde_edit.compare import (
+    FACTS,
     Measured,
     common_convention,
     flatten,
@@ -27,8 +28,10 @@ def summary_table(
     """One row per run: every metric with interval, then mean seconds and network evaluations.
 
     metrics None: all that the runs have. A metric that a run lacks is a dash. Raises UserError
-    for a run that is not sealed, a number that is not finite, or differing conventions.
+    for no run, a run that is not sealed, a number that is not finite, or differing conventions.
     """
+    if not runs:
+        raise UserError("no runs to summarise")
     read = [_sealed(run) for run in runs]
     names = list(metrics if metrics is not None else metrics_of(read))
     columns = tuple(
@@ -39,7 +42,8 @@ def summary_table(
     rows = tuple(
         Row(label, "arm", tuple(cells[i] for cells in found)) for i, label in enumerate(labels)
     )
-    notes = (*_conventions(names, read), *settings_notes(read), _devices(read))
+    ids = ", ".join(f"{label} `{run.id}`" for label, run in zip(labels, read, strict=True))
+    notes = (*_conventions(names, read), *settings_notes(read), _devices(read), f"Runs: {ids}.")
     return Table("summary", title, "sampler", columns, (Block("", rows),), notes)
 
 
@@ -91,7 +95,7 @@ def _labels(runs: Sequence[Measured]) -> list[str]:
         return names
     keys = sorted({key for flat in flats for key in flat if key.partition(".")[0] != "sampler"})
     varying = [key for key in keys if len({canonical(flat.get(key)) for flat in flats}) > 1]
-    plain = [key for key in varying if key.rpartition(".")[2] not in ("kind", "version", "digest")]
+    plain = [key for key in varying if key.rpartition(".")[2] not in FACTS]
     return [
         " ".join([name, *(f"{key}={flat.get(key)}" for key in plain or varying)])
         for name, flat in zip(names, flats, strict=True)

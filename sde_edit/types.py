@@ -35,7 +35,7 @@ class UserError(Exception):
 
 @dataclass(frozen=True)
 class Choice:
-    """One plug-in with its settings: `name` labels it in tables, `kind` finds it in the registry."""
+    """One plug-in with its settings: `name` labels it in tables, `kind` finds its file."""
 
     name: str
     kind: str
@@ -216,3 +216,11 @@ class Metric(Protocol):
 
     def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
         """Float64 values [B], one for each way of counting example n counts_BN[b, n] times."""
+
+
+@dataclass(frozen=True)
+class NamedMetric:
+    """A metric as tables name it; `choice.params` holds all its settings."""
+
+    choice: Choice
+    metric: Metric

@@ -71,16 +71,16 @@ class Folder:
     version: ClassVar[int] = 1
 
     # The location of files is no part of a run's identity: the digest covers what is in them.
-    images: str = field(metadata={"location": True})
-    mask_root: str = field(metadata={"location": True})
+    images: str = field(metadata={"identity": False})
+    mask_root: str = field(metadata={"identity": False})
     hole: Hole
     resolution: int
     masks: str = ""
     threshold: float | None = 0.5
     fit: Fit = "exact"
     pairing: Literal["stem", "sorted"] = "stem"
-    captions: str | None = field(default=None, metadata={"location": True})
-    source: str = field(default="", metadata={"location": True})
+    captions: str | None = field(default=None, metadata={"identity": False})
+    source: str = field(default="", metadata={"identity": False})
 
     def __post_init__(self) -> None:
         if self.resolution < 8:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from sde_edit.masks import MASKS_VERSION, MaskSize, draw_mask
@@ -21,7 +21,7 @@ class Shapes:
     version: ClassVar[int] = 1
 
     split: Split = "test"
-    n: int = 1000
+    n: int = field(default=1000, metadata={"identity": False})
     masks: MaskSize = "small"
 
     def __post_init__(self) -> None:

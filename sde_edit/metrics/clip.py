@@ -51,7 +51,7 @@ class Clip(PerImage):
         from huggingface_hub.constants import HF_HUB_CACHE
 
         source = open_clip.get_pretrained_cfg(self.model, self.pretrained)
-        where = source.get("hf_hub") or source.get("url") or "its weights"
+        where = (source.get("hf_hub") or source.get("url") or "its weights").rstrip("/")
         return (
             f"Fetch {where} on a machine with a connection and copy it into {HF_HUB_CACHE}, or "
             "set pretrained=FILE to the path of a weights file"
@@ -62,7 +62,7 @@ class Clip(PerImage):
         weights = weights_note(local) if local.is_file() else self.pretrained
         return (
             f"cosine of image and caption embeddings per image, {package('open_clip_torch')}, "
-            f"{self.model}, weights {weights}, its own preprocessing (bicubic, centre crop), float32"
+            f"{self.model}, weights {weights}, its own preprocessing (bicubic, crop), float32"
         )
 
     def load(self, device: str) -> None:

@@ -53,7 +53,7 @@ class Lpips(PerImage):
         path = fetch(self._url)
         try:
             with warnings.catch_warnings():  # it calls torchvision in its old way
-                warnings.simplefilter("ignore", UserWarning)
+                warnings.simplefilter("ignore")
                 network = lpips.LPIPS(net=self.net, version=self.calibration, verbose=False)
         except (RuntimeError, ValueError, EOFError) as error:
             raise UserError(

@@ -43,7 +43,7 @@ class StableDiffusion:
     package. The run id holds the digest of the weights, not the path.
     """
 
-    path: str = field(metadata={"location": True})
+    path: str = field(metadata={"identity": False})
     resolution: int
     version: ClassVar[int] = 1
 
@@ -89,7 +89,6 @@ class StableDiffusion:
             raise UserError(f"dtype={dtype!r}: allowed are {', '.join(DTYPES)}")
         pipeline = StableDiffusionPipeline.from_pretrained(
             self.folder(),
-            torch_dtype=DTYPES[dtype],
             use_safetensors=True,
             safety_checker=None,
             feature_extractor=None,
@@ -122,9 +121,9 @@ class LoadedStableDiffusion:
     ) -> None:
         self.device, self.dtype = device, dtype
         self.state_dtype = torch.float64 if dtype == torch.float64 else torch.float32
-        self.unet = pipeline.unet.eval().to(device, memory_format=torch.channels_last)
-        self.vae = pipeline.vae.eval().to(device, memory_format=torch.channels_last)
-        self.text_encoder = pipeline.text_encoder.eval().to(device)
+        self.unet = pipeline.unet.eval().to(dtype).to(device, memory_format=torch.channels_last)
+        self.vae = pipeline.vae.eval().to(dtype).to(device, memory_format=torch.channels_last)
+        self.text_encoder = pipeline.text_encoder.eval().to(dtype).to(device)
         self.tokenizer = pipeline.tokenizer
         self.evaluations = 0
         self.calls = 0

@@ -11,6 +11,7 @@ from sde_edit.compare import (
     Setting,
     check_uniform,
     check_where,
+    command,
     common_convention,
     difference_cell,
     matches,
@@ -78,6 +79,8 @@ class Inpainting:
         for key, values in self.runs.items():
             if key not in _AXES and len(values) != 1:
                 raise UserError(f"{self.name}: runs.{key} must have one value, not {values}")
+        for key in set(self.where or {}) & set(self.runs):
+            raise UserError(f"{self.name}: {key!r} is both in runs and in where; say it in runs")
         for arm in self.arms:
             if arm not in self.runs["sampler"]:
                 known = self.runs["sampler"]
@@ -108,7 +111,8 @@ class Inpainting:
         found = metrics_of(list(cells.values()))
         metrics = found if self.metrics is None else self.metrics
         if not metrics:
-            raise UserError(f"{self.name}: its runs have no scores. `{self._command('evaluate')}`")
+            remedy = self._command("evaluate", next(iter(cells)))
+            raise UserError(f"{self.name}: its runs have no scores. Make them with `{remedy}`")
         beside = self._comparable(cells)
         ours = [self._block(metric, cells, beside=beside) for metric in metrics]
         apart = [name for name in self._published() if not (beside and name in metrics)]
@@ -157,8 +161,7 @@ class Inpainting:
         return (
             f"{self.arms[1].upper()} better in {better} of {len(verdicts)} cells, worse in "
             f"{worse}, undecided in {len(verdicts) - better - worse} (95 % paired bootstrap)"
-            + (f"; {lacking} cells not compared" if lacking else "")
-            + "."
+            + (f"; {lacking} not compared." if lacking else ".")
         )
 
     # -- the paper's numbers
@@ -210,11 +213,10 @@ class Inpainting:
 
     # -- what is missing
 
-    def _command(self, verb: str, place: _Place | None = None) -> str:
-        axes = dict(zip(_AXES, place, strict=True)) if place else {}
-        fixed = {k: values[0] for k, values in self.runs.items() if k not in _AXES}
-        overrides = {**fixed, **axes, **(self.where or {})}
-        return " ".join(["sde-edit", verb, *(f"{k}={v}" for k, v in overrides.items())])
+    def _command(self, verb: str, place: _Place) -> str:
+        fixed = {key: values[0] for key, values in self.runs.items() if key not in _AXES}
+        axes = dict(zip(_AXES, place, strict=True))
+        return command(verb, {**fixed, **axes, **(self.where or {})})
 
     def _absent(self, fitting: Sequence[Run], cells: dict[_Place, Measured]) -> list[str]:
         begun = {_place(run): run for run in fitting if run.seal is None}
@@ -233,9 +235,8 @@ class Inpainting:
         for place, run in cells.items():
             lacking = [metric for metric in wanted if metric not in run.scores]
             if lacking:
-                command = self._command("evaluate", place)
                 text = f"{_named(place)}: run {run.id} lacks {', '.join(lacking)}."
-                notes.append(f"{text} Measure with `{command}`")
+                notes.append(f"{text} Measure with `{self._command('evaluate', place)}`")
         return notes
 
     def _unpaired(self, cells: dict[_Place, Measured]) -> list[str]:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from sde_edit.contact import contact_sheet, masked
+from sde_edit.contact import contact_sheet, masked, run_sheet, runs_sheet
 from sde_edit.shapes import scene_of
+from sde_edit.store import Row, Run, RunStore, canonical, write_atomic
+from sde_edit.types import Choice, DataStatus, Example, RunSpec, UserError
 
 
 def images(n: int) -> list[np.ndarray]:
@@ -42,6 +50,14 @@ def test_captions_wrap_and_take_their_room() -> None:
     long = contact_sheet({"a": images(2)}, captions=["a red star on a white background " * 3, ""])
     assert plain.height < short.height < long.height
     assert plain.width == short.width == long.width
+
+
+def test_captions_are_not_cut_off() -> None:
+    caption = np.asarray(contact_sheet({"a": images(1)}, captions=["AAAA"]))[-40:]
+    inked = (caption < 128).any(axis=(1, 2))
+    assert inked.any()
+    assert not inked[:4].any()  # white above the letters: their tops are there
+    assert not inked[-5:].any()
 
 
 def test_same_input_same_pixels() -> None:
@@ -82,3 +98,70 @@ def test_soft_masks_blend() -> None:
     image = np.full((64, 64, 3), 200, np.uint8)
     half = masked(image, np.full((64, 64), 0.5, np.float32))
     assert set(np.unique(half)) == {148, 180}
+
+
+class Scenes:
+    """Four scenes with the same square hidden."""
+
+    def ids(self) -> Sequence[str]:
+        return ["d", "c", "b", "a"]
+
+    def load(self, example_id: str) -> Example:
+        mask = np.zeros((64, 64), np.float32)
+        mask[16:48, 16:48] = 1
+        image = scene_of("val", self.ids().index(example_id)).render()
+        return Example(example_id, image, f"scene {example_id}", mask)
+
+    def status(self) -> DataStatus:
+        return DataStatus(4)
+
+    def digest(self) -> str:
+        return "scenes"
+
+
+def made(tmp_path: Path, sampler: str, ids: Sequence[str], grey: int) -> Run:
+    choice = Choice("x", "x", 1)
+    arm = Choice(sampler, sampler, 1)
+    spec = RunSpec(choice, arm, choice, choice, 25, "linspace", "zero", "float32", 0)
+    run = RunStore(tmp_path).open(spec)
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (grey, grey, grey)).save(buffer, "PNG")
+    data = buffer.getvalue()
+    rows = [Row(i, f"{i}.png", len(data), "", 0.1, 1.0, "cpu", "float32") for i in ids]
+    for row in rows:
+        write_atomic(run.path / "outputs" / row.file, data)
+    lines = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
+    write_atomic(run.path / "rows" / "a.jsonl", lines.encode())
+    return run
+
+
+def test_sheet_of_runs_shows_what_they_share_in_the_order_of_the_data(tmp_path: Path) -> None:
+    runs = {"ODE": made(tmp_path, "ode", "abc", 10), "SDE": made(tmp_path, "sde", "bcd", 250)}
+    sheet = runs_sheet(runs, Scenes())
+    data = Scenes()
+    examples = [data.load("c"), data.load("b")]
+    grey = [np.full((64, 64, 3), level, np.uint8) for level in (10, 250)]
+    expected = contact_sheet(
+        {
+            "original": [e.image for e in examples],
+            "masked": [masked(e.image, e.mask) for e in examples if e.mask is not None],
+            "ODE": [grey[0]] * 2,
+            "SDE": [grey[1]] * 2,
+        },
+        captions=["c  scene c", "b  scene b"],
+    )
+    assert sheet.tobytes() == expected.tobytes()
+
+
+def test_run_sheet_is_written_beside_the_run(tmp_path: Path) -> None:
+    run = made(tmp_path, "sde", "ab", 100)
+    path = run_sheet(run, Scenes())
+    assert path == run.path / "contact.png"
+    first = path.read_bytes()
+    assert run_sheet(run, Scenes()).read_bytes() == first
+
+
+def test_runs_without_a_common_example_are_refused(tmp_path: Path) -> None:
+    runs = {"ODE": made(tmp_path, "ode", "ab", 10), "SDE": made(tmp_path, "sde", "cd", 20)}
+    with pytest.raises(UserError, match="no example was edited by all of"):
+        runs_sheet(runs, Scenes())

@@ -236,7 +236,7 @@ def test_folder_applies_exif_orientation(make: Make, root: Path, orientation: in
     exif = Image.Exif()
     exif[0x0112] = orientation
     replace_a(root, stored, exif=exif)
-    mask(width=48).save(root / "masks" / "a.png")
+    mask(width=48, white=(0, 0, 24, 16)).save(root / "masks" / "a.png")
     data = make(fit="crop")
     np.testing.assert_array_equal(data.load("a").image, np.array(shown)[:, 8:40])
     assert not data.status().problems
@@ -290,7 +290,7 @@ def test_folder_crop_keeps_mask_and_image_together(
     make: Make, root: Path, width: int, height: int
 ) -> None:
     """Where the image is bright, the mask is white; after fitting it still is."""
-    both = mask(width, height, (width // 3, height // 4, width // 2, height))
+    both = mask(width, height, (width // 4, height // 4, width // 2, height))
     replace_a(root, both)
     both.save(root / "masks" / "a.png")
     example = make(fit="crop").load("a")

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from sde_edit import report
-from sde_edit.compare import difference_cell, flatten, measured, verdict_of
+from sde_edit.compare import command, difference_cell, flatten, measured, verdict_of
 from sde_edit.report import Block, Cell, Column, Row, Table, aligned, build_table, number
 from sde_edit.store import Row as ImageRow
 from sde_edit.store import Run, RunStore, canonical, write_atomic
@@ -235,7 +235,7 @@ def test_table5_says_that_published_values_are_not_available(store: RunStore) ->
     table = build_table(config("table5"), store.runs())
     assert any("not available" in note for note in table.notes)
     assert not any(row.kind == "paper" for block in table.blocks for row in block.rows)
-    assert table.blocks[0].summary.endswith("; 4 cells not compared.")
+    assert table.blocks[0].summary.endswith("; 4 not compared.")
 
 
 # ------------------------------------------------------------------ what is missing or partial
@@ -252,7 +252,7 @@ def test_missing_run_is_a_dash_and_a_command(store: RunStore, fill: Fill) -> Non
     )
     assert f"Inpaint-SDE, large masks, 100 steps: no run. Make it with {command}" in table.notes
     assert "of 5 cells" in table.blocks[0].summary
-    assert "1 cells not" in table.blocks[0].summary
+    assert "; 1 not compared." in table.blocks[0].summary
     assert report.MISSING in report.markdown(table)
 
 
@@ -346,6 +346,13 @@ def test_a_number_that_is_not_finite_is_an_error(
         build_table(config(), store.runs())
 
 
+def test_lost_images_are_an_error(store: RunStore, fill: Fill) -> None:
+    run = fill()["sde", "small", 50]
+    (run.path / "outputs" / "003.png").unlink()
+    with pytest.raises(UserError, match=f"{run.id} was sealed with 8 images, 7 of them"):
+        build_table(config(), store.runs())
+
+
 def test_conventions_must_agree(store: RunStore, fill: Fill) -> None:
     run = fill()[("sde", "small", 50)]
     add_score(run, "psnr", 20.0, convention="another window")
@@ -365,6 +372,7 @@ def test_no_run_at_all_names_the_first_command(store: RunStore) -> None:
         ({"where": {"task.guidnce": 7.5}}, "Did you mean 'task.guidance'"),
         ({"arms": ["ode", "sde2"]}, "arm 'sde2' is not in runs.sampler"),
         ({"arms": ["ode"]}, "arms"),
+        ({"where": {"steps": 50}}, "'steps' is both in runs and in where"),
         ({"runs": {"sampler": ["ode", "sde"]}}, "must give 'data.masks'"),
     ],
 )
@@ -390,6 +398,12 @@ def test_specs_are_addressed_like_overrides() -> None:
     assert flat["data.masks"] == "large"
     assert flat["steps"] == 50
     assert flat["model.digest"] == "digest-of-shapes"
+    assert flat["grid.last_sigma"] == "sigma_min"
+
+
+def test_commands_are_quoted_and_hold_overrides_only() -> None:
+    overrides = {"task": "inpaint", "task.prompt": "a scene", "model.digest": "abc"}
+    assert command("run", overrides) == "sde-edit run task=inpaint 'task.prompt=a scene'"
 
 
 # ------------------------------------------------------------------ forms
@@ -505,6 +519,20 @@ def test_summary_table_refuses_an_unfinished_run(store: RunStore) -> None:
     add_images(run, 2, seal=False)
     with pytest.raises(UserError, match=f"run {run.id} is not finished"):
         summary_table([run])
+
+
+def test_summary_table_transposed_is_narrow_and_says_the_same(store: RunStore, fill: Fill) -> None:
+    runs = fill()
+    table = summary_table([runs["ode", "small", 25], runs["sde", "small", 25]])
+    turned = report.transposed(table)
+    assert [column.label for column in turned.columns] == ["ode", "sde"]
+    assert [row.label for row in turned.blocks[0].rows] == [c.label for c in table.columns]
+    assert report.transposed(turned).blocks == table.blocks
+
+
+def test_summary_table_needs_a_run() -> None:
+    with pytest.raises(UserError, match="no runs"):
+        summary_table([])
 
 
 def test_runs_table_lists_every_run(store: RunStore, fill: Fill) -> None:

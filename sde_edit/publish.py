@@ -1,0 +1,54 @@
+"""Finished runs -> tables, figures and contact sheets on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sde_edit.config import expand, experiment, group_file, parsed, results_dir
+from sde_edit.contact import runs_sheet, save_sheet
+from sde_edit.launch import finished_run
+from sde_edit.report import build_figure, build_table, markdown, transposed, write, write_figure
+from sde_edit.store import RunStore
+from sde_edit.summary import summary_table
+
+if TYPE_CHECKING:
+    from sde_edit.config import Experiment
+
+# Overrides that say where or how much to run; they do not choose among runs.
+_NOT_IDENTITY = ("paths.", "hardware", "data.limit", "shard", "wandb")
+
+
+def publish_table(name: str, overrides: Sequence[str]) -> list[Path]:
+    """Write the table and its figure; overrides choose among runs, as `dtype=bfloat16` does."""
+    config = group_file("table", name)
+    results = results_dir([o for o in overrides if o.startswith("paths.")])
+    chosen = parsed([o for o in overrides if not o.startswith(_NOT_IDENTITY)])
+    config["where"] = {**(config.get("where") or {}), **chosen} or None
+    table = build_table(config, RunStore(results).runs())
+    paths = write(table, results / "tables")
+    figure = build_figure(config, table)
+    if figure is not None:
+        paths += write_figure(figure, name, results / "figures")
+    return paths
+
+
+def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
+    """A Markdown table of the runs that the overrides name, and their contact sheet."""
+    experiments = [experiment(combination) for combination in expand(overrides)]
+    runs = {_label(e, experiments): finished_run(e) for e in experiments}
+    first = experiments[0]
+    name = "__".join(["summary", first.spec.task.name, first.spec.model.name, *runs])
+    sheet = runs_sheet(runs, first.dataset)
+    path = first.settings.results / "figures" / f"{name}.png"
+    save_sheet(sheet, path)
+    return markdown(transposed(summary_table(list(runs.values())))), path
+
+
+def _label(one: Experiment, every: Sequence[Experiment]) -> str:
+    """The sampler's name if it tells the runs apart, else what was asked for."""
+    samplers = [other.spec.sampler.name for other in every]
+    if len(set(samplers)) == len(samplers):
+        return one.spec.sampler.name
+    return " ".join(one.overrides)
