@@ -11,6 +11,7 @@ alone, so an interrupted training sees the same batches as an undisturbed one. R
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -91,10 +92,10 @@ def captions_of(scene_list: list[Scene], rng: torch.Generator) -> list[str]:
 def apply_merges(pieces: list[str], merges: list[tuple[str, str]]) -> list[str]:
     """Byte-pair encoding of one word: again and again the pair that was learnt first."""
     while True:
-        pairs = [pair for pair in merges if pair in zip(pieces, pieces[1:], strict=False)]
+        pairs = [pair for pair in merges if pair in itertools.pairwise(pieces)]
         if not pairs:
             return pieces
-        first = list(zip(pieces, pieces[1:], strict=False)).index(pairs[0])
+        first = list(itertools.pairwise(pieces)).index(pairs[0])
         pieces = [*pieces[:first], "".join(pairs[0]), *pieces[first + 2 :]]
 
 
@@ -209,7 +210,10 @@ def train(
     checkpoint = work / f"{name}.checkpoint.pt"
     steps = STEPS[name]
     optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE[name], betas=(0.9, 0.99), weight_decay=1e-3
+        [p for p in model.parameters() if p.requires_grad],
+        lr=LEARNING_RATE[name],
+        betas=(0.9, 0.99),
+        weight_decay=1e-3,
     )
     ema = {key: value.detach().clone() for key, value in model.state_dict().items()}
     start = 0
@@ -437,7 +441,9 @@ def latents(split: str, n: int, work: Path, device: torch.device) -> tuple[Tenso
         torch.save(means, cache.with_suffix(".tmp"))
         os.replace(cache.with_suffix(".tmp"), cache)
     means = torch.load(cache, weights_only=True)
-    scale = 1 / means.std().item() if split == "train" else latents("train", N_TRAIN, work, device)[1]
+    scale = (
+        1 / means.std().item() if split == "train" else latents("train", N_TRAIN, work, device)[1]
+    )
     return means * scale, scale
 
 

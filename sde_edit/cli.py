@@ -66,10 +66,11 @@ def run(overrides: tuple[str, ...], no_evaluate: bool) -> None:
 @OVERRIDES
 def sweep(table: str, overrides: tuple[str, ...]) -> None:
     """All runs that TABLE needs; OVERRIDES apply to each."""
-    from sde_edit.config import expand, experiment, table_runs
+    from sde_edit.config import expand, experiment, table_config, table_runs
     from sde_edit.launch import run_all
 
-    experiments = [experiment(c) for c in expand([*table_runs(table), *overrides])]
+    config, rest = table_config(table, overrides)
+    experiments = [experiment(c) for c in expand([*table_runs(config), *rest])]
     for finished in run_all(experiments):
         click.echo(finished.path)
 
@@ -108,6 +109,15 @@ def summary(overrides: tuple[str, ...]) -> None:
     text, sheet = publish_summary(overrides)
     click.echo(text)
     click.echo(f"\ncontact sheet: {sheet}")
+
+
+@main.command("status")
+@OVERRIDES
+def status_of_runs(overrides: tuple[str, ...]) -> None:
+    """Every run in the results folder: images made, whether it is finished, what is scored."""
+    from sde_edit.publish import list_runs
+
+    click.echo(list_runs(overrides))
 
 
 @main.group()

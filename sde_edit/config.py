@@ -13,6 +13,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -77,14 +78,17 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     return resolved
 
 
-def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every combination of swept values: `steps=25,50 sampler=ode,sde` gives four."""
+def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
         raise UserError(f"config: {error}") from error
+
+
+def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every combination of swept values: `steps=25,50 sampler=ode,sde` gives four."""
     combinations: list[tuple[str, ...]] = [()]
-    for override in parsed:
+    for override in _parse(overrides):
         if override.is_sweep_override():
             key = override.get_key_element()
             values = [f"{key}={value}" for value in override.sweep_string_iterator()]
@@ -96,10 +100,7 @@ def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
 
 def parsed(overrides: Sequence[str]) -> dict[str, Any]:
     """Key -> value of overrides that give one value each. Raises UserError otherwise."""
-    try:
-        read = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UserError(f"config: {error}") from error
+    read = _parse(overrides)
     if swept := [o.input_line for o in read if o.is_sweep_override()]:
         raise UserError(f"one value each, please: {', '.join(str(line) for line in swept)}")
     return {o.key_or_group: o.value() for o in read}
@@ -142,13 +143,27 @@ def group_file(group: str, name: str) -> dict[str, Any]:
     file = conf_dir() / group / f"{name}.yaml"
     if not file.is_file():
         raise UserError(f"no {group} {name!r}.{suggest(name, names(group))}")
-    raw: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(file), resolve=True)  # type: ignore[assignment]
+    raw: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[assignment]
     return raw
 
 
-def table_runs(name: str) -> list[str]:
-    """The overrides of conf/table/<name>.yaml, swept values comma-separated."""
-    grid = group_file("table", name)["runs"]
+def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """conf/table/<name>.yaml with the overrides of its own grid applied; the other overrides."""
+    config, rest = group_file("table", name), []
+    for override in _parse(overrides):
+        key = override.get_key_element()
+        if key not in config["runs"]:
+            rest.append(str(override.input_line))
+        elif override.is_sweep_override():
+            config["runs"][key] = list(override.sweep_iterator())
+        else:
+            config["runs"][key] = [override.value()]
+    return config, rest
+
+
+def table_runs(config: Mapping[str, Any]) -> list[str]:
+    """The grid of a table as overrides, swept values comma-separated."""
+    grid = config["runs"]
     return [f"{key}={','.join(str(value) for value in values)}" for key, values in grid.items()]
 
 
@@ -187,7 +202,9 @@ def _settings(config: Mapping[str, Any]) -> Settings:
         if value is not None and (not isinstance(value, int) or value < 1):
             raise UserError(f"{key}={value}: must be a whole number of at least 1")
     if not 0 <= config["shard"] < config["shards"]:
-        raise UserError(f"shard={config['shard']}: must be from 0 to shards-1={config['shards'] - 1}")
+        raise UserError(
+            f"shard={config['shard']}: must be from 0 to shards-1={config['shards'] - 1}"
+        )
     return Settings(
         results=Path(config["paths"]["results"]),
         limit=limit,

@@ -9,6 +9,7 @@ Letters: B batch, C channels, H height, W width, K tokens, D embedding size.
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class ShapesCLIP(nn.Module):
         sizes = (config.channels[0], *config.channels)
         self.stages = nn.ModuleList(
             Residual(i, o, stride=1 if n == 0 else 2)
-            for n, (i, o) in enumerate(zip(sizes, sizes[1:], strict=False))
+            for n, (i, o) in enumerate(itertools.pairwise(sizes))
         )
         width = config.channels[-1]
         self.image_projection = nn.Linear(width, config.embedding, bias=False)

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from sde_edit.contact import run_sheet
 from sde_edit.evaluate import evaluate_run
 from sde_edit.runner import ModelCache, execute, pick_device, plan
@@ -46,15 +48,22 @@ def finished_run(experiment: Experiment) -> Run:
 
 def score(experiment: Experiment, run: Run, force: bool = False) -> dict[str, float]:
     """Metric name -> value of a sealed run, computing those that are missing."""
-    scores = evaluate_run(
-        run,
-        experiment.dataset,
-        experiment.metrics,
-        device=pick_device(experiment.settings.device),
-        batch_size=experiment.settings.batch_size,
-        workers=experiment.settings.loaders,
-        force=force,
-    )
+    with tqdm(desc="score", unit="img", leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        scores = evaluate_run(
+            run,
+            experiment.dataset,
+            experiment.metrics,
+            device=pick_device(experiment.settings.device),
+            batch_size=experiment.settings.batch_size,
+            workers=experiment.settings.loaders,
+            force=force,
+            on_progress=progress,
+        )
     return {name: float(stored["value"]) for name, stored in scores.items()}
 
 
@@ -81,5 +90,7 @@ def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Ru
                 raise
             failures.append(f"{' '.join(experiment.overrides)}: {error}")
     if failures:
-        raise UserError(f"{len(failures)} of {len(experiments)} runs failed\n" + "\n".join(failures))
+        raise UserError(
+            f"{len(failures)} of {len(experiments)} runs failed\n" + "\n".join(failures)
+        )
     return runs

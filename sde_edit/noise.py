@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 
-def example_normal(seed: int, example_id: str, purpose: str, step: int, shape: Sequence[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def example_normal(
+    seed: int, example_id: str, purpose: str, step: int, shape: Sequence[int]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """Standard normal float32 numbers that depend on the arguments alone."""
     name = f"{seed}\x1f{example_id}\x1f{purpose}\x1f{step}".encode()
     key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sde_edit.config import expand, experiment, group_file, parsed, results_dir
+from sde_edit.config import compose_config, expand, experiment, parsed, results_dir, table_config
 from sde_edit.contact import runs_sheet, save_sheet
 from sde_edit.launch import finished_run
 from sde_edit.report import build_figure, build_table, markdown, transposed, write, write_figure
 from sde_edit.store import RunStore
-from sde_edit.summary import summary_table
+from sde_edit.summary import runs_table, summary_table
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
@@ -22,16 +22,24 @@ _NOT_IDENTITY = ("paths.", "hardware", "data.limit", "shard", "wandb")
 
 def publish_table(name: str, overrides: Sequence[str]) -> list[Path]:
     """Write the table and its figure; overrides choose among runs, as `dtype=bfloat16` does."""
-    config = group_file("table", name)
-    results = results_dir([o for o in overrides if o.startswith("paths.")])
-    chosen = parsed([o for o in overrides if not o.startswith(_NOT_IDENTITY)])
-    config["where"] = {**(config.get("where") or {}), **chosen} or None
+    config, rest = table_config(name, overrides)
+    results = results_dir([o for o in rest if o.startswith("paths.")])
+    config["where"] = {**(config.get("where") or {}), **_chosen(rest)} or None
     table = build_table(config, RunStore(results).runs())
     paths = write(table, results / "tables")
     figure = build_figure(config, table)
     if figure is not None:
         paths += write_figure(figure, name, results / "figures")
     return paths
+
+
+def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
+    """What the overrides ask of a run; an experiment preset stands for its model and data."""
+    chosen = parsed([o for o in overrides if not o.startswith(_NOT_IDENTITY)])
+    if preset := chosen.pop("experiment", None):
+        config = compose_config([f"experiment={preset}"])
+        chosen = {"model": config["model"]["name"], "data": config["data"]["name"], **chosen}
+    return chosen
 
 
 def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
@@ -44,6 +52,11 @@ def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
     path = first.settings.results / "figures" / f"{name}.png"
     save_sheet(sheet, path)
     return markdown(transposed(summary_table(list(runs.values())))), path
+
+
+def list_runs(overrides: Sequence[str]) -> str:
+    """Every run of the results folder, as Markdown."""
+    return markdown(runs_table(RunStore(results_dir(overrides))))
 
 
 def _label(one: Experiment, every: Sequence[Experiment]) -> str:

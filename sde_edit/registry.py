@@ -56,8 +56,9 @@ def listing(group: str) -> dict[str, str]:
 
 def _describe(group: str, name: str) -> str:
     text = (conf_dir() / group / f"{name}.yaml").read_text()
-    if text.startswith("#"):
-        return text.split("\n")[0].lstrip("# ")
+    comments = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+    if words := [line for line in comments if not line.startswith("@package")]:
+        return words[0]
     kind = re.search(r"^kind: *(\w+)", text, re.MULTILINE)
     package = {"data": "datasets"}.get(group, f"{group}s")
     return kinds(package).get(kind.group(1), "") if kind and package in GROUPS else ""
@@ -92,7 +93,8 @@ def plugin_class(group: str, kind: str) -> type[Any]:
     ]
     if len(classes) != 1:
         raise TypeError(f"{module.__name__} must define exactly one @plugin class")
-    return classes[0]
+    found: type[Any] = classes[0]
+    return found
 
 
 def build(group: str, kind: str, params: Mapping[str, Any]) -> Any:

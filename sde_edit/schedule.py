@@ -27,7 +27,7 @@ LAST_SIGMAS: tuple[str, ...] = get_args(LastSigma)
 
 @dataclass(frozen=True)
 class Grid:
-    """The times a sampler visits, decreasing, and alpha at each: steps run over consecutive pairs."""
+    """The times a sampler visits, decreasing, and alpha at each; a step joins two neighbours."""
 
     t: tuple[float, ...]
     alpha: tuple[float, ...]
@@ -83,11 +83,11 @@ class Schedule:
         """
         n = len(self.alpha)
         if spacing == "linspace":
-            t = np.linspace(0, n - 1, steps + 1).round()[:0:-1]
+            t = np.linspace(0, n - 1, max(steps, 1) + 1).round()[:0:-1]
         elif spacing == "leading":
-            t = (np.arange(steps) * (n // max(steps, 1)) + offset)[::-1]
+            t = (np.arange(steps, dtype=float) * (n // max(steps, 1)) + offset)[::-1]
         elif spacing == "trailing":
-            t = np.round(np.arange(n, 0, -n / steps)) - 1
+            t = np.round(np.arange(n, 0, -n / max(steps, 1))) - 1
         else:
             raise UserError(f"spacing={spacing!r}: allowed are {', '.join(SPACINGS)}")
         if last_sigma not in LAST_SIGMAS:
@@ -111,4 +111,5 @@ def half_log_snr(alpha: float) -> float:
 
 def predict_x0(x: Tensor, eps: Tensor, alpha: float) -> Tensor:
     """The bracket of Eq. 6: what x_0 would be if `eps` were its noise."""
-    return (x - (1 - alpha) ** 0.5 * eps) / alpha**0.5
+    x0: Tensor = (x - (1 - alpha) ** 0.5 * eps) / alpha**0.5
+    return x0

@@ -97,7 +97,8 @@ def _polygon_distance(p: _Field, vertices: _Field) -> _Field:
         crosses = (a[1] > p[..., 1]) != (b[1] > p[..., 1])
         dy = b[1] - a[1] if b[1] != a[1] else 1.0
         inside ^= crosses & (p[..., 0] < a[0] + (p[..., 1] - a[1]) / dy * edge[0])
-    return np.where(inside, -1.0, 1.0) * np.sqrt(squared)
+    signed: _Field = np.where(inside, -1.0, 1.0) * np.sqrt(squared)
+    return signed
 
 
 def _distance(shape: str, p: _Field) -> _Field:
@@ -144,7 +145,7 @@ class Scene:
         return f"{text} on {self.background} background" if background else text
 
     def coverage(self, size: int = IMAGE_SIZE) -> NDArray[np.float64]:
-        """Anti-aliased share of each pixel that each thing would cover alone: [N, H, W] in [0, 1]."""
+        """Share of each pixel that each thing would cover alone, anti-aliased: [N, H, W]."""
         scale = size / IMAGE_SIZE
         p = _pixels(size) / scale
         layers = [np.zeros((0, size, size))]
@@ -159,7 +160,8 @@ class Scene:
         """Visible pixels of each thing (occluded parts left out): bool [N, H, W]."""
         solid = self.coverage(size) > 0.5
         hidden = np.cumsum(solid[::-1], axis=0)[::-1] - solid > 0
-        return solid & ~hidden
+        visible: NDArray[np.bool_] = solid & ~hidden
+        return visible
 
     def render(self, size: int = IMAGE_SIZE) -> Pixels:
         """The scene as uint8 [size, size, 3]."""

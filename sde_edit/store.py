@@ -107,7 +107,8 @@ class Run:
     def spec(self) -> RunSpec:
         raw = json.loads((self.path / "spec.json").read_text())
         groups = ("task", "sampler", "model", "data")
-        return RunSpec(**{k: Choice(**v) if k in groups else v for k, v in raw.items()})
+        fields: dict[str, Any] = {k: Choice(**v) if k in groups else v for k, v in raw.items()}
+        return RunSpec(**fields)
 
     def rows(self) -> dict[str, Row]:
         """Finished images by id: those whose row is whole and whose file is there at its size."""

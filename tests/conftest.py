@@ -1,4 +1,4 @@
-"""A Stable Diffusion of random weights, small enough for a laptop, in the official folder layout."""
+"""A Stable Diffusion of random weights, small enough for a laptop, in the official layout."""
 
 import json
 

@@ -21,7 +21,7 @@ class Shapes:
     version: ClassVar[int] = 1
 
     split: Split = "test"
-    n: int = field(default=1000, metadata={"identity": False})
+    n: int = field(default=256, metadata={"identity": False})
     masks: MaskSize = "small"
 
     def __post_init__(self) -> None:

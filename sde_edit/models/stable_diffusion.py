@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,9 +15,6 @@ from sde_edit.digests import files_digest
 from sde_edit.registry import plugin
 from sde_edit.schedule import Schedule
 from sde_edit.types import Denoiser, UserError
-
-if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
 
 ASSETS = Path(__file__).parent.parent / "assets"
 DTYPES = {
@@ -83,19 +80,9 @@ class StableDiffusion:
         return files_digest(files, relative_to=folder)
 
     def load(self, device: str, dtype: str) -> LoadedStableDiffusion:
-        from diffusers import StableDiffusionPipeline
-
         if dtype not in DTYPES:
             raise UserError(f"dtype={dtype!r}: allowed are {', '.join(DTYPES)}")
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            self.folder(),
-            use_safetensors=True,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-            local_files_only=True,
-        )
-        return LoadedStableDiffusion(pipeline, torch.device(device), DTYPES[dtype])
+        return LoadedStableDiffusion(self.folder(), torch.device(device), DTYPES[dtype])
 
 
 def _snapshot(hub_id: str) -> Path:
@@ -116,15 +103,22 @@ class LoadedStableDiffusion:
     """The network on its device. The sampler's state stays float32 (float64 for float64 weights);
     only what enters the network is cast to its dtype."""
 
-    def __init__(
-        self, pipeline: StableDiffusionPipeline, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # one bar per component says nothing of use
         self.device, self.dtype = device, dtype
         self.state_dtype = torch.float64 if dtype == torch.float64 else torch.float32
-        self.unet = pipeline.unet.eval().to(dtype).to(device, memory_format=torch.channels_last)
-        self.vae = pipeline.vae.eval().to(dtype).to(device, memory_format=torch.channels_last)
-        self.text_encoder = pipeline.text_encoder.eval().to(dtype).to(device)
-        self.tokenizer = pipeline.tokenizer
+        kinds = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+        self.unet, self.vae, self.text_encoder = (
+            kind.from_pretrained(folder / name, dtype=dtype, use_safetensors=True).eval().to(device)
+            for name, kind in kinds.items()
+        )
+        self.unet = self.unet.to(memory_format=torch.channels_last)
+        self.vae = self.vae.to(memory_format=torch.channels_last)
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.evaluations = 0
         self.calls = 0
 
@@ -177,7 +171,8 @@ class LoadedStableDiffusion:
         def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
             doubled = torch.cat([x_BCHW, x_BCHW])
             e_null, e_cond = self._network(doubled, torch.cat([t_B, t_B]), both).chunk(2)
-            return e_null + guidance * (e_cond - e_null)
+            guided: Tensor = e_null + guidance * (e_cond - e_null)
+            return guided
 
         return eps
 

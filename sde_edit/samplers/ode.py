@@ -1,9 +1,9 @@
 """DDIM, the first-order ODE sampler.
 
-    code        paper (Eq. 6 with eta = 0, Alg. 2)
-    x           x_s
-    e           eps_theta(x_s, s)
-    a_s, a_t    alpha_s, alpha_t (alpha_bar) of the step s -> t
+code        paper (Eq. 6 with eta = 0, Alg. 2)
+x           x_s
+e           eps_theta(x_s, s)
+a_s, a_t    alpha_s, alpha_t (alpha_bar) of the step s -> t
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """DPM-Solver++(2M), the second-order ODE sampler.
 
-    code        Lu et al. 2022c, Alg. 2 (multistep)
-    d           x_theta, the predicted x_0 at the noisier time s; d_last: at the step before
-    ahead       D_i, d extrapolated by half a step
-    h           lambda_t - lambda_s; h_last: of the step before
-    a_s, a_t    alpha_bar of the step s -> t (their alpha_t is our sqrt(alpha_bar))
+code        Lu et al. 2022c, Alg. 2 (multistep)
+d           x_theta, the predicted x_0 at the noisier time s; d_last: at the step before
+ahead       D_i, d extrapolated by half a step
+h           lambda_t - lambda_s; h_last: of the step before
+a_s, a_t    alpha_bar of the step s -> t (their alpha_t is our sqrt(alpha_bar))
 """
 
 from __future__ import annotations

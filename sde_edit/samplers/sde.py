@@ -1,10 +1,10 @@
 """DDPM, the first-order SDE sampler.
 
-    code        paper (Eq. 6 with eta = 1, Alg. 3)
-    x           x_s
-    e           eps_theta(x_s, s)
-    a_s, a_t    alpha_s, alpha_t (alpha_bar) of the step s -> t
-    sigma, w    sigma_s, w-bar_s
+code        paper (Eq. 6 with eta = 1, Alg. 3)
+x           x_s
+e           eps_theta(x_s, s)
+a_s, a_t    alpha_s, alpha_t (alpha_bar) of the step s -> t
+sigma, w    sigma_s, w-bar_s
 """
 
 from __future__ import annotations
@@ -40,10 +40,6 @@ class SDE:
             e = eps(x, x.new_full((len(x),), s))
             sigma2 = (1 - a_t) / (1 - a_s) * (1 - a_s / a_t)
             w = noise.like(x, "decode", i)
-            x = (
-                a_t**0.5 * predict_x0(x, e, a_s)
-                + (1 - a_t - sigma2) ** 0.5 * e
-                + sigma2**0.5 * w
-            )
+            x = a_t**0.5 * predict_x0(x, e, a_s) + (1 - a_t - sigma2) ** 0.5 * e + sigma2**0.5 * w
             x = project(x, i + 1)
         return x

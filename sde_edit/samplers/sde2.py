@@ -1,11 +1,11 @@
 """SDE-DPM-Solver++(2M), the second-order SDE sampler.
 
-    code        Lu et al. 2022c, Eq. 18 (SDE-DPM-Solver++ 2M)
-    d           x_theta, the predicted x_0 at the noisier time s; d_last: at the step before
-    ahead       D_i, d extrapolated by half a step
-    h           lambda_t - lambda_s; h_last: of the step before
-    a_s, a_t    alpha_bar of the step s -> t (their alpha_t is our sqrt(alpha_bar))
-    w           z_t, standard Gaussian noise
+code        Lu et al. 2022c, Eq. 18 (SDE-DPM-Solver++ 2M)
+d           x_theta, the predicted x_0 at the noisier time s; d_last: at the step before
+ahead       D_i, d extrapolated by half a step
+h           lambda_t - lambda_s; h_last: of the step before
+a_s, a_t    alpha_bar of the step s -> t (their alpha_t is our sqrt(alpha_bar))
+w           z_t, standard Gaussian noise
 """
 
 from __future__ import annotations

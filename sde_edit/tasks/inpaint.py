@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from sde_edit.noise import Noise
 from sde_edit.registry import plugin
 from sde_edit.schedule import Grid
 from sde_edit.types import Example, Model, Sampler, UserError
+
+if TYPE_CHECKING:
+    from sde_edit.types import Mask
 
 
 def to_latent_size(mask_BHW: Tensor, size: tuple[int, int]) -> Tensor:
@@ -30,6 +33,13 @@ def composite(edited_BHWC: Tensor, original_BHWC: Tensor, mask_BHW: Tensor) -> T
     """The known pixels as they were, the hidden ones as edited, soft masks blended; uint8."""
     m = mask_BHW[..., None]
     return (m * edited_BHWC + (1 - m) * original_BHWC).round().to(torch.uint8)
+
+
+def _mask(example: Example) -> Mask:
+    """The mask of an example. Raises UserError if there is none."""
+    if example.mask is None:
+        raise UserError(f"{example.id}: inpainting needs a mask, and the data set gives none")
+    return example.mask
 
 
 @plugin
@@ -50,14 +60,13 @@ class Inpaint:
     version: ClassVar[int] = 1
 
     def check(self, example: Example) -> None:
-        if example.mask is None:
-            raise UserError(f"{example.id}: inpainting needs a mask, and the data set gives none")
-        if example.mask.shape != example.image.shape[:2]:
+        mask = _mask(example)
+        if mask.shape != example.image.shape[:2]:
             raise UserError(
-                f"{example.id}: mask {example.mask.shape} and image {example.image.shape[:2]} "
+                f"{example.id}: mask {mask.shape} and image {example.image.shape[:2]} "
                 "differ in size"
             )
-        if not example.mask.any():
+        if not mask.any():
             raise UserError(f"{example.id}: the mask hides nothing; check data.hole")
         if "{caption}" in self.prompt and not example.caption:
             raise UserError(f"{example.id}: task.prompt asks for a caption, and there is none")
@@ -71,7 +80,7 @@ class Inpaint:
         noise: Noise,
     ) -> Tensor:
         images = torch.from_numpy(np.stack([example.image for example in examples]))
-        masks = torch.from_numpy(np.stack([example.mask for example in examples]))
+        masks = torch.from_numpy(np.stack([_mask(example) for example in examples]))
         prompts = [self.prompt.replace("{caption}", example.caption) for example in examples]
         eps = model.denoiser(prompts, self.guidance, self.negative_prompt)
         y_0 = model.encode(images)

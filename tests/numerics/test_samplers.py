@@ -52,7 +52,7 @@ def in_float64(scheduler):
     return scheduler
 
 
-CONFIG = dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+CONFIG = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
 
 def diffusers_trajectory(kind, spacing, steps, last_sigma):

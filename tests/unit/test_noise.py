@@ -14,9 +14,7 @@ def test_depends_on_every_argument_and_on_nothing_else():
 
 def test_golden():
     """The noise of a published run must stay what it was."""
-    np.testing.assert_allclose(
-        example_normal(0, "a", "init", 0, (3,)), GOLDEN, rtol=1e-6
-    )
+    np.testing.assert_allclose(example_normal(0, "a", "init", 0, (3,)), GOLDEN, rtol=1e-6)
 
 
 GOLDEN = [0.04749279, 0.6997547, 0.3751983]
@@ -25,9 +23,7 @@ GOLDEN = [0.04749279, 0.6997547, 0.3751983]
 def test_is_standard_normal():
     from scipy.stats import kstest
 
-    draws = np.concatenate(
-        [example_normal(0, f"{i}", "init", 0, (1000,)) for i in range(200)]
-    )
+    draws = np.concatenate([example_normal(0, f"{i}", "init", 0, (1000,)) for i in range(200)])
     assert kstest(draws, "norm").pvalue > 1e-3
 
 

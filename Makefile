@@ -1,0 +1,58 @@
+# make demo    first results on the embedded model, in minutes on a laptop
+# make test    the fast tests
+# make help    the rest
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Overrides for the table targets, e.g. make table2 ARGS="model=sd15 data=places"
+ARGS ?= dtype=bfloat16
+DEMO := task=inpaint steps=25 data.limit=32 dtype=float32
+
+.PHONY: help demo test test-slow check format shapes-card table2 table5 clean
+
+help:
+	@echo "demo         both samplers on the embedded model, a table and a contact sheet"
+	@echo "test         the fast tests        test-slow    the slow ones too"
+	@echo "check        ruff, mypy, import-linter     format    let ruff format"
+	@echo "table2       Table 2: runs what is missing, then writes results/tables/table2.*"
+	@echo "table5       Table 5: the same with second-order samplers"
+	@echo "shapes-card  measures the embedded model and writes docs/shapes-model-card.md"
+	@echo "ARGS='...'   overrides for the table targets; now: $(ARGS)"
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/sde-edit run sampler=sde $(DEMO)
+	$(BIN)/sde-edit run sampler=ode $(DEMO)
+	$(BIN)/sde-edit summary sampler=ode,sde $(DEMO)
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -m "not gpu"
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+table2 table5: $(VENV)/installed
+	$(BIN)/sde-edit sweep $@ $(ARGS)
+	$(BIN)/sde-edit table $@ $(ARGS)
+
+shapes-card: $(VENV)/installed
+	$(BIN)/python scripts/shapes_card.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

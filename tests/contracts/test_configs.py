@@ -1,0 +1,103 @@
+"""Every YAML composes and builds; every plug-in has a name, a line of description, a version."""
+
+import pytest
+
+from sde_edit.config import compose_config, data_set, group_file, metric, parsed, table_runs
+from sde_edit.registry import (
+    GROUPS,
+    conf_dir,
+    groups,
+    kinds,
+    listing,
+    names,
+    plugin_class,
+)
+from sde_edit.report import build_table
+from sde_edit.types import UserError
+
+COMPOSED = ("data", "experiment", "hardware", "model", "paths", "sampler", "task", "wandb")
+GIVEN = {"folder": ["data.images=i", "data.mask_root=m", "data.hole=black"]}
+
+
+def every(wanted):
+    return [(group, name) for group in wanted for name in names(group)]
+
+
+@pytest.mark.parametrize(("group", "name"), every(COMPOSED))
+def test_composes(group, name):
+    config = compose_config([f"{group}={name}", *GIVEN.get(name, [])])
+    assert config["task"]["kind"] in kinds("tasks")
+    assert config["sampler"]["kind"] in kinds("samplers")
+    assert config["model"]["kind"] in kinds("models")
+    assert config["data"]["kind"] in kinds("datasets")
+    for chosen in config["metrics"]:
+        assert metric(chosen).metric.convention()
+
+
+@pytest.mark.parametrize("name", names("metric"))
+def test_metric_builds(name):
+    assert metric(name).choice.name == name
+
+
+@pytest.mark.parametrize("name", names("table"))
+def test_table_builds_and_its_runs_are_overrides(name):
+    with pytest.raises(UserError, match=r"sde-edit (sweep|run)"):
+        build_table(group_file("table", name), [])
+    for line in table_runs(group_file("table", name)):
+        compose_config([line.split(",")[0]])
+
+
+def test_there_is_no_group_that_this_file_forgets():
+    assert set(groups()) == {*COMPOSED, "metric", "table"}
+
+
+@pytest.mark.parametrize("group", groups())
+def test_listing_describes_every_name(group):
+    described = listing(group)
+    assert list(described) == names(group)
+    assert all(described.values()), described
+
+
+@pytest.mark.parametrize(("group", "kind"), [(g, k) for g in GROUPS for k in kinds(g)])
+def test_plugin_is_one_documented_class(group, kind):
+    plugin = plugin_class(group, kind)
+    assert kinds(group)[kind], "the file's docstring needs a first line"
+    assert plugin.__doc__
+    if group not in ("tables", "figures"):
+        assert plugin.version >= 1
+
+
+@pytest.mark.parametrize(("group", "folder"), [
+    ("tasks", "task"), ("samplers", "sampler"), ("models", "model"), ("datasets", "data"),
+    ("metrics", "metric"), ("tables", "table"),
+])  # fmt: skip
+def test_every_plugin_has_a_config(group, folder):
+    used = {group_file(folder, name)["kind"] for name in names(folder)}
+    assert used == set(kinds(group))
+
+
+@pytest.mark.parametrize("name", names("data"))
+def test_missing_data_is_said_not_raised(name, tmp_path):
+    where = [f"data={name}", f"paths.data={tmp_path}", *GIVEN.get(name, [])]
+    _, dataset = data_set(where)
+    status = dataset.status()
+    if status.found:
+        assert dataset.ids()
+    else:
+        assert status.problems
+        assert status.remedy
+        with pytest.raises(UserError):
+            dataset.ids()
+
+
+def test_values_of_overrides():
+    assert parsed(["dtype=bfloat16", "task.guidance=3"]) == {
+        "dtype": "bfloat16",
+        "task.guidance": 3,
+    }
+    with pytest.raises(UserError, match="one value each"):
+        parsed(["steps=25,50"])
+
+
+def test_conf_is_found():
+    assert (conf_dir() / "config.yaml").is_file()

@@ -1,0 +1,80 @@
+"""What every task owes, on a small random model and the embedded scenes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from sde_edit.config import group_file
+from sde_edit.datasets.shapes import Shapes
+from sde_edit.models.stable_diffusion import StableDiffusion
+from sde_edit.noise import Noise
+from sde_edit.registry import build, names
+from sde_edit.schedule import Schedule
+from sde_edit.types import UserError
+
+IDS = tuple(f"test-{i:06d}" for i in range(4))
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return StableDiffusion(str(tiny_model), 64).load("cpu", "float64")
+
+
+@pytest.fixture(params=names("task"))
+def task(request):
+    settings = group_file("task", request.param)
+    kind = settings.pop("kind")
+    settings.pop("name")
+    return build("tasks", kind, settings | {"prompt": "{caption}"})
+
+
+def edit(task, model, ids, sampler="sde"):
+    data = Shapes()
+    grid = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(3)
+    noise = Noise(0, tuple(ids))
+    with torch.inference_mode():
+        return task.edit(
+            [data.load(i) for i in ids], model, build("samplers", sampler, {}), grid, noise
+        )
+
+
+def test_gives_one_uint8_image_per_example(task, model):
+    images = edit(task, model, IDS)
+    assert images.shape == (4, 64, 64, 3)
+    assert images.dtype == torch.uint8
+
+
+def test_batch_of_four_is_four_batches_of_one(task, model):
+    together = edit(task, model, IDS)
+    alone = torch.cat([edit(task, model, [i]) for i in IDS])
+    assert torch.equal(together, alone)
+
+
+def test_the_sampler_matters_and_the_plan_counts_right(task, model):
+    before = model.evaluations
+    ode = edit(task, model, IDS, "ode")
+    assert model.evaluations - before == 4 * task.evaluations_per_image(3)
+    assert not torch.equal(ode, edit(task, model, IDS, "sde"))
+
+
+def test_leaves_the_global_generators_alone(task, model):
+    torch.manual_seed(0)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    edit(task, model, IDS[:1])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (np.random.get_state()[1] == numpy_before).all()  # noqa: NPY002
+
+
+def test_refuses_what_it_cannot_edit_by_name(task):
+    example = Shapes().load(IDS[0])
+    task.check(example)
+    for broken in (
+        dataclasses.replace(example, mask=None),
+        dataclasses.replace(example, mask=np.zeros((64, 64), np.float32)),
+        dataclasses.replace(example, mask=np.ones((32, 64), np.float32)),
+        dataclasses.replace(example, caption=""),
+    ):
+        with pytest.raises(UserError, match=IDS[0]):
+            task.check(broken)
