@@ -160,7 +160,7 @@ class Scene:
         """Visible pixels of each thing (occluded parts left out): bool [N, H, W]."""
         solid = self.coverage(size) > 0.5
         hidden = np.cumsum(solid[::-1], axis=0)[::-1] - solid > 0
-        visible: NDArray[np.bool_] = solid & ~hidden
+        visible: NDArray[np.bool_] = np.logical_and(solid, np.logical_not(hidden))
         return visible
 
     def render(self, size: int = IMAGE_SIZE) -> Pixels:

@@ -156,7 +156,9 @@ class LoadedStableDiffusion:
             return_tensors="pt",
         ).input_ids
         hidden: Tensor = self.text_encoder(ids.to(self.device)).last_hidden_state
-        return hidden[[distinct.index(prompt) for prompt in prompts]]
+        rows = [distinct.index(prompt) for prompt in prompts]
+        embeddings: Tensor = hidden[rows]
+        return embeddings
 
     def denoiser(self, prompts: Sequence[str], guidance: float, negative: str = "") -> Denoiser:
         """App. A.1: eps(x, t, 0) + guidance (eps(x, t, c) - eps(x, t, 0)), both in one call."""

@@ -1,0 +1,102 @@
+"""The shipped weights: they load the standard way, and are what the model card says."""
+
+import numpy as np
+import pytest
+import torch
+
+from sde_edit.encoders import ShapesCLIP
+from sde_edit.models.stable_diffusion import ASSETS, StableDiffusion
+from sde_edit.noise import Noise
+from sde_edit.registry import build
+from sde_edit.shapes import SPLITS, make_scene
+
+FOLDER = ASSETS / "shapes"
+
+
+def scenes(n, start=5000):
+    return [make_scene(index) for index in SPLITS["test"][start : start + n]]
+
+
+def renders(some):
+    return torch.from_numpy(np.stack([scene.render() for scene in some]))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return StableDiffusion("embedded:shapes", 64).load("cpu", "float32")
+
+
+@pytest.fixture(scope="module")
+def recogniser():
+    return ShapesCLIP.from_pretrained(FOLDER / "recogniser")
+
+
+def names(recogniser, images):
+    with torch.inference_mode():
+        return recogniser.recognise(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
+
+
+def right(scene, answer):
+    things = {(thing.shape, thing.colour) for thing in scene.things}
+    return answer == (things, scene.background)
+
+
+def test_any_diffusers_pipeline_loads_it():
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(FOLDER)
+    pipe.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(0)
+    image = pipe("a red circle", num_inference_steps=2, generator=generator, output_type="np")
+    assert image.images.shape == (1, 64, 64, 3)
+    assert pipe.scheduler.config.beta_schedule == "scaled_linear"
+
+
+def test_weights_are_small_enough_to_ship():
+    assert sum(f.stat().st_size for f in FOLDER.rglob("*.safetensors")) <= 30e6
+
+
+def test_autoencoder(model):
+    images = renders(scenes(64))
+    with torch.inference_mode():
+        again = model.decode(model.encode(images))
+    error = ((again.float() - images.float()) / 255).square().mean(dim=(1, 2, 3))
+    assert float((-10 * error.log10()).mean()) >= 36
+
+
+def test_recogniser_names_real_scenes(recogniser):
+    some = scenes(200)
+    answers = names(recogniser, renders(some))
+    assert np.mean([right(s, a) for s, a in zip(some, answers, strict=True)]) >= 0.95
+
+
+def test_recogniser_matches_images_to_captions(recogniser):
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(FOLDER / "tokenizer")
+    some = scenes(50)
+    texts = [scene.caption() for scene in some]
+    ids = tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
+    with torch.inference_mode():
+        image = recogniser.embed_image(
+            recogniser.image_features(renders(some).permute(0, 3, 1, 2).float() / 127.5 - 1)
+        )
+        text = recogniser.embed_text(ids)
+    best = (image @ text.T).argmax(1)
+    assert (best == torch.arange(50)).float().mean() >= 0.9
+
+
+@pytest.mark.parametrize("kind", ["ode", "sde"])
+def test_samples_carry_their_caption(model, recogniser, kind):
+    """The small version of `make shapes-card`, which measures 500 samples at 50 steps."""
+    some = scenes(24)
+    grid = StableDiffusion("embedded:shapes", 64).schedule().grid(20)
+    noise = Noise(0, tuple(f"{i}" for i in range(24)))
+    with torch.inference_mode():
+        x = noise.like(torch.empty(24, 4, 16, 16), "init")
+        eps = model.denoiser([scene.caption() for scene in some], 3.0)
+        images = model.decode(
+            build("samplers", kind, {}).decode(eps, x, grid, noise, lambda x, i: x)
+        )
+    answers = names(recogniser, images)
+    assert np.mean([right(s, a) for s, a in zip(some, answers, strict=True)]) >= 0.75
