@@ -142,8 +142,8 @@ class LoadedStableDiffusion:
                 f"the network gave NaN or infinity for rows {broken} of the batch in "
                 f"{self.dtype}: use dtype=bfloat16 or dtype=float32, or a smaller guidance"
             )
-        scaled = (127.5 * (pixels + 1)).clamp(0, 255).round()
-        return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
+        levels: Tensor = (127.5 * (pixels + 1)).clamp(0, 255).round().to(torch.uint8)
+        return levels.permute(0, 2, 3, 1).contiguous().cpu()
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Text embeddings [B, K, D]; each distinct prompt is encoded once."""
