@@ -29,7 +29,7 @@ from tqdm import tqdm
 from sde_edit.noise import Noise
 from sde_edit.schedule import Grid
 from sde_edit.store import Row, Run, RunStore, safe_name, shard_of, write_atomic
-from sde_edit.types import Example, Model, UserError
+from sde_edit.types import Example, Model, NotFiniteError, UserError
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
@@ -193,8 +193,8 @@ def _edit_all(
     total = len(todo.missing)
     label = f"{spec.task.name} {spec.sampler.name} {spec.steps} steps"
     with (
+        RowWriter(run, attempt) as writer,  # outlives the pool, whose last writes need it
         ThreadPoolExecutor(experiment.settings.loaders) as pool,
-        RowWriter(run, attempt) as writer,
         tqdm(total=total, desc=label, unit="img") as bar,
     ):
         pending_writes: list[Future[None]] = []
@@ -202,7 +202,11 @@ def _edit_all(
         for examples in _read_ahead(experiment, todo.pending, pool):
             before = model.evaluations
             noise = Noise(spec.seed, tuple(example.id for example in examples))
-            images = experiment.task.edit(examples, model, experiment.sampler, grid, noise)
+            try:
+                images = experiment.task.edit(examples, model, experiment.sampler, grid, noise)
+            except NotFiniteError as error:
+                broken = ", ".join(examples[row].id for row in error.rows)
+                raise UserError(f"{broken}: {error}") from error
             now = time.perf_counter()
             seconds = (now - start) / len(examples)
             evaluations = (model.evaluations - before) / len(examples)

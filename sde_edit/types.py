@@ -30,6 +30,14 @@ class UserError(Exception):
     """Something the user can mend: the message names the thing and the remedy."""
 
 
+class NotFiniteError(UserError):
+    """A network gave NaN or infinity; `rows` are the rows of the batch that have it."""
+
+    def __init__(self, message: str, rows: Sequence[int]) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
 # ------------------------------------------------------------------ what a run is
 
 

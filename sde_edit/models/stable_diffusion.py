@@ -14,7 +14,7 @@ from torch import Tensor
 from sde_edit.digests import files_digest
 from sde_edit.registry import plugin
 from sde_edit.schedule import Schedule
-from sde_edit.types import Denoiser, UserError
+from sde_edit.types import Denoiser, NotFiniteError, UserError
 
 ASSETS = Path(__file__).parent.parent / "assets"
 DTYPES = {
@@ -28,7 +28,8 @@ _WEIGHTS = (
     "vae/diffusion_pytorch_model.safetensors",
     "text_encoder/model.safetensors",
 )
-_CONFIGS = ("model_index.json", "*/config.json", "scheduler/*", "tokenizer/*")
+_SCHEDULER = "scheduler/scheduler_config.json"
+_CONFIGS = ("model_index.json", "*/config.json", _SCHEDULER, "tokenizer/*")
 
 
 @plugin
@@ -55,7 +56,7 @@ class StableDiffusion:
         return _snapshot(self.path)
 
     def schedule(self) -> Schedule:
-        file = self.folder() / "scheduler" / "scheduler_config.json"
+        file = self.folder() / _SCHEDULER
         if not file.is_file():
             raise UserError(f"{file} is missing: model.path must hold a diffusers folder")
         config = json.loads(file.read_text())
@@ -70,7 +71,7 @@ class StableDiffusion:
 
     def digest(self) -> str:
         folder = self.folder()
-        files = [folder / name for name in _WEIGHTS]
+        files = [folder / name for name in (*_WEIGHTS, _SCHEDULER)]
         missing = [str(file) for file in files if not file.is_file()]
         if missing:
             raise UserError(
@@ -132,15 +133,16 @@ class LoadedStableDiffusion:
     def decode(self, x_BCHW: Tensor) -> Tensor:
         """Rounded, not floored; float [B, 4, h, w] -> uint8 [B, f h, f w, 3] on the CPU.
 
-        Raises UserError if the latents or the pixels are not finite.
+        Raises NotFiniteError if the latents or the pixels are not finite.
         """
         z = (x_BCHW / self.vae.config.scaling_factor).to(self.dtype)
         pixels = self.vae.decode(z).sample.float()
         broken = (~pixels.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
         if broken:
-            raise UserError(
-                f"the network gave NaN or infinity for rows {broken} of the batch in "
-                f"{self.dtype}: use dtype=bfloat16 or dtype=float32, or a smaller guidance"
+            raise NotFiniteError(
+                f"the network gave NaN or infinity in {str(self.dtype).removeprefix('torch.')}: "
+                "use dtype=bfloat16 or dtype=float32, or a smaller guidance",
+                broken,
             )
         levels: Tensor = (127.5 * (pixels + 1)).clamp(0, 255).round().to(torch.uint8)
         return levels.permute(0, 2, 3, 1).contiguous().cpu()

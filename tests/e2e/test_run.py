@@ -188,7 +188,7 @@ def test_nan_from_the_network_is_an_error_with_the_remedy(edit, tiny_model, tmp_
     weights["conv_out.bias"] += float("nan")
     save_file(weights, file)
     output = edit(f"model.path={broken}", "data.limit=2", code=1)
-    assert "NaN" in output
+    assert "test-000000, test-000001: the network gave NaN" in output
     assert "dtype=bfloat16" in output
 
 
