@@ -34,9 +34,14 @@ from sde_edit.shapes import BACKGROUNDS, COLOURS, SHAPES, SPLITS, Scene, make_sc
 SEED = 0
 N_TRAIN = 24_000
 N_VAL = 512
-STEPS = {"vae": 2600, "decoder": 500, "recogniser": 1300, "unet": 4000}
+# (steps, peak learning rate) of each cosine cycle; the UNet has a warm restart.
+CYCLES = {
+    "vae": [(2600, 1.5e-3)],
+    "decoder": [(500, 7e-4)],
+    "recogniser": [(1500, 2e-3), (900, 1.2e-3)],
+    "unet": [(4000, 1e-3), (1900, 7e-4)],
+}
 BATCH = {"vae": 24, "decoder": 24, "recogniser": 96, "unet": 64}
-LEARNING_RATE = {"vae": 1.5e-3, "decoder": 7e-4, "recogniser": 1.5e-3, "unet": 1.0e-3}
 EMA = {"vae": 0.995, "decoder": 0.99, "recogniser": 0.995, "unet": 0.999}
 CHECKPOINT_EVERY = 200
 MAX_TOKENS = 16  # "a red circle and an orange star on yellow background" is 10 words
@@ -197,6 +202,15 @@ def build_scheduler() -> PNDMScheduler:
 # ------------------------------------------------------------------ the one training loop
 
 
+def learning_rates(cycles: list[tuple[int, float]]) -> list[float]:
+    """Per step: 100 steps of warm-up, then a cosine down to 1 % of the peak, in each cycle."""
+    return [
+        peak * min(1.0, (i + 1) / 100) * max(0.01, 0.5 * (1 + math.cos(math.pi * i / steps)))
+        for steps, peak in cycles
+        for i in range(steps)
+    ]
+
+
 def train(
     name: str,
     model: nn.Module,
@@ -205,13 +219,14 @@ def train(
     work: Path,
     device: torch.device,
 ) -> None:
-    """Fit `model` for STEPS[name] steps; leaves the EMA weights in it and in <name>.safetensors."""
+    """Fit `model` through CYCLES[name]; leaves the EMA weights in it and in <name>.safetensors."""
     final = work / f"{name}.safetensors"
     checkpoint = work / f"{name}.checkpoint.pt"
-    steps = STEPS[name]
+    rates = learning_rates(CYCLES[name])
+    steps = len(rates)
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
-        lr=LEARNING_RATE[name],
+        lr=rates[0],
         betas=(0.9, 0.99),
         weight_decay=1e-3,
     )
@@ -225,9 +240,8 @@ def train(
     bar = tqdm(range(start, steps), initial=start, total=steps, desc=name, smoothing=0.05)
     running = 0.0
     for step in bar:
-        warmup, decay = min(1.0, (step + 1) / 100), 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE[name] * warmup * max(decay, 0.01)
+            group["lr"] = rates[step]
         rng = torch.Generator().manual_seed(SEED * 1_000_003 + step)
         loss = loss_of(step, rng)
         loss.backward()

@@ -26,7 +26,7 @@ from sde_edit.shapes import BACKGROUNDS, COLOURS, SHAPES
 class ShapesCLIPConfig:
     vocab_size: int
     max_tokens: int
-    channels: tuple[int, ...] = (32, 64, 96, 128)
+    channels: tuple[int, ...] = (32, 64, 128, 192)
     embedding: int = 128
     text_width: int = 96
     text_layers: int = 2
@@ -63,10 +63,11 @@ class ShapesCLIP(nn.Module):
         )
         width = config.channels[-1]
         self.image_projection = nn.Linear(width, config.embedding, bias=False)
-        # Which things are there is decided per place and pooled by the maximum over places.
+        # Which things are there is decided per place; a soft maximum over places pools it.
         self.things = nn.Sequential(
             nn.Conv2d(width, width, 1), nn.SiLU(), nn.Conv2d(width, len(SHAPES) * len(COLOURS), 1)
         )
+        nn.init.constant_(self.things[-1].bias, -6.0)  # one of 48 in one of 16 places
         self.background = nn.Linear(width, len(BACKGROUNDS))
         self.text = CLIPTextModelWithProjection(
             CLIPTextConfig(
@@ -95,7 +96,7 @@ class ShapesCLIP(nn.Module):
     def attributes(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits of (shape, colour) pairs [B, 48] and of backgrounds [B, 8]."""
         last = features[-1]
-        return self.things(last).amax(dim=(2, 3)), self.background(last.mean(dim=(2, 3)))
+        return self.things(last).logsumexp(dim=(2, 3)), self.background(last.mean(dim=(2, 3)))
 
     def embed_image(self, features: list[Tensor]) -> Tensor:
         """Unit vectors [B, D]."""

@@ -144,7 +144,8 @@ def _check_examples(experiment: Experiment, todo: Plan) -> None:
             raise UserError(
                 f"{example_id}: image of {example.image.shape[1]}x{example.image.shape[0]} pixels, "
                 f"but model={experiment.spec.model.name} works at {resolution}x{resolution}: "
-                f"set data.resolution={resolution}, or data.fit=crop to have it cropped"
+                f"with data=folder or data=places set data.resolution={resolution} and "
+                "data.fit=crop; data=shapes goes with model=shapes"
             )
 
     with ThreadPoolExecutor(experiment.settings.loaders) as pool:
