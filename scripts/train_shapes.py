@@ -524,6 +524,10 @@ def export(work: Path, out: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     ).to(dtype=torch.float16).save_pretrained(out)
+    # transformers loads in the dtype that the config names, diffusers in float32: say float32.
+    text_config = out / "text_encoder" / "config.json"
+    settings = json.loads(text_config.read_text()) | {"dtype": "float32"}
+    text_config.write_text(json.dumps(settings, indent=2) + "\n")
     recogniser = ShapesCLIP(ShapesCLIPConfig(vocab_size=len(tokenizer), max_tokens=MAX_TOKENS))
     load_final("recogniser", recogniser, work)
     recogniser.half().save_pretrained(out / "recogniser")

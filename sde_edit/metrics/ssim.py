@@ -31,21 +31,22 @@ class Ssim(PerImage):
         values = "[-1, 1], data range 2" if self.signed else "[0, 1], data range 1"
         return (
             f"SSIM per image against the reference, {package('torchmetrics')}, Gaussian window 11, "
-            f"sigma 1.5, RGB in {values}, borders reflected, native size, float64"
+            f"sigma 1.5, RGB in {values}, borders reflected, native size, float32"
         )
 
     def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         from torchmetrics.functional.image import structural_similarity_index_measure
 
+        # In float64 its convolution takes 30 times as long, for a difference of 3e-7.
         scale = 2 if self.signed else 1
         shift = scale - 1
         values = structural_similarity_index_measure(
-            to_unit(images_BHWC.cpu()) * scale - shift,
-            to_unit(references(examples)) * scale - shift,
+            to_unit(images_BHWC.cpu()).float() * scale - shift,
+            to_unit(references(examples)).float() * scale - shift,
             sigma=1.5,
             kernel_size=11,
             data_range=float(scale),
             reduction="none",
         )
         assert isinstance(values, Tensor)
-        return values.reshape(-1, 1)
+        return values.double().reshape(-1, 1)
