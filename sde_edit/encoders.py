@@ -64,10 +64,11 @@ class ShapesCLIP(nn.Module):
         width = config.channels[-1]
         self.image_projection = nn.Linear(width, config.embedding, bias=False)
         # Which things are there is decided per place; a soft maximum over places pools it.
-        self.things = nn.Sequential(
-            nn.Conv2d(width, width, 1), nn.SiLU(), nn.Conv2d(width, len(SHAPES) * len(COLOURS), 1)
-        )
-        nn.init.constant_(self.things[-1].bias, -6.0)  # one of 48 in one of 16 places
+        last = nn.Conv2d(width, len(SHAPES) * len(COLOURS), 1)
+        last.bias = nn.Parameter(
+            torch.full((last.out_channels,), -6.0)
+        )  # 1 of 48 in 1 of 16 places
+        self.things = nn.Sequential(nn.Conv2d(width, width, 1), nn.SiLU(), last)
         self.background = nn.Linear(width, len(BACKGROUNDS))
         self.text = CLIPTextModelWithProjection(
             CLIPTextConfig(

@@ -218,7 +218,7 @@ def _edit_all(
                     pending_writes.append(pool.submit(writer.write, *row))
                     bar.update()
             bar.set_postfix_str(f"{model.evaluations - first} network evaluations")
-            on_batch(bar.n, 1 / seconds, model.evaluations - first)
+            on_batch(int(bar.n), 1 / seconds, model.evaluations - first)
             pending_writes = _raise_failures(pending_writes)
         for future in pending_writes:
             future.result()
