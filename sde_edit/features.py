@@ -169,7 +169,7 @@ class Extractor(Protocol):
 
 
 class Shapes:
-    """Last feature map of the embedded recogniser, averaged over places: D = 128."""
+    """Last feature map of the embedded recogniser, averaged over places: D = 192."""
 
     @cached_property
     def _network(self) -> ShapesCLIP:

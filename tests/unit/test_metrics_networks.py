@@ -95,12 +95,12 @@ def loaded(kind: str, **params: object):
 
 def test_shapes_features_are_the_pooled_last_stage(recogniser, images, examples):
     rows = loaded("frechet", extractor="shapes").rows(images, examples)
-    assert rows.shape == (N, 256)
+    assert rows.shape == (N, 384)
     with torch.no_grad():
         expected = recogniser.image_features(signed(images))[-1].mean((2, 3))
-    torch.testing.assert_close(rows[:, :128].float(), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(rows[:, :192].float(), expected, rtol=1e-4, atol=1e-6)
     same = loaded("kernel_distance", extractor="shapes").rows(truths(examples), examples)
-    torch.testing.assert_close(same[:, :128], same[:, 128:], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(same[:, :192], same[:, 192:], rtol=1e-4, atol=1e-6)
 
 
 def test_shapes_perceptual_is_lpips_without_calibration(recogniser, images, examples):
