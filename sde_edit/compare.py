@@ -207,6 +207,15 @@ def score_cell(run: Measured, metric: str) -> Cell:
     return Cell(score.value, score.low, score.high, score.n, run.of, (run.id,))
 
 
+def centred_interval(value: float, replicates: NDArray[np.float64]) -> tuple[float, float]:
+    """95 %: the value plus the quantiles of its bootstrap replicates about their mean.
+
+    Centred, because resampling biases a distance of distributions upwards.
+    """
+    low, high = np.quantile(replicates - replicates.mean(), [0.025, 0.975])
+    return value + float(low), value + float(high)
+
+
 def difference_cell(a: Measured, b: Measured, metric: str) -> Cell | str:
     """a - b with its paired interval and a verdict on a; where they cannot be paired, why.
 
@@ -220,9 +229,9 @@ def difference_cell(a: Measured, b: Measured, metric: str) -> Cell | str:
         return f"runs {a.id} and {b.id} have different numbers of bootstrap resamplings"
     value = left.value - right.value
     spread = left.replicates - right.replicates
-    low, high = value + np.quantile(spread - spread.mean(), [0.025, 0.975])
+    low, high = centred_interval(value, spread)
     verdict = verdict_of(low, high, higher_is_better=left.higher_is_better)
-    return Cell(value, float(low), float(high), left.n, a.of, (a.id, b.id), verdict)
+    return Cell(value, low, high, left.n, a.of, (a.id, b.id), verdict)
 
 
 def verdict_of(low: float, high: float, *, higher_is_better: bool) -> Verdict:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sde_edit.compare import centred_interval
 from sde_edit.images import read_rgb, to_pixels
 from sde_edit.store import Row, Run, write_atomic
 from sde_edit.types import Dataset, Example, Metric, NamedMetric, Score, UserError
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from sde_edit.types import Pixels
 
     Item = tuple[Example, Pixels]
-
-_COVERAGE = 0.95
 
 
 def evaluate_run(
@@ -218,7 +217,7 @@ def score_of(metric: Metric, rows: Mapping[str, Tensor], resamplings: int) -> Sc
     if not np.isfinite(values).all():
         raise UserError("its value is not finite")
     value, replicates = float(values[0]), values[1:]
-    low, high = _interval(value, replicates)
+    low, high = centred_interval(value, replicates)
     per_example = dict(zip(ids, rows_ND[:, 0].tolist(), strict=True))
     return Score(
         value=value,
@@ -228,14 +227,6 @@ def score_of(metric: Metric, rows: Mapping[str, Tensor], resamplings: int) -> Sc
         replicates=replicates.tolist(),
         per_example=per_example if rows_ND.shape[1] == 1 else None,
     )
-
-
-def _interval(
-    value: float, replicates: np.ndarray[Any, np.dtype[np.float64]]
-) -> tuple[float, float]:
-    tail = (1 - _COVERAGE) / 2
-    low, high = np.quantile(replicates - replicates.mean(), [tail, 1 - tail])
-    return value + float(low), value + float(high)
 
 
 def _write_score(run: Run, named: NamedMetric, tally: Tally, bootstrap: int | None) -> None:
