@@ -48,8 +48,7 @@ format: $(VENV)/installed
 	$(BIN)/ruff format .
 
 table2 table5: $(VENV)/installed
-	$(BIN)/sde-edit sweep $@ $(ARGS)
-	$(BIN)/sde-edit table $@ $(ARGS)
+	$(BIN)/sde-edit sweep table=$@ $(ARGS)
 
 shapes-card: $(VENV)/installed
 	$(BIN)/python scripts/shapes_card.py

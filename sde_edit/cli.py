@@ -37,8 +37,9 @@ def main() -> None:
     \b
         sde-edit run task=inpaint sampler=sde                    one run on the embedded model
         sde-edit run task=inpaint sampler=ode,sde steps=25,50    every combination
-        sde-edit sweep table2                                    all runs of a table
+        sde-edit sweep table=table2                              a table, with all its runs
         sde-edit table table2                                    the table, from finished runs
+        sde-edit status                                          what is finished, what is at work
         sde-edit list                                            what there is to choose from
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -56,23 +57,34 @@ def run(overrides: tuple[str, ...], no_evaluate: bool) -> None:
     from sde_edit.config import expand, experiment
     from sde_edit.launch import run_all
 
+    if launchers := [o for o in overrides if o.startswith("launcher")]:
+        raise UserError(f"{launchers[0]}: run works in this process; launchers are for sweep")
     experiments = [experiment(combination) for combination in expand(overrides)]
     for finished in run_all(experiments, evaluate=not no_evaluate):
         click.echo(finished.path)
 
 
 @main.command()
-@click.argument("table")
 @OVERRIDES
-def sweep(table: str, overrides: tuple[str, ...]) -> None:
-    """All runs that TABLE needs; OVERRIDES apply to each."""
-    from sde_edit.config import expand, experiment, table_config, table_runs
-    from sde_edit.launch import run_all
+@click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
+def sweep(overrides: tuple[str, ...], dry_run: bool) -> None:
+    """All runs of a table or of a grid, on workers of this machine or on Slurm.
 
-    config, rest = table_config(table, overrides)
-    experiments = [experiment(c) for c in expand([*table_runs(config), *rest])]
-    for finished in run_all(experiments):
-        click.echo(finished.path)
+    \b
+        sde-edit sweep table=table2
+        sde-edit sweep steps=25,50 sampler=ode,sde launcher=slurm shards=8
+
+    Checks every run before anything starts and does only what is missing; a table is written when
+    its runs are finished.
+    """
+    from sde_edit.sweep import check_sweep, describe_sweep, launch_sweep, plan_sweep
+
+    planned = plan_sweep(overrides)
+    click.echo(describe_sweep(planned), err=not dry_run)
+    check_sweep(planned)
+    if not dry_run:
+        for line in launch_sweep(planned):
+            click.echo(line)
 
 
 @main.command()
@@ -85,7 +97,7 @@ def evaluate(overrides: tuple[str, ...], force: bool) -> None:
 
     for combination in expand(overrides):
         chosen = experiment(combination)
-        for name, value in score(chosen, finished_run(chosen), force=force).items():
+        for name, value in score(chosen, finished_run(chosen), chosen.metrics, force).items():
             click.echo(f"{name}\t{value:.6g}")
 
 
@@ -114,10 +126,24 @@ def summary(overrides: tuple[str, ...]) -> None:
 @main.command("status")
 @OVERRIDES
 def status_of_runs(overrides: tuple[str, ...]) -> None:
-    """Every run in the results folder: images made, whether it is finished, what is scored."""
-    from sde_edit.publish import list_runs
+    """Every run in the results folder; of unfinished ones each shard, its rate, and why it failed.
 
-    click.echo(list_runs(overrides))
+    The only override that matters is paths.results=DIR.
+    """
+    from sde_edit.status import describe_status
+
+    click.echo(describe_status(overrides))
+
+
+@main.command()
+@OVERRIDES
+@click.option("--images", default=64, show_default=True, help="How many images to make.")
+@click.option("--repeats", default=3, show_default=True, help="How often; the median counts.")
+@click.option("--json", "in_json", is_flag=True, help="One JSON object on stdout.")
+def bench(overrides: tuple[str, ...], images: int, repeats: int, in_json: bool) -> None:
+    """Time the engine: per image, against the bare network, and against diffusers' pipeline."""
+
+    raise NotImplementedError
 
 
 @main.group()

@@ -22,6 +22,7 @@ from sde_edit.registry import build, conf_dir, names, suggest
 from sde_edit.types import (
     Choice,
     Dataset,
+    Launcher,
     ModelSource,
     NamedMetric,
     RunSpec,
@@ -33,6 +34,7 @@ from sde_edit.types import (
 # Keys of a group's YAML that are not settings of its plug-in.
 _RUN_KEYS = {"model": {"dtype", "batch_size"}, "data": {"limit", "prompt", "metrics"}}
 _GROUPS = {"task": "tasks", "sampler": "samplers", "model": "models", "data": "datasets"}
+_PACKAGES = _GROUPS | {"launcher": "launchers"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Settings:
     results: Path
     limit: int | None
     device: str
+    compile: bool
     batch_size: int
     loaders: int
     threads: int | None
@@ -147,6 +150,36 @@ def group_file(group: str, name: str) -> dict[str, Any]:
     return raw
 
 
+def launcher(overrides: Sequence[str]) -> Launcher:
+    """The launcher that the overrides choose; local workers if none."""
+    raw = compose_config([o for o in overrides if o.startswith("launcher")])["launcher"]
+    built: Launcher = _build("launcher", raw)
+    return built
+
+
+def sweep_overrides(
+    overrides: Sequence[str],
+) -> tuple[list[tuple[str, ...]], dict[str, dict[str, Any]]]:
+    """The combinations of a sweep, and table -> its config, for the tables asked for.
+
+    `table=table2` stands for the grid of that table; without it the overrides are the grid. What
+    concerns the launcher is left out.
+    """
+    read = [o for o in _parse(overrides) if not o.get_key_element().startswith("launcher")]
+    rest = [str(o.input_line) for o in read if o.get_key_element() != "table"]
+    named = [o for o in read if o.get_key_element() == "table"]
+    if not named:
+        return expand(rest), {}
+    combinations: list[tuple[str, ...]] = []
+    tables: dict[str, dict[str, Any]] = {}
+    for choice in named:
+        values = choice.sweep_string_iterator() if choice.is_sweep_override() else [choice.value()]
+        for name in map(str, values):
+            tables[name], own = table_config(name, rest)
+            combinations += expand([*table_runs(tables[name]), *own])
+    return combinations, tables
+
+
 def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """conf/table/<name>.yaml with the overrides of its own grid applied; the other overrides."""
     config, rest = group_file("table", name), []
@@ -182,7 +215,7 @@ def _plugin_settings(group: str, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _build(group: str, raw: Mapping[str, Any]) -> Any:
-    return build(_GROUPS[group], raw["kind"], _plugin_settings(group, raw))
+    return build(_PACKAGES[group], raw["kind"], _plugin_settings(group, raw))
 
 
 def _choice(group: str, raw: Mapping[str, Any], plugin: Any) -> Choice:
@@ -209,6 +242,7 @@ def _settings(config: Mapping[str, Any]) -> Settings:
         results=Path(config["paths"]["results"]),
         limit=limit,
         device=hardware["device"],
+        compile=hardware["compile"],
         batch_size=hardware["batch_size"],
         loaders=hardware["loaders"],
         threads=hardware["threads"],

@@ -11,8 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,9 @@ import torch
 from torch import Tensor
 
 from sde_edit.compare import centred_interval
+from sde_edit.feature_cache import FeatureCache
 from sde_edit.images import read_rgb, to_pixels
-from sde_edit.store import Row, Run, write_atomic
+from sde_edit.store import Row, Run, Seal, rows_digest, write_atomic
 from sde_edit.types import Dataset, Example, Metric, NamedMetric, Score, UserError
 
 if TYPE_CHECKING:
@@ -30,36 +32,87 @@ if TYPE_CHECKING:
 
     Item = tuple[Example, Pixels]
 
+OnProgress = Callable[[int, int], None]
+
+# What a killed evaluation may lose.
+_UNSAVED_ROWS = 1000
+_UNSAVED_SECONDS = 60.0
+
 
 def evaluate_run(
     run: Run,
     dataset: Dataset,
     metrics: Sequence[NamedMetric],
     *,
+    cache: Path,
     device: str = "cpu",
     batch_size: int = 32,
     workers: int = 4,
     bootstrap: int | None = None,
     force: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Metric name -> score as stored; those that are not stored yet are made and written.
 
-    bootstrap replaces every metric's number of resamplings; force makes all scores again;
+    What was measured of the run's images before, by any process, is taken from `cache`
+    (<results>/cache). Batches are cut as the run's shards cut theirs, and one that lacks a row is
+    measured whole, so scores do not depend on what was measured by whom.
+
+    bootstrap replaces every metric's number of resamplings; force measures and scores again;
     on_progress is told (images done, images in all). Raises UserError if the run is not sealed,
     an image of it cannot be used, a metric lacks its weights, or a value is not finite.
     """
-    rows = sealed_rows(run, dataset)
-    missing = [named for named in metrics if force or not score_path(run, named).exists()]
-    if missing:
-        for named in missing:
+    seal = _seal_of(run)
+    outputs = Outputs(run, dataset, sealed_rows(run, seal, dataset), workers)
+    scores = {} if force else _stored_scores(run, metrics)
+    missing = [named for named in metrics if named.choice.name not in scores]
+    ledgers = _open_ledgers(outputs, missing, cache, force=force)
+    _fill(ledgers, outputs, cut(list(outputs.rows), batch_size), device, on_progress)
+    for ledger in ledgers:
+        scores[ledger.named.choice.name] = _write_score(run, seal, ledger, bootstrap)
+    return {named.choice.name: scores[named.choice.name] for named in metrics}
+
+
+def measure_run(
+    run: Run,
+    dataset: Dataset,
+    metrics: Sequence[NamedMetric],
+    batches: Sequence[Sequence[str]],
+    *,
+    cache: Path,
+    device: str = "cpu",
+    workers: int = 4,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Measure a shard's batches of ids into `cache`, for `evaluate_run` to score; needs no seal.
+
+    Batches of which an image is not made yet are left out. Raises UserError as `evaluate_run`.
+    """
+    rows = run.rows()
+    there = [batch for batch in batches if rows.keys() >= set(batch)]
+    wanted = {example_id: rows[example_id] for batch in there for example_id in batch}
+    outputs = Outputs(run, dataset, wanted, workers)
+    _fill(_open_ledgers(outputs, metrics, cache), outputs, there, device, on_progress)
+
+
+def check_metrics(metrics: Sequence[NamedMetric]) -> list[str]:
+    """What keeps metrics from being measured: weights that are not here and cannot be fetched.
+
+    Fetches those that can; loads no network.
+    """
+    problems = []
+    for named in metrics:
+        try:
             with _blaming(named):
-                named.metric.load(device)
-        items = prefetch(lambda i: load_item(run, dataset, rows[i]), sorted(rows), workers=workers)
-        tallies = measure(batches(items, batch_size), missing, len(rows), on_progress)
-        for named, tally in zip(missing, tallies, strict=True):
-            _write_score(run, named, tally, bootstrap)
-    return {named.choice.name: json.loads(score_path(run, named).read_text()) for named in metrics}
+                named.metric.fetch()
+        except UserError as error:
+            problems.append(str(error))
+    return problems
+
+
+def cut(ids: Sequence[str], batch_size: int) -> list[Sequence[str]]:
+    """Consecutive batches of at most `batch_size` ids."""
+    return [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
 
 
 def score_path(run: Run, named: NamedMetric) -> Path:
@@ -67,6 +120,14 @@ def score_path(run: Run, named: NamedMetric) -> Path:
     choice = named.choice
     settings = {"params": dict(choice.params), "convention": named.metric.convention()}
     return run.score_file(choice.name, choice.version, settings)
+
+
+def _stored_scores(run: Run, metrics: Sequence[NamedMetric]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for named in metrics:
+        with suppress(FileNotFoundError):
+            found[named.choice.name] = json.loads(score_path(run, named).read_text())
+    return found
 
 
 @contextmanager
@@ -82,21 +143,51 @@ def _blaming(named: NamedMetric) -> Iterator[None]:
 # ------------------------------------------------------------------ images
 
 
-def sealed_rows(run: Run, dataset: Dataset) -> dict[str, Row]:
-    """The sealed images by id. Raises UserError if there are none or if they have changed."""
+def _seal_of(run: Run) -> Seal:
     seal = run.seal
     if seal is None:
         raise UserError(f"run {run.path.name} is not finished: run it again to finish it")
+    return seal
+
+
+def sealed_rows(run: Run, seal: Seal, dataset: Dataset) -> dict[str, Row]:
+    """The sealed images by id, in the order of the data.
+
+    Raises UserError if one is missing or if they are not those that were sealed.
+    """
     rows = run.rows()
-    ids = dataset.ids()
-    sealed = [example_id for example_id in ids if example_id in rows][: seal.n]
-    missing = [example_id for example_id in ids[: seal.n] if example_id not in rows]
-    if len(sealed) < seal.n:
+    ids = dataset.ids()[: seal.n]
+    if missing := [example_id for example_id in ids if example_id not in rows]:
         raise UserError(
-            f"run {run.path.name}: {seal.n - len(sealed)} of its {seal.n} images are missing or "
+            f"run {run.path.name}: {len(missing)} of its {seal.n} images are missing or "
             f"cut short, first that of example {missing[0]!r}. Run it again to remake them"
         )
-    return {example_id: rows[example_id] for example_id in sealed}
+    sealed = {example_id: rows[example_id] for example_id in ids}
+    if rows_digest(sealed.values()) != seal.digest:
+        raise UserError(
+            f"run {run.path.name}: images have changed since the run was sealed: run the same "
+            "command again to seal it anew"
+        )
+    return sealed
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Images of a run, to be read with their examples. rows: of the images wanted, by id."""
+
+    run: Run
+    dataset: Dataset
+    rows: Mapping[str, Row]
+    workers: int
+
+    def read(self, batches: Sequence[Sequence[str]]) -> Iterator[list[Item]]:
+        """The items of each batch. Raises UserError naming a file that cannot be used."""
+        items = prefetch(self._load, chain.from_iterable(batches), workers=self.workers)
+        for batch in batches:
+            yield list(islice(items, len(batch)))
+
+    def _load(self, example_id: str) -> Item:
+        return load_item(self.run, self.dataset, self.rows[example_id])
 
 
 def load_item(run: Run, dataset: Dataset, row: Row) -> Item:
@@ -107,6 +198,8 @@ def load_item(run: Run, dataset: Dataset, row: Row) -> Item:
         output = to_pixels(read_rgb(path))
     except UserError as error:
         raise UserError(f"output {path} cannot be read as an image. {again}") from error
+    if hashlib.sha256(output.tobytes()).hexdigest() != row.pixels:
+        raise UserError(f"output {path} is not the image that was made. {again}")
     example = dataset.load(row.id)
     if output.shape != example.image.shape:
         (h, w), (H, W) = output.shape[:2], example.image.shape[:2]
@@ -127,55 +220,111 @@ def prefetch(load: Callable[[str], Item], ids: Iterable[str], *, workers: int) -
             yield ahead.popleft().result()
 
 
-def batches(items: Iterable[Item], batch_size: int) -> Iterator[list[Item]]:
-    """Lists of at most `batch_size` items whose images are equal in size."""
-    open_batches: dict[tuple[int, ...], list[Item]] = {}
+def by_size(items: Iterable[Item]) -> list[list[Item]]:
+    """The items of a batch in lists whose images are equal in size."""
+    groups: dict[tuple[int, ...], list[Item]] = {}
     for item in items:
-        shape = item[1].shape
-        batch = open_batches.setdefault(shape, [])
-        batch.append(item)
-        if len(batch) == batch_size:
-            yield open_batches.pop(shape)
-    yield from open_batches.values()
+        groups.setdefault(item[1].shape, []).append(item)
+    return list(groups.values())
 
 
 # ------------------------------------------------------------------ measuring
 
 
-@dataclass
-class Tally:
-    """What a metric has measured so far: id -> row [D], and the seconds it took."""
+class Ledger:
+    """A metric's rows [D] of images by id: those the cache holds and those measured since.
 
-    rows: dict[str, Tensor] = field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: what measuring took here.
+    """
 
-    def add(self, metric: Metric, images_BHWC: Tensor, examples: Sequence[Example]) -> None:
+    def __init__(self, named: NamedMetric, cache: FeatureCache, images: Mapping[str, Row]) -> None:
+        self.named = named
+        self.rows = cache.read(images)
+        self.seconds = 0.0
+        self._cache = cache
+        self._images = images
+        self._unsaved: dict[str, Tensor] = {}
+        self._saved_at = time.monotonic()
+
+    def lacks(self, batch: Iterable[str]) -> bool:
+        """Whether a batch has to be measured: all of it, even if a single row is missing."""
+        return not self.rows.keys() >= set(batch)
+
+    def measure(self, items: Sequence[Item]) -> None:
+        """Rows of images of one size. Raises UserError naming metric and example."""
         started = time.perf_counter()
-        rows_BD = metric.rows(images_BHWC, examples)
-        _check(rows_BD, examples)
-        self.rows |= {e.id: row for e, row in zip(examples, rows_BD, strict=True)}
+        examples = [example for example, _ in items]
+        images_BHWC = torch.from_numpy(np.stack([output for _, output in items]))
+        with _blaming(self.named):
+            rows_BD = self.named.metric.rows(images_BHWC, examples)
+            _check(rows_BD, examples)
+        self._unsaved |= {e.id: row_D for e, row_D in zip(examples, rows_BD, strict=True)}
         self.seconds += time.perf_counter() - started
 
+    def save(self) -> None:
+        """Write what was measured since the last time."""
+        if self._unsaved:
+            self._cache.write(self._unsaved, self._images)
+        self.rows |= self._unsaved
+        self._unsaved = {}
+        self._saved_at = time.monotonic()
 
-def measure(
-    loaded: Iterable[list[Item]],
-    metrics: Sequence[NamedMetric],
-    total: int,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[Tally]:
-    """Every metric's rows, in one pass. Raises UserError naming metric and example."""
-    tallies = [Tally() for _ in metrics]
-    done = 0
-    for batch in loaded:
-        examples = [example for example, _ in batch]
-        images_BHWC = torch.from_numpy(np.stack([output for _, output in batch]))
-        for named, tally in zip(metrics, tallies, strict=True):
-            with _blaming(named):
-                tally.add(named.metric, images_BHWC, examples)
-        done += len(batch)
-        if on_progress:
-            on_progress(done, total)
-    return tallies
+    def save_if_due(self) -> None:
+        age = time.monotonic() - self._saved_at
+        if len(self._unsaved) >= _UNSAVED_ROWS or age >= _UNSAVED_SECONDS:
+            self.save()
+
+
+def _open_ledgers(
+    outputs: Outputs, metrics: Sequence[NamedMetric], cache: Path, *, force: bool = False
+) -> list[Ledger]:
+    """Raises UserError if a metric lacks its weights. force: forget what the cache holds."""
+    ledgers = []
+    for named in metrics:
+        with _blaming(named):
+            named.metric.fetch()  # first: the convention, and so the cache, names the weights
+        stored = FeatureCache(cache, outputs.run, named)
+        if force:
+            stored.clear()
+        ledgers.append(Ledger(named, stored, outputs.rows))
+    return ledgers
+
+
+def _fill(
+    ledgers: Sequence[Ledger],
+    outputs: Outputs,
+    batches: Sequence[Sequence[str]],
+    device: str,
+    on_progress: OnProgress | None,
+) -> None:
+    """Measure what the ledgers lack, in one pass over the images; what is done stays stored."""
+    pending = [batch for batch in batches if any(ledger.lacks(batch) for ledger in ledgers)]
+    _load_networks([ledger for ledger in ledgers if any(map(ledger.lacks, pending))], device)
+    total = sum(map(len, batches))
+    done = total - sum(map(len, pending))
+    try:
+        for batch, items in zip(pending, outputs.read(pending), strict=True):
+            _measure(items, [ledger for ledger in ledgers if ledger.lacks(batch)])
+            done += len(batch)
+            if on_progress:
+                on_progress(done, total)
+    finally:
+        for ledger in ledgers:
+            ledger.save()
+
+
+def _load_networks(ledgers: Iterable[Ledger], device: str) -> None:
+    for ledger in ledgers:
+        with _blaming(ledger.named):
+            ledger.named.metric.load(device)
+
+
+def _measure(items: Sequence[Item], ledgers: Sequence[Ledger]) -> None:
+    for group in by_size(items):
+        for ledger in ledgers:
+            ledger.measure(group)
+    for ledger in ledgers:
+        ledger.save_if_due()
 
 
 def _check(rows_BD: Tensor, examples: Sequence[Example]) -> None:
@@ -229,13 +378,12 @@ def score_of(metric: Metric, rows: Mapping[str, Tensor], resamplings: int) -> Sc
     )
 
 
-def _write_score(run: Run, named: NamedMetric, tally: Tally, bootstrap: int | None) -> None:
-    choice, metric = named.choice, named.metric
+def _write_score(run: Run, seal: Seal, ledger: Ledger, bootstrap: int | None) -> dict[str, Any]:
+    """The score as stored. Raises UserError if it is no score of what is sealed by now."""
+    choice, metric = ledger.named.choice, ledger.named.metric
     started = time.perf_counter()
-    with _blaming(named):
-        score = score_of(metric, tally.rows, bootstrap or metric.resamplings)
-    seal = run.seal
-    assert seal is not None, "sealed_rows has checked it"
+    with _blaming(ledger.named):
+        score = score_of(metric, ledger.rows, bootstrap or metric.resamplings)
     record = {
         "metric": choice.name,
         "kind": choice.kind,
@@ -245,11 +393,18 @@ def _write_score(run: Run, named: NamedMetric, tally: Tally, bootstrap: int | No
         "higher_is_better": metric.higher_is_better,
         "seal": seal.digest,
         **asdict(score),
-        "seconds": round(tally.seconds + time.perf_counter() - started, 3),
+        "seconds": round(ledger.seconds + time.perf_counter() - started, 3),
     }
-    path = score_path(run, named)
-    write_atomic(path, (json.dumps(record, allow_nan=False) + "\n").encode())
+    if run.seal != seal:
+        raise UserError(
+            f"run {run.path.name} changed while it was scored: run the same command again"
+        )
+    path = score_path(run, ledger.named)
+    text = json.dumps(record, allow_nan=False)
+    write_atomic(path, (text + "\n").encode())
     _drop_superseded(path, choice.name)
+    stored: dict[str, Any] = json.loads(text)
+    return stored
 
 
 def _drop_superseded(path: Path, name: str) -> None:

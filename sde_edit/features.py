@@ -5,7 +5,9 @@ Letters: B batch, N examples, D features, C channels, H height, W width. Images 
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -66,6 +68,9 @@ class PerImage:
     """Base of the metrics with one value per image, whose score is the mean over images."""
 
     resamplings: ClassVar[int] = 1000
+
+    def fetch(self) -> None:
+        """Nothing to fetch unless a subclass says so."""
 
     def load(self, device: str) -> None:
         """Nothing to load unless a subclass says so."""
@@ -143,7 +148,11 @@ class ByRecogniser(PerImage):
     def _network(self) -> ShapesCLIP:
         return ShapesCLIP.from_pretrained(shapes_folder("recogniser"))
 
+    def fetch(self) -> None:
+        shapes_folder("recogniser")
+
     def load(self, device: str) -> None:
+        self.fetch()
         self._network.to(device)
 
     def _input(self, images_BHWC: Tensor) -> Tensor:
@@ -161,11 +170,18 @@ class Extractor(Protocol):
     def describe(self) -> str:
         """Resize, network and weights, for conventions."""
 
+    def fetch(self) -> None:
+        """Make sure that the weights are on disk. Raises UserError with the remedy."""
+
     def load(self, device: str) -> None:
-        """Raises UserError with the remedy if the weights cannot be had."""
+        """Fetch and load. Raises UserError with the remedy if the weights cannot be had."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it was loaded to."""
 
     def __call__(self, images_BHWC: Tensor) -> Tensor:
-        """uint8 [B, H, W, 3] -> float64 [B, D] on the CPU."""
+        """uint8 [B, H, W, 3] -> float32 [B, D] on the CPU."""
 
 
 class Shapes:
@@ -178,13 +194,21 @@ class Shapes:
     def describe(self) -> str:
         return f"{recogniser_note()}, last stage averaged over places, native size"
 
+    def fetch(self) -> None:
+        shapes_folder("recogniser")
+
     def load(self, device: str) -> None:
+        self.fetch()
         self._network.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self._network)
 
     @torch.inference_mode()
     def __call__(self, images_BHWC: Tensor) -> Tensor:
-        maps = self._network.image_features(to_signed(images_BHWC, device_of(self._network)))
-        return maps[-1].mean(dim=(2, 3)).double().cpu()
+        maps = self._network.image_features(to_signed(images_BHWC, self.device))
+        return maps[-1].mean(dim=(2, 3)).cpu()
 
 
 class Inception:
@@ -214,6 +238,9 @@ class Inception:
     def describe(self) -> str:
         return f"{package('clean-fid')} {self.mode}, {weights_note(hub_file(self._url))}"
 
+    def fetch(self) -> None:
+        fetch(self._url)
+
     def load(self, device: str) -> None:
         path = fetch(self._url)
         self._device = torch.device(device)
@@ -240,12 +267,16 @@ class Inception:
             )
         return network
 
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
     @torch.inference_mode()
     def __call__(self, images_BHWC: Tensor) -> Tensor:
         with ThreadPoolExecutor() as pool:
             resized = np.stack(list(pool.map(self._resize, images_BHWC.cpu().numpy())))
         x_BCHW = torch.from_numpy(resized).permute(0, 3, 1, 2).contiguous()
-        return self._network(x_BCHW.to(self._device)).double().cpu()
+        return self._network(x_BCHW.to(self._device)).float().cpu()
 
 
 def build_extractor(name: ExtractorName) -> Extractor:
@@ -253,6 +284,43 @@ def build_extractor(name: ExtractorName) -> Extractor:
     if name == "shapes":
         return Shapes()
     return Inception("clean" if name == "inception-clean" else "legacy_pytorch")
+
+
+class FeatureMemory:
+    """Features of the latest batches, by content: the runs of a sweep share their references, and
+    metrics of one extractor share a run's outputs.
+
+    Only a whole batch is looked up, so features are the same to the bit whatever is remembered.
+    In memory alone: a process that starts afresh measures its references once more, which is little
+    beside the edits. Holds at most `capacity` bytes and drops the batch longest unused.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._size = 0
+
+    def features(self, extractor: Extractor, description: str, images_BHWC: Tensor) -> Tensor:
+        """What the extractor gives for a batch: float32 [B, D]."""
+        images_BHWC = images_BHWC.cpu().contiguous()
+        place = f"{description}\x1f{extractor.device}\x1f{tuple(images_BHWC.shape)}"
+        digest = hashlib.sha256(place.encode())
+        digest.update(images_BHWC.numpy().tobytes())
+        key = digest.hexdigest()
+        if key not in self._kept:
+            self._keep(key, extractor(images_BHWC))
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _keep(self, key: str, features_BD: Tensor) -> None:
+        self._kept[key] = features_BD
+        self._size += features_BD.nbytes
+        while self._size > self._capacity and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._size -= dropped.nbytes
+
+
+_MEMORY = FeatureMemory(capacity=2**29)  # 65,536 images of Inception
 
 
 @dataclass(frozen=True)
@@ -270,9 +338,17 @@ class OfFeatures:
     def _features(self) -> Extractor:
         return build_extractor(self.extractor)
 
+    @cached_property
+    def _description(self) -> str:
+        return self._features.describe()
+
+    def fetch(self) -> None:
+        self._features.fetch()
+
     def load(self, device: str) -> None:
         self._features.load(device)
 
     def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        both = torch.cat([images_BHWC.cpu(), references(examples)])
-        return torch.cat(self._features(both).chunk(2), dim=1)
+        both = (images_BHWC, references(examples))
+        halves = [_MEMORY.features(self._features, self._description, half) for half in both]
+        return torch.cat(halves, dim=1).double()

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from sde_edit import config
 from sde_edit.contact import run_sheet
-from sde_edit.evaluate import evaluate_run
-from sde_edit.runner import ModelCache, execute, pick_device, plan
-from sde_edit.store import Run, RunStore, run_id
+from sde_edit.evaluate import evaluate_run, measure_run, score_path
+from sde_edit.runner import (
+    MININTERVAL,
+    Attempt,
+    ModelCache,
+    OnBatch,
+    Plan,
+    execute,
+    is_sealed,
+    pick_device,
+    plan,
+    seal_if_complete,
+)
+from sde_edit.store import Run, RunStore
 from sde_edit.tracking import Tracker
-from sde_edit.types import UserError
+from sde_edit.types import Job, NamedMetric, UserError
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
@@ -21,21 +34,62 @@ if TYPE_CHECKING:
 log = logging.getLogger("sde_edit")
 
 
-def run_one(experiment: Experiment, models: ModelCache, evaluate: bool) -> Run:
-    """Edit what is missing, draw the contact sheet, score what is not scored yet."""
-    found = RunStore(experiment.settings.results).find(experiment.spec)
-    todo = plan(experiment, found)
-    log.info("%s: %s", run_id(experiment.spec), describe(experiment, todo.missing, todo.ids))
-    with Tracker(experiment) as tracker:
-        run = execute(experiment, models, tracker.progress)
-        if todo.missing:
-            tracker.images(run_sheet(run, experiment.dataset))
-        if run.seal is None:
-            log.info("shard %d is done; others are not", experiment.settings.shard)
-        elif evaluate:
-            tracker.scores(score(experiment, run))
+def run_one(
+    experiment: Experiment,
+    models: ModelCache,
+    evaluate: bool = True,
+    on_images: Callable[[int], None] = lambda images: None,
+) -> Run:
+    """Make the images that are missing of a shard, draw the contact sheet, score what is not yet.
+
+    A shard measures its own images; whoever finds the run complete seals it and merges the scores.
+    """
+    run = RunStore(experiment.settings.results).open(experiment.spec)
+    todo = plan(experiment, run)
+    log.info("%s: %s", run.id, describe(experiment, todo.missing, todo.ids))
+    metrics = experiment.metrics if evaluate else ()
+    if not is_finished(run, todo, metrics):
+        with Attempt(experiment, run, todo) as attempt, Tracker(experiment) as tracker:
+            if todo.missing:
+                execute(experiment, run, todo, models, attempt, _on_batch(tracker, on_images))
+                tracker.images(run_sheet(run, experiment.dataset))
+            if experiment.settings.shards > 1:
+                measure_shard(experiment, run, todo, metrics)
+            seal_if_complete(run, todo)
+            if run.seal:
+                tracker.scores(score(experiment, run, metrics))
+    if run.seal is None:
+        log.info("shard %d is done; others are not", experiment.settings.shard)
     log.info("%s", run.path)
     return run
+
+
+def is_finished(run: Run, todo: Plan, metrics: Sequence[NamedMetric]) -> bool:
+    """Every image there, sealed and scored."""
+    scored = all(score_path(run, named).exists() for named in metrics)
+    return not todo.missing and is_sealed(run, todo) and scored
+
+
+def _on_batch(tracker: Tracker, on_images: Callable[[int], None]) -> OnBatch:
+    told = 0
+
+    def on_batch(images: int, images_per_second: float, evaluations: int) -> None:
+        nonlocal told
+        tracker.progress(images, images_per_second, evaluations)
+        on_images(images - told)
+        told = images
+
+    return on_batch
+
+
+class Worker:
+    """Does the jobs of a sweep in one process, and keeps its model from job to job."""
+
+    def __init__(self) -> None:
+        self._models = ModelCache()
+
+    def __call__(self, job: Job, on_images: Callable[[int], None]) -> None:
+        run_one(config.experiment(job.overrides), self._models, on_images=on_images)
 
 
 def finished_run(experiment: Experiment) -> Run:
@@ -46,25 +100,53 @@ def finished_run(experiment: Experiment) -> Run:
     return run
 
 
-def score(experiment: Experiment, run: Run, force: bool = False) -> dict[str, float]:
+def score(
+    experiment: Experiment, run: Run, metrics: Sequence[NamedMetric], force: bool = False
+) -> dict[str, float]:
     """Metric name -> value of a sealed run, computing those that are missing."""
-    with tqdm(desc="score", unit="img", leave=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    settings = experiment.settings
+    with _score_bar() as on_progress:
         scores = evaluate_run(
             run,
             experiment.dataset,
-            experiment.metrics,
-            device=pick_device(experiment.settings.device),
-            batch_size=experiment.settings.batch_size,
-            workers=experiment.settings.loaders,
+            metrics,
+            cache=settings.results / "cache",
+            device=pick_device(settings.device),
+            batch_size=settings.batch_size,
+            workers=settings.loaders,
             force=force,
-            on_progress=progress,
+            on_progress=on_progress,
         )
     return {name: float(stored["value"]) for name, stored in scores.items()}
+
+
+def measure_shard(
+    experiment: Experiment, run: Run, todo: Plan, metrics: Sequence[NamedMetric]
+) -> None:
+    """Measure the images of a shard, for whoever scores the run."""
+    settings = experiment.settings
+    with _score_bar() as on_progress:
+        measure_run(
+            run,
+            experiment.dataset,
+            metrics,
+            todo.batches,
+            cache=settings.results / "cache",
+            device=pick_device(settings.device),
+            workers=settings.loaders,
+            on_progress=on_progress,
+        )
+
+
+@contextmanager
+def _score_bar() -> Iterator[Callable[[int, int], None]]:
+    with tqdm(desc="score", unit="img", leave=False, mininterval=MININTERVAL) as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield on_progress
 
 
 def describe(experiment: Experiment, missing: frozenset[str], ids: Sequence[str]) -> str:

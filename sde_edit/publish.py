@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,16 @@ from sde_edit.config import compose_config, expand, experiment, parsed, results_
 from sde_edit.contact import runs_sheet, save_sheet
 from sde_edit.launch import finished_run
 from sde_edit.report import build_figure, build_table, markdown, transposed, write, write_figure
-from sde_edit.store import RunStore
-from sde_edit.summary import runs_table, summary_table
+from sde_edit.store import Run, RunStore
+from sde_edit.summary import summary_table
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
 
 # Overrides that say where or how much to run; they do not choose among runs.
-_NOT_IDENTITY = ("paths.", "hardware", "data.limit", "shard", "wandb")
+_NOT_IDENTITY = (
+    *("paths.", "hardware", "data.limit", "shard", "wandb", "launcher", "metrics", "model.path"),
+)
 
 
 def publish_table(name: str, overrides: Sequence[str]) -> list[Path]:
@@ -25,7 +27,14 @@ def publish_table(name: str, overrides: Sequence[str]) -> list[Path]:
     config, rest = table_config(name, overrides)
     results = results_dir([o for o in rest if o.startswith("paths.")])
     config["where"] = {**(config.get("where") or {}), **_chosen(rest)} or None
-    table = build_table(config, RunStore(results).runs())
+    return publish_runs(name, config, RunStore(results).runs(), results)
+
+
+def publish_runs(
+    name: str, config: Mapping[str, Any], runs: Sequence[Run], results: Path
+) -> list[Path]:
+    """Write the table of a config and its figure, made of those of the runs that it asks for."""
+    table = build_table(config, runs)
     paths = write(table, results / "tables")
     figure = build_figure(config, table)
     if figure is not None:
@@ -52,11 +61,6 @@ def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
     path = first.settings.results / "figures" / f"{name}.png"
     save_sheet(sheet, path)
     return markdown(transposed(summary_table(list(runs.values())))), path
-
-
-def list_runs(overrides: Sequence[str]) -> str:
-    """Every run of the results folder, as Markdown."""
-    return markdown(runs_table(RunStore(results_dir(overrides))))
 
 
 def _label(one: Experiment, every: Sequence[Experiment]) -> str:

@@ -20,7 +20,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from sde_edit.types import UserError
 
-GROUPS = ("tasks", "samplers", "models", "datasets", "metrics", "tables", "figures")
+GROUPS = (
+    *("tasks", "samplers", "models", "datasets", "metrics"),
+    *("tables", "figures", "launchers"),
+)
 _ROOT = Path(__file__).parent
 
 

@@ -2,8 +2,8 @@
 
 Reading examples, the network, and writing PNGs overlap: a pool of threads reads ahead and writes
 behind while this thread keeps the network busy. Batches are cut from the full list of ids, never
-from what happens to be missing, so a resumed run computes its images in the very batches of an
-undisturbed one and gets the same bits.
+from what happens to be missing or from a shard's part, so a resumed or sharded run computes its
+images in the very batches of an undisturbed one and gets the same bits.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import platform
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -24,16 +26,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from sde_edit.noise import Noise
 from sde_edit.schedule import Grid
-from sde_edit.store import Row, Run, RunStore, safe_name, shard_of, write_atomic
+from sde_edit.store import LOG_VARIABLE, Row, Run, rows_digest, safe_name, write_atomic
 from sde_edit.types import Example, Model, NotFiniteError, UserError
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
     from sde_edit.types import Pixels
+
+
+log = logging.getLogger("sde_edit")
+
+# A progress bar in a log file is a line every half minute.
+MININTERVAL = 0.1 if sys.stderr.isatty() else 30.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Plan:
 
     ids: tuple[str, ...]  # all that the run shall hold, limit applied
     of: int  # that the data set has
-    batches: tuple[tuple[str, ...], ...]  # this shard's, as an undisturbed run would cut them
+    batches: tuple[tuple[str, ...], ...]  # this shard's: every n-th of the run's batches
     missing: frozenset[str]  # of this shard
 
     @property
@@ -54,16 +63,13 @@ def plan(experiment: Experiment, run: Run | None) -> Plan:
     """What is missing of an experiment; reads the store and the data set's ids only."""
     settings = experiment.settings
     every = list(experiment.dataset.ids())
-    ids = every[: settings.limit]
-    mine = shard_of(ids, settings.shard, settings.shards)
+    ids = tuple(every[: settings.limit])
     size = settings.batch_size
+    cut = tuple(ids[i : i + size] for i in range(0, len(ids), size))
+    mine = cut[settings.shard :: settings.shards]
     done = run.rows() if run else {}
-    return Plan(
-        ids=tuple(ids),
-        of=len(every),
-        batches=tuple(tuple(mine[i : i + size]) for i in range(0, len(mine), size)),
-        missing=frozenset(example_id for example_id in mine if example_id not in done),
-    )
+    missing = frozenset(i for batch in mine for i in batch if i not in done)
+    return Plan(ids, len(every), mine, missing)
 
 
 def pick_device(wanted: str) -> str:
@@ -88,10 +94,11 @@ class ModelCache:
 
     def get(self, experiment: Experiment, device: str) -> Model:
         spec = experiment.spec
-        key = (spec.model.digest, spec.model.kind, device, spec.dtype)
+        compiled = str(experiment.settings.compile)
+        key = (spec.model.digest, spec.model.kind, device, spec.dtype, compiled)
         if self._model is None or self._key != key:
             self._model = None  # free the old weights before the new ones come
-            self._model = experiment.source.load(device, spec.dtype)
+            self._model = experiment.source.load(device, spec.dtype, experiment.settings.compile)
             self._key = key
         return self._model
 
@@ -99,8 +106,15 @@ class ModelCache:
 OnBatch = Callable[[int, float, int], None]
 
 
-def execute(experiment: Experiment, models: ModelCache, on_batch: OnBatch) -> Run:
-    """Bring a run to its full number of images, and seal it if that is reached.
+def execute(
+    experiment: Experiment,
+    run: Run,
+    todo: Plan,
+    models: ModelCache,
+    attempt: Attempt,
+    on_batch: OnBatch,
+) -> None:
+    """Make the images of a shard that are missing.
 
     on_batch(images, images_per_second, evaluations) is called after every batch.
 
@@ -109,33 +123,29 @@ def execute(experiment: Experiment, models: ModelCache, on_batch: OnBatch) -> Ru
     grid = experiment.source.schedule().grid(
         experiment.spec.steps, experiment.spec.spacing, experiment.spec.last_sigma
     )
-    run = RunStore(experiment.settings.results).open(experiment.spec)
-    todo = plan(experiment, run)
-    if todo.pending:
-        device = pick_device(experiment.settings.device)
-        _check_examples(experiment, todo)
-        _set_up_cpu(experiment)
-        run.unseal()
-        attempt = _begin_attempt(experiment, run, device)
-        model = models.get(experiment, device)
-        with torch.inference_mode():
-            _edit_all(experiment, run, todo, model, grid, attempt, device, on_batch)
-    _seal_if_complete(run, todo)
-    return run
+    check_examples(experiment, [i for batch in todo.pending for i in batch])
+    model = models.get(experiment, attempt.device)
+    with torch.inference_mode():
+        _edit_all(experiment, run, todo, model, grid, attempt, on_batch)
 
 
-def _seal_if_complete(run: Run, todo: Plan) -> None:
-    seal = run.seal
-    if seal and seal.n >= len(todo.ids) and not todo.pending:
-        return
-    if set(todo.ids) <= run.rows().keys():
+def is_sealed(run: Run, todo: Plan) -> bool:
+    """Whether the seal covers the images wanted, as they are now."""
+    seal, rows = run.seal, run.rows()
+    if seal is None or seal.n < len(todo.ids) or not rows.keys() >= set(todo.ids):
+        return False
+    return seal.n > len(todo.ids) or seal.digest == rows_digest(rows[i] for i in todo.ids)
+
+
+def seal_if_complete(run: Run, todo: Plan) -> None:
+    """Seal what is there if that is all. A seal of more images than are wanted stays."""
+    if not is_sealed(run, todo) and run.rows().keys() >= set(todo.ids):
         run.write_seal(todo.ids, of=todo.of)
 
 
-def _check_examples(experiment: Experiment, todo: Plan) -> None:
-    """Decode everything once and let task and model refuse it by name."""
+def check_examples(experiment: Experiment, ids: Sequence[str]) -> None:
+    """Decode everything once and let task and model refuse it by name (UserError)."""
     resolution = experiment.source.resolution
-    ids = [example_id for batch in todo.pending for example_id in batch]
 
     def check(example_id: str) -> None:
         example = experiment.dataset.load(example_id)
@@ -149,35 +159,74 @@ def _check_examples(experiment: Experiment, todo: Plan) -> None:
             )
 
     with ThreadPoolExecutor(experiment.settings.loaders) as pool:
-        list(tqdm(pool.map(check, ids), "check", len(ids), unit="img", leave=False, delay=2))
+        done = pool.map(check, ids)
+        list(
+            tqdm(done, "check", len(ids), unit="img", leave=False, delay=2, mininterval=MININTERVAL)
+        )
 
 
-def _set_up_cpu(experiment: Experiment) -> None:
-    if experiment.settings.threads:
-        torch.set_num_threads(experiment.settings.threads)
-    torch.set_flush_denormal(True)  # denormal numbers slow a CPU down a hundredfold
+class Attempt:
+    """One process at work on one shard of a run, in attempts/<name>.json: who it is and, once it
+    has ended, how. Provenance, not identity. One without an end was killed or is still at work.
+    """
+
+    def __init__(self, experiment: Experiment, run: Run, todo: Plan) -> None:
+        settings = experiment.settings
+        self.device = pick_device(settings.device)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        torch.set_flush_denormal(True)  # denormal numbers slow a CPU down a hundredfold
+        torch.backends.cudnn.allow_tf32 = False  # float32 is to mean float32, in convolutions too
+        self.name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
+        self._path = run.path / "attempts" / f"{self.name}.json"
+        self._facts = {
+            "attempt": self.name,
+            "overrides": list(experiment.overrides),
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "slurm_job": slurm_job(),
+            "log": os.environ.get(LOG_VARIABLE),
+            "device": self.device,
+            "device_name": device_name(self.device),
+            "batch_size": settings.batch_size,
+            "threads": torch.get_num_threads(),
+            "compile": settings.compile,
+            "shard": settings.shard,
+            "shards": settings.shards,
+            "images": len(todo.missing),
+            "versions": {p: version(p) for p in ("sde-edit", "torch", "diffusers", "transformers")},
+            "started": time.time(),
+        }
+
+    def __enter__(self) -> Attempt:
+        self._write()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
+        self._facts["ended"] = time.time()
+        if kind is not None:
+            known = issubclass(kind, Exception)  # else a signal: Ctrl-C, or a requeue on its way
+            self._facts["error"] = str(error) or kind.__name__ if known else "interrupted"
+        try:
+            self._write()
+        except UserError:
+            if kind is None:
+                raise  # else the error under way says more than a disk that takes no note of it
+
+    def _write(self) -> None:
+        write_atomic(self._path, (json.dumps(self._facts, indent=2) + "\n").encode())
 
 
-def _begin_attempt(experiment: Experiment, run: Run, device: str) -> str:
-    """Write down who works on the run; provenance, not identity."""
-    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
-    settings = experiment.settings
-    facts = {
-        "attempt": name,
-        "overrides": list(experiment.overrides),
-        "host": platform.node(),
-        "device": device,
-        "device_name": torch.cuda.get_device_name(device)
-        if device.startswith("cuda")
-        else platform.processor() or platform.machine(),
-        "batch_size": settings.batch_size,
-        "threads": torch.get_num_threads(),
-        "shard": settings.shard,
-        "shards": settings.shards,
-        "versions": {p: version(p) for p in ("sde-edit", "torch", "diffusers", "transformers")},
-    }
-    write_atomic(run.path / "attempts" / f"{name}.json", json.dumps(facts, indent=2).encode())
-    return name
+def slurm_job() -> str | None:
+    """`<job>_<task>` of the Slurm array task this process belongs to, or the plain job id."""
+    job, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
+    return f"{job}_{task}" if job and task else os.environ.get("SLURM_JOB_ID")
+
+
+def device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(device))
+    return platform.processor() or platform.machine()
 
 
 def _edit_all(
@@ -186,35 +235,38 @@ def _edit_all(
     todo: Plan,
     model: Model,
     grid: Grid,
-    attempt: str,
-    device: str,
+    attempt: Attempt,
     on_batch: OnBatch,
 ) -> None:
     spec = experiment.spec
-    total = len(todo.missing)
     label = f"{spec.task.name} {spec.sampler.name} {spec.steps} steps"
+
+    def edit(examples: Sequence[Example]) -> Tensor:
+        noise = Noise(spec.seed, tuple(example.id for example in examples))
+        try:
+            return experiment.task.edit(examples, model, experiment.sampler, grid, noise)
+        except NotFiniteError as error:
+            broken = ", ".join(examples[row].id for row in error.rows)
+            raise UserError(f"{broken}: {error}") from error
+
+    chunks = Chunks(experiment, attempt.device)
     with (
-        RowWriter(run, attempt) as writer,  # outlives the pool, whose last writes need it
+        RowWriter(run, attempt.name) as writer,  # outlives the pool, whose last writes need it
         ThreadPoolExecutor(experiment.settings.loaders) as pool,
-        tqdm(total=total, desc=label, unit="img") as bar,
+        tqdm(total=len(todo.missing), desc=label, unit="img", mininterval=MININTERVAL) as bar,
     ):
         pending_writes: list[Future[None]] = []
         start, first = time.perf_counter(), model.evaluations
         for examples in _read_ahead(experiment, todo.pending, pool):
             before = model.evaluations
-            noise = Noise(spec.seed, tuple(example.id for example in examples))
-            try:
-                images = experiment.task.edit(examples, model, experiment.sampler, grid, noise)
-            except NotFiniteError as error:
-                broken = ", ".join(examples[row].id for row in error.rows)
-                raise UserError(f"{broken}: {error}") from error
+            images = chunks.edit(examples, edit)
             now = time.perf_counter()
             seconds = (now - start) / len(examples)
             evaluations = (model.evaluations - before) / len(examples)
             start = now
             for example, pixels in zip(examples, images.numpy(), strict=True):
                 if example.id in todo.missing:
-                    row = (example.id, pixels, seconds, evaluations, device, spec.dtype)
+                    row = (example.id, pixels, seconds, evaluations, attempt.device, spec.dtype)
                     pending_writes.append(pool.submit(writer.write, *row))
                     bar.update()
             bar.set_postfix_str(f"{model.evaluations - first} network evaluations")
@@ -222,6 +274,61 @@ def _edit_all(
             pending_writes = _raise_failures(pending_writes)
         for future in pending_writes:
             future.result()
+
+
+class Chunks:
+    """Edits a batch in the largest chunks that the device's memory holds.
+
+    Out of memory halves the chunk and goes on; the size that worked is remembered for the device
+    in <results>/cache/chunks.json. Noise belongs to the example, so the images stay what they
+    were, up to the rounding of another batch size.
+    """
+
+    def __init__(self, experiment: Experiment, device: str) -> None:
+        spec = experiment.spec
+        self._file = experiment.settings.results / "cache" / "chunks.json"
+        parts = (device_name(device), spec.model.digest[:12], spec.dtype, spec.task.kind)
+        self._key = " ".join([*parts, str(experiment.source.resolution)])
+        self._size = self._recall().get(self._key, experiment.settings.batch_size)
+
+    def edit(
+        self, examples: Sequence[Example], edit: Callable[[Sequence[Example]], Tensor]
+    ) -> Tensor:
+        """Raises UserError if one image alone does not fit."""
+        images: list[Tensor] = []
+        rest = examples
+        while rest:
+            chunk = rest[: self._size]
+            if (edited := self._try(chunk, edit)) is None:
+                self._halve(len(chunk))
+            else:
+                images.append(edited)
+                rest = rest[len(chunk) :]
+        return torch.cat(images)
+
+    def _try(
+        self, chunk: Sequence[Example], edit: Callable[[Sequence[Example]], Tensor]
+    ) -> Tensor | None:
+        """None if memory ran out; the failed attempt's tensors are free once this has returned."""
+        try:
+            return edit(chunk)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _halve(self, failed: int) -> None:
+        if failed == 1:
+            raise UserError(
+                "the device's memory does not hold one image: use a smaller dtype, another device, "
+                "or end what else runs on it"
+            )
+        torch.cuda.empty_cache()
+        self._size = failed // 2
+        log.warning("out of memory with %d images at once: going on with %d", failed, self._size)
+        known = self._recall() | {self._key: self._size}
+        write_atomic(self._file, (json.dumps(known, indent=2) + "\n").encode())
+
+    def _recall(self) -> dict[str, int]:
+        return json.loads(self._file.read_text()) if self._file.exists() else {}
 
 
 def _raise_failures(futures: list[Future[None]]) -> list[Future[None]]:
@@ -250,7 +357,7 @@ class RowWriter:
 
     def __init__(self, run: Run, attempt: str) -> None:
         self._run = run
-        self._path = run.path / "rows" / f"{attempt}.jsonl"
+        self._path = run.row_file(attempt)
 
     def __enter__(self) -> RowWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@
         spec.json             what was run; its hash is the run id
         outputs/<id>.png      a final name means a complete file
         rows/<attempt>.jsonl  one line per image: id, file, size, pixels (sha256), seconds, ...
-        attempts/<attempt>.json  provenance: git, host, versions, batch size, device
+        attempts/<attempt>.json  provenance (host, versions, device, ...) and how it ended
         metrics/<metric>@<version>-<hash>.json
         SEALED                n and digest; written last
 
@@ -18,12 +18,16 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sde_edit.types import Choice, RunSpec, UserError
+
+# An environment variable in which a launcher tells its worker where the worker's log is.
+LOG_VARIABLE = "SDE_EDIT_LOG"
 
 
 def canonical(value: Any) -> str:
@@ -41,7 +45,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     Raises UserError if the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -93,6 +97,14 @@ class Seal:
     digest: str
 
 
+def rows_digest(rows: Iterable[Row]) -> str:
+    """SHA-256 over the ids and pixels of images, whatever their order."""
+    digest = hashlib.sha256()
+    for row in sorted(rows, key=lambda row: row.id):
+        digest.update(f"{row.id}\x1f{row.pixels}\n".encode())
+    return digest.hexdigest()
+
+
 class Run:
     """One run directory."""
 
@@ -111,17 +123,20 @@ class Run:
         return RunSpec(**fields)
 
     def rows(self) -> dict[str, Row]:
-        """Finished images by id: those whose row is whole and whose file is there at its size."""
-        found: dict[str, Row] = {}
+        """Finished images by id: those whose row is whole and whose file is there at its size.
+
+        Of an image that was made twice, the later attempt counts.
+        """
+        return {row.id: row for row in self.recorded() if self._complete(row)}
+
+    def recorded(self) -> Iterator[Row]:
+        """Every row that was written, its file not looked at."""
         for file in sorted((self.path / "rows").glob("*.jsonl")):
             for line in file.read_text().splitlines():
                 try:
-                    row = Row(**json.loads(line))
+                    yield Row(**json.loads(line))
                 except json.JSONDecodeError:
                     continue  # the line that a kill cut short; its image is made again
-                if row.id not in found and self._complete(row):
-                    found[row.id] = row
-        return found
 
     def _complete(self, row: Row) -> bool:
         try:
@@ -143,19 +158,16 @@ class Run:
         missing = [example_id for example_id in ids if example_id not in rows]
         if missing:
             raise RuntimeError(f"{self.path}: {len(missing)} images missing, first {missing[0]!r}")
-        digest = hashlib.sha256()
-        for example_id in sorted(ids):
-            digest.update(f"{example_id}\x1f{rows[example_id].pixels}\n".encode())
-        seal = Seal(n=len(ids), of=of, digest=digest.hexdigest())
+        seal = Seal(len(ids), of, rows_digest(rows[example_id] for example_id in ids))
         write_atomic(self.path / "SEALED", (canonical(asdict(seal)) + "\n").encode())
         return seal
 
-    def unseal(self) -> None:
-        (self.path / "SEALED").unlink(missing_ok=True)
-
     def attempts(self) -> list[dict[str, Any]]:
-        """Provenance of every process that worked on the run, oldest first."""
+        """What every process that worked on the run wrote of itself, oldest first."""
         return [json.loads(f.read_text()) for f in sorted((self.path / "attempts").glob("*.json"))]
+
+    def row_file(self, attempt: str) -> Path:
+        return self.path / "rows" / f"{attempt}.jsonl"
 
     # -- scores
 
@@ -171,7 +183,10 @@ class Run:
         seal = self.seal
         found = {}
         for file in sorted((self.path / "metrics").glob("*.json")):
-            score = json.loads(file.read_text())
+            try:
+                score = json.loads(file.read_text())
+            except FileNotFoundError:
+                continue  # superseded this moment by another process
             if seal and score["seal"] == seal.digest:
                 found[str(score["metric"])] = score
         return found
@@ -200,12 +215,3 @@ class RunStore:
     def runs(self) -> list[Run]:
         """Every run, by name."""
         return [Run(file.parent) for file in sorted(self.root.glob("*/spec.json"))]
-
-
-def shard_of(ids: Iterable[str], shard: int, shards: int) -> list[str]:
-    """The ids whose hash falls to shard `shard` (from 0) of `shards`, in their given order."""
-    return [
-        example_id
-        for example_id in ids
-        if int(hashlib.sha256(example_id.encode()).hexdigest(), 16) % shards == shard
-    ]

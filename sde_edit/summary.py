@@ -116,7 +116,8 @@ def _text(text: str) -> Cell:
 def _listed(run: Run) -> tuple[str, ...]:
     spec, seal = run.spec, run.seal
     state = "begun" if seal is None else "finished" if seal.n == seal.of else "partial"
-    images = str(len(run.rows())) if seal is None else f"{seal.n} of {seal.of}"
+    begun = str(len({row.id for row in run.recorded()}))
+    images = begun if seal is None else f"{seal.n} of {seal.of}"
     scores = ", ".join(run.scores())
     names = (spec.task.name, spec.sampler.name, spec.model.name, spec.data.name)
     return (*names, str(spec.steps), images, state, scores)

@@ -1,4 +1,4 @@
-"""wandb: config, scores and example images of a run, under the run's own id."""
+"""wandb: config, scores and example images of a run, under the run's own id; shards are a group."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ class Tracker:
         if mode != "disabled":
             import wandb
 
-            spec = experiment.spec
+            spec, run, sharded = experiment.spec, run_id(experiment.spec), experiment.settings
+            suffix = f"-{sharded.shard}-of-{sharded.shards}" if sharded.shards > 1 else ""
             experiment.settings.results.mkdir(parents=True, exist_ok=True)
             self._run = wandb.init(
                 project=settings["project"],
                 mode="offline" if mode == "offline" else "online",
-                id=run_id(spec),
-                name=f"{spec.task.name}-{spec.sampler.name}-{spec.steps}",
+                id=run + suffix,
+                group=run,
+                name=f"{spec.task.name}-{spec.sampler.name}-{spec.steps}{suffix}",
                 config=asdict(spec),
                 dir=experiment.settings.results,
                 resume="allow",

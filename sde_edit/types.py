@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
@@ -151,7 +153,8 @@ class ModelSource(Protocol):
     def digest(self) -> str:
         """Of the weights. Raises UserError with the remedy where they cannot be had."""
 
-    def load(self, device: str, dtype: str) -> Model: ...
+    def load(self, device: str, dtype: str, compile: bool = False) -> Model:
+        """`compile` the network, for the same images up to rounding; its first calls take long."""
 
 
 class Sampler(Protocol):
@@ -216,6 +219,9 @@ class Metric(Protocol):
     def convention(self) -> str:
         """Library, mode, extractor, weights, sizes and ranges: all that the number depends on."""
 
+    def fetch(self) -> None:
+        """Have the weights on this machine. Raises UserError with the remedy if that fails."""
+
     def load(self, device: str) -> None:
         """Fetch and load weights. Raises UserError with the remedy when they cannot be had."""
 
@@ -232,3 +238,60 @@ class NamedMetric:
 
     choice: Choice
     metric: Metric
+
+
+# ------------------------------------------------------------------ launching
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard of one run: the overrides that compose it, and how many images it has to make."""
+
+    overrides: tuple[str, ...]
+    images: int
+
+    def __str__(self) -> str:
+        return " ".join(self.overrides)
+
+
+class Work(Protocol):
+    """Does jobs, one after the other, in one process."""
+
+    def __call__(self, job: Job, on_images: Callable[[int], None]) -> None:
+        """on_images is told how many images more are made. Raises UserError."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """failures: job -> why, of jobs that were waited for. handle: what another program knows jobs
+    by that were not (the id of a Slurm array).
+    """
+
+    failures: Mapping[Job, str] = field(default_factory=dict)
+    handle: str = ""
+
+
+class Launcher(Protocol):
+    """Where the jobs of a sweep are done. Settings are dataclass fields."""
+
+    def check(self) -> None:
+        """Raises UserError if nothing can be launched this way here."""
+
+    def launch(
+        self,
+        jobs: Sequence[Job],
+        worker: Callable[[], Work],
+        finish: Callable[[], object],
+        folder: Path,
+    ) -> Launched:
+        """Do the jobs; a job that fails or dies leaves the others. Logs go to `folder`.
+
+        `worker` makes the Work of a process. A launcher that does not wait for the jobs has
+        `finish` called after them, whatever became of them. Both are picklable.
+        """
+
+    def states(self, handle: str) -> Mapping[str, str]:
+        """Id of each job of a handle that is not over -> its state, as RUNNING; never blocks long.
+
+        Raises UserError if it cannot be told.
+        """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,11 +39,16 @@ class Clip(PerImage):
         """Network, preprocessing of one image, tokenizer."""
         import open_clip
 
-        try:
+        with self._explaining():
             network, preprocess = open_clip.create_model_from_pretrained(
                 self.model, pretrained=self.pretrained or None
             )
             return network.eval(), preprocess, open_clip.get_tokenizer(self.model)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"cannot load CLIP {self.model} ({error}). {self._remedy()}") from error
 
@@ -65,7 +71,18 @@ class Clip(PerImage):
             f"{self.model}, weights {weights}, its own preprocessing (bicubic, crop), float32"
         )
 
+    def fetch(self) -> None:
+        import open_clip
+
+        with self._explaining():
+            source = open_clip.get_pretrained_cfg(self.model, self.pretrained)
+            if not (source or ":" in self.model or Path(self.pretrained).is_file()):
+                raise ValueError(f"pretrained={self.pretrained!r} is no tag of it and no file")
+            open_clip.download_pretrained(source)
+            open_clip.get_tokenizer(self.model)
+
     def load(self, device: str) -> None:
+        self.fetch()
         self._loaded[0].to(device)
 
     @torch.inference_mode()

@@ -50,14 +50,13 @@ class Lpips(PerImage):
     def _network(self) -> nn.Module:
         import lpips
 
-        path = fetch(self._url)
         try:
             with warnings.catch_warnings():  # it calls torchvision in its old way
                 warnings.simplefilter("ignore")
                 network = lpips.LPIPS(net=self.net, version=self.calibration, verbose=False)
         except (RuntimeError, ValueError, EOFError) as error:
             raise UserError(
-                f"{path} is damaged ({error}). Delete it; it is fetched again"
+                f"{hub_file(self._url)} is damaged ({error}). Delete it; it is fetched again"
             ) from error
         assert isinstance(network, nn.Module)
         return network.eval()
@@ -68,7 +67,11 @@ class Lpips(PerImage):
             f"{self.calibration}, {weights_note(hub_file(self._url))}, input [-1, 1], native size"
         )
 
+    def fetch(self) -> None:
+        fetch(self._url)
+
     def load(self, device: str) -> None:
+        self.fetch()
         self._network.to(device)
 
     @torch.inference_mode()

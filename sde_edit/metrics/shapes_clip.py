@@ -41,6 +41,10 @@ class ShapesClip(ByRecogniser):
             "native size"
         )
 
+    def fetch(self) -> None:
+        super().fetch()
+        shapes_folder("tokenizer")
+
     def load(self, device: str) -> None:
         super().load(device)
         _ = self._tokenizer

@@ -80,10 +80,10 @@ class StableDiffusion:
             )
         return files_digest(files, relative_to=folder)
 
-    def load(self, device: str, dtype: str) -> LoadedStableDiffusion:
+    def load(self, device: str, dtype: str, compile: bool = False) -> LoadedStableDiffusion:
         if dtype not in DTYPES:
             raise UserError(f"dtype={dtype!r}: allowed are {', '.join(DTYPES)}")
-        return LoadedStableDiffusion(self.folder(), torch.device(device), DTYPES[dtype])
+        return LoadedStableDiffusion(self.folder(), torch.device(device), DTYPES[dtype], compile)
 
 
 def _snapshot(hub_id: str) -> Path:
@@ -104,7 +104,9 @@ class LoadedStableDiffusion:
     """The network on its device. The sampler's state stays float32 (float64 for float64 weights);
     only what enters the network is cast to its dtype."""
 
-    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, folder: Path, device: torch.device, dtype: torch.dtype, compile: bool = False
+    ) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
         from transformers.utils import logging
@@ -122,13 +124,16 @@ class LoadedStableDiffusion:
         self.layout = torch.channels_last if on_gpu else torch.contiguous_format
         self.unet = self.unet.to(memory_format=self.layout)
         self.vae = self.vae.to(memory_format=self.layout)
+        if compile:  # one graph for each number of rows, made at its first call
+            self.unet = torch.compile(self.unet, dynamic=False)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.evaluations = 0
         self.calls = 0
 
     def encode(self, images_BHWC: Tensor) -> Tensor:
         """Scaled posterior means; uint8 [B, H, W, 3] -> float [B, 4, H/f, W/f]."""
-        x = images_BHWC.permute(0, 3, 1, 2).to(self.device, self.dtype) / 127.5 - 1
+        pixels = images_BHWC.to(self.device).permute(0, 3, 1, 2)  # bytes over the bus
+        x = pixels.to(self.dtype) / 127.5 - 1
         mean = self.vae.encode(x).latent_dist.mean
         scaled: Tensor = mean.to(self.state_dtype) * self.vae.config.scaling_factor
         return scaled

@@ -2,7 +2,15 @@
 
 import pytest
 
-from sde_edit.config import compose_config, data_set, group_file, metric, parsed, table_runs
+from sde_edit.config import (
+    compose_config,
+    data_set,
+    group_file,
+    launcher,
+    metric,
+    parsed,
+    table_runs,
+)
 from sde_edit.registry import (
     GROUPS,
     conf_dir,
@@ -15,7 +23,9 @@ from sde_edit.registry import (
 from sde_edit.report import build_table
 from sde_edit.types import UserError
 
-COMPOSED = ("data", "experiment", "hardware", "model", "paths", "sampler", "task", "wandb")
+COMPOSED = (
+    *("data", "experiment", "hardware", "launcher", "model", "paths", "sampler", "task", "wandb"),
+)
 GIVEN = {"folder": ["data.images=i", "data.mask_root=m", "data.hole=black"]}
 
 
@@ -37,6 +47,11 @@ def test_composes(group, name):
 @pytest.mark.parametrize("name", names("metric"))
 def test_metric_builds(name):
     assert metric(name).choice.name == name
+
+
+@pytest.mark.parametrize("name", names("launcher"))
+def test_launcher_builds(name):
+    assert type(launcher([f"launcher={name}"])).__module__ == f"sde_edit.launchers.{name}"
 
 
 @pytest.mark.parametrize("name", names("table"))

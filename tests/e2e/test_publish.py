@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from sde_edit.cli import main
+from sde_edit.store import RunStore
 
 GRID = ["steps=2,3", "data.masks=small,large", "data.n=4"]
 
@@ -20,9 +21,9 @@ def results(tiny_model, tmp_path_factory):
         f"paths.results={folder}",
         "metrics=[psnr,truth_error]",
     ]
-    outcome = CliRunner().invoke(main, ["sweep", "table2", *GRID, *arguments])
+    outcome = CliRunner().invoke(main, ["sweep", "table=table2", *GRID, *arguments])
     assert outcome.exit_code == 0, outcome.output
-    assert len(outcome.stdout.split()) == 8
+    assert len(RunStore(folder).runs()) == 8
     return folder
 
 

@@ -230,8 +230,9 @@ def test_inception_legacy_resizes_as_pytorch_fid(hub, images, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["frechet", "kernel_distance", "lpips"])
 def test_offline_says_what_to_fetch_and_where_to_put_it(hub, kind):
-    with pytest.raises(UserError, match=rf"cannot fetch https://.*put it into {hub}"):
-        loaded(kind)
+    for attempt in (build("metrics", kind, {}).fetch, lambda: loaded(kind)):
+        with pytest.raises(UserError, match=rf"cannot fetch https://.*put it into {hub}"):
+            attempt()
 
 
 def test_a_damaged_download_is_named(hub):
@@ -312,6 +313,8 @@ def test_clip_offline_says_what_to_fetch(monkeypatch):
     def refuse(*_args: object, **_kwargs: object) -> None:
         raise FileNotFoundError("Failed to download file")
 
-    monkeypatch.setattr("open_clip.create_model_from_pretrained", refuse)
+    monkeypatch.setattr("open_clip.download_pretrained", refuse)
     with pytest.raises(UserError, match=r"ViT-L-14.*timm/vit_large.*openai.*pretrained=FILE"):
         loaded("clip")
+    with pytest.raises(UserError, match=r"pretrained='opanai' is no tag of it and no file"):
+        build("metrics", "clip", {"pretrained": "opanai"}).fetch()

@@ -257,7 +257,7 @@ def test_missing_run_is_a_dash_and_a_command(store: RunStore, fill: Fill) -> Non
 
 
 def test_unsealed_run_does_not_count(store: RunStore, fill: Fill) -> None:
-    fill()[("ode", "small", 25)].unseal()
+    (fill()[("ode", "small", 25)].path / "SEALED").unlink()
     table = build_table(config(), store.runs())
     assert row_of(table, "shapes_fid", "Inpaint-ODE")["small masks, 25"].value is None
     assert any("begun, not finished" in note for note in table.notes)
@@ -536,7 +536,7 @@ def test_summary_table_needs_a_run() -> None:
 
 
 def test_runs_table_lists_every_run(store: RunStore, fill: Fill) -> None:
-    fill()[("ode", "small", 25)].unseal()
+    (fill()[("ode", "small", 25)].path / "SEALED").unlink()
     partial = store.open(make_spec("ode", "small", 25, seed=3))
     add_images(partial, 3)
     store.open(make_spec("ode", "small", 25, seed=4))

@@ -1,0 +1,280 @@
+"""Sweeps: expand to runs, drop what is finished, check the rest, show the plan, launch."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sde_edit.benchmarks import estimate_seconds
+from sde_edit.config import experiment, launcher, sweep_overrides
+from sde_edit.evaluate import check_metrics
+from sde_edit.launch import Worker, is_finished, run_one
+from sde_edit.publish import publish_runs
+from sde_edit.report import Block, Cell, Column, Row, Table, markdown
+from sde_edit.runner import ModelCache, Plan, check_examples, plan
+from sde_edit.store import RunStore, run_id, write_atomic
+from sde_edit.types import Job, UserError
+
+if TYPE_CHECKING:
+    from sde_edit.config import Experiment
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a sweep that is not finished."""
+
+    experiment: Experiment  # as a whole, shard 0 of 1
+    todo: Plan
+    jobs: tuple[Job, ...]
+
+    @property
+    def evaluations(self) -> int:
+        """Rows of the network that are still to be evaluated, if the sampler needs one a step."""
+        each = self.experiment.task.evaluations_per_image(self.experiment.spec.steps)
+        return each * len(self.todo.missing)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the overrides of a sweep come to, given what is there already."""
+
+    overrides: tuple[str, ...]
+    tables: Mapping[str, Mapping[str, Any]]  # name -> config, of the tables asked for
+    experiments: tuple[Experiment, ...]
+    runs: tuple[PlannedRun, ...]
+
+    @property
+    def results(self) -> Path:
+        return self.experiments[0].settings.results
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        return tuple(job for run in self.runs for job in run.jobs)
+
+
+# ------------------------------------------------------------------ plan
+
+
+def plan_sweep(overrides: Sequence[str]) -> Sweep:
+    """Every run of a grid or of tables (`table=table2`), once each. Reads the store only.
+
+    Raises UserError for a wrong key, or missing data or weights.
+    """
+    combinations, tables = sweep_overrides(overrides)
+    composed = {run_id(e.spec): e for e in map(experiment, combinations)}
+    experiments = tuple(composed.values())
+    found = [planned for planned in map(_planned, experiments) if planned is not None]
+    return Sweep(tuple(overrides), tables, experiments, tuple(found))
+
+
+def _planned(sharded: Experiment) -> PlannedRun | None:
+    """What is left of a run, cut into its shards' jobs; None if nothing is."""
+    whole = replace(sharded, settings=replace(sharded.settings, shard=0, shards=1))
+    run = RunStore(whole.settings.results).find(whole.spec)
+    todo = plan(whole, run)
+    if run and is_finished(run, todo, whole.metrics):
+        return None
+    return PlannedRun(whole, todo, tuple(_jobs(sharded, todo)))
+
+
+def _jobs(sharded: Experiment, todo: Plan) -> Iterable[Job]:
+    """One for each shard with something missing; one in all if only sealing or scoring is left."""
+    overrides, shards = sharded.overrides, sharded.settings.shards
+    if shards == 1 or not todo.missing:
+        return [Job((*overrides, "shards=1"), len(todo.missing))]
+    parts = [todo.batches[k::shards] for k in range(shards)]
+    missing = [sum(len(todo.missing.intersection(batch)) for batch in part) for part in parts]
+    return [
+        Job((*overrides, f"shard={k}", f"shards={shards}"), images)
+        for k, images in enumerate(missing)
+        if images
+    ]
+
+
+# ------------------------------------------------------------------ check
+
+
+def check_sweep(sweep: Sweep) -> None:
+    """Everything that can be known before a job is submitted: launcher, examples, metrics, disk.
+
+    Raises UserError naming the first thing that is wrong and its remedy.
+    """
+    launcher(sweep.overrides).check()
+    _check_disk(sweep)
+    metrics = {named.choice.name: named for e in sweep.experiments for named in e.metrics}
+    if problems := check_metrics(list(metrics.values())):
+        raise UserError("\n".join(problems))
+    checked: dict[str, set[str]] = {}
+    for run in sweep.runs:
+        spec = run.experiment.spec
+        known = checked.setdefault(repr((spec.data, spec.task, spec.model)), set())
+        check_examples(run.experiment, sorted(run.todo.missing - known))
+        known |= run.todo.missing
+
+
+def _check_disk(sweep: Sweep) -> None:
+    folder = sweep.results
+    write_atomic(folder / "sweeps" / ".writable", b"")
+    needed, free = disk_bytes(sweep), shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder}: about {_gib(needed)} will be written and {_gib(free)} are free. Free space "
+            "or set paths.results=DIR"
+        )
+
+
+def disk_bytes(sweep: Sweep) -> int:
+    """Bytes of the images to come: as large as those there are of the model, else uncompressed."""
+    sizes: dict[str, list[int]] = {}
+    for run in RunStore(sweep.results).runs():
+        sizes.setdefault(run.spec.model.name, []).extend(row.size for row in run.rows().values())
+    return round(sum(len(run.todo.missing) * _image_bytes(run, sizes) for run in sweep.runs))
+
+
+def _image_bytes(run: PlannedRun, sizes: Mapping[str, Sequence[int]]) -> float:
+    of_model = sizes.get(run.experiment.spec.model.name)
+    return sum(of_model) / len(of_model) if of_model else 3 * run.experiment.source.resolution**2
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
+
+
+# ------------------------------------------------------------------ show
+
+
+def describe_sweep(sweep: Sweep) -> str:
+    """The plan as Markdown: what is to be made, what it costs, where the estimate comes from."""
+    finished = len(sweep.experiments) - len(sweep.runs)
+    of = " ".join(_shared(sweep)) or "the defaults"
+    lines = [f"{len(sweep.experiments)} runs of {of}: {finished} finished"]
+    if not sweep.runs:
+        return lines[0]
+    lines += ["", markdown(_plan_table(sweep)), ""]
+    images = sum(len(run.todo.missing) for run in sweep.runs)
+    evaluations = sum(run.evaluations for run in sweep.runs)
+    lines.append(
+        f"{len(sweep.jobs)} jobs: {images} images, {evaluations:,} network evaluations, "
+        f"{_gib(disk_bytes(sweep))} of disk"
+    )
+    return "\n".join([*lines, *_estimates(sweep)])
+
+
+def _plan_table(sweep: Sweep) -> Table:
+    columns = tuple(Column("", name) for name in ("images", "evaluations", "hours", "jobs"))
+    rows = []
+    for run in sweep.runs:
+        seconds = _seconds(run)
+        texts = (
+            f"{len(run.todo.missing)} of {len(run.todo.ids)}",
+            f"{run.evaluations:,}",
+            "?" if seconds is None else f"{seconds / 3600:.2f}",
+            str(len(run.jobs)),
+        )
+        shared = _shared(sweep)
+        label = " ".join(o for o in run.experiment.overrides if o not in shared)
+        rows.append(Row(label, "arm", tuple(Cell(text=text) for text in texts)))
+    return Table("plan", "", "run", columns, (Block("", tuple(rows)),))
+
+
+def _shared(sweep: Sweep) -> list[str]:
+    """The overrides that all runs have."""
+    first, *others = (experiment.overrides for experiment in sweep.experiments)
+    return [o for o in first if all(o in other for other in others)] if others else []
+
+
+def _seconds(run: PlannedRun) -> float | None:
+    found = estimate_seconds(run.experiment.settings.results, run.experiment, run.evaluations)
+    return found[0] if found else None
+
+
+def _estimates(sweep: Sweep) -> list[str]:
+    """Where the hours come from, or how to get them."""
+    found = [estimate_seconds(sweep.results, run.experiment, run.evaluations) for run in sweep.runs]
+    sources = dict.fromkeys(estimate[1] for estimate in found if estimate)
+    total = sum(estimate[0] for estimate in found if estimate) / 3600
+    lines = [f"about {total:.2f} hours of one worker, by {source}" for source in sources]
+    if None in found:
+        model = sweep.runs[found.index(None)].experiment.spec
+        lines.append(
+            "hours are unknown where there is no benchmark: "
+            f"sde-edit bench model={model.model.name} dtype={model.dtype}"
+        )
+    return lines
+
+
+# ------------------------------------------------------------------ launch
+
+
+def launch_sweep(sweep: Sweep) -> list[str]:
+    """Start the jobs; returns what there is to look at now.
+
+    Raises UserError listing the jobs that failed, if the launcher waits for them.
+    """
+    finish = Finish(sweep.overrides)
+    if not sweep.jobs:
+        return finish()
+    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    folder = (sweep.results / "sweeps" / name).resolve()
+    record = {
+        "overrides": list(sweep.overrides),
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "started": time.time(),
+        "handle": "",
+        "jobs": [_job_record(run, job) for run in sweep.runs for job in run.jobs],
+    }
+    _write_record(folder, record)
+    launched = launcher(sweep.overrides).launch(sweep.jobs, Worker, finish, folder)
+    _write_record(folder, record | {"handle": launched.handle})
+    if launched.failures:
+        lines = [f"{job}: {error}" for job, error in launched.failures.items()]
+        raise UserError(f"{len(lines)} of {len(sweep.jobs)} jobs failed\n" + "\n".join(lines))
+    if launched.handle:
+        return [f"submitted as {launched.handle}; logs in {folder}; see sde-edit status"]
+    return finish()
+
+
+def _job_record(run: PlannedRun, job: Job) -> dict[str, Any]:
+    return {"run": run_id(run.experiment.spec), **asdict(job)}
+
+
+def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    write_atomic(folder / "sweep.json", (json.dumps(record, indent=2) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What follows the jobs of a sweep: seal and score what is complete, write the tables.
+
+    Shards that end at the same moment on a network file system may each miss the other's images
+    for a while; then it is this that finds the run complete.
+    """
+
+    overrides: tuple[str, ...]
+
+    def __call__(self) -> list[str]:
+        """The tables written, or the runs if no table was asked for; none while one is unfinished.
+
+        Does nothing that is done already.
+        """
+        left = plan_sweep(self.overrides)
+        for run in left.runs:
+            if not run.todo.missing:
+                run_one(run.experiment, ModelCache())
+        if any(run.todo.missing for run in left.runs):
+            return []
+        found = (RunStore(left.results).find(e.spec) for e in left.experiments)
+        runs = [run for run in found if run]
+        written = [
+            publish_runs(name, config, runs, left.results) for name, config in left.tables.items()
+        ]
+        return [str(path) for paths in written for path in paths] or [str(r.path) for r in runs]

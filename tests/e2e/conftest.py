@@ -1,0 +1,77 @@
+"""A small table, made by a process of its own, for the tests that get in its way."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from sde_edit.store import RunStore
+
+# Two runs of six batches each, and metrics that merge over images.
+GRID = (
+    *("sampler=ode,sde", "steps=12", "data.masks=small", "data.limit=12"),
+    *("hardware.batch_size=2", "hardware.threads=1", "metrics=[psnr,shapes_fid]"),
+)
+
+
+class Sweeps(NamedTuple):
+    """Starts, watches and reads sweeps of the table."""
+
+    model: Path
+    all_images: int = 24
+
+    def start(self, results, *overrides, verb="sweep"):
+        """`sde-edit sweep table=table2`, or `sde-edit run` of the same runs."""
+        where = [f"model.path={self.model}", f"paths.results={results}"]
+        table = ["table=table2"] if verb == "sweep" else []
+        command = [sys.executable, "-m", "sde_edit", verb, *table, *GRID, *where, *overrides]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, **pipes)
+
+    def finish(self, process, code=0):
+        """What a process says till its end."""
+        output = process.communicate(timeout=300)[0]
+        assert process.returncode == code, output
+        return output
+
+    def run(self, results, *overrides, verb="sweep", code=0):
+        return self.finish(self.start(results, *overrides, verb=verb), code)
+
+    def images(self, results):
+        return len(list(results.glob("runs/*/outputs/*.png")))
+
+    def wait_for_images(self, results, n, process):
+        self.wait(lambda: self.images(results) >= n or process.poll() is not None)
+        assert process.poll() is None, process.communicate()[0]
+
+    def wait(self, condition, seconds=120):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it does not happen"
+            time.sleep(0.01)
+
+    def outcome(self, results):
+        """Seals by run, and the bytes of every file of the table."""
+        seals = {run.path.name: run.seal for run in RunStore(results).runs()}
+        files = {file.name: file.read_bytes() for file in sorted((results / "tables").iterdir())}
+        return seals, files
+
+
+@pytest.fixture(scope="session")
+def sweeps(tiny_model):
+    return Sweeps(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(sweeps, tmp_path_factory):
+    """What comes of a sweep that nobody disturbs."""
+    results = tmp_path_factory.mktemp("undisturbed")
+    sweeps.run(results)
+    seals, files = sweeps.outcome(results)
+    assert len(seals) == 2
+    assert all(seal.n == 12 for seal in seals.values())
+    assert {Path(name).suffix for name in files} == {".md", ".csv", ".tex", ".json"}
+    return seals, files
