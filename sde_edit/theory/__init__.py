@@ -1,0 +1,38 @@
+"""The theory of Sec. 3.2 on the toy of App. E, computed without sampling noise.
+
+mixture     q_t, its score and exact eps, the cosine schedule, the priors
+density     densities through the samplers' own transition kernels
+divergence  D_KL, D_Fisher, the two sides of Theorem 3.1, the bound of Prop. D.1
+sobolev     the log-Sobolev constant that the bound rests on
+cycle       Cycle-SDE, as a chain of pairs (source, edited)
+plots       Fig. 5 and D_KL over time
+measured    the tables of docs/theory.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+FIGURES = ("figure5", "theory_kl")
+
+
+def figures() -> dict[str, Callable[[Path], list[Path]]]:
+    """Name -> a function of the results folder that writes `figures/<name>.{png,svg}` there."""
+    return {name: _writer(name) for name in FIGURES}
+
+
+def _writer(name: str) -> Callable[[Path], list[Path]]:
+    def write(results: Path) -> list[Path]:
+        from sde_edit.theory.plots import DRAWERS  # torch and matplotlib: seconds to import
+
+        return DRAWERS[name](results / "figures")
+
+    return write
+
+
+def numbers() -> str:
+    """The tables of docs/theory.md, as Markdown; a minute on one core."""
+    from sde_edit.theory.measured import markdown
+
+    return markdown()

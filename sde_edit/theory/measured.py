@@ -1,0 +1,226 @@
+"""The measured numbers of docs/theory.md, as Markdown tables.
+
+Unless a table says otherwise the prior is N(2, 2^2), put at t_0 = 0.5 T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from torch import Tensor
+
+from sde_edit.noise import Noise
+from sde_edit.samplers.ode import ODE
+from sde_edit.samplers.sde import SDE
+from sde_edit.schedule import Grid
+from sde_edit.theory import cycle, sobolev
+from sde_edit.theory.density import NODES, of_marginal, of_prior, trajectory
+from sde_edit.theory.divergence import bound, descent, kl, order, sharp_bound
+from sde_edit.theory.mixture import PRIORS, Mixture, Normal, Prior, cosine_grid
+from sde_edit.theory.plots import ARMS, DATA, cycle_curve, kl_curve
+from sde_edit.types import Sampler
+
+RIGHT, SHIFTED, _ = PRIORS
+_ODE_ARM, _SDE_ARM = ARMS
+STEPS = (25, 50, 100, 200, 400)
+
+
+def markdown() -> str:
+    """All tables, each under its heading."""
+    tables: Sequence[tuple[str, Callable[[], str]]] = (
+        ("Theorem 3.1, steps", identity_in_t),
+        ("Theorem 3.1, nodes", identity_in_x),
+        ("Theorem 3.2, steps", invariance_in_t),
+        ("Theorem 3.2, nodes", invariance_in_x),
+        ("Discretisation", discretisation),
+        ("Log-Sobolev constant", constants),
+        ("Proposition D.1", rates),
+        ("Theorem 3.3, fresh draw", cycle_against_sde),
+        ("Theorem 3.3, sign flip", cycle_sign_flip),
+    )
+    return "\n\n".join(f"### {name}\n\n{table()}" for name, table in tables) + "\n"
+
+
+def _pipes(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    escaped = [heading.replace("|", "\\|") for heading in headings]
+    cells = [[f"{c:.3g}" if isinstance(c, float) else str(c) for c in row] for row in rows]
+    text: str = tabulate(cells, escaped, tablefmt="pipe", disable_numparse=True)
+    return text
+
+
+def _orders(errors: Sequence[float], refinements: Sequence[float]) -> list[str]:
+    """The order between each line and the one above; none for the first."""
+    last = range(2, len(errors) + 1)
+    return ["", *(f"{order(errors[:i], refinements[:i]):.2f}" for i in last)]
+
+
+# ------------------------------------------------------------------ Theorem 3.1
+
+
+def identity_in_t() -> str:
+    """Both sides of Eq. 9 from t = 0.5 T to 0.02 T, as the steps grow."""
+    found = [
+        descent(of_prior(SHIFTED), SDE(), DATA, cosine_grid(0.5, 0.02, steps)) for steps in STEPS
+    ]
+    errors = [abs(d.drop - d.integral) for d in found]
+    rows = [
+        (steps, f"{d.drop:.4f}", f"{d.integral:.4f}", error, k)
+        for steps, d, error, k in zip(STEPS, found, errors, _orders(errors, STEPS), strict=True)
+    ]
+    return _pipes(["steps", "drop of D_KL", "∫ g² D_Fisher", "difference", "order"], rows)
+
+
+def identity_in_x() -> str:
+    """The same two sides at 50 steps, as the nodes grow; errors against 1600 nodes."""
+    nodes, grid = (50, 100, 200, 400, 1600), cosine_grid(0.5, 0.02, 50)
+    found = [descent(of_prior(SHIFTED, n), SDE(), DATA, grid, n) for n in nodes]
+    drops = [abs(d.drop - found[-1].drop) for d in found[:-1]]
+    integrals = [abs(d.integral - found[-1].integral) for d in found[:-1]]
+    rows = zip(nodes, drops, integrals, _orders(integrals, nodes[:-1]), strict=False)
+    return _pipes(["nodes", "error of drop", "error of ∫ g² D_Fisher", "order of the latter"], rows)
+
+
+# ------------------------------------------------------------------ Theorem 3.2
+
+
+def _final_kl(sampler: Sampler, prior: Prior, grid: Grid, nodes: int) -> float:
+    path = trajectory(of_prior(prior, nodes), sampler, DATA, grid, nodes)
+    return kl(path[-1], DATA, grid.alpha[-1])
+
+
+def invariance_in_t() -> str:
+    """D_KL(p~_0 || q_0) of the ODE, with q_0 in closed form, as the steps grow."""
+    start = kl(of_prior(SHIFTED, _ODE_ARM.nodes), DATA, cosine_grid(0.5, 0, 1).alpha[0])
+    ends = [
+        _final_kl(ODE(), SHIFTED, cosine_grid(0.5, 0, steps), _ODE_ARM.nodes) for steps in STEPS
+    ]
+    errors = [abs(end - start) for end in ends]
+    rows = [
+        (steps, f"{start:.4f}", f"{end:.4f}", error, k)
+        for steps, end, error, k in zip(STEPS, ends, errors, _orders(errors, STEPS), strict=True)
+    ]
+    return _pipes(["steps", "D_KL at t_0", "D_KL at 0", "difference", "order"], rows)
+
+
+def invariance_in_x() -> str:
+    """D_KL(p~_0 || p_0) of the ODE with the sampler's own p_0, at 10 steps, as the nodes grow."""
+    nodes, grid = (1250, 2500, 5000, 10_000, 20_000), cosine_grid(0.5, 0.0, 10)
+    errors = []
+    for n in nodes:
+        curve = kl_curve(replace(_ODE_ARM, nodes=n), SHIFTED, DATA, grid)
+        errors.append(abs(curve[-1] - curve[0]))
+    rows = zip(nodes, errors, _orders(errors, nodes), strict=True)
+    return _pipes(["nodes", "|D_KL at 0 − D_KL at t_0|", "order"], rows)
+
+
+# ------------------------------------------------------------------ the samplers' own error
+
+
+def own_errors(sampler: Sampler, nodes: int, steps: Sequence[int]) -> list[float]:
+    """D_KL(p_s || q_s) at s = 0.02 T of the sampler started right, at q_t with t = 0.5 T."""
+    grids = [cosine_grid(0.5, 0.02, n) for n in steps]
+    starts = [of_marginal(DATA, grid.alpha[0], nodes) for grid in grids]
+    return [
+        kl(trajectory(p, sampler, DATA, grid, nodes)[-1], DATA, grid.alpha[-1])
+        for p, grid in zip(starts, grids, strict=True)
+    ]
+
+
+def discretisation() -> str:
+    """How far the samplers' own marginal is from q; second order in D_KL, so first in density."""
+    ode, sde = (own_errors(arm.sampler, arm.nodes, STEPS) for arm in ARMS)
+    rows = zip(STEPS, ode, _orders(ode, STEPS), sde, _orders(sde, STEPS), strict=True)
+    return _pipes(["steps", "ODE", "order", "SDE", "order"], rows)
+
+
+# ------------------------------------------------------------------ Proposition D.1
+
+
+def constants() -> str:
+    """What is known of c_LSI(q_0)."""
+    rows = [
+        ("Poincaré constant (c_LSI is no less)", sobolev.poincare(DATA)),
+        ("largest ratio found by ascent over f", sobolev.attained(DATA)),
+        ("upper bound (Bakry–Émery, Holley–Stroock)", sobolev.ceiling(DATA)),
+        ("App. E as printed, σ = 0.2", sobolev.stated(DATA)),
+        ("App. E with σ² = 0.04 for σ", sobolev.stated_for_variance(DATA)),
+        ("largest D_KL / D_Fisher on the way from 0.5 T", _largest_ratio(DATA)),
+    ]
+    return _pipes(["quantity", "value"], rows)
+
+
+def _largest_ratio(data: Mixture) -> float:
+    """Each p~_t shows that c_LSI(q_t) >= D_KL / D_Fisher."""
+    path = descent(of_prior(SHIFTED), SDE(), data, cosine_grid(0.5, 0.02, 200))
+    return max(k / f for k, f in zip(path.kl, path.fisher, strict=True))
+
+
+def rates() -> str:
+    """D_KL at 0 over D_KL at t_0, SDE of 100 steps, beside its bounds."""
+    rows = []
+    for start in (0.9, 0.7, 0.5, 0.3):
+        grid = cosine_grid(start, 0.0, 100)
+        curves = [kl_curve(_SDE_ARM, prior, DATA, grid) for prior in PRIORS]
+        a = grid.alpha[0]
+        bounds = (bound(sobolev.stated(DATA), 1.0, a), bound(1.0, 1.0, a))
+        sharp = sharp_bound(sobolev.poincare(DATA), 1.0, a)
+        rows.append((f"{start:g} T", *(c[-1] / c[0] for c in curves), *bounds, sharp))
+    headings = ["t_0", *map(str, PRIORS), "Eq. 23, c = 7.67", "Eq. 23, c = 1", "sharper, c = 0.866"]
+    return _pipes(headings, rows)
+
+
+# ------------------------------------------------------------------ Theorem 3.3
+
+
+def cycle_against_sde() -> str:
+    """Cycle-SDE and SDE from a fresh draw of N(0, 1) at 0.5 T down to 0.02 T."""
+    rows = []
+    for steps in (12, 25, 50, 100):
+        grid = cosine_grid(0.5, 0.02, steps)
+        sde = kl_curve(_SDE_ARM, RIGHT, DATA, grid)
+        curve = cycle_curve(_normal(RIGHT), DATA, grid)
+        rise = max(0.0, *(b - a for a, b in pairwise(curve)))
+        gap = max(abs(a - b) for a, b in zip(curve, sde, strict=True))
+        rows.append((steps, curve[0], min(curve), curve[-1], rise, sde[-1], gap))
+    headings = ["steps", "Cycle-SDE at t_0", "least", "at 0.02 T", "largest rise in a step"]
+    return _pipes([*headings, "SDE at 0.02 T", "largest gap to SDE"], rows)
+
+
+def _normal(prior: Prior) -> Normal:
+    assert isinstance(prior, Normal)
+    return prior
+
+
+def cycle_sign_flip() -> str:
+    """Greatest distance of the distribution functions of p~_t and q_t: 20 000 draws, 100 steps."""
+    rows = []
+    for start in (0.3, 0.5, 0.7):
+        grid = cosine_grid(start, 0.01, 100)
+        before, after = flipped(grid, 20_000, seed=0)
+        ends = grid.alpha[0], grid.alpha[-1]
+        rows.append((f"{start:g} T", ks(before, ends[0]), ks(after, ends[1])))
+    return _pipes(["t_0", "KS distance at t_0", "KS distance at 0.01 T"], rows)
+
+
+def flipped(grid: Grid, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """n draws of x~ under the sign flip, before Cycle-SDE and after it."""
+    noise, row_BCHW = Noise(seed, ("toy",)), torch.zeros(1, 1, 1, n, dtype=torch.float64)
+    mode = noise.like(row_BCHW, "mode").sign() * DATA.mu
+    x_0 = mode + DATA.sigma * noise.like(row_BCHW, "data")
+    source = cycle.source_path(x_0, grid, noise)
+    start = cycle.sign_flip(source[0], x_0, grid.alpha[0])
+    return start.view(-1), cycle.edited_path(start, source, SDE(), DATA, grid)
+
+
+def ks(x: Tensor, alpha: float) -> float:
+    """The Kolmogorov-Smirnov distance of a sample from q_t."""
+    q = of_marginal(DATA, alpha, 4 * NODES)
+    ordered = x.sort().values.numpy()
+    cdf = np.interp(ordered, q.x_N.numpy(), q.cdf().numpy())
+    steps = np.arange(len(ordered) + 1) / len(ordered)
+    return float(max(np.abs(cdf - steps[1:]).max(), np.abs(cdf - steps[:-1]).max()))

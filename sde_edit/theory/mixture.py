@@ -1,0 +1,132 @@
+"""The toy world of App. E: a mixture of two Gaussians on the line, the cosine schedule, the priors.
+
+code          paper (App. E)
+alpha         alpha_t (alpha_bar)
+mu, sigma     mu, sigma of q_0: both modes have standard deviation sigma
+mu_t, var_t   mu_t = sqrt(alpha_t) mu, sigma_t^2 = alpha_t sigma^2 + 1 - alpha_t
+score         s(x_t, t) = grad log q_t(x_t)
+eps           eps(x_t, t) = -sqrt(1 - alpha_t) s(x_t, t)
+Time runs from 0 (data) to 1 (noise), the paper's t / T. Tensors are float64; x has any shape.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sde_edit.schedule import Grid
+from sde_edit.types import Denoiser
+
+_OFFSET = 0.008  # Nichol & Dhariwal 2021, Eq. 17
+_TRAIN_TIMES, _LARGEST_BETA = 1000, 0.999  # theirs too: what keeps alpha_T above 0
+
+
+def cosine(t: float) -> float:
+    """alpha_t of Nichol & Dhariwal 2021, Eq. 17; at t = 1 their clipped beta applies: 2.4e-9."""
+    if t == 1:
+        return cosine(1 - 1 / _TRAIN_TIMES) * (1 - _LARGEST_BETA)
+    return _squared_cosine(t) / _squared_cosine(0)
+
+
+def _squared_cosine(t: float) -> float:
+    return math.cos((t + _OFFSET) / (1 + _OFFSET) * math.pi / 2) ** 2
+
+
+def cosine_grid(start: float, end: float, steps: int) -> Grid:
+    """`steps` even steps in time from `start` down to `end`."""
+    t = (*(start + (end - start) * i / steps for i in range(steps)), end)
+    return Grid(t, tuple(cosine(time) for time in t))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """q_0 = 1/2 N(-mu, sigma^2) + 1/2 N(mu, sigma^2), and what follows in closed form."""
+
+    mu: float = 0.5
+    sigma: float = 0.2
+
+    def moments(self, alpha: float) -> tuple[float, float]:
+        """mu_t and sigma_t^2."""
+        return alpha**0.5 * self.mu, alpha * self.sigma**2 + 1 - alpha
+
+    def log_q(self, x: Tensor, alpha: float) -> Tensor:
+        """log q_t(x)."""
+        mu_t, var_t = self.moments(alpha)
+        modes = torch.stack([log_normal(x, -mu_t, var_t), log_normal(x, mu_t, var_t)])
+        log_q: Tensor = torch.logsumexp(modes, dim=0) - math.log(2)
+        return log_q
+
+    def score(self, x: Tensor, alpha: float) -> Tensor:
+        """s(x, t), the last line of the derivation in App. E."""
+        mu_t, var_t = self.moments(alpha)
+        score: Tensor = (mu_t * torch.tanh(mu_t * x / var_t) - x) / var_t
+        return score
+
+    def eps(self, grid: Grid) -> Denoiser:
+        """The exact eps(x, t) at the times of `grid`, in the form that samplers take."""
+        alpha_at = dict(zip(grid.t, grid.alpha, strict=True))
+
+        def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+            alpha = alpha_at[float(t_B[0])]
+            return self.score(x_BCHW, alpha) * -math.sqrt(1 - alpha)
+
+        return eps
+
+
+def log_normal(x: Tensor, mean: float, var: float) -> Tensor:
+    """log N(x | mean, var)."""
+    return -((x - mean) ** 2) / (2 * var) - 0.5 * math.log(2 * math.pi * var)
+
+
+# ------------------------------------------------------------------ the priors of Fig. 5
+
+
+@dataclass(frozen=True)
+class Normal:
+    """N(mean, sd^2)."""
+
+    mean: float
+    sd: float
+
+    def log_p(self, x: Tensor) -> Tensor:
+        return log_normal(x, self.mean, self.sd**2)
+
+    def support(self) -> tuple[float, float]:
+        """Where the density is above 1e-16 of its peak."""
+        return self.mean - 8.6 * self.sd, self.mean + 8.6 * self.sd
+
+    def sample(self, w: Tensor) -> Tensor:
+        """Draws, one for each standard normal number in w."""
+        return self.mean + self.sd * w
+
+    def __str__(self) -> str:
+        square = "" if self.sd == 1 else "²"
+        return f"N({self.mean:g}, {self.sd:g}{square})"
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """U[low, high]; its jumps break the regularity that Theorem 3.1 asks for, at t = T only."""
+
+    low: float
+    high: float
+
+    def log_p(self, x: Tensor) -> Tensor:
+        return torch.full_like(x, -math.log(self.high - self.low))
+
+    def support(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    def sample(self, w: Tensor) -> Tensor:
+        uniform: Tensor = torch.special.ndtr(w)
+        return self.low + (self.high - self.low) * uniform
+
+    def __str__(self) -> str:
+        return f"U[{self.low:g}, {self.high:g}]".replace("-", "\N{MINUS SIGN}")
+
+
+Prior = Normal | Uniform
+PRIORS: tuple[Prior, ...] = (Normal(0, 1), Normal(2, 2), Uniform(-2, 2))

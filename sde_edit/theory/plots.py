@@ -1,0 +1,164 @@
+"""The pictures of the toy: Fig. 5 of the paper, and D_KL(p~_t || p_t) over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from sde_edit.noise import Noise
+from sde_edit.report import write_figure
+from sde_edit.samplers.ode import ODE
+from sde_edit.samplers.sde import SDE
+from sde_edit.schedule import Grid
+from sde_edit.theory import cycle, sobolev
+from sde_edit.theory.density import (
+    NODES,
+    of_prior,
+    own_trajectory,
+    trajectory,
+)
+from sde_edit.theory.divergence import bound, kl, kl_between
+from sde_edit.theory.mixture import PRIORS, Mixture, Normal, Prior, cosine_grid
+from sde_edit.types import Sampler
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A sampler with its look (that of figures/steps.py) and its nodes: the ODE's cost little."""
+
+    name: str
+    sampler: Sampler
+    colour: str
+    dash: Literal["-", "--", ":", "-."]
+    nodes: int
+
+
+ARMS = (
+    Arm("ODE (DDIM)", ODE(), "#0072B2", "--", 25 * NODES),
+    Arm("SDE (DDPM)", SDE(), "#D55E00", "-", NODES),
+)
+_CYCLE_COLOUR = "#009E73"
+_GREY = "#555555"
+DATA = Mixture()
+HISTOGRAM_STEPS, SAMPLES, SEED = 500, 50_000, 0
+KL_STEPS = 100
+STARTS = (1.0, 0.5)
+_KL_FLOOR = 1e-8  # below it stands the error of the quadrature
+
+
+# ------------------------------------------------------------------ Fig. 5
+
+
+def samples(prior: Prior, sampler: Sampler, data: Mixture, grid: Grid, n: int, seed: int) -> Tensor:
+    """n draws of p~_0, float64 [n]: the sampler as it is, its noise from the project's stream."""
+    noise = Noise(seed, ("toy",))
+    row_BCHW = torch.zeros(1, 1, 1, n, dtype=torch.float64)
+    start = prior.sample(noise.like(row_BCHW, "prior"))
+    return sampler.decode(data.eps(grid), start, grid, noise, lambda x, i: x).view(-1)
+
+
+def figure5(folder: Path) -> list[Path]:
+    """`<folder>/figure5.{png,svg}`: histograms of p~_0 for three priors, over the data density."""
+    grid = cosine_grid(1.0, 0.0, HISTOGRAM_STEPS)
+    figure = Figure(figsize=(10.5, 3.5), layout="constrained")
+    panels = figure.subplots(1, len(PRIORS), sharey=True)
+    for letter, prior, axes in zip("abc", PRIORS, panels, strict=True):
+        _histograms(axes, prior, grid)
+        axes.set_title(f"({letter}) prior {prior}", fontsize=11)
+        axes.set_xlabel("$x_0$")
+    panels[0].set_ylabel("density")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False,
+                  fontsize=9, title=_sampling_caption(), title_fontsize=9)  # fmt: skip
+    return write_figure(figure, "figure5", folder)
+
+
+def _sampling_caption() -> str:
+    return f"{SAMPLES:,} samples per histogram, {HISTOGRAM_STEPS} steps from t = T to t = 0"
+
+
+def _histograms(axes: Axes, prior: Prior, grid: Grid) -> None:
+    bins = torch.linspace(-1.6, 1.9, 106).tolist()
+    for arm in ARMS:
+        x_0 = samples(prior, arm.sampler, DATA, grid, SAMPLES, SEED).numpy()
+        axes.hist(x_0, bins, density=True, color=arm.colour, alpha=0.3, label=f"{arm.name}, drawn")
+        p = trajectory(of_prior(prior, arm.nodes), arm.sampler, DATA, grid)[-1]
+        axes.plot(p.x_N, p.log_p_N.exp(), color=arm.colour, ls=arm.dash, lw=1.5,
+                  label=f"{arm.name}, computed")  # fmt: skip
+    x = torch.linspace(bins[0], bins[-1], 400, dtype=torch.float64)
+    axes.plot(x, DATA.log_q(x, 1.0).exp(), color="black", ls=":", lw=1.8, label="data $q_0$")
+    axes.set_xlim(bins[0], bins[-1])
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+# ------------------------------------------------------------------ D_KL over time
+
+
+def theory_kl(folder: Path) -> list[Path]:
+    """`<folder>/theory_kl.{png,svg}`: D_KL(p~_t || p_t); a row per start, a column per prior."""
+    figure = Figure(figsize=(10.5, 6.4), layout="constrained")
+    panels = figure.subplots(len(STARTS), len(PRIORS), sharex="row", sharey="row")
+    for start, row in zip(STARTS, panels, strict=True):
+        for prior, axes in zip(PRIORS, row, strict=True):
+            _curves(axes, prior, cosine_grid(start, 0.0, KL_STEPS))
+            where = "T" if start == 1 else f"{start:g} T"
+            axes.set_title(f"{prior} at $t_0 = {where}$", fontsize=11)
+            axes.set_xlabel("t / T (sampling runs to the right)")
+        row[0].set_ylabel(r"$D_{KL}(\tilde{p}_t\,\|\,p_t)$ [nats]")
+    handles, labels = panels[-1][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False,
+                  fontsize=9)  # fmt: skip
+    return write_figure(figure, "theory_kl", folder)
+
+
+def kl_curve(arm: Arm, prior: Prior, data: Mixture, grid: Grid) -> list[float]:
+    """D_KL(p~_t || p_t) at every time, p_t the sampler's own: no error of its steps enters."""
+    path = trajectory(of_prior(prior, arm.nodes), arm.sampler, data, grid)
+    own = own_trajectory(prior, arm.sampler, data, grid, 2 * arm.nodes)
+    return [kl_between(p, q) for p, q in zip(path, own, strict=True)]
+
+
+def cycle_curve(prior: Normal, data: Mixture, grid: Grid) -> list[float]:
+    """The same for Cycle-SDE, whose own p_t is q_t whatever the steps: it reconstructs."""
+    path = cycle.trajectory(prior, SDE(), data, grid)
+    return [kl(p, data, alpha) for p, alpha in zip(path, grid.alpha, strict=True)]
+
+
+def _curves(axes: Axes, prior: Prior, grid: Grid) -> None:
+    curves = [kl_curve(arm, prior, DATA, grid) for arm in ARMS]
+    for arm, curve in zip(ARMS, curves, strict=True):
+        axes.plot(grid.t, curve, color=arm.colour, ls=arm.dash, lw=1.8, label=arm.name)
+    if grid.t[0] < 1 and isinstance(prior, Normal):
+        axes.plot(grid.t, cycle_curve(prior, DATA, grid), color=_CYCLE_COLOUR, ls=":", lw=2.2,
+                  label="Cycle-SDE (DDPM)")  # fmt: skip
+    if curves[0][0] > _KL_FLOOR:
+        _bounds(axes, curves[0][0], grid)
+    else:
+        axes.text(0.5, 0.5, "all below $10^{-8}$:\nthis prior is the right one",
+                  transform=axes.transAxes, ha="center", color=_GREY)  # fmt: skip
+    _dress(axes, grid)
+
+
+def _bounds(axes: Axes, at_start: float, grid: Grid) -> None:
+    for c, dash in ((1.0, "-."), (sobolev.stated(DATA), (0, (1, 3)))):
+        line = [at_start * bound(c, alpha, grid.alpha[0]) for alpha in grid.alpha]
+        axes.plot(grid.t, line, color=_GREY, ls=dash, lw=1.2, label=f"bound of Eq. 23, c = {c:.3g}")
+
+
+def _dress(axes: Axes, grid: Grid) -> None:
+    axes.set_yscale("log")
+    axes.set_xlim(grid.t[0] * 1.02, -0.02 * grid.t[0])
+    axes.set_ylim(*((_KL_FLOOR, 30) if grid.t[0] == 1 else (5e-4, 10)))
+    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+DRAWERS: dict[str, Callable[[Path], list[Path]]] = {"figure5": figure5, "theory_kl": theory_kl}
