@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Any
@@ -142,8 +143,12 @@ def status_of_runs(overrides: tuple[str, ...]) -> None:
 @click.option("--json", "in_json", is_flag=True, help="One JSON object on stdout.")
 def bench(overrides: tuple[str, ...], images: int, repeats: int, in_json: bool) -> None:
     """Time the engine: per image, against the bare network, and against diffusers' pipeline."""
+    from sde_edit.bench import bench as measure
+    from sde_edit.benchmarks import as_json, markdown
+    from sde_edit.config import experiment
 
-    raise NotImplementedError
+    measured = measure(experiment(overrides), images=images, repeats=repeats)
+    click.echo(json.dumps(as_json(measured), indent=2) if in_json else markdown(measured))
 
 
 @main.group()

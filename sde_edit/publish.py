@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sde_edit.config import compose_config, expand, experiment, parsed, results_dir, table_config
 from sde_edit.contact import runs_sheet, save_sheet
@@ -12,9 +14,6 @@ from sde_edit.launch import finished_run
 from sde_edit.report import build_figure, build_table, markdown, transposed, write, write_figure
 from sde_edit.store import Run, RunStore
 from sde_edit.summary import summary_table
-
-if TYPE_CHECKING:
-    from sde_edit.config import Experiment
 
 # Overrides that say where or how much to run; they do not choose among runs.
 _NOT_IDENTITY = (
@@ -54,18 +53,16 @@ def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
 def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
     """A Markdown table of the runs that the overrides name, and their contact sheet."""
     experiments = [experiment(combination) for combination in expand(overrides)]
-    runs = {_label(e, experiments): finished_run(e) for e in experiments}
-    first = experiments[0]
-    name = "__".join(["summary", first.spec.task.name, first.spec.model.name, *runs])
-    sheet = runs_sheet(runs, first.dataset)
+    first, runs = experiments[0], [finished_run(one) for one in experiments]
+    table = summary_table(runs)
+    labels = [row.label for row in table.blocks[0].rows]
+    name = _file_name("summary", first.spec.task.name, first.spec.model.name, *labels)
     path = first.settings.results / "figures" / f"{name}.png"
-    save_sheet(sheet, path)
-    return markdown(transposed(summary_table(list(runs.values())))), path
+    save_sheet(runs_sheet(dict(zip(labels, runs, strict=True)), first.dataset), path)
+    return markdown(transposed(table)), path
 
 
-def _label(one: Experiment, every: Sequence[Experiment]) -> str:
-    """The sampler's name if it tells the runs apart, else what was asked for."""
-    samplers = [other.spec.sampler.name for other in every]
-    if len(set(samplers)) == len(samplers):
-        return one.spec.sampler.name
-    return " ".join(one.overrides)
+def _file_name(*parts: str) -> str:
+    """The parts joined; a digest of what is beyond 120 characters."""
+    name = re.sub(r"[^\w.=-]+", "-", "__".join(parts))
+    return name if len(name) <= 120 else f"{name[:110]}-{sha256(name.encode()).hexdigest()[:8]}"
