@@ -109,12 +109,14 @@ def test_a_task_told_that_its_time_is_up(sweeps, undisturbed, at_work):
     assert sweeps.outcome(results) == undisturbed
 
 
-def test_a_task_cancelled_then_the_same_sweep_again(sweeps, undisturbed, at_work):
-    results, task = at_work
-    slurm("scancel", task)
+def test_a_task_cancelled_then_the_same_sweep_again(sweeps, undisturbed, tmp_path):
+    """Cancelled while it starts: by its first image a task this small may be over."""
+    results, job = tmp_path, submit(sweeps, tmp_path)
+    sweeps.wait(lambda: tasks(job, "RUNNING"))
+    slurm("scancel", tasks(job, "RUNNING")[0])
     wait_until_over(sweeps)
     assert not (results / "tables").exists()
-    assert "died" in CliRunner().invoke(main, ["status", f"paths.results={results}"]).output
+    assert "begun" in CliRunner().invoke(main, ["status", f"paths.results={results}"]).output
     submit(sweeps, results)
     wait_until_over(sweeps)
     assert sweeps.outcome(results) == undisturbed
