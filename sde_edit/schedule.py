@@ -40,6 +40,19 @@ class Grid:
         """(s, alpha_s, alpha_t) of every step s -> t."""
         return zip(self.t, self.alpha, self.alpha[1:], strict=False)
 
+    def turns(self) -> Iterator[tuple[float, float, float, float]]:
+        """(t, alpha before, alpha at t, alpha after) of every time but the first and the last."""
+        return zip(self.t[1:], self.alpha, self.alpha[1:], self.alpha[2:], strict=False)
+
+    def below(self, t_0: float) -> Grid:
+        """The last round(t_0 steps) steps: from t_0 T on, t_0 in (0, 1], where steps are even."""
+        first = self.steps - max(1, round(t_0 * self.steps))
+        return Grid(self.t[first:], self.alpha[first:])
+
+    def reversed(self) -> Grid:
+        """The same times upwards, for the way from data to noise."""
+        return Grid(self.t[::-1], self.alpha[::-1])
+
     def is_second_order(self, i: int) -> bool:
         """Whether step i of a two-step method looks back: never the first; nor the last, if there
         are fewer than 15 or it ends at sigma = 0 (diffusers' `lower_order_final`)."""
@@ -113,3 +126,16 @@ def predict_x0(x: Tensor, eps: Tensor, alpha: float) -> Tensor:
     """The bracket of Eq. 6: what x_0 would be if `eps` were its noise."""
     x0: Tensor = (x - (1 - alpha) ** 0.5 * eps) / alpha**0.5
     return x0
+
+
+def ddim(x: Tensor, eps: Tensor, a_s: float, a_t: float) -> Tensor:
+    """Eq. 6 with eta = 0: from alpha_s to alpha_t, up or down."""
+    x_t: Tensor = a_t**0.5 * predict_x0(x, eps, a_s) + (1 - a_t) ** 0.5 * eps
+    return x_t
+
+
+def ddpm(x: Tensor, eps: Tensor, a_s: float, a_t: float) -> tuple[Tensor, float]:
+    """Eq. 6 with eta = 1, without its noise: the mean of x_t, and sigma_s."""
+    sigma2 = (1 - a_t) / (1 - a_s) * (1 - a_s / a_t)
+    mean = a_t**0.5 * predict_x0(x, eps, a_s) + (1 - a_t - sigma2) ** 0.5 * eps
+    return mean, sigma2**0.5

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 
 Project = Callable[["Tensor", int], "Tensor"]  # the task's edit of x at the i-th time of the grid
+Tape = tuple["Tensor", ...]  # what decode needs beside x to come back; its meaning is the sampler's
+
+
+def keep(x: Tensor, i: int) -> Tensor:
+    """The Project that edits nothing."""
+    return x
 
 
 class UserError(Exception):
@@ -77,7 +84,11 @@ class Example:
     """One item of a data set, decoded.
 
     image [H, W, 3] is what is edited; truth [H, W, 3] is the right answer where it is known
-    (None: not known); mask [H, W] in [0, 1], 1 = hidden; caption describes the image.
+    (None: not known); mask [H, W] in [0, 1], 1 = hidden, or to be changed; caption describes the
+    image, target what it is to become ("": the data set asks for no change). reference [H, W, 3]
+    is another image, of what the target says: no answer for this one, but one of the set whose
+    distribution the outputs should have (None: the truth or the image is). hint [H, W, 3] is what
+    a control net sees, such as a scribble.
     """
 
     id: str
@@ -85,6 +96,14 @@ class Example:
     caption: str = ""
     mask: Mask | None = None
     truth: Pixels | None = None
+    target: str = ""
+    reference: Pixels | None = None
+    hint: Pixels | None = None
+
+    @property
+    def prompt(self) -> str:
+        """What the output should show: the target, or the caption where no change is asked for."""
+        return self.target or self.caption
 
 
 @dataclass(frozen=True)
@@ -120,7 +139,10 @@ class Dataset(Protocol):
 
 
 class Denoiser(Protocol):
-    """eps_theta(x_t, t) with prompt and guidance bound; t holds one time per row."""
+    """eps_theta(x_t, t) with prompt and guidance bound; t holds one time per row.
+
+    x may hold the batch several times over, at other times: row r is of example r mod B.
+    """
 
     def __call__(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor: ...
 
@@ -130,6 +152,13 @@ class Model(Protocol):
 
     evaluations: int  # rows that went through the network so far; guidance costs two rows
     calls: int  # calls of the network so far, each a batch of rows
+    rows_at_once: int  # latents that one call of the network may hold, guidance not counted
+    device: torch.device
+    state_dtype: torch.dtype  # of the sampler's state: float32, or float64 for float64 weights
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C, h, w) of a latent."""
 
     def encode(self, images_BHWC: Tensor) -> Tensor:
         """uint8 [B, H, W, 3] -> float32 latents [B, C, h, w]."""
@@ -137,8 +166,18 @@ class Model(Protocol):
     def decode(self, x_BCHW: Tensor) -> Tensor:
         """Latents -> uint8 [B, H, W, 3], rounded."""
 
-    def denoiser(self, prompts: Sequence[str], guidance: float, negative: str = "") -> Denoiser:
-        """eps with one prompt per row; guidance 1 evaluates the prompt alone."""
+    def denoiser(
+        self,
+        prompts: Sequence[str],
+        guidance: float,
+        negative: str = "",
+        hints_BHWC: Tensor | None = None,
+    ) -> Denoiser:
+        """eps with one prompt per row; guidance 1 evaluates the prompt alone.
+
+        hints: uint8 [B, H, W, 3] for the control net. Raises UserError for a prompt or a guidance
+        that the model does not know, for hints without a control net, and the other way round.
+        """
 
 
 class ModelSource(Protocol):
@@ -160,14 +199,47 @@ class ModelSource(Protocol):
 class Sampler(Protocol):
     """A way along a grid. Plug-ins are short: the mathematics is the body."""
 
+    @property
+    def evaluations_per_step(self) -> int:
+        """Evaluations of eps that one step of decode costs."""
+
     def decode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise, project: Project
+        self,
+        eps: Denoiser,
+        x_BCHW: Tensor,
+        grid: Grid,
+        noise: Noise,
+        project: Project = keep,
+        tape: Tape = (),
     ) -> Tensor:
-        """From x at grid.t[0] to x at grid.t[-1]; `project(x, i)` is the task's edit at time i."""
+        """From x at grid.t[0] to x at grid.t[-1]; `project(x, i)` is the task's edit at time i.
+
+        With the tape of `encode`, of the same grid: the way that the source came.
+        """
+
+
+@runtime_checkable
+class Invertible(Sampler, Protocol):
+    """A sampler with a way back."""
+
+    exact: ClassVar[bool]  # whether decode returns what encode was given, up to rounding
+
+    def encode(
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
+    ) -> tuple[Tensor, Tape]:
+        """From x at grid.t[-1] to x at grid.t[0], and the tape that leads back."""
 
 
 class Task(Protocol):
     """Owns the edit: takes examples, gives images."""
+
+    @property
+    def inverts(self) -> bool:
+        """Whether it needs a sampler with a way back."""
+
+    @property
+    def uses_mask(self) -> bool:
+        """Whether it looks at the mask; contact sheets show what it hides."""
 
     def check(self, example: Example) -> None:
         """Raises UserError if the example cannot be edited by this task."""

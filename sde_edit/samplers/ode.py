@@ -1,6 +1,6 @@
-"""DDIM, the first-order ODE sampler.
+"""DDIM, the first-order ODE sampler, and its inversion.
 
-code        paper (Eq. 6 with eta = 0, Alg. 2)
+code        paper (Eq. 6 with eta = 0; Alg. 2 and 4)
 x           x_s
 e           eps_theta(x_s, s)
 a_s, a_t    alpha_s, alpha_t (alpha_bar) of the step s -> t
@@ -16,7 +16,7 @@ from torch import Tensor
 from sde_edit.noise import Noise
 from sde_edit.registry import plugin
 from sde_edit.schedule import Grid, predict_x0
-from sde_edit.types import Denoiser, Project
+from sde_edit.types import Denoiser, Project, Tape, keep
 
 
 @plugin
@@ -25,14 +25,24 @@ class ODE:
     """DDIM (Song et al. 2020a; the paper's Alg. 2). One evaluation per step, order 1, ODE.
 
     Deterministic: what the latent lacks at t_0 is carried to the image unchanged (Theorem 3.2).
+    encode is DDIM inversion (Alg. 4): the same step upwards, with eps of where it starts for eps of
+    where it ends. That is its error, and no precision mends it.
     """
 
     version: ClassVar[int] = 1
     order: ClassVar[int] = 1
+    evaluations_per_step: ClassVar[int] = 1
+    exact: ClassVar[bool] = False
+
+    def encode(
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
+    ) -> tuple[Tensor, Tape]:
+        return self.decode(eps, x_BCHW, grid.reversed(), noise), ()
 
     def decode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise, project: Project
-    ) -> Tensor:
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
+        project: Project = keep, tape: Tape = (),
+    ) -> Tensor:  # fmt: skip
         x = project(x_BCHW, 0)
         for i, (s, a_s, a_t) in enumerate(grid.pairs()):
             e = eps(x, x.new_full((len(x),), s))

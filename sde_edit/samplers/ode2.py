@@ -18,7 +18,7 @@ from torch import Tensor
 from sde_edit.noise import Noise
 from sde_edit.registry import plugin
 from sde_edit.schedule import Grid, half_log_snr, predict_x0
-from sde_edit.types import Denoiser, Project
+from sde_edit.types import Denoiser, Project, Tape, UserError, keep
 
 
 @plugin
@@ -27,14 +27,27 @@ class ODE2:
     """DPM-Solver++(2M) (Lu et al. 2022c), the paper's Inpainting-ODE-2. One evaluation per step,
     order 2, ODE. The first step is DDIM; so is the last one under 15 steps, or if it ends at
     sigma = 0 (diffusers' `lower_order_final`).
+
+    encode is the same method upwards. The two ways see eps at other states, so it is not exact.
     """
 
     version: ClassVar[int] = 1
     order: ClassVar[int] = 2
+    evaluations_per_step: ClassVar[int] = 1
+    exact: ClassVar[bool] = False
+
+    def encode(
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
+    ) -> tuple[Tensor, Tape]:
+        """Raises UserError if the grid ends without noise, where lambda is infinite."""
+        if grid.alpha[-1] == 1:
+            raise UserError("no way up from alpha = 1 in lambda: use grid.last_sigma=sigma_min")
+        return self.decode(eps, x_BCHW, grid.reversed(), noise), ()
 
     def decode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise, project: Project
-    ) -> Tensor:
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
+        project: Project = keep, tape: Tape = (),
+    ) -> Tensor:  # fmt: skip
         x = project(x_BCHW, 0)
         d_last, h_last = x, math.nan
         for i, (s, a_s, a_t) in enumerate(grid.pairs()):

@@ -1,7 +1,7 @@
-"""DDPM, the first-order SDE sampler.
+"""DDPM, the first-order SDE sampler, and Cycle-SDE.
 
-code        paper (Eq. 6 with eta = 1, Alg. 3)
-x           x_s
+code        paper (Eq. 6 with eta = 1; Alg. 3 and 5)
+x           x_s; with a tape x~_s, and tape.x the source's x_s
 e           eps_theta(x_s, s)
 a_s, a_t    alpha_s, alpha_t (alpha_bar) of the step s -> t
 sigma, w    sigma_s, w-bar_s
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from sde_edit.noise import Noise
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid, predict_x0
-from sde_edit.types import Denoiser, Project
+from sde_edit.schedule import Grid, ddpm
+from sde_edit.trajectory import Trajectory, record
+from sde_edit.types import Denoiser, Project, Tape, keep
 
 
 @plugin
@@ -27,19 +28,37 @@ class SDE:
 
     Fresh noise at every step contracts the distance to the model's own distribution
     (Theorem 3.1), which is what repairs an edited latent.
+
+    With a tape it is Cycle-SDE (Alg. 5): the noise is the one that brings the source back. Eq. 6
+    of the source taken from Eq. 6 of the edit leaves no noise,
+        x~_t = x_t + mean(x~_s - x_s, eps(x~_s) - eps(x_s)),
+    as the mean is linear. So the large numbers of which Alg. 5 takes differences never meet, and
+    where nothing was edited x_t comes out as it went in, in any dtype and at any guidance.
     """
 
     version: ClassVar[int] = 1
     order: ClassVar[int] = 1
+    evaluations_per_step: ClassVar[int] = 1
+    exact: ClassVar[bool] = True
+
+    def encode(
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
+    ) -> tuple[Tensor, Tape]:
+        source = record(eps, x_BCHW, grid, noise)
+        return source.x[0], source
 
     def decode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise, project: Project
-    ) -> Tensor:
-        x = project(x_BCHW, 0)
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
+        project: Project = keep, tape: Tape = (),
+    ) -> Tensor:  # fmt: skip
+        x, source = project(x_BCHW, 0), Trajectory(*tape) if tape else None
         for i, (s, a_s, a_t) in enumerate(grid.pairs()):
             e = eps(x, x.new_full((len(x),), s))
-            sigma2 = (1 - a_t) / (1 - a_s) * (1 - a_s / a_t)
-            w = noise.like(x, "decode", i)
-            x = a_t**0.5 * predict_x0(x, e, a_s) + (1 - a_t - sigma2) ** 0.5 * e + sigma2**0.5 * w
+            if source:
+                change, _ = ddpm(x - source.x[i], e - source.eps[i], a_s, a_t)
+                x = source.x[i + 1] + change
+            else:
+                mean, sigma = ddpm(x, e, a_s, a_t)
+                x = mean + sigma * noise.like(x, "decode", i)
             x = project(x, i + 1)
         return x

@@ -1,6 +1,7 @@
 """SDE-DPM-Solver++(2M), the second-order SDE sampler.
 
 code        Lu et al. 2022c, Eq. 18 (SDE-DPM-Solver++ 2M)
+x, e        x_s, eps_theta(x_s, s); with a tape, of the edit less of the source
 d           x_theta, the predicted x_0 at the noisier time s; d_last: at the step before
 ahead       D_i, d extrapolated by half a step
 h           lambda_t - lambda_s; h_last: of the step before
@@ -19,7 +20,8 @@ from torch import Tensor
 from sde_edit.noise import Noise
 from sde_edit.registry import plugin
 from sde_edit.schedule import Grid, half_log_snr, predict_x0
-from sde_edit.types import Denoiser, Project
+from sde_edit.trajectory import Trajectory, record
+from sde_edit.types import Denoiser, Project, Tape, keep
 
 
 @plugin
@@ -28,27 +30,42 @@ class SDE2:
     """SDE-DPM-Solver++(2M) (Lu et al. 2022c), the paper's Inpainting-SDE-2. One evaluation per
     step, order 2 in its drift, SDE. The first step is DDPM; so is the last one under 15 steps,
     or if it ends at sigma = 0 (diffusers' `lower_order_final`).
+
+    With a tape it is Cycle-SDE of second order. The step is linear in states, eps and noise, so
+    the difference of edit and source takes the same step without noise; what was not edited comes
+    out as it went in.
     """
 
     version: ClassVar[int] = 1
     order: ClassVar[int] = 2
+    evaluations_per_step: ClassVar[int] = 1
+    exact: ClassVar[bool] = True
+
+    def encode(
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
+    ) -> tuple[Tensor, Tape]:
+        source = record(eps, x_BCHW, grid, noise)
+        return source.x[0], source
 
     def decode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise, project: Project
-    ) -> Tensor:
-        x = project(x_BCHW, 0)
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
+        project: Project = keep, tape: Tape = (),
+    ) -> Tensor:  # fmt: skip
+        x, source = project(x_BCHW, 0), Trajectory(*tape) if tape else None
         d_last, h_last = x, math.nan
         for i, (s, a_s, a_t) in enumerate(grid.pairs()):
             h = half_log_snr(a_t) - half_log_snr(a_s)
-            d = predict_x0(x, eps(x, x.new_full((len(x),), s)), a_s)
+            e = eps(x, x.new_full((len(x),), s))
+            if source:
+                x, e = x - source.x[i], e - source.eps[i]
+            d = predict_x0(x, e, a_s)
             ahead = d + (d - d_last) * (h / (2 * h_last)) if grid.is_second_order(i) else d
             ratio = ((1 - a_t) / (1 - a_s)) ** 0.5
-            w = noise.like(x, "decode", i)
-            x = (
-                ratio * math.exp(-h) * x
-                - a_t**0.5 * math.expm1(-2 * h) * ahead
-                + ((1 - a_t) * -math.expm1(-2 * h)) ** 0.5 * w
-            )
+            x = ratio * math.exp(-h) * x - a_t**0.5 * math.expm1(-2 * h) * ahead
+            if source:
+                x = source.x[i + 1] + x
+            else:
+                x = x + ((1 - a_t) * -math.expm1(-2 * h)) ** 0.5 * noise.like(x, "decode", i)
             x = project(x, i + 1)
             d_last, h_last = d, h
         return x

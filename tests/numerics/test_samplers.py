@@ -8,22 +8,18 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 from sde_edit.noise import Noise
-from sde_edit.registry import build, kinds
+from sde_edit.registry import build
 from sde_edit.schedule import SPACINGS, Grid, Schedule
+from sde_edit.types import keep
 
 SCHEDULE = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000)
 NOISE = Noise(seed=3, example_ids=("a", "b"))
-SAMPLERS = sorted(kinds("samplers"))
 ALGORITHM = {
     "ode": ("dpmsolver++", 1),
     "sde": ("sde-dpmsolver++", 1),
     "ode2": ("dpmsolver++", 2),
     "sde2": ("sde-dpmsolver++", 2),
 }
-
-
-def keep(x, i):
-    return x
 
 
 def network(x, t):
@@ -36,9 +32,9 @@ def start():
     return torch.from_numpy(np.random.default_rng(0).standard_normal((2, 4, 6, 6)))
 
 
-def decode(kind, grid, eps=network, x=None):
+def decode(kind, grid, eps=network, x=None, **settings):
     x = start() if x is None else x
-    return build("samplers", kind, {}).decode(eps, x, grid, NOISE, keep)
+    return build("samplers", kind, settings).decode(eps, x, grid, NOISE, keep)
 
 
 def in_float64(scheduler):
@@ -198,7 +194,7 @@ def smooth_grid(steps):
     return Grid(tuple(t), tuple(alpha))
 
 
-def ode_error(kind, steps):
+def ode_error(kind, steps, **settings):
     """Distance to the exact solution of the ODE: z-scores under q_t are carried unchanged."""
     grid = smooth_grid(steps)
     x = start()
@@ -208,12 +204,21 @@ def ode_error(kind, steps):
 
     (m0, s0), (m1, s1) = moments(grid.alpha[0]), moments(grid.alpha[-1])
     exact = m1 + s1 * (x - m0) / s0
-    return float((decode(kind, grid, gaussian_eps(cosine_alpha), x) - exact).abs().max())
+    return float(
+        (decode(kind, grid, gaussian_eps(cosine_alpha), x, **settings) - exact).abs().max()
+    )
 
 
-@pytest.mark.parametrize(("kind", "order"), [("ode", 1), ("ode2", 2)])
-def test_order_of_convergence(kind, order):
-    errors = [ode_error(kind, steps) for steps in (32, 64, 128, 256)]
+ODES = [
+    *[("ode", {}, 1), ("ode2", {}, 2), ("plms", {}, 2)],
+    *[("bdia", {"gamma": 1.0}, 2), ("bdia", {"gamma": 0.5}, 1), ("bdia", {"gamma": 0.0}, 1)],
+    *[("edict", {"p": 0.93}, 1), ("edict", {"p": 1.0}, 1)],
+]
+
+
+@pytest.mark.parametrize(("kind", "settings", "order"), ODES)
+def test_order_of_convergence(kind, settings, order):
+    errors = [ode_error(kind, steps, **settings) for steps in (32, 64, 128, 256)]
     slopes = -np.diff(np.log2(errors))
     assert slopes[-1] == pytest.approx(order, abs=0.15)
 

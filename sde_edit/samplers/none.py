@@ -1,0 +1,37 @@
+"""No sampler: the latent stays what it is, which leaves what the autoencoder alone does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from sde_edit.noise import Noise
+from sde_edit.registry import plugin
+from sde_edit.schedule import Grid
+from sde_edit.types import Denoiser, Project, Tape, keep
+
+
+@plugin
+@dataclass(frozen=True)
+class NoSampler:
+    """The bound of every reconstruction: Table 3's VQAE. No evaluations, whatever the steps."""
+
+    version: ClassVar[int] = 1
+    order: ClassVar[int] = 0
+    evaluations_per_step: ClassVar[int] = 0
+    exact: ClassVar[bool] = True
+
+    def encode(
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
+    ) -> tuple[Tensor, Tape]:
+        return x_BCHW, ()
+
+    def decode(
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
+        project: Project = keep, tape: Tape = (),
+    ) -> Tensor:  # fmt: skip
+        for i in range(len(grid.t)):
+            x_BCHW = project(x_BCHW, i)
+        return x_BCHW

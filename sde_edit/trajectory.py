@@ -1,0 +1,50 @@
+"""The source branch of Cycle-SDE: the forward trajectory and eps along it, without a loop of steps.
+
+Letters in tensor names: N steps of the grid; else as in types.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sde_edit.noise import Noise
+from sde_edit.schedule import Grid
+from sde_edit.types import Denoiser
+
+
+class Trajectory(NamedTuple):
+    """A tape of Cycle-SDE. x [N+1, B, C, H, W]: the source at every time of the grid, the noisiest
+    first; eps [N, B, C, H, W]: the network's word on it at every time that a step starts from.
+    """
+
+    x: Tensor
+    eps: Tensor
+
+    def since(self, i: int) -> Trajectory:
+        """From the i-th time of the grid on: the tape of the grid that starts there.
+
+        Noise belongs to the time, so one trajectory serves a whole sweep of t_0.
+        """
+        return Trajectory(self.x[i:], self.eps[i:])
+
+
+def record(eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Trajectory:
+    """x goes up the grid by Eq. 7, which asks no network, so eps of all times is one batch."""
+    x = forward(x_BCHW, grid, noise)
+    t = torch.tensor(grid.t[:-1], dtype=x.dtype, device=x.device)
+    rows = x[:-1].flatten(0, 1)
+    return Trajectory(x, eps(rows, t.repeat_interleave(len(x_BCHW))).view_as(x[:-1]))
+
+
+def forward(x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tensor:
+    """x_s = sqrt(alpha_s / alpha_t) x_t + sqrt(1 - alpha_s / alpha_t) w (Eq. 7), at every time of
+    the grid [N+1, B, C, H, W], the noisiest first; x is at the last.
+    """
+    path = [x_BCHW]
+    for t, a_t, a_s in grid.reversed().pairs():
+        w = noise.like(x_BCHW, "forward", int(t))
+        path.append((a_s / a_t) ** 0.5 * path[-1] + (1 - a_s / a_t) ** 0.5 * w)
+    return torch.stack(path[::-1])
