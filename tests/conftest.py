@@ -1,4 +1,4 @@
-"""A Stable Diffusion of random weights, small enough for a laptop, in the official layout."""
+"""Networks of random weights, small enough for a laptop, in the official layouts."""
 
 import json
 
@@ -42,6 +42,7 @@ def tiny_model(tmp_path_factory):
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
             layers_per_block=1,
+            norm_num_groups=8,  # one channel to a group would take out what t adds
             cross_attention_dim=32,
             attention_head_dim=2,
         )
@@ -71,3 +72,41 @@ def tiny_model(tmp_path_factory):
         requires_safety_checker=False,
     ).save_pretrained(folder / "pipeline")
     return folder / "pipeline"
+
+
+@pytest.fixture(scope="session")
+def tiny_control(tiny_model, tmp_path_factory):
+    """Folder of a control net for the tiny pipeline. Its zero convolutions are not left at zero,
+    for then it would say nothing."""
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    folder = tmp_path_factory.mktemp("control")
+    unet = UNet2DConditionModel.from_pretrained(tiny_model / "unet")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        control = ControlNetModel.from_unet(unet)
+        for parameter in control.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.1)
+    control.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_ddpm(tmp_path_factory):
+    """Folder of a 16x16 DDPM pipeline, that is with unet/ and scheduler/."""
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    folder = tmp_path_factory.mktemp("ddpm")
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        unet = UNet2DModel(
+            sample_size=16,
+            block_out_channels=(16, 32),
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            norm_num_groups=8,
+        )
+    DDPMPipeline(unet=unet, scheduler=DDPMScheduler(clip_sample=False)).save_pretrained(folder)
+    return folder

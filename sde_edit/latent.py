@@ -1,0 +1,147 @@
+"""Latent diffusion in Stable Diffusion's folder layout: the files, and the loaded pipeline.
+
+Letters in tensor names: as in types.py; K tokens of a prompt, D their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sde_edit.checkpoints import (
+    checkpoint_digest,
+    checkpoint_folder,
+    load_network,
+    read_scheduler,
+)
+from sde_edit.networks import Network, alpha_at, eps_of_v, refuse_hints, to_levels
+from sde_edit.schedule import Schedule
+from sde_edit.types import Denoiser
+
+_WEIGHTS = (
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.safetensors",
+)
+_SCHEDULER = "scheduler/scheduler_config.json"
+_CONFIGS = ("model_index.json", "*/config.json", _SCHEDULER, "tokenizer/*")
+
+
+@dataclass(frozen=True)
+class LatentSource:
+    """The files of a pipeline: UNet, autoencoder, text encoder, tokenizer, scheduler config.
+
+    path: a folder in diffusers layout, a hub id, or `embedded:NAME` for a model shipped in this
+    package. The run id holds the digest of the weights, not the path.
+    """
+
+    path: str = field(metadata={"identity": False})
+    resolution: int
+
+    def folder(self) -> Path:
+        """Where the files are, fetched first if the path is a hub id. Raises UserError."""
+        return checkpoint_folder(self.path, [*_WEIGHTS, *_CONFIGS])
+
+    def schedule(self) -> Schedule:
+        return read_scheduler(self.folder() / _SCHEDULER)[0]
+
+    def digest(self) -> str:
+        names = (*_WEIGHTS, _SCHEDULER)
+        return checkpoint_digest(self.folder(), names, f"model.path={self.path}")
+
+
+class LoadedStableDiffusion(Network):
+    """The pipeline on its device, loaded from safetensors only. State: scaled latents."""
+
+    def __init__(
+        self,
+        folder: Path,
+        resolution: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        compile: bool = False,
+    ) -> None:
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers.utils import logging
+
+        super().__init__(device, dtype)
+        logging.disable_progress_bar()  # one bar per component says nothing of use
+        text = CLIPTextModel.from_pretrained(
+            folder / "text_encoder", dtype=dtype, use_safetensors=True
+        )
+        self.text_encoder = text.eval().to(device)
+        unet = load_network(UNet2DConditionModel, folder / "unet", dtype).to(device)
+        vae = load_network(AutoencoderKL, folder / "vae", dtype).to(device)
+        # On a CPU the group norm of channels-last bf16 costs more than its convolutions save.
+        on_gpu = device.type == "cuda"
+        self.layout = torch.channels_last if on_gpu else torch.contiguous_format
+        self.unet = unet.to(memory_format=self.layout)
+        self.vae = vae.to(memory_format=self.layout)
+        if compile:  # one graph for each number of rows, made at its first call
+            self.unet = torch.compile(self.unet, dynamic=False)
+        side = resolution // 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.latent_shape = (self.vae.config.latent_channels, side, side)
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        schedule, self.prediction = read_scheduler(folder / _SCHEDULER)
+        self.alpha_T = torch.tensor(schedule.alpha, dtype=torch.float64, device=device)
+
+    def encode(self, images_BHWC: Tensor) -> Tensor:
+        """Scaled posterior means; uint8 [B, H, W, 3] -> float [B, 4, H/f, W/f]."""
+        pixels = images_BHWC.to(self.device).permute(0, 3, 1, 2)  # bytes over the bus
+        x = pixels.to(self.dtype) / 127.5 - 1
+        mean = self.vae.encode(x).latent_dist.mean
+        scaled: Tensor = mean.to(self.state_dtype) * self.vae.config.scaling_factor
+        return scaled
+
+    def decode(self, x_BCHW: Tensor) -> Tensor:
+        """Rounded, not floored; float [B, 4, h, w] -> uint8 [B, f h, f w, 3] on the CPU.
+
+        Raises NotFiniteError if the latents or the pixels are not finite.
+        """
+        z = (x_BCHW.to(self.state_dtype) / self.vae.config.scaling_factor).to(self.dtype)
+        return to_levels(self.vae.decode(z).sample, self.dtype)
+
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings [B, K, D]; each distinct prompt is encoded once."""
+        distinct = list(dict.fromkeys(prompts))
+        ids = self.tokenizer(
+            distinct,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        hidden: Tensor = self.text_encoder(ids.to(self.device)).last_hidden_state
+        rows = [distinct.index(prompt) for prompt in prompts]
+        embeddings: Tensor = hidden[rows]
+        return embeddings
+
+    def denoiser(
+        self,
+        prompts: Sequence[str],
+        guidance: float,
+        negative: str = "",
+        hints_BHWC: Tensor | None = None,
+    ) -> Denoiser:
+        """eps with one prompt per row; the null condition is the negative prompt."""
+        refuse_hints(hints_BHWC)
+        text = self.embed(prompts)
+        return self._guided((text,), (self.embed([negative]).expand_as(text),), guidance)
+
+    def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
+        x = x_BCHW.to(self.dtype, memory_format=self.layout)
+        out = self._unet(x, t_B, *condition).to(x_BCHW.dtype)
+        if self.prediction == "epsilon":
+            return out
+        return eps_of_v(out, x_BCHW, alpha_at(self.alpha_T, t_B))
+
+    def _unet(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
+        """What the network says, in its own dtype; the condition is (text_BKD,)."""
+        (text_BKD,) = condition
+        out: Tensor = self.unet(x_BCHW, t_B, text_BKD, return_dict=False)[0]
+        return out

@@ -1,0 +1,117 @@
+"""Stable Diffusion steered by a picture, such as a scribble: ControlNet (Zhang et al. 2023)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sde_edit.checkpoints import checkpoint_digest, checkpoint_folder, load_network
+from sde_edit.latent import LatentSource, LoadedStableDiffusion
+from sde_edit.networks import dtype_of
+from sde_edit.registry import plugin
+from sde_edit.types import Denoiser, UserError
+
+_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+
+
+@plugin
+@dataclass(frozen=True)
+class ControlNet(LatentSource):
+    """A pipeline in Stable Diffusion's layout, and the control net that reads an example's hint.
+
+    path: as for kind stable_diffusion; control: folder or hub id of a diffusers ControlNetModel;
+    scale: what its residuals are multiplied by. They enter both halves of guidance, as in
+    diffusers' pipeline without guess mode. A row counts as one evaluation, control net included.
+    """
+
+    control: str = field(metadata={"identity": False})
+    scale: float = 1.0
+    version: ClassVar[int] = 1
+
+    def control_folder(self) -> Path:
+        """Where the control net is, fetched first if it is a hub id. Raises UserError."""
+        return checkpoint_folder(self.control, _FILES, key="model.control")
+
+    def digest(self) -> str:
+        """Of the pipeline's weights and the control net's."""
+        given = f"model.control={self.control}"
+        both = super().digest() + checkpoint_digest(self.control_folder(), _FILES, given)
+        return hashlib.sha256(both.encode()).hexdigest()
+
+    def load(self, device: str, dtype: str, compile: bool = False) -> LoadedControlNet:
+        return LoadedControlNet(
+            self.folder(),
+            self.control_folder(),
+            self.scale,
+            self.resolution,
+            torch.device(device),
+            dtype_of(dtype),
+            compile,
+        )
+
+
+class LoadedControlNet(LoadedStableDiffusion):
+    """The pipeline and its control net on their device."""
+
+    def __init__(
+        self,
+        folder: Path,
+        control: Path,
+        scale: float,
+        resolution: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        compile: bool = False,
+    ) -> None:
+        from diffusers import ControlNetModel
+
+        super().__init__(folder, resolution, device, dtype, compile)
+        net = load_network(ControlNetModel, control, dtype).to(device)
+        self.control = net.to(memory_format=self.layout)
+        if compile:
+            self.control = torch.compile(self.control, dynamic=False)
+        self.scale = scale
+
+    def denoiser(
+        self,
+        prompts: Sequence[str],
+        guidance: float,
+        negative: str = "",
+        hints_BHWC: Tensor | None = None,
+    ) -> Denoiser:
+        """eps with one prompt and one hint per row. Raises UserError without hints."""
+        if hints_BHWC is None:
+            raise UserError(
+                "a control net needs a hint for every example: set data.hints to their folder, "
+                "with a task that hands them on"
+            )
+        hints = hints_BHWC.to(self.device).permute(0, 3, 1, 2).to(self.dtype) / 255
+        text = self.embed(prompts)
+        null = self.embed([negative]).expand_as(text)
+        return self._guided((text, hints), (null, hints), guidance)
+
+    def _unet(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
+        text_BKD, hints_BCHW = condition
+        down, middle = self.control(
+            x_BCHW,
+            t_B,
+            text_BKD,
+            controlnet_cond=hints_BCHW,
+            conditioning_scale=self.scale,
+            return_dict=False,
+        )
+        out: Tensor = self.unet(
+            x_BCHW,
+            t_B,
+            text_BKD,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+            return_dict=False,
+        )[0]
+        return out

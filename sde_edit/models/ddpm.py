@@ -1,0 +1,150 @@
+"""Unconditional diffusion models of images, in diffusers' layouts: CIFAR-10, CelebA and so on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sde_edit.checkpoints import checkpoint_folder, load_network, read_scheduler
+from sde_edit.digests import files_digest
+from sde_edit.networks import PixelNetwork, alpha_at, dtype_of, eps_of_v, refuse_hints
+from sde_edit.registry import plugin
+from sde_edit.schedule import Schedule
+from sde_edit.types import Denoiser, UserError
+
+_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+_CONFIGS = ("model_index.json", "config.json", "scheduler_config.json")
+
+
+@plugin
+@dataclass(frozen=True)
+class DDPM:
+    """A UNet2DModel in pixel space (Ho et al. 2020). Prompts must be "", guidance 0 or 1.
+
+    path: a folder or a hub id, as DDPMPipeline saves it (unet/, scheduler/) or flat, as in the
+    google/ddpm-* repositories. Weights in safetensors, or else in .bin, which is read by
+    torch.load(weights_only=True). Predictions of x_0 are not clipped, whatever the scheduler config
+    says; the published DDPM samples are of clipped ones.
+    """
+
+    path: str = field(metadata={"identity": False})
+    resolution: int
+    version: ClassVar[int] = 1
+
+    def folder(self) -> Path:
+        """Where the files are, fetched first if the path is a hub id. Raises UserError."""
+        configs = [*_CONFIGS, "unet/config.json", "scheduler/scheduler_config.json"]
+        for weights in _WEIGHTS:
+            folder = checkpoint_folder(self.path, [*configs, weights, f"unet/{weights}"])
+            if (_unet_folder(folder) / weights).is_file():
+                break
+        return folder
+
+    def schedule(self) -> Schedule:
+        return read_scheduler(_scheduler_file(self.folder()))[0]
+
+    def digest(self) -> str:
+        folder = self.folder()
+        unet = _unet_folder(folder)
+        files = [unet / "config.json", _weights_file(unet), _scheduler_file(folder)]
+        return files_digest(files, relative_to=folder)
+
+    def load(self, device: str, dtype: str, compile: bool = False) -> LoadedDDPM:
+        """Raises UserError if the network is not unconditional or not for RGB images."""
+        return LoadedDDPM(
+            self.folder(), self.resolution, torch.device(device), dtype_of(dtype), compile
+        )
+
+
+def _unet_folder(folder: Path) -> Path:
+    return folder / "unet" if (folder / "unet").is_dir() else folder
+
+
+def _scheduler_file(folder: Path) -> Path:
+    parent = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
+    return parent / "scheduler_config.json"
+
+
+def _weights_file(unet: Path) -> Path:
+    """Safetensors if there are any. Raises UserError if there are no weights at all."""
+    for name in _WEIGHTS:
+        if (unet / name).is_file():
+            return unet / name
+    raise UserError(f"{unet} lacks {_WEIGHTS[0]} (diffusers' save_pretrained writes it)")
+
+
+def _config(unet: Path) -> dict[str, Any]:
+    """The network's config. Raises UserError if it is not what this plug-in can drive."""
+    file = unet / "config.json"
+    if not file.is_file():
+        raise UserError(f"{file} is missing: model.path must hold a diffusers folder")
+    config: dict[str, Any] = json.loads(file.read_text())
+    if config.get("_class_name") != "UNet2DModel":
+        raise UserError(f"{file}: must be a UNet2DModel, not {config.get('_class_name')}")
+    if config.get("class_embed_type") or config.get("num_class_embeds"):
+        raise UserError(f"{file}: the network wants class labels; only unconditional ones are read")
+    if (channels := (config["in_channels"], config["out_channels"])) != (3, 3):
+        raise UserError(f"{file}: channels in and out must be 3 and 3, not {channels}")
+    return config
+
+
+class LoadedDDPM(PixelNetwork):
+    """The network on its device. State: pixels in [-1, 1]."""
+
+    def __init__(
+        self,
+        folder: Path,
+        resolution: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        compile: bool = False,
+    ) -> None:
+        from diffusers import UNet2DModel
+
+        super().__init__(device, dtype)
+        unet = _unet_folder(folder)
+        _config(unet)
+        safe = _weights_file(unet).suffix == ".safetensors"
+        loaded = load_network(UNet2DModel, unet, dtype, safetensors=safe).to(device)
+        on_gpu = device.type == "cuda"
+        self.layout = torch.channels_last if on_gpu else torch.contiguous_format
+        self.unet = loaded.to(memory_format=self.layout)
+        if compile:
+            self.unet = torch.compile(self.unet, dynamic=False)
+        schedule, self.prediction = read_scheduler(_scheduler_file(folder))
+        self.alpha_T = torch.tensor(schedule.alpha, dtype=torch.float64, device=device)
+        self.latent_shape = (3, resolution, resolution)
+
+    def denoiser(
+        self,
+        prompts: Sequence[str],
+        guidance: float,
+        negative: str = "",
+        hints_BHWC: Tensor | None = None,
+    ) -> Denoiser:
+        """eps, one evaluation per row. Raises UserError for a prompt or for guidance."""
+        refuse_hints(hints_BHWC)
+        if said := [prompt for prompt in (*prompts, negative) if prompt]:
+            raise UserError(
+                f'prompt {said[0]!r}: an unconditional model takes none; set data.prompt="" '
+                'and task.negative_prompt=""'
+            )
+        if guidance not in (0, 1):
+            raise UserError(
+                f"guidance {guidance}: an unconditional model has none; set task.guidance=1"
+            )
+        nothing = torch.empty(len(prompts), 0, device=self.device)
+        return self._guided((nothing,), (nothing,), 1)
+
+    def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
+        x = x_BCHW.to(self.dtype, memory_format=self.layout)
+        out: Tensor = self.unet(x, t_B, return_dict=False)[0].to(x_BCHW.dtype)
+        if self.prediction == "epsilon":
+            return out
+        return eps_of_v(out, x_BCHW, alpha_at(self.alpha_T, t_B))

@@ -1,0 +1,172 @@
+"""What every model owes, found through the registry. A kind without weights is tested with no edit
+here; one that reads files needs a small checkpoint of random weights in `settings`."""
+
+import pytest
+import torch
+
+from sde_edit.config import group_file
+from sde_edit.registry import build, kinds, names
+from sde_edit.types import NotFiniteError, UserError
+
+WORDS = {"gmm": ("red", "blue"), "ddpm": ("", "")}  # two prompts that differ, where there are any
+GUIDANCE = {"ddpm": 1.0}  # that costs most, where it is not 3
+SMALL = {"stable_diffusion": 64, "controlnet": 64, "ddpm": 16}  # resolutions of the checkpoints
+
+
+@pytest.fixture(params=sorted(kinds("models")))
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def settings(kind, tiny_model, tiny_ddpm, tiny_control):
+    """The settings of the first YAML of that kind, with a small checkpoint in place of its own."""
+    raw = next(raw for raw in map(_yaml, names("model")) if raw["kind"] == kind)
+    given = {k: v for k, v in raw.items() if k not in ("name", "kind", "dtype", "batch_size")}
+    path = tiny_ddpm if kind == "ddpm" else tiny_model
+    files = {"path": str(path), "control": str(tiny_control)}
+    small = {"resolution": SMALL[kind]} if kind in SMALL else {}
+    return given | {k: v for k, v in files.items() if k in given} | small
+
+
+def _yaml(name):
+    return group_file("model", name)
+
+
+@pytest.fixture
+def source(kind, settings):
+    return build("models", kind, settings)
+
+
+@pytest.fixture
+def model(source):
+    return source.load("cpu", "float64")
+
+
+def images(source, n=2):
+    side = source.resolution
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (n, side, side, 3), generator=generator, dtype=torch.uint8)
+
+
+def state(model, n=2, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(n, *model.latent_shape, generator=generator, dtype=dtype)
+
+
+@pytest.fixture
+def denoiser(kind, source, model):
+    """eps of two examples, or of those given, at the guidance given."""
+
+    def bind(rows=(0, 1), guidance=None, **options):
+        words = WORDS.get(kind, ("a b", "c"))
+        if kind == "controlnet":
+            options.setdefault("hints_BHWC", images(source)[list(rows)])
+        guidance = GUIDANCE.get(kind, 3.0) if guidance is None else guidance
+        with torch.inference_mode():
+            eps = model.denoiser([words[row] for row in rows], guidance, **options)
+
+        def no_grad(x, t):
+            with torch.inference_mode():
+                return eps(x, torch.as_tensor(t, dtype=x.dtype))
+
+        return no_grad
+
+    return bind
+
+
+CLOSE = {"rtol": 1e-9, "atol": 1e-9}
+
+
+def test_batch_of_two_is_two_batches_of_one_each_at_its_time(denoiser, model):
+    x, t = state(model), (900.0, 20.0)
+    alone = [denoiser((row,))(x[row : row + 1], t[row : row + 1]) for row in (0, 1)]
+    torch.testing.assert_close(denoiser()(x, t), torch.cat(alone), **CLOSE)
+    assert not torch.allclose(denoiser()(x, (20.0, 20.0)), torch.cat(alone))
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 4, 6])
+def test_the_batch_may_come_several_times_over(denoiser, model, rows_at_once):
+    model.rows_at_once = rows_at_once
+    x, t = state(model, 6), (900.0, 700.0, 500.0, 300.0, 100.0, 0.0)
+    eps = denoiser()
+    calls = torch.cat([eps(x[i : i + 2], t[i : i + 2]) for i in (0, 2, 4)])
+    before = model.calls
+    torch.testing.assert_close(eps(x, t), calls, **CLOSE)
+    assert model.calls - before == {1: 3, 4: 2, 6: 1}[rows_at_once]
+
+
+def test_counts_its_evaluations(kind, denoiser, model):
+    for guidance in (0.0, 1.0, None):
+        before = model.evaluations
+        denoiser(guidance=guidance)(state(model), (5.0, 5.0))
+        assert model.evaluations - before == (4 if guidance is None and kind not in GUIDANCE else 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_keeps_the_dtype_of_the_state(denoiser, model, dtype):
+    assert denoiser()(state(model, dtype=dtype), (5.0, 5.0)).dtype == dtype
+
+
+def test_guidance_extrapolates_from_the_null_prompt(kind, denoiser, model):
+    if kind in GUIDANCE:
+        pytest.skip("takes no guidance")
+    x, t = state(model), (400.0, 400.0)
+    null, cond = denoiser(guidance=0.0)(x, t), denoiser(guidance=1.0)(x, t)
+    torch.testing.assert_close(denoiser()(x, t), null + 3 * (cond - null), **CLOSE)
+    assert not torch.allclose(null, cond)
+
+
+def test_from_image_to_state_and_back(source, model):
+    with torch.inference_mode():
+        x = model.encode(images(source))
+        back = model.decode(x)
+    assert tuple(x.shape) == (2, *model.latent_shape)
+    assert x.dtype == torch.float64
+    assert back.shape == images(source).shape
+    assert back.dtype == torch.uint8
+    if model.latent_shape[1] == source.resolution:  # pixels, which lose nothing
+        assert torch.equal(back, images(source))
+        assert 0.9 < x.abs().max() <= 1
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [
+    ("float32", torch.float32), ("bfloat16", torch.float32), ("float64", torch.float64),
+])  # fmt: skip
+def test_the_state_is_at_least_float32(source, dtype, expected):
+    model = source.load("cpu", dtype)
+    with torch.inference_mode():
+        assert model.encode(images(source)).dtype == expected
+
+
+def test_a_state_that_is_not_finite_is_named(model):
+    x = state(model)
+    x[1] = torch.nan
+    with pytest.raises(NotFiniteError) as error, torch.inference_mode():
+        model.decode(x)
+    assert error.value.rows == [1]
+
+
+def test_hints_belong_to_control_nets(kind, denoiser, source):
+    if kind == "controlnet":
+        with pytest.raises(UserError, match=r"data\.hints"):
+            denoiser(hints_BHWC=None)
+    else:
+        with pytest.raises(UserError, match="control net"):
+            denoiser(hints_BHWC=images(source))
+
+
+def test_leaves_the_global_generator_alone(denoiser, source, model):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    with torch.inference_mode():
+        model.decode(denoiser()(model.encode(images(source)), (5.0, 5.0)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_says_what_it_is_before_it_is_loaded(source):
+    assert len(source.digest()) == 64
+    alpha = torch.tensor(source.schedule().alpha)
+    assert bool((alpha.diff() < 0).all())
+    with pytest.raises(UserError, match="float32"):
+        source.load("cpu", "float99")
