@@ -33,14 +33,26 @@ SHAPES_FOLDER = Path(__file__).parent / "assets" / "shapes"
 # ------------------------------------------------------------------ images
 
 
-def reference(example: Example) -> Pixels:
-    """What an output is compared with: the truth where it is known, else the input."""
-    return example.image if example.truth is None else example.truth
+Against = Literal["truth", "source"]
 
 
-def references(examples: Sequence[Example]) -> Tensor:
+def reference(example: Example, against: Against = "truth") -> Pixels:
+    """What an output is compared with: the truth where it is known, else the input.
+
+    against="source": the input, known truth or not.
+    """
+    return example.image if example.truth is None or against == "source" else example.truth
+
+
+def references(examples: Sequence[Example], against: Against = "truth") -> Tensor:
     """The references of a batch, uint8 [B, H, W, 3]."""
-    return torch.from_numpy(np.stack([reference(example) for example in examples]))
+    return torch.from_numpy(np.stack([reference(example, against) for example in examples]))
+
+
+def wanted(examples: Sequence[Example]) -> Tensor:
+    """The images whose distribution a batch of outputs should have, uint8 [B, H, W, 3]."""
+    images = [reference(e) if e.reference is None else e.reference for e in examples]
+    return torch.from_numpy(np.stack(images))
 
 
 def to_unit(images_BHWC: Tensor) -> Tensor:
@@ -54,11 +66,11 @@ def to_signed(images_BHWC: Tensor, device: torch.device) -> Tensor:
 
 
 def captions(examples: Sequence[Example]) -> list[str]:
-    """The captions of a batch. Raises UserError naming an example that has none."""
+    """What the outputs of a batch should show. Raises UserError naming an example without words."""
     for example in examples:
-        if not example.caption:
+        if not example.prompt:
             raise UserError(f"example {example.id!r} has no caption to compare the image with")
-    return [example.caption for example in examples]
+    return [example.prompt for example in examples]
 
 
 # ------------------------------------------------------------------ scores that are means
@@ -78,6 +90,26 @@ class PerImage:
     def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
         """Means [B] of the values rows_ND [N, 1], example n counted counts_BN[b, n] times."""
         return (counts_BN @ rows_ND)[:, 0] / counts_BN.sum(1)
+
+
+@dataclass(frozen=True)
+class Compared(PerImage):
+    """Base of the metrics that compare an output with one image.
+
+    against: `truth` where it is known, else the source; or always the `source`, the image that was
+    edited: how far the edit went from it.
+    """
+
+    against: Against = "truth"
+
+    def references(self, examples: Sequence[Example]) -> Tensor:
+        """uint8 [B, H, W, 3]."""
+        return references(examples, self.against)
+
+    @property
+    def compared_with(self) -> str:
+        """For conventions."""
+        return "the reference" if self.against == "truth" else "the source image"
 
 
 # ------------------------------------------------------------------ weights
@@ -327,7 +359,8 @@ _MEMORY = FeatureMemory(capacity=2**29)  # 65,536 images of Inception
 class OfFeatures:
     """Base of the metrics that compare two distributions of features.
 
-    Rows are the features of the output and of its reference, side by side [B, 2D].
+    Rows are the features of the output and of its reference, side by side [B, 2D]; the reference
+    is the example's own where it has one, else its truth, else its image.
     resamplings: bootstrap resamplings drawn for the interval.
     """
 
@@ -349,6 +382,6 @@ class OfFeatures:
         self._features.load(device)
 
     def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        both = (images_BHWC, references(examples))
+        both = (images_BHWC, wanted(examples))
         halves = [_MEMORY.features(self._features, self._description, half) for half in both]
         return torch.cat(halves, dim=1).double()

@@ -7,7 +7,7 @@ and the first frame is taken; colour profiles are not applied, as in the usual m
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,6 +27,9 @@ Size = tuple[int, int]  # (width, height), as in Pillow
 
 # JPEG gives grey masks a tint of a few levels; more than this is a picture, not a mask.
 _TINT = 48
+
+_GREYS = ("1", "L", "LA", "I", "I;16")
+_SHOWN = 5  # names that a message gives
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
@@ -52,6 +55,15 @@ def _hidden(relative: Path) -> bool:
     return any(part.startswith(".") for part in relative.parts)
 
 
+def counted(what: str, names: Iterable[str]) -> list[str]:
+    """['7 images have no mask: a; b; c; d; e and 2 more'], or [] without names."""
+    listed = list(names)
+    if not listed:
+        return []
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return [f"{len(listed)} {what}: {'; '.join(listed[:_SHOWN])}{more}"]
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The file as a Pillow image; any failure to decode inside the block names the file."""
@@ -72,6 +84,12 @@ def read_size(path: Path) -> Size:
         width, height = image.size
         sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
     return (height, width) if sideways else (width, height)
+
+
+def is_grey(path: Path) -> bool:
+    """Whether the file has no colours, by its header. Raises UserError naming the file."""
+    with _opened(path) as image:
+        return image.mode in _GREYS
 
 
 def read_rgb(path: Path, *, transparency: Literal["white", "refuse"] = "white") -> Image.Image:
@@ -126,6 +144,15 @@ def fit_to(image: Image.Image, resolution: int, resample: Image.Resampling) -> I
     resized = image if size == image.size else image.resize(size, resample)
     left, top = (size[0] - resolution) // 2, (size[1] - resolution) // 2
     return resized.crop((left, top, left + resolution, top + resolution))
+
+
+def check_size(path: Path, size: Size, *, resolution: int, fit: Fit) -> None:
+    """Raises UserError naming the file if `fit` is exact and it is not [R, R], R the resolution."""
+    if fit == "exact" and size != (resolution, resolution):
+        raise UserError(
+            f"{path}: is {size[0]}x{size[1]}, not {resolution}x{resolution}. "
+            "Resize it, or say data.fit=crop"
+        )
 
 
 def to_pixels(image: Image.Image) -> Pixels:

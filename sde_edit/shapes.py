@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sde_edit.types import DataStatus, UserError
 
 WORLD_VERSION = 1
 IMAGE_SIZE = 64
@@ -227,3 +230,37 @@ def make_scene(index: int) -> Scene:
 def scene_of(split: Split, i: int) -> Scene:
     """Scene number `i` of a split. Raises IndexError outside the split."""
     return make_scene(SPLITS[split][i])
+
+
+@dataclass(frozen=True)
+class FirstScenes:
+    """Base of the data sets of this world: the first `n` scenes of a split.
+
+    What an id stands for depends on the index of its scene alone, not on n.
+    """
+
+    split: Split = "test"
+    n: int = field(default=256, metadata={"identity": False})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.n <= len(SPLITS[self.split]):
+            limit = len(SPLITS[self.split])
+            raise UserError(f"data.n={self.n}: split {self.split!r} has 1 to {limit} examples")
+
+    def ids(self) -> Sequence[str]:
+        return [self._id(i) for i in range(self.n)]
+
+    def index(self, example_id: str) -> int:
+        """The index for `make_scene`. Raises UserError for an id that is not one of these."""
+        digits = example_id.removeprefix(f"{self.split}-")
+        if digits.isdecimal() and int(digits) < self.n and self._id(int(digits)) == example_id:
+            return SPLITS[self.split][int(digits)]
+        raise UserError(
+            f"no example {example_id!r}: ids are {self._id(0)} to {self._id(self.n - 1)}"
+        )
+
+    def status(self) -> DataStatus:
+        return DataStatus(found=self.n, notes=["drawn on the fly; nothing to fetch"])
+
+    def _id(self, i: int) -> str:
+        return f"{self.split}-{i:06d}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,8 @@ from sde_edit.digests import file_digests
 from sde_edit.images import (
     Fit,
     Size,
+    check_size,
+    counted,
     fit_to,
     list_images,
     read_grey,
@@ -30,31 +32,35 @@ from sde_edit.masks import Hole, as_mask
 from sde_edit.registry import plugin
 from sde_edit.types import DataStatus, Example, UserError
 
-_SHOWN = 5  # problems of one sort that a message names
+if TYPE_CHECKING:
+    from sde_edit.types import Mask, Pixels
+
 _THREADS = 8
 
 
 @dataclass(frozen=True)
 class _Item:
     image: Path
-    mask: Path
+    mask: Path | None
     caption: str
+    hint: Path | None
 
 
 @dataclass(frozen=True)
 class _Files:
-    """What the folders hold; `others` counts files that are no images."""
+    """What the folders hold; `others` counts files that are no images; hints go by their stem."""
 
     images: list[Path]
     masks: list[Path]
     others: int
-    pairs: dict[Path, Path]
+    pairs: dict[Path, Path | None]
+    hints: dict[str, Path]
 
 
 @plugin
 @dataclass(frozen=True)
 class Folder:
-    """Images below `images`, masks below `mask_root`/`masks`.
+    """Images below `images`, masks below `mask_root`/`masks`; mask_root null: no masks.
 
     masks      the mask set, a subfolder such as small or large; "" if there is only one
     hole       which end of a mask file is hidden: black (MAT, MI-GAN) or white (DeepFill, SD)
@@ -63,6 +69,7 @@ class Folder:
                (bicubic, antialiased) and the central square taken
     pairing    stem: the mask has the image's name; sorted: the i-th mask belongs to the i-th image
     captions   JSON file {image name with or without suffix: caption}; null: no captions
+    hints      folder of pictures for a control net, named like the images; null: none
     source     where the data can be had, for the message that it is missing
 
     An id is an image's path below `images` without suffix, with forward slashes.
@@ -72,17 +79,22 @@ class Folder:
 
     # The location of files is no part of a run's identity: the digest covers what is in them.
     images: str = field(metadata={"identity": False})
-    mask_root: str = field(metadata={"identity": False})
-    hole: Hole
     resolution: int
+    mask_root: str | None = field(default=None, metadata={"identity": False})
+    hole: Hole | None = None
     masks: str = ""
     threshold: float | None = 0.5
     fit: Fit = "exact"
     pairing: Literal["stem", "sorted"] = "stem"
     captions: str | None = field(default=None, metadata={"identity": False})
     source: str = field(default="", metadata={"identity": False})
+    hints: str | None = field(default=None, metadata={"identity": False})
 
     def __post_init__(self) -> None:
+        if self.mask_root is not None and self.hole is None:
+            raise UserError(
+                "data.hole must be given, black or white: which end of a mask is hidden"
+            )
         if self.resolution < 8:
             raise UserError(f"data.resolution={self.resolution}: must be at least 8 pixels")
         if self.threshold is not None and not 0 <= self.threshold < 1:
@@ -101,13 +113,27 @@ class Folder:
         if example_id not in self._items:
             raise UserError(f"no example {example_id!r} in {self.images}")
         item = self._items[example_id]
-        image, mask = read_rgb(item.image), read_grey(item.mask)
-        self._check_sizes(item.image, image.size, item.mask, mask.size)
+        image = read_rgb(item.image)
+        check_size(item.image, image.size, resolution=self.resolution, fit=self.fit)
         pixels = to_pixels(fit_to(image, self.resolution, Image.Resampling.BICUBIC))
+        hidden = self._mask(item.mask, item.image, image.size) if item.mask else None
+        hint = self._hint(item.hint, item.image, image.size) if item.hint else None
+        return Example(example_id, pixels, item.caption, hidden, truth=pixels.copy(), hint=hint)
+
+    def _mask(self, file: Path, image: Path, image_size: Size) -> Mask:
+        """float32 [R, R] in [0, 1]."""
+        mask = read_grey(file)
+        self._check_fits("mask", file, mask.size, image, image_size)
         # An area filter, so that a pixel is hidden where most of what it covers is.
         greys = np.asarray(fit_to(mask, self.resolution, Image.Resampling.BOX), dtype=np.float32)
-        hidden = as_mask(greys, file=item.mask, hole=self.hole, threshold=self.threshold)
-        return Example(example_id, pixels, item.caption, hidden, truth=pixels.copy())
+        assert self.hole
+        return as_mask(greys, file=file, hole=self.hole, threshold=self.threshold)
+
+    def _hint(self, file: Path, image: Path, image_size: Size) -> Pixels:
+        """uint8 [R, R, 3], fitted like its image; one of the final size as it is."""
+        hint = read_rgb(file)
+        self._check_fits("hint", file, hint.size, image, image_size)
+        return to_pixels(fit_to(hint, self.resolution, Image.Resampling.BICUBIC))
 
     def status(self) -> DataStatus:
         """Reads headers only: a file cut short is found by `load`."""
@@ -118,13 +144,17 @@ class Folder:
         return DataStatus(len(files.images), problems, remedy, notes)
 
     def digest(self) -> str:
-        """SHA-256 over (id, content of image, content of mask, caption); hashes each file once."""
+        """SHA-256 over (id, content of image, content of mask or null, caption, content of hint if
+        there is one); hashes each file once."""
         items = list(self._items.items())
-        images = file_digests([item.image for _, item in items])
-        masks = file_digests([item.mask for _, item in items])
+        files = [f for _, item in items for f in (item.image, item.mask, item.hint) if f]
+        digest = dict(zip(files, file_digests(files), strict=True))
         total = hashlib.sha256()
-        for (example_id, item), image, mask in zip(items, images, masks, strict=True):
-            total.update(json.dumps([example_id, image, mask, item.caption]).encode())
+        for example_id, item in items:
+            hint = [digest[item.hint]] if item.hint else []
+            mask = digest[item.mask] if item.mask else None
+            parts = [example_id, digest[item.image], mask, item.caption, *hint]
+            total.update(json.dumps(parts).encode())
         return total.hexdigest()
 
     # -- which files belong together
@@ -139,25 +169,30 @@ class Folder:
         items = {}
         for image, mask in files.pairs.items():
             caption = captions.get(self._name(image), captions.get(self._id(image), ""))
-            items[self._id(image)] = _Item(image, mask, caption)
+            hint = files.hints.get(self._id(image))
+            items[self._id(image)] = _Item(image, mask, caption, hint)
         return items
 
     def _files(self) -> _Files:
         images, others = list_images(Path(self.images))
-        masks, _ = list_images(self._mask_folder)
-        return _Files(images, masks, len(others), self._paired(images, masks))
+        masks = list_images(self._mask_folder)[0] if self.mask_root else []
+        hints = list_images(Path(self.hints))[0] if self.hints else []
+        by_stem = {_stem(hint, Path(str(self.hints))): hint for hint in hints}
+        return _Files(images, masks, len(others), self._paired(images, masks), by_stem)
 
-    def _paired(self, images: list[Path], masks: list[Path]) -> dict[Path, Path]:
-        """Image -> mask, for the images that have one."""
+    def _paired(self, images: list[Path], masks: list[Path]) -> dict[Path, Path | None]:
+        """Image -> mask, for the images that have one; None for all if there are to be none."""
+        if self.mask_root is None:
+            return dict.fromkeys(images)
         if self.pairing == "sorted":
-            return dict(zip(images, masks, strict=True)) if len(images) == len(masks) else {}
+            return dict(zip(images, masks, strict=False)) if len(images) == len(masks) else {}
         by_stem = {_stem(mask, self._mask_folder): mask for mask in masks}
         named = [(image, self._id(image)) for image in images]
         return {image: by_stem[stem] for image, stem in named if stem in by_stem}
 
     @property
     def _mask_folder(self) -> Path:
-        return Path(self.mask_root, self.masks)
+        return Path(self.mask_root or "", self.masks)
 
     def _id(self, image: Path) -> str:
         return _stem(image, Path(self.images))
@@ -181,7 +216,8 @@ class Folder:
 
     @property
     def _remedy(self) -> str:
-        where = f"Put images in {self.images} and masks in {self._mask_folder}"
+        masks = f" and masks in {self._mask_folder}" if self.mask_root else ""
+        where = f"Put images in {self.images}{masks}"
         source = f" {self.source}" if self.source else ""
         return f"{where}.{source} See docs/data.md; scripts/make_masks.py draws masks"
 
@@ -189,19 +225,22 @@ class Folder:
         """What is missing or in double, from names alone."""
         if not files.images:
             return [_nothing("images", Path(self.images))]
-        if not files.masks:
+        if self.mask_root and not files.masks:
             return [_nothing("masks", self._mask_folder)]
         return [
             *_doubles("images", files.images, Path(self.images)),
             *_doubles("masks", files.masks, self._mask_folder),
             *self._unpaired(files),
             *self._uncaptioned(files.images),
+            *self._unhinted(files),
         ]
 
     def _unpaired(self, files: _Files) -> list[str]:
+        if self.mask_root is None:
+            return []
         if self.pairing == "stem":
             missing = [self._name(image) for image in files.images if image not in files.pairs]
-            return _summary(f"images have no mask of their name in {self._mask_folder}", missing)
+            return counted(f"images have no mask of their name in {self._mask_folder}", missing)
         if len(files.images) == len(files.masks):
             return []
         counts = f"{len(files.images)} images and {len(files.masks)} masks"
@@ -215,34 +254,43 @@ class Folder:
         except UserError as error:
             return [str(error)]
         bare = [i for i in images if not {self._id(i), self._name(i)} & captions.keys()]
-        return _summary(f"images have no caption in {self.captions}", map(self._name, bare))
+        return counted(f"images have no caption in {self.captions}", map(self._name, bare))
+
+    def _unhinted(self, files: _Files) -> list[str]:
+        if not self.hints:
+            return []
+        if not files.hints:
+            return [_nothing("hints", Path(self.hints))]
+        bare = [self._name(i) for i in files.images if self._id(i) not in files.hints]
+        return [
+            *_doubles("hints", list_images(Path(self.hints))[0], Path(self.hints)),
+            *counted(f"images have no hint of their name in {self.hints}", bare),
+        ]
 
     def _header_problems(self, files: _Files) -> list[str]:
         """Unreadable headers and wrong sizes, from the first bytes of each file."""
         with ThreadPoolExecutor(_THREADS) as pool:
-            found = pool.map(self._header_problem, *zip(*files.pairs.items(), strict=True))
-            return _summary("pairs cannot be used", [text for text in found if text])
+            triples = [(i, m, files.hints.get(self._id(i))) for i, m in files.pairs.items()]
+            found = pool.map(lambda triple: self._header_problem(*triple), triples)
+            return counted("pairs cannot be used", [text for text in found if text])
 
-    def _header_problem(self, image: Path, mask: Path) -> str:
+    def _header_problem(self, image: Path, mask: Path | None, hint: Path | None) -> str:
         try:
-            image_size, mask_size = read_size(image), read_size(mask)
-            self._check_sizes(image, image_size, mask, mask_size)
+            image_size = read_size(image)
+            check_size(image, image_size, resolution=self.resolution, fit=self.fit)
+            for what, file in (("mask", mask), ("hint", hint)):
+                if file:
+                    self._check_fits(what, file, read_size(file), image, image_size)
         except UserError as error:
             return str(error)
         return ""
 
-    def _check_sizes(self, image: Path, image_size: Size, mask: Path, mask_size: Size) -> None:
-        """Raises UserError naming the file that is of a size it must not have."""
+    def _check_fits(self, what: str, file: Path, size: Size, image: Path, image_size: Size) -> None:
         side = self.resolution
-        if self.fit == "exact" and image_size != (side, side):
+        if size not in (image_size, (side, side)):
             raise UserError(
-                f"{image}: is {image_size[0]}x{image_size[1]}, not {side}x{side}. "
-                "Resize it, or say data.fit=crop"
-            )
-        if mask_size not in (image_size, (side, side)):
-            raise UserError(
-                f"{mask}: is {mask_size[0]}x{mask_size[1]}, its image {image} is "
-                f"{image_size[0]}x{image_size[1]}; a mask must have its image's size or "
+                f"{file}: is {size[0]}x{size[1]}, its image {image} is "
+                f"{image_size[0]}x{image_size[1]}; a {what} must have its image's size or "
                 f"{side}x{side}"
             )
 
@@ -259,13 +307,4 @@ def _doubles(what: str, files: list[Path], folder: Path) -> list[str]:
     """Files that differ only in their suffix, and so would have one id."""
     seen = Counter(_stem(file, folder) for file in files)
     doubles = [f.relative_to(folder).as_posix() for f in files if seen[_stem(f, folder)] > 1]
-    return _summary(f"{what} in {folder} share their name with another", doubles)
-
-
-def _summary(what: str, names: Iterable[str]) -> list[str]:
-    """['7 images have no mask: a, b, ... and 5 more'], or [] without names."""
-    listed = list(names)
-    if not listed:
-        return []
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return [f"{len(listed)} {what}: {'; '.join(listed[:_SHOWN])}{more}"]
+    return counted(f"{what} in {folder} share their name with another", doubles)

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from sde_edit.features import (
-    PerImage,
+    Compared,
     device_of,
     fetch,
     hub_file,
     package,
-    references,
     to_signed,
     weights_note,
 )
@@ -27,7 +26,7 @@ from sde_edit.types import Example, UserError
 
 @plugin
 @dataclass(frozen=True)
-class Lpips(PerImage):
+class Lpips(Compared):
     """Each backbone and each version is another metric; compare like with like.
 
     net: the backbone. calibration: the version of the linear layers that the package brings.
@@ -63,8 +62,9 @@ class Lpips(PerImage):
 
     def convention(self) -> str:
         return (
-            f"LPIPS per image against the reference, {package('lpips')}, net {self.net}, version "
-            f"{self.calibration}, {weights_note(hub_file(self._url))}, input [-1, 1], native size"
+            f"LPIPS per image against {self.compared_with}, {package('lpips')}, net {self.net}, "
+            f"version {self.calibration}, {weights_note(hub_file(self._url))}, input [-1, 1], "
+            "native size"
         )
 
     def fetch(self) -> None:
@@ -78,6 +78,6 @@ class Lpips(PerImage):
     def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         device = device_of(self._network)
         distances: Tensor = self._network(
-            to_signed(images_BHWC, device), to_signed(references(examples), device)
+            to_signed(images_BHWC, device), to_signed(self.references(examples), device)
         )
         return distances.reshape(-1, 1).double().cpu()

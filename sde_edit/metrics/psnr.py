@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.features import PerImage, references, to_unit
+from sde_edit.features import Compared, to_unit
 from sde_edit.registry import plugin
 from sde_edit.types import Example
 
@@ -18,7 +18,7 @@ _LEAST_MSE = (0.5 / 255) ** 2
 
 @plugin
 @dataclass(frozen=True)
-class Psnr(PerImage):
+class Psnr(Compared):
     """-10 log10 MSE over pixels and channels in [0, 1]; at most 54.15 dB, reached if identical."""
 
     version: ClassVar[int] = 1
@@ -26,11 +26,11 @@ class Psnr(PerImage):
 
     def convention(self) -> str:
         return (
-            "PSNR in dB per image against the reference, RGB in [0, 1], peak 1, native size; MSE "
-            "at least that of half a grey level, so at most 54.15 dB"
+            f"PSNR in dB per image against {self.compared_with}, RGB in [0, 1], peak 1, native "
+            "size; MSE at least that of half a grey level, so at most 54.15 dB"
         )
 
     def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        difference = to_unit(images_BHWC.cpu()) - to_unit(references(examples))
+        difference = to_unit(images_BHWC.cpu()) - to_unit(self.references(examples))
         mse_B1 = difference.square().flatten(1).mean(1, keepdim=True)
         return -10 * mse_B1.clamp_min(_LEAST_MSE).log10()

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sde_edit.features import (
     ByRecogniser,
+    Compared,
     recogniser_note,
-    references,
 )
 from sde_edit.registry import plugin
 from sde_edit.types import Example
@@ -26,7 +26,7 @@ def _stage_distance(x_BCHW: Tensor, y_BCHW: Tensor) -> Tensor:
 
 @plugin
 @dataclass(frozen=True)
-class ShapesPerceptual(ByRecogniser):
+class ShapesPerceptual(Compared, ByRecogniser):
     """For the shapes world only. Not fitted to human judgement: never to be printed as LPIPS."""
 
     version: ClassVar[int] = 1
@@ -34,15 +34,15 @@ class ShapesPerceptual(ByRecogniser):
 
     def convention(self) -> str:
         return (
-            f"perceptual distance per image against the reference, uncalibrated (not LPIPS); "
-            f"{recogniser_note()}; unit channel vectors, squared differences averaged over places, "
-            "then over the four stages; native size"
+            f"perceptual distance per image against {self.compared_with}, uncalibrated (not "
+            f"LPIPS); {recogniser_note()}; unit channel vectors, squared differences averaged over "
+            "places, then over the four stages; native size"
         )
 
     @torch.inference_mode()
     def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         network = self._network
         outputs = network.image_features(self._input(images_BHWC))
-        targets = network.image_features(self._input(references(examples)))
+        targets = network.image_features(self._input(self.references(examples)))
         stages = [_stage_distance(x, y) for x, y in zip(outputs, targets, strict=True)]
         return torch.stack(stages).mean(0)[:, None].double().cpu()

@@ -8,14 +8,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.features import PerImage, package, references, to_unit
+from sde_edit.features import Compared, package, to_unit
 from sde_edit.registry import plugin
 from sde_edit.types import Example
 
 
 @plugin
 @dataclass(frozen=True)
-class Ssim(PerImage):
+class Ssim(Compared):
     """Wang et al. 2004 with its Gaussian window (11 pixels, sigma 1.5), on RGB.
 
     signed: values in [-1, 1] with data range 2, not [0, 1] with range 1. The constants of SSIM
@@ -30,8 +30,8 @@ class Ssim(PerImage):
     def convention(self) -> str:
         values = "[-1, 1], data range 2" if self.signed else "[0, 1], data range 1"
         return (
-            f"SSIM per image against the reference, {package('torchmetrics')}, Gaussian window 11, "
-            f"sigma 1.5, RGB in {values}, borders reflected, native size, float32"
+            f"SSIM per image against {self.compared_with}, {package('torchmetrics')}, Gaussian "
+            f"window 11, sigma 1.5, RGB in {values}, borders reflected, native size, float32"
         )
 
     def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
@@ -42,7 +42,7 @@ class Ssim(PerImage):
         shift = scale - 1
         values = structural_similarity_index_measure(
             to_unit(images_BHWC.cpu()).float() * scale - shift,
-            to_unit(references(examples)).float() * scale - shift,
+            to_unit(self.references(examples)).float() * scale - shift,
             sigma=1.5,
             kernel_size=11,
             data_range=float(scale),

@@ -317,6 +317,50 @@ def test_folder_refuses_a_mask_of_another_size(
     assert "1 pairs cannot be used" in data.status().problems[0]
 
 
+# -- hints
+
+
+@pytest.fixture
+def hints(root: Path) -> str:
+    (root / "hints").mkdir()
+    for seed, name in enumerate(("a.png", "b.bmp")):
+        picture(seed=seed + 5).save(root / "hints" / name)
+    return str(root / "hints")
+
+
+def test_folder_loads_the_hint_of_the_same_name(make: Make, root: Path, hints: str) -> None:
+    assert make().load("b").hint is None
+    data = make(hints=hints)
+    np.testing.assert_array_equal(data.load("b").hint, np.array(picture(seed=6)))
+    assert not data.status().problems
+    before = data.digest()
+    assert before != make().digest()
+    picture(seed=9).save(root / "hints" / "a.png")
+    assert make(hints=hints).digest() != before
+
+
+def test_folder_names_a_hint_that_lacks_or_does_not_fit(make: Make, root: Path, hints: str) -> None:
+    picture(48, 16).save(root / "hints" / "a.png")
+    data = make(hints=hints)
+    with pytest.raises(UserError, match=r"hints.a\.png: is 48x16.* a hint must have"):
+        data.load("a")
+    assert "a hint must have" in data.status().problems[0]
+    (root / "hints" / "b.bmp").unlink()
+    assert "1 images have no hint of their name" in make(hints=hints).status().problems[0]
+    with pytest.raises(UserError, match=r"have no hint of their name in .*hints: b\.png"):
+        make(hints=hints).ids()
+    with pytest.raises(UserError, match="no folder of hints"):
+        make(hints=str(root / "nowhere")).ids()
+
+
+def test_folder_fits_a_hint_like_its_image(make: Make, root: Path, hints: str) -> None:
+    shown = picture(96, 64)
+    replace_a(root, shown)
+    shown.save(root / "hints" / "a.png")
+    example = make(fit="crop", hints=hints).load("a")
+    np.testing.assert_array_equal(example.hint, example.image)
+
+
 # -- what mask files may be
 
 

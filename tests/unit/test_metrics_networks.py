@@ -5,6 +5,7 @@ Weights are small or random files in the official format, put where the package 
 
 import json
 import urllib.error
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,6 +119,17 @@ def test_shapes_perceptual_is_lpips_without_calibration(recogniser, images, exam
         rows[:, 0].float(), torch.stack(stages).mean(0), rtol=1e-4, atol=1e-5
     )
     same = metric.rows(truths(examples), examples)
+    torch.testing.assert_close(same, torch.zeros_like(same))
+
+
+def test_perceptual_distance_from_the_source_is_zero_where_nothing_was_edited(
+    recogniser, images, examples
+):
+    answered = [replace(e, truth=image) for e, image in zip(examples, images.numpy(), strict=True)]
+    sources = torch.from_numpy(np.stack([example.image for example in answered]))
+    metric = loaded("shapes_perceptual", against="source")
+    assert (metric.rows(images, answered) > 0.01).all()
+    same = metric.rows(sources, answered)
     torch.testing.assert_close(same, torch.zeros_like(same))
 
 

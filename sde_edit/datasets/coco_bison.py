@@ -1,0 +1,98 @@
+"""COCO images to be edited towards the caption of a similar image, as paired by BISON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sde_edit.coco import CocoPairs, Offer, Pair, read_captions, read_json, refuse_doubles
+from sde_edit.images import counted
+from sde_edit.registry import plugin
+from sde_edit.types import UserError
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    image_id: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    """`caption` describes the true image; the other candidate looks much like it."""
+
+    bison_id: int
+    caption: str
+    true_image_id: int
+    image_candidates: list[_Candidate]
+
+    def other(self) -> int:
+        """The image to be edited. Raises ValueError unless it is the one other candidate."""
+        ids = [candidate.image_id for candidate in self.image_candidates]
+        ids.remove(self.true_image_id)
+        (other,) = ids
+        if other == self.true_image_id:
+            raise ValueError("both candidates are the true image")
+        return other
+
+
+@dataclass(frozen=True)
+class _BisonFile:
+    data: list[_Row]
+
+
+@plugin
+@dataclass(frozen=True)
+class CocoBison(CocoPairs):
+    """Hu et al. 2019, used as in App. F.3 of the paper and in DiffEdit. Settings: see `CocoPairs`.
+
+    caption is the first caption of the image to be edited, target the row's, and reference the
+    image that the target was written for: no answer for this image, but one of the set that FID
+    compares with. An id is `bison-` and the bison_id in six digits. The annotations are of
+    val2014; a split with fewer images has fewer rows.
+    """
+
+    version: ClassVar[int] = 1
+
+    @property
+    def bison_file(self) -> Path:
+        return Path(self.root, "annotations", "bison_annotations.cocoval2014.json")
+
+    @property
+    def annotation_files(self) -> Sequence[Path]:
+        return [*super().annotation_files, self.bison_file]
+
+    def offer(self) -> Offer:
+        said = read_captions(self.caption_file)
+        rows = read_json(self.bison_file, _BisonFile).data
+        refuse_doubles(self.bison_file, "rows", (row.bison_id for row in rows))
+        pairs = {_id(row): self._pair(row, said.captions.get(self._other(row), "")) for row in rows}
+        blank = [i for i, pair in pairs.items() if not pair.target]
+        bare = [i for i, pair in pairs.items() if not pair.caption]
+        lost = [i for i, pair in pairs.items() if pair.reference not in said.files]
+        file = self.caption_file.name
+        notes = [
+            *counted("rows left out, without a target caption", blank),
+            *counted(f"rows left out, the image to be edited has no caption in {file}", bare),
+            *counted(f"rows left out, the true image is not listed in {file}", lost),
+        ]
+        left = {*blank, *bare, *lost}
+        usable = {i: pair for i, pair in pairs.items() if i not in left}
+        return Offer(usable, said.files, notes)
+
+    def _pair(self, row: _Row, caption: str) -> Pair:
+        return Pair(self._other(row), caption, row.caption.strip(), row.true_image_id)
+
+    def _other(self, row: _Row) -> int:
+        try:
+            return row.other()
+        except ValueError as error:
+            raise UserError(
+                f"{self.bison_file}: the row of bison_id {row.bison_id} must have two candidates, "
+                f"one of them the true image {row.true_image_id}"
+            ) from error
+
+
+def _id(row: _Row) -> str:
+    return f"bison-{row.bison_id:06d}"
