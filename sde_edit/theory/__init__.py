@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-FIGURES = ("figure5", "theory_kl")
+FIGURES = {
+    "figure5": "Fig. 5: histograms of the 1-D toy for three priors, SDE and ODE",
+    "theory_kl": "The divergence of Sec. 3.2 over time for ODE, SDE and Cycle-SDE, with its bounds",
+}
 
 
 def figures() -> dict[str, Callable[[Path], list[Path]]]:
@@ -32,7 +35,7 @@ def _writer(name: str) -> Callable[[Path], list[Path]]:
 
 
 def numbers() -> str:
-    """The tables of docs/theory.md, as Markdown; a minute on one core."""
+    """The tables of docs/theory.md, as Markdown; a minute or two on one core."""
     from sde_edit.theory.measured import markdown
 
     return markdown()

@@ -61,9 +61,8 @@ def _at(nodes: Array, values: Array, points: Array) -> Array:
 
 def fresh_draw(data: Mixture, prior: Normal, alpha: float, x_nodes: int, d_nodes: int) -> Joint:
     """x ~ q_t and x~ ~ prior, independent."""
-    mu_t, var_t = data.moments(alpha)
-    reach = mu_t + 7 * var_t**0.5
-    x_X = np.linspace(-reach, reach, x_nodes)
+    x_X = _source_nodes(data, alpha, x_nodes)
+    reach = x_X[-1]
     d_D = np.linspace(prior.mean - 7 * prior.sd - reach, prior.mean + 7 * prior.sd + reach, d_nodes)
     x = torch.from_numpy(x_X)[:, None]
     log_joint_XD = data.log_q(x, alpha) + prior.log_p(x + torch.from_numpy(d_D))

@@ -29,6 +29,7 @@ from sde_edit.types import Denoiser, Sampler
 
 NODES = 800
 _REACH = 8.5  # standard deviations of noise that a grid reaches beyond the means
+_WIDEST = 1.25  # standard deviations of noise between two nodes; 3e-6 of a density is lost
 _FLOOR = 37.0  # nodes below exp(-37) = 1e-16 of the peak are dropped
 FAR = 650.0  # a floor for densities that stand under a logarithm far out; float64 ends at 745
 
@@ -149,8 +150,14 @@ def push(p: Density, kernel: Kernel) -> Density:
 
 
 def spread(p: Density, kernel: Kernel, nodes: int = NODES, floor: float = _FLOOR) -> Density:
-    """The density of m(x_s) + sigma w, on even nodes; cost nodes^2."""
+    """The density of m(x_s) + sigma w, on even nodes; cost nodes^2.
+
+    Raises ValueError if the nodes are too few: at a distance h the trapezoid rule misses a share
+    of exp(-2 (pi sigma / h)^2).
+    """
     mean_N, sigma = kernel.mean(p.x_N), kernel.sigma()
+    if float(mean_N.diff().max()) > _WIDEST * sigma:
+        raise ValueError(f"{nodes} nodes are too few for the noise at t = {kernel.pair.t[0]:g}")
     low, high = float(mean_N[0]) - _REACH * sigma, float(mean_N[-1]) + _REACH * sigma
     y_M = torch.linspace(low, high, nodes, dtype=torch.float64)
     gauss_MN = torch.exp(-0.5 * ((y_M[:, None] - mean_N) / sigma) ** 2)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from scipy.interpolate import CubicSpline
@@ -57,8 +58,8 @@ class Descent:
     def integral(self) -> float:
         """Its right side, int g^2 D_Fisher dt, by the trapezoid rule in int g^2 dt."""
         age = [math.log(alpha) for alpha in self.grid.alpha]
-        halves = [(a + b) / 2 for a, b in zip(self.fisher, self.fisher[1:], strict=False)]
-        return sum(f * (b - a) for f, a, b in zip(halves, age, age[1:], strict=False))
+        steps = zip(pairwise(self.fisher), pairwise(age), strict=True)
+        return sum((f_t + f_s) / 2 * (age_s - age_t) for (f_t, f_s), (age_t, age_s) in steps)
 
 
 def descent(p: Density, sampler: Sampler, data: Mixture, grid: Grid, nodes: int = NODES) -> Descent:
@@ -83,7 +84,8 @@ def bound(c: float, alpha_s: float, alpha_t: float) -> float:
 def sharp_bound(c: float, alpha_s: float, alpha_t: float) -> float:
     """The same with c_LSI(q_tau) = 1 + (alpha_tau / alpha_s)(c - 1) kept inside the integral.
 
-    With a = alpha_t / alpha_s it is c a / (1 + a (c - 1)); never above Eq. 23, for any c > 0.
+    With a = alpha_t / alpha_s it is c a / (1 + a (c - 1)). It holds for every c > 0, and is
+    never above Eq. 23 with max(c, 1).
     """
     a = alpha_t / alpha_s
     return c * a / (1 + a * (c - 1))

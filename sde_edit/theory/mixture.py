@@ -129,4 +129,5 @@ class Uniform:
 
 
 Prior = Normal | Uniform
-PRIORS: tuple[Prior, ...] = (Normal(0, 1), Normal(2, 2), Uniform(-2, 2))
+RIGHT, SHIFTED, UNIFORM = Normal(0, 1), Normal(2, 2), Uniform(-2, 2)
+PRIORS: tuple[Prior, ...] = (RIGHT, SHIFTED, UNIFORM)

@@ -17,6 +17,7 @@ from sde_edit.theory.density import (
     of_prior,
     own_trajectory,
     push,
+    spread,
     trajectory,
 )
 from sde_edit.theory.divergence import (
@@ -28,10 +29,17 @@ from sde_edit.theory.divergence import (
     order,
     sharp_bound,
 )
-from sde_edit.theory.mixture import PRIORS, Mixture, Normal, cosine, cosine_grid
+from sde_edit.theory.mixture import (
+    PRIORS,
+    RIGHT,
+    SHIFTED,
+    Mixture,
+    Normal,
+    cosine,
+    cosine_grid,
+)
 
 DATA = Mixture()
-RIGHT, SHIFTED, UNIFORM = PRIORS
 SAMPLERS = {"ode": ODE(), "sde": SDE()}
 NODES = {"ode": 8000, "sde": 500}
 HALFWAY = cosine_grid(0.5, 0.02, 25)
@@ -114,6 +122,13 @@ def test_push_refuses_a_map_that_folds():
     kernel = Kernel(ODE(), lambda x, t: 3 * torch.sin(9 * x), pair)
     with pytest.raises(ValueError, match="not increasing"):
         push(of_prior(RIGHT), kernel)
+
+
+def test_spread_refuses_nodes_that_miss_the_noise():
+    """Silent otherwise: 800 nodes over a wide range at 400 steps missed 1 % of D_KL."""
+    (kernel,) = kernels(SDE(), DATA, cosine_grid(0.022, 0.02, 1))
+    with pytest.raises(ValueError, match="60 nodes are too few"):
+        spread(of_prior(RIGHT, 60), kernel, 60)
 
 
 # ------------------------------------------------------------------ densities
@@ -236,6 +251,22 @@ def test_bound_is_reached_by_a_shifted_gaussian():
     assert path.kl[0] == pytest.approx(1.5**2 / 2)
     # Eq. 6's variance of x_t falls short by a term of second order in the step.
     assert path.kl[-1] / path.kl[0] == pytest.approx(bound(1.0, a_s, a_t), rel=5e-3)
+
+
+def test_bound_fails_for_a_constant_below_one():
+    """Data N(0, 0.5^2): Prop. D.1's c >= 1 is needed; the sharper bound holds and is reached."""
+    narrow, (a_t, *_, a_s) = Mixture(0, 0.5), HALFWAY.alpha
+    shifted = Normal(1.5, narrow.moments(a_t)[1] ** 0.5)
+    path = descent(of_prior(shifted, 500), SDE(), narrow, HALFWAY, 500)
+    ratio, c = path.kl[-1] / path.kl[0], narrow.moments(a_s)[1]
+    assert ratio == pytest.approx(sharp_bound(c, a_s, a_t), rel=0.02)
+    assert ratio > 3 * bound(c, a_s, a_t)
+
+
+def test_printed_constant_is_no_bound_in_general():
+    for data in (Mixture(0, 2), Mixture(0.5, 0.1)):
+        assert sobolev.stated(data) < 0.8 * sobolev.poincare(data)
+        assert sobolev.poincare(data) < sobolev.stated_for_variance(data)
 
 
 def test_constants_are_in_order():
