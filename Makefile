@@ -9,14 +9,18 @@ BIN := $(VENV)/bin
 ARGS ?= dtype=bfloat16
 DEMO := task=inpaint steps=25 data.limit=32 dtype=float32
 
-.PHONY: help demo test test-slow check format shapes-card table2 table5 clean
+TABLES := table2 table3 table5 figure4 exactness bdia-table1 bdia-table2 bdia-figure3 bdia-figure5
+
+.PHONY: help demo test test-slow check format shapes-card $(TABLES) figure5 theory clean
 
 help:
 	@echo "demo         both samplers on the embedded model, a table and a contact sheet"
 	@echo "test         the fast tests        test-slow    the slow ones too"
 	@echo "check        ruff, mypy, import-linter     format    let ruff format"
-	@echo "table2       Table 2: runs what is missing, then writes results/tables/table2.*"
-	@echo "table5       Table 5: the same with second-order samplers"
+	@echo "table2       Table 2: runs what is missing, then writes results/tables/table2.*; likewise"
+	@echo "             $(filter-out table2,$(TABLES))"
+	@echo "figure5      Fig. 5, the 1-D toy: results/figures/figure5.*, in a minute"
+	@echo "theory       results/figures/theory_kl.* and the numbers of docs/theory.md, in minutes"
 	@echo "shapes-card  measures the embedded model and writes docs/shapes-model-card.md"
 	@echo "ARGS='...'   overrides for the table targets; now: $(ARGS)"
 
@@ -47,8 +51,16 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-table2 table5: $(VENV)/installed
+table3 figure4 exactness: ARGS = # they say themselves which dtype each arm has
+$(TABLES): $(VENV)/installed
 	$(BIN)/sde-edit sweep table=$@ $(ARGS)
+
+figure5: $(VENV)/installed
+	$(BIN)/sde-edit figure $@
+
+theory: $(VENV)/installed
+	$(BIN)/sde-edit figure theory_kl
+	$(BIN)/python scripts/theory_numbers.py
 
 shapes-card: $(VENV)/installed
 	$(BIN)/python scripts/shapes_card.py

@@ -18,9 +18,11 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from sde_edit.checkpoints import ASSETS
 from sde_edit.contact import contact_sheet
 from sde_edit.encoders import ShapesCLIP
-from sde_edit.models.stable_diffusion import ASSETS, LoadedStableDiffusion, StableDiffusion
+from sde_edit.latent import LoadedStableDiffusion
+from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.noise import Noise
 from sde_edit.registry import build
 from sde_edit.shapes import SPLITS, Scene, make_scene

@@ -28,7 +28,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from sde_edit.benchmarks import Bench, Diffusers, Network, Setup, Timing, as_json, record_path
-from sde_edit.models.stable_diffusion import DTYPES, LoadedStableDiffusion
+from sde_edit.latent import LoadedStableDiffusion
+from sde_edit.networks import DTYPES
 from sde_edit.runner import Attempt, ModelCache, Plan, device_name, execute, pick_device, plan
 from sde_edit.store import RunStore, write_atomic
 from sde_edit.tasks.inpaint import Inpaint

@@ -40,6 +40,7 @@ def main() -> None:
         sde-edit run task=inpaint sampler=ode,sde steps=25,50    every combination
         sde-edit sweep table=table2                              a table, with all its runs
         sde-edit table table2                                    the table, from finished runs
+        sde-edit figure figure5                                  a figure that needs no runs
         sde-edit status                                          what is finished, what is at work
         sde-edit list                                            what there is to choose from
     """
@@ -114,6 +115,20 @@ def table(name: str, overrides: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.argument("name")
+@OVERRIDES
+def figure(name: str, overrides: tuple[str, ...]) -> None:
+    """Write results/figures/NAME.{png,svg}, a figure that is computed and needs no runs.
+
+    `sde-edit list figure` names them. The only override is paths.results=DIR.
+    """
+    from sde_edit.publish import publish_figure
+
+    for path in publish_figure(name, overrides):
+        click.echo(path)
+
+
+@main.command()
 @OVERRIDES
 def summary(overrides: tuple[str, ...]) -> None:
     """Finished runs side by side: a table of their scores and costs, and a contact sheet."""
@@ -165,8 +180,8 @@ def status(overrides: tuple[str, ...]) -> None:
     name, chosen = data_set(overrides)
     found = chosen.status()
     click.echo(f"{name}: {found.found} examples")
-    for problem in found.problems:
-        click.echo(f"  {problem}")
+    for line in (*found.problems, *found.notes):
+        click.echo(f"  {line}")
     if found.problems or not found.found:
         click.echo(f"  {found.remedy}")
         raise click.exceptions.Exit(1)
@@ -175,12 +190,14 @@ def status(overrides: tuple[str, ...]) -> None:
 @main.command("list")
 @click.argument("group", required=False)
 def list_(group: str | None) -> None:
-    """The names of every YAML group, and what they are."""
+    """The names of every YAML group and of the computed figures, and what they are."""
     from sde_edit.registry import groups, listing, suggest
+    from sde_edit.theory import FIGURES
 
-    if group and group not in groups():
-        raise UserError(f"no group {group!r}.{suggest(group, groups())}")
-    for name in [group] if group else groups():
+    shelves = {name: listing(name) for name in groups()} | {"figure": FIGURES}
+    if group and group not in shelves:
+        raise UserError(f"no group {group!r}.{suggest(group, sorted(shelves))}")
+    for name in [group] if group else sorted(shelves):
         click.echo(f"{name}:")
-        for option, line in listing(name).items():
+        for option, line in shelves[name].items():
             click.echo(f"  {option:<18} {line}".rstrip())

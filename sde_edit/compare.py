@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -45,7 +45,8 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Measured:
-    """A sealed run, read once. seconds, evaluations: means per image; n of `of` images."""
+    """A sealed run, read once. n of `of` images. seconds, evaluations, calls: means per
+    image; a call of the network counts for every image of its batch."""
 
     id: str
     spec: RunSpec
@@ -55,6 +56,7 @@ class Measured:
     scores: Mapping[str, Measurement]
     seconds: float
     evaluations: float
+    calls: float
     devices: tuple[str, ...]
 
 
@@ -81,6 +83,7 @@ def measured(run: Run) -> Measured | None:
         scores={name: _measurement(raw, run) for name, raw in run.scores().items()},
         seconds=math.fsum(row.seconds for row in rows) / len(rows),
         evaluations=math.fsum(row.evaluations for row in rows) / len(rows),
+        calls=math.fsum(row.calls for row in rows) / len(rows),
         devices=tuple(sorted({row.device for row in rows})),
     )
 
@@ -136,6 +139,11 @@ def command(verb: str, overrides: Mapping[str, Setting]) -> str:
     return " ".join(["sde-edit", verb, *words])
 
 
+def literal(value: Setting | Sequence[Setting]) -> Setting:
+    """A value as an override writes it: a list in brackets."""
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else value  # type: ignore[return-value]
+
+
 def matches(spec: RunSpec, allowed: Mapping[str, Sequence[Setting]]) -> bool:
     """Whether the spec has one of the allowed values at every key."""
     flat = flatten(spec)
@@ -165,6 +173,19 @@ def check_uniform(runs: Sequence[Measured], depends: Mapping[str, str]) -> None:
             values = _values(group, key)
             if len(values) > 1:
                 conflicts.setdefault(key, {}).update(values)
+    if conflicts:
+        raise UserError(_conflict_message(conflicts))
+
+
+def check_equal(runs: Sequence[Measured], varying: Collection[str]) -> None:
+    """Raises UserError, with the run ids and the remedy, if the runs differ in a part of the spec
+    other than those that may vary.
+    """
+    conflicts: dict[str, dict[str, list[str]]] = {}
+    for key in sorted({key for run in runs for key in flatten(run.spec)}):
+        part = key.partition(".")[0]
+        if part not in varying and part not in conflicts and len(values := _values(runs, key)) > 1:
+            conflicts[key] = values
     if conflicts:
         raise UserError(_conflict_message(conflicts))
 

@@ -18,10 +18,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sde_edit.compare import literal
 from sde_edit.registry import build, conf_dir, names, suggest
 from sde_edit.types import (
     Choice,
     Dataset,
+    Invertible,
     Launcher,
     ModelSource,
     NamedMetric,
@@ -113,6 +115,7 @@ def experiment(overrides: Sequence[str]) -> Experiment:
     """Compose, validate and freeze. Raises UserError before anything heavy is done."""
     config = compose_config(overrides)
     plugins = {group: _build(group, config[group]) for group in _GROUPS}
+    _check_way_back(config, plugins)
     metrics = tuple(metric(name) for name in config["metrics"] or ())
     spec = RunSpec(
         **{group: _choice(group, config[group], plugins[group]) for group in _GROUPS},
@@ -132,6 +135,15 @@ def experiment(overrides: Sequence[str]) -> Experiment:
         settings=_settings(config),
         overrides=tuple(overrides),
     )
+
+
+def _check_way_back(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> None:
+    if plugins["task"].inverts and not isinstance(plugins["sampler"], Invertible):
+        task, sampler = config["task"]["name"], config["sampler"]["name"]
+        raise UserError(
+            f"task={task} goes from the image to noise and back, and sampler={sampler} has no way "
+            "to noise: use ode, sde, bdia or edict"
+        )
 
 
 def metric(name: str) -> NamedMetric:
@@ -176,7 +188,8 @@ def sweep_overrides(
         values = choice.sweep_string_iterator() if choice.is_sweep_override() else [choice.value()]
         for name in map(str, values):
             tables[name], own = table_config(name, rest)
-            combinations += expand([*table_runs(tables[name]), *own])
+            for grid in table_grids(tables[name]):
+                combinations += expand([*grid, *own])
     return combinations, tables
 
 
@@ -194,10 +207,17 @@ def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], l
     return config, rest
 
 
-def table_runs(config: Mapping[str, Any]) -> list[str]:
-    """The grid of a table as overrides, swept values comma-separated."""
-    grid = config["runs"]
-    return [f"{key}={','.join(str(value) for value in values)}" for key, values in grid.items()]
+def table_grids(config: Mapping[str, Any]) -> list[list[str]]:
+    """The grids of a table as overrides, swept values comma-separated: one, or one for each arm
+    that has settings of its own."""
+    arms = [arm["set"] for arm in config["arms"] if isinstance(arm, Mapping)]
+    also = [f"{key}={literal(value)}" for key, value in config.get("also", {}).items()]
+    return [[*_as_overrides(config["runs"] | arm), *also] for arm in arms or [{}]]
+
+
+def _as_overrides(grid: Mapping[str, Any]) -> list[str]:
+    swept = {key: v if isinstance(v, list) else [v] for key, v in grid.items()}
+    return [f"{key}={','.join(map(str, values))}" for key, values in swept.items()]
 
 
 def data_set(overrides: Sequence[str]) -> tuple[str, Dataset]:

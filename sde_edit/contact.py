@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,8 +47,10 @@ def contact_sheet(
     return _stack(parts)
 
 
-def runs_sheet(runs: Mapping[str, Run], dataset: Dataset, *, rows: int = 6) -> Image.Image:
-    """original | masked (where there are masks) | each run under its label.
+def runs_sheet(
+    runs: Mapping[str, Run], dataset: Dataset, *, hidden: bool, rows: int = 6
+) -> Image.Image:
+    """original | truth of an edit, or what the mask leaves if `hidden` | each run under its label.
 
     Shows the first `rows` examples, in the data set's order, that all runs have. Raises UserError
     if they have none in common.
@@ -57,17 +60,17 @@ def runs_sheet(runs: Mapping[str, Run], dataset: Dataset, *, rows: int = 6) -> I
     if not common:
         raise UserError(f"no example was edited by all of {', '.join(r.id for r in runs.values())}")
     examples = [dataset.load(example_id) for example_id in common]
-    columns = _given(examples)
+    columns = _given(examples, hidden=hidden)
     for label, run in runs.items():
         columns[label] = [_read(run.output(made[label][i])) for i in common]
-    return contact_sheet(columns, captions=[f"{e.id}  {e.caption}" for e in examples])
+    return contact_sheet(columns, captions=[_words(example) for example in examples])
 
 
-def run_sheet(run: Run, dataset: Dataset) -> Path:
+def run_sheet(run: Run, dataset: Dataset, *, hidden: bool) -> Path:
     """Writes the sheet of one run to its `contact.png`. Raises UserError if it has no image."""
     spec = run.spec
     label = f"{spec.sampler.name.upper()}, {spec.steps} steps"
-    return save_sheet(runs_sheet({label: run}, dataset), run.path / "contact.png")
+    return save_sheet(runs_sheet({label: run}, dataset, hidden=hidden), run.path / "contact.png")
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> Path:
@@ -78,11 +81,33 @@ def save_sheet(sheet: Image.Image, path: Path) -> Path:
     return path
 
 
-def _given(examples: Sequence[Example]) -> dict[str, list[Pixels]]:
+def save_sheet_as_svg(png: Path) -> Path:
+    """The PNG in an SVG of its size, beside it."""
+    with Image.open(png) as sheet:
+        width, height = sheet.size
+    data = base64.b64encode(png.read_bytes()).decode()
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'
+        f'<image width="{width}" height="{height}" href="data:image/png;base64,{data}"/></svg>\n'
+    )
+    path = png.with_suffix(".svg")
+    write_atomic(path, svg.encode())
+    return path
+
+
+def _given(examples: Sequence[Example], *, hidden: bool) -> dict[str, list[Pixels]]:
     columns = {"original": [example.image for example in examples]}
-    if all(example.mask is not None for example in examples):
+    if any(example.target for example in examples):
+        truths = [example.truth for example in examples if example.truth is not None]
+        return columns | ({"truth": truths} if len(truths) == len(examples) else {})
+    if hidden:
         columns["masked"] = [masked(e.image, e.mask) for e in examples if e.mask is not None]
     return columns
+
+
+def _words(example: Example) -> str:
+    wish = f"  ->  {example.target}" if example.target else ""
+    return f"{example.id}  {example.caption}{wish}"
 
 
 def _read(path: Path) -> Pixels:

@@ -52,7 +52,8 @@ def run_one(
         with Attempt(experiment, run, todo) as attempt, Tracker(experiment) as tracker:
             if todo.missing:
                 execute(experiment, run, todo, models, attempt, _on_batch(tracker, on_images))
-                tracker.images(run_sheet(run, experiment.dataset))
+                hidden = experiment.task.uses_mask
+                tracker.images(run_sheet(run, experiment.dataset, hidden=hidden))
             if experiment.settings.shards > 1:
                 measure_shard(experiment, run, todo, metrics)
             seal_if_complete(run, todo)
@@ -153,7 +154,8 @@ def describe(experiment: Experiment, missing: frozenset[str], ids: Sequence[str]
     """One line on what is about to happen."""
     if not missing:
         return f"all {len(ids)} images are there, nothing left to do"
-    cost = experiment.task.evaluations_per_image(experiment.spec.steps)
+    steps, each = experiment.spec.steps, experiment.sampler.evaluations_per_step
+    cost = each * experiment.task.evaluations_per_image(steps)
     return (
         f"{len(missing)} of {len(ids)} images to make, about {cost * len(missing)} "
         "network evaluations"

@@ -9,11 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from sde_edit.config import compose_config, expand, experiment, parsed, results_dir, table_config
-from sde_edit.contact import runs_sheet, save_sheet
+from sde_edit.contact import runs_sheet, save_sheet, save_sheet_as_svg
 from sde_edit.launch import finished_run
-from sde_edit.report import build_figure, build_table, markdown, transposed, write, write_figure
+from sde_edit.registry import names, suggest
+from sde_edit.report import (
+    Table,
+    build_figure,
+    build_table,
+    markdown,
+    transposed,
+    write,
+    write_figure,
+)
 from sde_edit.store import Run, RunStore
 from sde_edit.summary import summary_table
+from sde_edit.theory import figures
+from sde_edit.types import UserError
 
 # Overrides that say where or how much to run; they do not choose among runs.
 _NOT_IDENTITY = (
@@ -38,7 +49,40 @@ def publish_runs(
     figure = build_figure(config, table)
     if figure is not None:
         paths += write_figure(figure, name, results / "figures")
+    if rows := config.get("sheet"):
+        png = _sheet(name, table, runs, rows, results)
+        paths += [png, save_sheet_as_svg(png)]
     return paths
+
+
+def _sheet(name: str, table: Table, runs: Sequence[Run], rows: int, results: Path) -> Path:
+    """The contact sheet of a table's runs: a column per arm, and per setting where several go
+    across. The data set is the one that the runs were made with."""
+    found = {run.id: run for run in runs}
+    several = len(table.columns) > 1
+    named = {
+        f"{row.label}, {table.corner} {column.label}" if several else row.label: found[cell.runs[0]]
+        for block, row, column, cell in table.cells()
+        if block is table.blocks[0] and row.kind == "arm" and cell.runs
+    }
+    made_with = experiment(next(iter(named.values())).attempts()[-1]["overrides"])
+    sheet = runs_sheet(named, made_with.dataset, hidden=made_with.task.uses_mask, rows=rows)
+    return save_sheet(sheet, results / "figures" / f"{name}.png")
+
+
+def publish_figure(name: str, overrides: Sequence[str]) -> list[Path]:
+    """Write results/figures/<name>.{png,svg} of a figure that is computed, not made of runs.
+
+    Raises UserError for an unknown name, and for an override that would have no effect.
+    """
+    drawers = figures()
+    if name in names("table"):
+        raise UserError(f"{name} is made of runs: sde-edit sweep table={name}")
+    if name not in drawers:
+        raise UserError(f"no figure {name!r}.{suggest(name, list(drawers))}")
+    if idle := [o for o in overrides if not o.startswith("paths.")]:
+        raise UserError(f"{idle[0]}: {name} has no settings; only paths.results=DIR is for figures")
+    return drawers[name](results_dir(overrides))
 
 
 def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
@@ -58,7 +102,8 @@ def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
     labels = [row.label for row in table.blocks[0].rows]
     name = _file_name("summary", first.spec.task.name, first.spec.model.name, *labels)
     path = first.settings.results / "figures" / f"{name}.png"
-    save_sheet(runs_sheet(dict(zip(labels, runs, strict=True)), first.dataset), path)
+    named = dict(zip(labels, runs, strict=True))
+    save_sheet(runs_sheet(named, first.dataset, hidden=first.task.uses_mask), path)
     return markdown(transposed(table)), path
 
 

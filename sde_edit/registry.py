@@ -30,11 +30,16 @@ _ROOT = Path(__file__).parent
 T = TypeVar("T")
 
 
-def plugin(cls: type[T]) -> type[T]:
-    """Mark the class of a plug-in file. Unknown settings are refused, none are coerced."""
+def strict(cls: type[T]) -> type[T]:
+    """Mark a dataclass of settings: unknown ones are refused, none are coerced."""
     cls.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
-    cls.__plugin__ = True  # type: ignore[attr-defined]
     return cls
+
+
+def plugin(cls: type[T]) -> type[T]:
+    """Mark the class of a plug-in file, whose fields are settings as in `strict`."""
+    cls.__plugin__ = True  # type: ignore[attr-defined]
+    return strict(cls)
 
 
 def conf_dir() -> Path:

@@ -132,7 +132,7 @@ class Published:
 
 def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
     """The table of a `conf/table/*.yaml`. Raises UserError for a wrong setting or unfit runs."""
-    params = {key: value for key, value in config.items() if key not in ("kind", "figure")}
+    params = {key: value for key, value in config.items() if key not in ("kind", "figure", "sheet")}
     table: Table = registry.build("tables", config["kind"], params).build(runs)
     return table
 

@@ -19,11 +19,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -32,7 +31,7 @@ from tqdm import tqdm
 from sde_edit.noise import Noise
 from sde_edit.schedule import Grid
 from sde_edit.store import LOG_VARIABLE, Row, Run, rows_digest, safe_name, write_atomic
-from sde_edit.types import Example, Model, NotFiniteError, UserError
+from sde_edit.types import Choice, Example, Model, NotFiniteError, UserError
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
@@ -89,16 +88,15 @@ class ModelCache:
     """Keeps the last loaded model, so that the runs of one sweep load it once."""
 
     def __init__(self) -> None:
-        self._key: tuple[str, ...] | None = None
+        self._key: tuple[Choice, str, str, bool] | None = None
         self._model: Model | None = None
 
     def get(self, experiment: Experiment, device: str) -> Model:
-        spec = experiment.spec
-        compiled = str(experiment.settings.compile)
-        key = (spec.model.digest, spec.model.kind, device, spec.dtype, compiled)
+        spec, compiled = experiment.spec, experiment.settings.compile
+        key = (spec.model, device, spec.dtype, compiled)
         if self._model is None or self._key != key:
             self._model = None  # free the old weights before the new ones come
-            self._model = experiment.source.load(device, spec.dtype, experiment.settings.compile)
+            self._model = experiment.source.load(device, spec.dtype, compiled)
             self._key = key
         return self._model
 
@@ -125,6 +123,7 @@ def execute(
     )
     check_examples(experiment, [i for batch in todo.pending for i in batch])
     model = models.get(experiment, attempt.device)
+    model.rows_at_once = experiment.settings.batch_size
     with torch.inference_mode():
         _edit_all(experiment, run, todo, model, grid, attempt, on_batch)
 
@@ -154,8 +153,8 @@ def check_examples(experiment: Experiment, ids: Sequence[str]) -> None:
             raise UserError(
                 f"{example_id}: image of {example.image.shape[1]}x{example.image.shape[0]} pixels, "
                 f"but model={experiment.spec.model.name} works at {resolution}x{resolution}: "
-                f"with data=folder or data=places set data.resolution={resolution} and "
-                "data.fit=crop; data=shapes goes with model=shapes"
+                f"for images in files set data.resolution={resolution} and data.fit=crop; "
+                "data=shapes and data=shapes-edits go with model=shapes"
             )
 
     with ThreadPoolExecutor(experiment.settings.loaders) as pool:
@@ -258,16 +257,27 @@ def _edit_all(
         pending_writes: list[Future[None]] = []
         start, first = time.perf_counter(), model.evaluations
         for examples in _read_ahead(experiment, todo.pending, pool):
-            before = model.evaluations
+            before, calls_before = model.evaluations, model.calls
             images = chunks.edit(examples, edit)
             now = time.perf_counter()
             seconds = (now - start) / len(examples)
             evaluations = (model.evaluations - before) / len(examples)
+            calls = model.calls - calls_before
             start = now
             for example, pixels in zip(examples, images.numpy(), strict=True):
                 if example.id in todo.missing:
-                    row = (example.id, pixels, seconds, evaluations, attempt.device, spec.dtype)
-                    pending_writes.append(pool.submit(writer.write, *row))
+                    row = Row(
+                        id=example.id,
+                        file=f"{safe_name(example.id)}.png",
+                        size=0,
+                        pixels=hashlib.sha256(pixels.tobytes()).hexdigest(),
+                        seconds=round(seconds, 4),
+                        evaluations=evaluations,
+                        calls=calls,
+                        device=attempt.device,
+                        dtype=spec.dtype,
+                    )
+                    pending_writes.append(pool.submit(writer.write, row, pixels))
                     bar.update()
             bar.set_postfix_str(f"{model.evaluations - first} network evaluations")
             on_batch(int(bar.n), 1 / seconds, model.evaluations - first)
@@ -367,30 +377,12 @@ class RowWriter:
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
 
-    def write(
-        self,
-        example_id: str,
-        pixels: Pixels,
-        seconds: float,
-        evaluations: float,
-        device: str,
-        dtype: str,
-    ) -> None:
-        """Raises UserError if the disk is full."""
+    def write(self, row: Row, pixels: Pixels) -> None:
+        """The row's size is filled in here. Raises UserError if the disk is full."""
         data = io.BytesIO()
         Image.fromarray(pixels).save(data, "PNG")
-        name = f"{safe_name(example_id)}.png"
-        write_atomic(self._run.path / "outputs" / name, data.getvalue())
-        row = Row(
-            id=example_id,
-            file=name,
-            size=data.tell(),
-            pixels=hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest(),
-            seconds=round(seconds, 4),
-            evaluations=evaluations,
-            device=device,
-            dtype=dtype,
-        )
+        write_atomic(self._run.path / "outputs" / row.file, data.getvalue())
+        row = replace(row, size=data.tell())
         line = (json.dumps(asdict(row)) + "\n").encode()
         try:
             if os.write(self._file, line) != len(line):

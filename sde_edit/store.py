@@ -76,6 +76,7 @@ class Row:
 
     pixels: SHA-256 of the uint8 RGB array, independent of how PNG compresses it.
     seconds: its share of the wall time of its batch. evaluations: rows of the network it cost.
+    calls: of the network that its batch waited for, one after the other; 0 in rows of old.
     """
 
     id: str
@@ -86,6 +87,7 @@ class Row:
     evaluations: float
     device: str
     dtype: str
+    calls: int = 0
 
 
 @dataclass(frozen=True)

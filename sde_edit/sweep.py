@@ -38,7 +38,8 @@ class PlannedRun:
     @property
     def evaluations(self) -> int:
         """Rows of the network that are still to be evaluated, if the sampler needs one a step."""
-        each = self.experiment.task.evaluations_per_image(self.experiment.spec.steps)
+        e = self.experiment
+        each = e.sampler.evaluations_per_step * e.task.evaluations_per_image(e.spec.steps)
         return each * len(self.todo.missing)
 
 

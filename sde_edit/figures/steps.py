@@ -1,9 +1,10 @@
-"""Metric against steps for the arms of a table: a row of panels per metric, a column per group."""
+"""Metric against steps (or what else goes across) for the arms of a table, a panel per metric."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Literal
 
 import numpy as np
@@ -29,7 +30,11 @@ _STYLES = (
     _Style("#D55E00", "s", "-"),
     _Style("#009E73", "^", ":"),
     _Style("#CC79A7", "D", "-."),
+    _Style("#E69F00", "v", "--"),
+    _Style("#56B4E9", "P", "-"),
+    _Style("#000000", "X", ":"),
 )
+_AXES = {"steps": "sampling steps", "NFE": "network evaluations (NFE)"}
 _DODGE = 0.025  # relative, so that the arms' intervals stand side by side on the log axis
 _GREY = "#555555"
 
@@ -39,8 +44,8 @@ _GREY = "#555555"
 class Steps:
     """metrics: null is all of the table. units: metric -> unit, as {psnr: dB}.
 
-    Bars are 95 % intervals; hollow points are partial runs; a star stands over a pair of points
-    whose paired difference excludes 0.
+    Bars are 95 % intervals; hollow points are partial runs; with two arms a star stands over a pair
+    of points whose paired difference excludes 0.
     """
 
     metrics: list[str] | None = None
@@ -49,20 +54,22 @@ class Steps:
     def draw(self, table: Table) -> Figure:
         """Raises UserError if the table lacks a metric or has nothing to draw."""
         blocks = self._blocks(table)
+        labels = dict.fromkeys(row.label for block in blocks for row in _arms(block))
+        styles = dict(zip(labels, cycle(_STYLES), strict=False))
         groups = list(dict.fromkeys(column.group for column in table.columns))
         height = 1.1 + 1.95 * len(blocks)
-        figure = Figure(figsize=(0.9 + 3.5 * len(groups), height), layout="constrained")
+        figure = Figure(figsize=(0.9 + max(3.5 * len(groups), 4.5), height), layout="constrained")
         figure.get_layout_engine().set(hspace=0.04, wspace=0.04)  # type: ignore[union-attr,call-arg]
         grid = figure.subplots(len(blocks), len(groups), squeeze=False, sharex=True)
         for block, line in zip(blocks, grid, strict=True):
             for group, axes in zip(groups, line, strict=True):
-                _panel(axes, table, block, group)
+                _panel(axes, table, block, group, styles)
             line[0].set_ylabel(self._label(block))
         for group, top, bottom in zip(groups, grid[0], grid[-1], strict=True):
             top.set_title(group, fontsize=11)
-            bottom.set_xlabel("sampling steps")
+            bottom.set_xlabel(_AXES.get(axis := table.corner.split(", ")[-1], axis))
         figure.suptitle(table.title, fontsize=12, fontweight="bold")
-        _legend(figure, table, blocks)
+        _legend(figure, table, blocks, styles)
         return figure
 
     def _blocks(self, table: Table) -> list[Block]:
@@ -86,6 +93,12 @@ def _arms(block: Block) -> list[Row]:
     return [row for row in block.rows if row.kind == "arm"]
 
 
+def _compared(block: Block) -> list[Row]:
+    """The row of differences, where there is but one: a star would not say which of several."""
+    rows = [row for row in block.rows if row.kind == "difference"]
+    return rows if len(rows) == 1 else []
+
+
 def _drawable(row: Row) -> bool:
     return any(cell.value is not None for cell in row.cells)
 
@@ -99,14 +112,15 @@ def _at(table: Table, row: Row, group: str) -> list[tuple[float, Cell]]:
     ]
 
 
-def _panel(axes: Axes, table: Table, block: Block, group: str) -> None:
+def _panel(
+    axes: Axes, table: Table, block: Block, group: str, styles: Mapping[str, _Style]
+) -> None:
     arms = _arms(block)
     for i, row in enumerate(arms):
         shift = (1 + _DODGE) ** (2 * i - len(arms) + 1)
-        _curve(axes, _at(table, row, group), _STYLES[i % len(_STYLES)], shift)
-    for row in block.rows:
-        if row.kind == "difference":
-            _stars(axes, _at(table, row, group))
+        _curve(axes, _at(table, row, group), styles[row.label], shift)
+    for row in _compared(block):
+        _stars(axes, _at(table, row, group))
     _dress(axes, [float(column.label) for column in table.columns])
 
 
@@ -145,18 +159,22 @@ def _dress(axes: Axes, steps: Sequence[float]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Figure, table: Table, blocks: Sequence[Block]) -> None:
-    labels = list(dict.fromkeys(row.label for block in blocks for row in _arms(block)))
+def _legend(
+    figure: Figure, table: Table, blocks: Sequence[Block], styles: Mapping[str, _Style]
+) -> None:
     handles = [
         Line2D([], [], color=style.colour, marker=style.marker, linestyle=style.dash, label=label)
-        for label, style in zip(labels, _STYLES, strict=False)
+        for label, style in styles.items()
     ]
     cells = [cell for block in blocks for row in block.rows for cell in row.cells]
-    if any(cell.verdict in ("better", "worse") for cell in cells):
+    starred = [cell for block in blocks for row in _compared(block) for cell in row.cells]
+    if any(cell.verdict in ("better", "worse") for cell in starred):
         handles.append(_mark("*", _GREY, "paired difference excludes 0"))
     if any(cell.partial for cell in cells):
         handles.append(_mark("o", "white", "hollow: partial run"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False,
+    groups = len({column.group for column in table.columns})
+    columns = min(len(handles), 2 * max(groups, 1))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False,
                   title=_caption(table), title_fontsize=9, fontsize=9)  # fmt: skip
 
 

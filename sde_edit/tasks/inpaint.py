@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sde_edit.batch import check_prompt, images, prompts, rows_per_evaluation
 from sde_edit.noise import Noise
 from sde_edit.registry import plugin
 from sde_edit.schedule import Grid
@@ -58,6 +59,8 @@ class Inpaint:
     guidance: float = 7.5
     composite_known: bool = False
     version: ClassVar[int] = 1
+    uses_mask: ClassVar[bool] = True
+    inverts: ClassVar[bool] = False
 
     def check(self, example: Example) -> None:
         mask = _mask(example)
@@ -68,8 +71,7 @@ class Inpaint:
             )
         if not mask.any():
             raise UserError(f"{example.id}: the mask hides nothing; check data.hole")
-        if "{caption}" in self.prompt and not example.caption:
-            raise UserError(f"{example.id}: task.prompt asks for a caption, and there is none")
+        check_prompt("task.prompt", self.prompt, example)
 
     def edit(
         self,
@@ -79,11 +81,10 @@ class Inpaint:
         grid: Grid,
         noise: Noise,
     ) -> Tensor:
-        images = torch.from_numpy(np.stack([example.image for example in examples]))
+        originals = images(examples)
         masks = torch.from_numpy(np.stack([_mask(example) for example in examples]))
-        prompts = [self.prompt.replace("{caption}", example.caption) for example in examples]
-        eps = model.denoiser(prompts, self.guidance, self.negative_prompt)
-        y_0 = model.encode(images)
+        eps = model.denoiser(prompts(self.prompt, examples), self.guidance, self.negative_prompt)
+        y_0 = model.encode(originals)
         n = noise.like(y_0, "init")
         hidden = to_latent_size(masks, (y_0.shape[2], y_0.shape[3])).to(y_0.device)
 
@@ -92,7 +93,7 @@ class Inpaint:
             return torch.where(hidden, x, a**0.5 * y_0 + (1 - a) ** 0.5 * n)
 
         edited = model.decode(sampler.decode(eps, n, grid, noise, project)).cpu()
-        return composite(edited, images, masks) if self.composite_known else edited
+        return composite(edited, originals, masks) if self.composite_known else edited
 
     def evaluations_per_image(self, steps: int) -> int:
-        return steps if self.guidance in (0.0, 1.0) else 2 * steps
+        return steps * rows_per_evaluation(self.guidance)

@@ -5,11 +5,13 @@ import pytest
 from sde_edit.config import (
     compose_config,
     data_set,
+    expand,
+    experiment,
     group_file,
     launcher,
     metric,
     parsed,
-    table_runs,
+    table_grids,
 )
 from sde_edit.registry import (
     GROUPS,
@@ -26,7 +28,8 @@ from sde_edit.types import UserError
 COMPOSED = (
     *("data", "experiment", "hardware", "launcher", "model", "paths", "sampler", "task", "wandb"),
 )
-GIVEN = {"folder": ["data.images=i", "data.mask_root=m", "data.hole=black"]}
+_FOLDERS = ("folder", "sample_cifar10", "sample_scribble_sd15")
+GIVEN = {name: ["data.images=i"] for name in _FOLDERS}
 
 
 def every(wanted):
@@ -58,8 +61,8 @@ def test_launcher_builds(name):
 def test_table_builds_and_its_runs_are_overrides(name):
     with pytest.raises(UserError, match=r"sde-edit (sweep|run)"):
         build_table(group_file("table", name), [])
-    for line in table_runs(group_file("table", name)):
-        compose_config([line.split(",")[0]])
+    for grid in table_grids(group_file("table", name)):
+        experiment(expand(grid)[0])
 
 
 def test_there_is_no_group_that_this_file_forgets():

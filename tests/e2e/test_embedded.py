@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from sde_edit.checkpoints import ASSETS
 from sde_edit.encoders import ShapesCLIP
-from sde_edit.models.stable_diffusion import ASSETS, StableDiffusion
+from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.noise import Noise
 from sde_edit.registry import build
 from sde_edit.shapes import SPLITS, make_scene

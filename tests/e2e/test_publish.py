@@ -59,7 +59,8 @@ def test_a_table_without_runs_says_how_to_make_them(tmp_path):
     assert "sde-edit run task=inpaint" in invoke(
         "table", "table2", f"paths.results={tmp_path}", code=1
     )
-    assert "table3" not in invoke("table", "tabel2", f"paths.results={tmp_path}", code=1)
+    said = invoke("table", "tabel2", f"paths.results={tmp_path}", code=1)
+    assert "Did you mean 'table2'" in said
 
 
 def test_a_filter_that_fits_no_run(results):

@@ -2,8 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from sde_edit.cli import main
+from sde_edit.theory import FIGURES
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--help"], ["--version"]])
@@ -29,3 +34,32 @@ def test_results_are_read_without_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_figures_are_listed_like_the_yaml_groups():
+    outcome = CliRunner().invoke(main, ["list", "figure"])
+    assert outcome.exit_code == 0, outcome.output
+    assert [line.split()[0] for line in outcome.output.splitlines()] == ["figure:", *FIGURES]
+
+
+def test_figure_is_written_where_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("sde_edit.theory.plots.HISTOGRAM_STEPS", 4)
+    monkeypatch.setattr("sde_edit.theory.plots.SAMPLES", 100)
+    outcome = CliRunner().invoke(main, ["figure", "figure5", f"paths.results={tmp_path}"])
+    assert outcome.exit_code == 0, outcome.output
+    written = [tmp_path / "figures" / f"figure5.{suffix}" for suffix in ("png", "svg")]
+    assert [Path(line) for line in outcome.output.splitlines()] == written
+    assert all(path.is_file() for path in written)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["figure6"], "no figure 'figure6'. Did you mean 'figure5'? Known: figure5, theory_kl."),
+        (["figure5", "steps=25"], "steps=25: figure5 has no settings"),
+    ],
+)
+def test_figure_refuses_what_it_cannot_do(arguments, words):
+    outcome = CliRunner().invoke(main, ["figure", *arguments])
+    assert outcome.exit_code == 1
+    assert words in outcome.output

@@ -137,7 +137,7 @@ def made(tmp_path: Path, sampler: str, ids: Sequence[str], grey: int) -> Run:
 
 def test_sheet_of_runs_shows_what_they_share_in_the_order_of_the_data(tmp_path: Path) -> None:
     runs = {"ODE": made(tmp_path, "ode", "abc", 10), "SDE": made(tmp_path, "sde", "bcd", 250)}
-    sheet = runs_sheet(runs, Scenes())
+    sheet = runs_sheet(runs, Scenes(), hidden=True)
     data = Scenes()
     examples = [data.load("c"), data.load("b")]
     grey = [np.full((64, 64, 3), level, np.uint8) for level in (10, 250)]
@@ -153,15 +153,42 @@ def test_sheet_of_runs_shows_what_they_share_in_the_order_of_the_data(tmp_path: 
     assert sheet.tobytes() == expected.tobytes()
 
 
+class Edits(Scenes):
+    """The same scenes, each to become its negative."""
+
+    def load(self, example_id: str) -> Example:
+        plain = super().load(example_id)
+        return dataclasses.replace(plain, truth=255 - plain.image, target=f"not {example_id}")
+
+
+def test_sheet_of_an_edit_shows_the_truth_and_both_captions(tmp_path: Path) -> None:
+    sheet = runs_sheet({"SDE": made(tmp_path, "sde", "b", 10)}, Edits(), hidden=False)
+    example = Edits().load("b")
+    assert example.truth is not None
+    grey = np.full((64, 64, 3), 10, np.uint8)
+    expected = contact_sheet(
+        {"original": [example.image], "truth": [example.truth], "SDE": [grey]},
+        captions=["b  scene b  ->  not b"],
+    )
+    assert sheet.tobytes() == expected.tobytes()
+
+
+def test_a_task_without_masks_shows_none(tmp_path: Path) -> None:
+    sheet = runs_sheet({"SDE": made(tmp_path, "sde", "b", 10)}, Scenes(), hidden=False)
+    grey = np.full((64, 64, 3), 10, np.uint8)
+    columns = {"original": [Scenes().load("b").image], "SDE": [grey]}
+    assert sheet.tobytes() == contact_sheet(columns, captions=["b  scene b"]).tobytes()
+
+
 def test_run_sheet_is_written_beside_the_run(tmp_path: Path) -> None:
     run = made(tmp_path, "sde", "ab", 100)
-    path = run_sheet(run, Scenes())
+    path = run_sheet(run, Scenes(), hidden=True)
     assert path == run.path / "contact.png"
     first = path.read_bytes()
-    assert run_sheet(run, Scenes()).read_bytes() == first
+    assert run_sheet(run, Scenes(), hidden=True).read_bytes() == first
 
 
 def test_runs_without_a_common_example_are_refused(tmp_path: Path) -> None:
     runs = {"ODE": made(tmp_path, "ode", "ab", 10), "SDE": made(tmp_path, "sde", "cd", 20)}
     with pytest.raises(UserError, match="no example was edited by all of"):
-        runs_sheet(runs, Scenes())
+        runs_sheet(runs, Scenes(), hidden=True)

@@ -162,7 +162,7 @@ def test_out_of_memory_halves_the_batch_and_is_remembered(small, caplog):
 
 def test_out_of_memory_changes_no_result(small, tmp_path, monkeypatch):
     """On the real code path: the network refuses more than two rows at once."""
-    from sde_edit.models.stable_diffusion import LoadedStableDiffusion as Loaded
+    from sde_edit.latent import LoadedStableDiffusion as Loaded
 
     invoke("run", *small, "dtype=float64")
     whole = RunStore(tmp_path).runs()[0].seal

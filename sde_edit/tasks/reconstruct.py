@@ -1,0 +1,45 @@
+"""Reconstruction: encode, edit nothing, decode (App. A.3; Table 3 and Fig. 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from sde_edit.batch import check_prompt, images, prompts, rows_per_evaluation
+from sde_edit.noise import Noise
+from sde_edit.registry import plugin
+from sde_edit.schedule import Grid
+from sde_edit.types import Example, Invertible, Model, Sampler
+
+
+@plugin
+@dataclass(frozen=True)
+class Reconstruct:
+    """The image, up the grid and down again under one prompt. What comes back differs from what
+    the autoencoder alone returns (`sampler=none`) by the error of the sampler's way back.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    guidance: float = 7.5
+    version: ClassVar[int] = 1
+    uses_mask: ClassVar[bool] = False
+    inverts: ClassVar[bool] = True
+
+    def check(self, example: Example) -> None:
+        check_prompt("task.prompt", self.prompt, example)
+
+    def edit(
+        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+    ) -> Tensor:
+        assert isinstance(sampler, Invertible)
+        eps = model.denoiser(prompts(self.prompt, examples), self.guidance, self.negative_prompt)
+        x_0 = model.encode(images(examples))
+        x_T, tape = sampler.encode(eps, x_0, grid, noise)
+        return model.decode(sampler.decode(eps, x_T, grid, noise, tape=tape))
+
+    def evaluations_per_image(self, steps: int) -> int:
+        return 2 * steps * rows_per_evaluation(self.guidance)

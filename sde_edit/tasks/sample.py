@@ -1,0 +1,47 @@
+"""Sampling from noise: text to image, or without a prompt (BDIA's Tables 1 and 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sde_edit.batch import check_prompt, hints, prompts, rows_per_evaluation
+from sde_edit.noise import Noise
+from sde_edit.registry import plugin
+from sde_edit.schedule import Grid
+from sde_edit.types import Example, Model, Sampler
+
+
+@plugin
+@dataclass(frozen=True)
+class Sample:
+    """x_T is noise of unit variance; every sampler gets the same for the same example. Of an
+    example the caption is used, and the hint if the model has a control net; its image is a member
+    of the reference set.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    guidance: float = 7.5
+    version: ClassVar[int] = 1
+    uses_mask: ClassVar[bool] = False
+    inverts: ClassVar[bool] = False
+
+    def check(self, example: Example) -> None:
+        check_prompt("task.prompt", self.prompt, example)
+
+    def edit(
+        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+    ) -> Tensor:
+        given = prompts(self.prompt, examples)
+        eps = model.denoiser(given, self.guidance, self.negative_prompt, hints(examples))
+        shape = (len(examples), *model.latent_shape)
+        x_T = noise.like(torch.empty(shape, dtype=model.state_dtype, device=model.device), "init")
+        return model.decode(sampler.decode(eps, x_T, grid, noise))
+
+    def evaluations_per_image(self, steps: int) -> int:
+        return steps * rows_per_evaluation(self.guidance)

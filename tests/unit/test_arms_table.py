@@ -1,0 +1,175 @@
+"""Tables of arms, made of synthetic runs: grids, NFE, averages, identity, costs, errors."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from sde_edit.config import expand, table_grids
+from sde_edit.report import build_table, markdown
+from sde_edit.store import Row, RunStore, canonical, write_atomic
+from sde_edit.types import Choice, RunSpec, UserError
+
+N, B = 6, 100
+NFE = {
+    "name": "t",
+    "kind": "arms",
+    "title": "T",
+    "runs": {"task": ["sample"], "steps": [10, 20]},
+    "arms": [
+        {"label": "DDIM", "set": {"sampler": "ode"}},
+        {"label": "EDICT", "set": {"sampler": "edict", "steps": [5, 10]}, "evaluations": 2},
+        {"label": "half", "set": {"sampler": "bdia", "sampler.gamma": 0.5}},
+    ],
+    "column": "nfe",
+    "baseline": "DDIM",
+}
+DTYPES = {
+    "name": "t",
+    "kind": "arms",
+    "title": "T",
+    "runs": {"task": ["sample"], "steps": [10], "dtype": ["float32", "float64"]},
+    "arms": [
+        {"label": "bound", "set": {"sampler": "none"}},
+        {"label": "SDE", "set": {"sampler": "sde", "seed": [0, 1, 2]}, "same_as": "bound"},
+    ],
+    "column": "dtype",
+    "average": "seed",
+    "costs": ["evaluations", "calls"],
+    "also": {"data.n": 6, "metrics": ["psnr", "ssim"]},
+}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path)
+
+
+def spec(sampler, steps, dtype="float32", seed=0, guidance=3.0, **settings):
+    return RunSpec(
+        task=Choice("sample", "sample", 1, {"guidance": guidance}),
+        sampler=Choice(sampler, sampler, 1, settings),
+        model=Choice("shapes", "diffusers", 1, {}, "d"),
+        data=Choice("shapes", "shapes", 1, {}, "d"),
+        steps=steps,
+        spacing="linspace",
+        last_sigma="sigma_min",
+        dtype=dtype,
+        seed=seed,
+    )
+
+
+def add(store, value, *, of=spec, pixels="same", calls=7, **asked):
+    """A sealed run with one score."""
+    run = store.open(of(**asked))
+    rows = [
+        Row(str(i), f"{i}.png", 3, f"{pixels}-{i}", 0.2, 20.0, "cpu", "float32", calls)
+        for i in range(N)
+    ]
+    for row in rows:
+        write_atomic(run.path / "outputs" / row.file, b"png")
+    text = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
+    write_atomic(run.path / "rows" / "a.jsonl", text.encode())
+    run.write_seal([row.id for row in rows], N)
+    common = np.random.default_rng(0).normal(0, 0.3, B)
+    score = {
+        "metric": "fid", "kind": "fid", "version": 1, "settings": {}, "seal": run.seal.digest,
+        "convention": "c", "value": value, "low": value - 1, "high": value + 1, "n": N,
+        "replicates": list(value + common), "higher_is_better": False, "seconds": 0.1,
+        "per_example": None,
+    }  # fmt: skip
+    write_atomic(run.score_file("fid", 1, {}), json.dumps(score).encode())
+    return run
+
+
+def line(table, block, label):
+    found = [b for b in table.blocks if b.title == block]
+    assert found, [b.title for b in table.blocks]
+    (row,) = [r for r in found[0].rows if r.label == label]
+    return {c.label: cell for c, cell in zip(table.columns, row.cells, strict=True)}
+
+
+def fill_nfe(store):
+    for steps, value in ((10, 9.0), (20, 7.0)):
+        add(store, value, sampler="ode", steps=steps)
+        add(store, value - 2, sampler="bdia", steps=steps, gamma=0.5)
+        add(store, 99.0, sampler="bdia", steps=steps, gamma=1.0)  # of no arm
+    for steps, value in ((5, 30.0), (10, 20.0)):
+        add(store, value, sampler="edict", steps=steps)
+
+
+def test_nfe_goes_across_where_an_arm_costs_double(store):
+    fill_nfe(store)
+    table = build_table(NFE, store.runs())
+    assert table.corner == "NFE"
+    assert [column.label for column in table.columns] == ["10", "20"]
+    assert [cell.value for cell in line(table, "fid", "EDICT").values()] == [30.0, 20.0]
+    assert [cell.value for cell in line(table, "fid", "half").values()] == [7.0, 5.0]
+    difference = line(table, "fid", "half \N{MINUS SIGN} DDIM")["10"]
+    assert (difference.value, difference.verdict) == (-2.0, "better")
+    assert line(table, "fid", "EDICT \N{MINUS SIGN} DDIM")["20"].verdict == "worse"
+
+
+def test_seeds_share_a_cell_and_equal_images_are_counted(store):
+    for dtype in ("float32", "float64"):
+        add(store, 1.0, sampler="none", steps=10, dtype=dtype)
+        for seed, value in enumerate((4.0, 5.0, 9.0)):
+            pixels = "other" if seed == 2 else "same"
+            add(store, value, sampler="sde", steps=10, dtype=dtype, seed=seed, pixels=pixels)
+    table = build_table(DTYPES, store.runs())
+    cell = line(table, "fid", "SDE")["float64"]
+    assert cell.value == pytest.approx(6.0)
+    assert cell.low < 6.0 < cell.high
+    assert len(cell.runs) == 3
+    same = line(table, "images equal in every bit to those of bound", "SDE")["float32"]
+    assert same.text == f"{2 * N} of {3 * N}"
+    assert line(table, "network evaluations per image", "SDE")["float32"].value == 20.0
+    assert line(table, "network calls, one after the other", "SDE")["float32"].value == 7.0
+    assert f"{2 * N} of {3 * N}" in markdown(table)
+
+
+def test_what_is_missing_is_a_dash_and_a_command(store):
+    add(store, 1.0, sampler="none", steps=10)
+    table = build_table(DTYPES, store.runs())
+    assert line(table, "fid", "SDE")["float32"].value is None
+    wanted = "sde-edit run task=sample steps=10 dtype=float64 sampler=none data.n=6"
+    assert any(wanted in note for note in table.notes)
+    with pytest.raises(UserError, match="no finished run for t"):
+        build_table(DTYPES, [])
+
+
+def test_runs_of_two_experiments_are_refused(store):
+    for seed in (0, 5):
+        add(store, 1.0, sampler="ode", steps=10, seed=seed)
+    with pytest.raises(UserError, match="seed"):
+        build_table(NFE, store.runs())
+
+
+def test_arms_of_different_tasks_are_refused(store):
+    add(store, 1.0, sampler="ode", steps=10)
+    add(store, 1.0, sampler="bdia", steps=10, gamma=0.5, guidance=7.0)
+    with pytest.raises(UserError, match=r"task\.guidance"):
+        build_table(NFE, store.runs())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"baseline": "DDMI"}, "no arm is labelled 'DDMI'"),
+        ({"runs": {"task": ["sample"], "steps": [10], "seed": [0, 1]}}, "several values of seed"),
+        ({"colunm": "nfe"}, "colunm"),
+        ({"paper": {"source": "s", "setting": "t", "values": {"fid": {"DDIM": [1.0]}}}}, "2 are"),
+    ],
+)
+def test_wrong_configs_are_refused(store, change, said):
+    fill_nfe(store)
+    with pytest.raises(UserError, match=said):
+        build_table(NFE | change, store.runs())
+
+
+def test_every_arm_has_its_own_grid():
+    grids = table_grids(NFE)
+    assert grids[1] == ["task=sample", "steps=5,10", "sampler=edict"]
+    assert len(expand(grids[1])) == 2
+    assert table_grids(DTYPES)[0][-2:] == ["data.n=6", "metrics=[psnr,ssim]"]
