@@ -123,7 +123,6 @@ def execute(
     )
     check_examples(experiment, [i for batch in todo.pending for i in batch])
     model = models.get(experiment, attempt.device)
-    model.rows_at_once = experiment.settings.batch_size
     with torch.inference_mode():
         _edit_all(experiment, run, todo, model, grid, attempt, on_batch)
 
@@ -242,6 +241,7 @@ def _edit_all(
 
     def edit(examples: Sequence[Example]) -> Tensor:
         noise = Noise(spec.seed, tuple(example.id for example in examples))
+        model.rows_at_once = chunks.size
         try:
             return experiment.task.edit(examples, model, experiment.sampler, grid, noise)
         except NotFiniteError as error:
@@ -289,7 +289,7 @@ def _edit_all(
 class Chunks:
     """Edits a batch in the largest chunks that the device's memory holds.
 
-    Out of memory halves the chunk and goes on; the size that worked is remembered for the device
+    Out of memory halves the chunk and goes on; the `size` that worked is remembered for the device
     in <results>/cache/chunks.json. Noise belongs to the example, so the images stay what they
     were, up to the rounding of another batch size.
     """
@@ -299,7 +299,7 @@ class Chunks:
         self._file = experiment.settings.results / "cache" / "chunks.json"
         parts = (device_name(device), spec.model.digest[:12], spec.dtype, spec.task.kind)
         self._key = " ".join([*parts, str(experiment.source.resolution)])
-        self._size = self._recall().get(self._key, experiment.settings.batch_size)
+        self.size = self._recall().get(self._key, experiment.settings.batch_size)
 
     def edit(
         self, examples: Sequence[Example], edit: Callable[[Sequence[Example]], Tensor]
@@ -308,7 +308,7 @@ class Chunks:
         images: list[Tensor] = []
         rest = examples
         while rest:
-            chunk = rest[: self._size]
+            chunk = rest[: self.size]
             if (edited := self._try(chunk, edit)) is None:
                 self._halve(len(chunk))
             else:
@@ -332,9 +332,9 @@ class Chunks:
                 "or end what else runs on it"
             )
         torch.cuda.empty_cache()
-        self._size = failed // 2
-        log.warning("out of memory with %d images at once: going on with %d", failed, self._size)
-        known = self._recall() | {self._key: self._size}
+        self.size = failed // 2
+        log.warning("out of memory with %d images at once: going on with %d", failed, self.size)
+        known = self._recall() | {self._key: self.size}
         write_atomic(self._file, (json.dumps(known, indent=2) + "\n").encode())
 
     def _recall(self) -> dict[str, int]:

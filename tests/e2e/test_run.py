@@ -163,7 +163,7 @@ def test_every_combination_of_swept_values(edit, tmp_path):
         (["metrics=[psnrr]"], "Did you mean 'psnr'?"),
         (["shard=2", "shards=2"], "shard=2"),
         (["task.guidance=high"], "task 'inpaint': guidance"),
-        (["data=folder"], "data.hole, data.images, data.mask_root must be given"),
+        (["data=folder"], "data.images must be given"),
         (["wandb.mode=on"], "online, offline, disabled"),
         (["model.resolution=32"], "works at 32x32"),
     ],

@@ -160,11 +160,13 @@ def test_out_of_memory_halves_the_batch_and_is_remembered(small, caplog):
         Chunks(chosen, "cpu").edit(batch, out_of_memory_above(0)[0])
 
 
-def test_out_of_memory_changes_no_result(small, tmp_path, monkeypatch):
-    """On the real code path: the network refuses more than two rows at once."""
+@pytest.mark.parametrize("task", ["inpaint", "reconstruct"])
+def test_out_of_memory_changes_no_result(small, tmp_path, monkeypatch, task):
+    """On the real code path: the network refuses more than two rows at once, and a task that asks
+    for many times in one call asks for fewer."""
     from sde_edit.latent import LoadedStableDiffusion as Loaded
 
-    invoke("run", *small, "dtype=float64")
+    invoke("run", *small, f"task={task}", "dtype=float64")
     whole = RunStore(tmp_path).runs()[0].seal
     network = Loaded._network
 
@@ -174,7 +176,8 @@ def test_out_of_memory_changes_no_result(small, tmp_path, monkeypatch):
         return network(self, x, *rest)
 
     monkeypatch.setattr(Loaded, "_network", refusing)
-    invoke("run", *small, "dtype=float64", f"paths.results={tmp_path / 'small'}")
+    where = f"paths.results={tmp_path / 'small'}"
+    invoke("run", *small, f"task={task}", "dtype=float64", where)
     assert RunStore(tmp_path / "small").runs()[0].seal == whole
 
 
