@@ -153,10 +153,16 @@ def _seal_of(run: Run) -> Seal:
 def sealed_rows(run: Run, seal: Seal, dataset: Dataset) -> dict[str, Row]:
     """The sealed images by id, in the order of the data.
 
-    Raises UserError if one is missing or if they are not those that were sealed.
+    Raises UserError if one is missing, if they are not those that were sealed, or if the data set
+    offers fewer.
     """
     rows = run.rows()
     ids = dataset.ids()[: seal.n]
+    if len(ids) < seal.n:
+        raise UserError(
+            f"run {run.path.name} holds {seal.n} images, and the data set has {len(ids)} of them "
+            f"now: give data.n={seal.n} or more; data.limit asks for fewer without taking any away"
+        )
     if missing := [example_id for example_id in ids if example_id not in rows]:
         raise UserError(
             f"run {run.path.name}: {len(missing)} of its {seal.n} images are missing or "

@@ -164,6 +164,12 @@ def test_a_limited_run_is_scored_over_the_examples_it_sealed(tmp_path):
     assert list(scores["a"]["per_example"]) == data.ids()[:5]
 
 
+def test_a_data_set_that_offers_fewer_than_were_sealed_is_named(tmp_path):
+    run = make_run(tmp_path, Pictures(n=5))
+    with pytest.raises(UserError, match="holds 5 images, and the data set has 3 of them now"):
+        evaluate(run, Pictures(n=3), [NamedMetric(choice("a"), Brightness())])
+
+
 def test_sizes_are_batched_apart(tmp_path):
     data = Pictures(sizes=(8, 12))
     metric = Brightness()
