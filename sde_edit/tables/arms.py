@@ -269,10 +269,19 @@ class Arms:
 
 def mean_cell(runs: Sequence[Measured], metric: str) -> Cell:
     """The mean over runs that differ in the averaged key; one run as it is. Its interval is that
-    of the mean under the common resampling of the examples."""
+    of the mean under the common resampling of the examples.
+
+    Raises UserError if the runs hold different examples.
+    """
     scores = [run.scores[metric] for run in runs if metric in run.scores]
     if not scores:
         return Cell()
+    if len({run.examples for run in runs}) != 1:
+        ids = ", ".join(f"{run.id} ({run.n} images)" for run in runs)
+        raise UserError(
+            f"runs {ids} share a cell and hold different examples: finish those that have fewer, "
+            "with the data.limit of the others"
+        )
     value = sum(score.value for score in scores) / len(scores)
     if len(scores) == 1:
         low, high = scores[0].low, scores[0].high

@@ -60,12 +60,12 @@ def spec(sampler, steps, dtype="float32", seed=0, guidance=3.0, **settings):
     )
 
 
-def add(store, value, *, of=spec, pixels="same", calls=7, **asked):
+def add(store, value, *, n=N, pixels="same", calls=7, **asked):
     """A sealed run with one score."""
-    run = store.open(of(**asked))
+    run = store.open(spec(**asked))
     rows = [
         Row(str(i), f"{i}.png", 3, f"{pixels}-{i}", 0.2, 20.0, "cpu", "float32", calls)
-        for i in range(N)
+        for i in range(n)
     ]
     for row in rows:
         write_atomic(run.path / "outputs" / row.file, b"png")
@@ -127,6 +127,13 @@ def test_seeds_share_a_cell_and_equal_images_are_counted(store):
     assert line(table, "network evaluations per image", "SDE")["float32"].value == 20.0
     assert line(table, "network calls, one after the other", "SDE")["float32"].value == 7.0
     assert f"{2 * N} of {3 * N}" in markdown(table)
+
+
+def test_seeds_of_different_examples_share_no_cell(store):
+    add(store, 4.0, sampler="sde", steps=10, seed=0)
+    add(store, 4.0, sampler="sde", steps=10, seed=1, n=N - 1)
+    with pytest.raises(UserError, match=r"hold different examples: .* data\.limit"):
+        build_table(DTYPES, store.runs())
 
 
 def test_what_is_missing_is_a_dash_and_a_command(store):
