@@ -208,7 +208,7 @@ class Arms:
             rows = [(i, row) for run in ours for i, row in runs[run.id].rows().items()]
             same = sum(i in target and target[i].pixels == row.pixels for i, row in rows)
             ids = tuple(run.id for run in [*ours, theirs[0]])
-            return Cell(same, n=len(rows), runs=ids, decimals=0, text=f"{same} of {len(rows)}")
+            return Cell(same, runs=ids, decimals=0, text=f"{same} of {len(rows)}")
 
         of = dict.fromkeys(arm.same_as for arm in self.arms if arm.same_as)
         title = f"images equal in every bit to those of {' or '.join(of)}"
