@@ -277,9 +277,9 @@ def mean_cell(runs: Sequence[Measured], metric: str) -> Cell:
     if not scores:
         return Cell()
     if len({run.examples for run in runs}) != 1:
-        ids = ", ".join(f"{run.id} ({run.n} images)" for run in runs)
+        who = ", ".join(f"{run.id} ({run.n} images)" for run in runs)
         raise UserError(
-            f"runs {ids} share a cell and hold different examples: finish those that have fewer, "
+            f"runs {who} share a cell and hold different examples: finish those that have fewer, "
             "with the data.limit of the others"
         )
     value = sum(score.value for score in scores) / len(scores)
