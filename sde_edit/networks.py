@@ -6,6 +6,7 @@ Letters in tensor names: as in types.py; a condition is a tuple of tensors with 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -55,15 +56,22 @@ class Network(ABC):
         share one.
         """
         examples = len(cond[0])
+        halves = [cond if guidance else null] if guidance in (0, 1) else [null, cond]
+
+        @cache
+        def condition(batches: int) -> Condition:
+            """Of that many batches, for each half of guidance: the same at every step."""
+            return tuple(
+                torch.cat([part for part in parts for _ in range(batches)])
+                for parts in zip(*halves, strict=True)
+            )
 
         def at_once(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
-            batches = len(x_BCHW) // examples
-            c, empty = ([torch.cat([part] * batches) for part in parts] for parts in (cond, null))
-            if guidance in (0, 1):
-                return self._network(x_BCHW, t_B, *(c if guidance else empty))
+            given = condition(len(x_BCHW) // examples)
+            if len(halves) == 1:
+                return self._network(x_BCHW, t_B, *given)
             x, t = torch.cat([x_BCHW, x_BCHW]), torch.cat([t_B, t_B])
-            both = [torch.cat(parts) for parts in zip(empty, c, strict=True)]
-            e_null, e_cond = self._network(x, t, *both).chunk(2)
+            e_null, e_cond = self._network(x, t, *given).chunk(2)
             guided: Tensor = e_null + guidance * (e_cond - e_null)
             return guided
 
