@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sde_edit.noise import Noise
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid, predict_x0
+from sde_edit.schedule import Grid, ddim
 from sde_edit.types import Denoiser, Project, Tape, keep
 
 
@@ -46,6 +46,5 @@ class ODE:
         x = project(x_BCHW, 0)
         for i, (s, a_s, a_t) in enumerate(grid.pairs()):
             e = eps(x, x.new_full((len(x),), s))
-            x = a_t**0.5 * predict_x0(x, e, a_s) + (1 - a_t) ** 0.5 * e
-            x = project(x, i + 1)
+            x = project(ddim(x, e, a_s, a_t), i + 1)
         return x
