@@ -24,7 +24,7 @@ from torch import Tensor
 from sde_edit.compare import centred_interval
 from sde_edit.feature_cache import FeatureCache
 from sde_edit.images import read_rgb, to_pixels
-from sde_edit.store import Row, Run, Seal, rows_digest, write_atomic
+from sde_edit.store import Row, Run, Seal, cut, rows_digest, write_atomic
 from sde_edit.types import Dataset, Example, Metric, NamedMetric, Score, UserError
 
 if TYPE_CHECKING:
@@ -108,11 +108,6 @@ def check_metrics(metrics: Sequence[NamedMetric]) -> list[str]:
         except UserError as error:
             problems.append(str(error))
     return problems
-
-
-def cut(ids: Sequence[str], batch_size: int) -> list[Sequence[str]]:
-    """Consecutive batches of at most `batch_size` ids."""
-    return [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
 
 
 def score_path(run: Run, named: NamedMetric) -> Path:

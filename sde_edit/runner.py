@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from sde_edit.noise import Noise
 from sde_edit.schedule import Grid
-from sde_edit.store import LOG_VARIABLE, Row, Run, rows_digest, safe_name, write_atomic
+from sde_edit.store import LOG_VARIABLE, Row, Run, cut, rows_digest, safe_name, write_atomic
 from sde_edit.types import Choice, Example, Model, NotFiniteError, UserError
 
 if TYPE_CHECKING:
@@ -63,9 +63,8 @@ def plan(experiment: Experiment, run: Run | None) -> Plan:
     settings = experiment.settings
     every = list(experiment.dataset.ids())
     ids = tuple(every[: settings.limit])
-    size = settings.batch_size
-    cut = tuple(ids[i : i + size] for i in range(0, len(ids), size))
-    mine = cut[settings.shard :: settings.shards]
+    batches = tuple(tuple(batch) for batch in cut(ids, settings.batch_size))
+    mine = batches[settings.shard :: settings.shards]
     done = run.rows() if run else {}
     missing = frozenset(i for batch in mine for i in batch if i not in done)
     return Plan(ids, len(every), mine, missing)

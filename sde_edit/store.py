@@ -99,6 +99,11 @@ class Seal:
     digest: str
 
 
+def cut(ids: Sequence[str], size: int) -> list[Sequence[str]]:
+    """A run's ids in consecutive batches of at most `size`: as they are made, and as measured."""
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+
 def rows_digest(rows: Iterable[Row]) -> str:
     """SHA-256 over the ids and pixels of images, whatever their order."""
     digest = hashlib.sha256()

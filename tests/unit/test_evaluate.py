@@ -21,7 +21,6 @@ from torch import Tensor
 from sde_edit.evaluate import (
     by_size,
     check_metrics,
-    cut,
     evaluate_run,
     measure_run,
     prefetch,
@@ -30,7 +29,7 @@ from sde_edit.evaluate import (
 )
 from sde_edit.features import PerImage
 from sde_edit.registry import build
-from sde_edit.store import Row, Run, RunStore
+from sde_edit.store import Row, Run, RunStore, cut
 from sde_edit.types import Choice, Example, NamedMetric, RunSpec, UserError
 
 
