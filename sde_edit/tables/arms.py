@@ -123,12 +123,17 @@ class Arms:
                 raise UserError(f"{self.name}: no arm is labelled {label!r}. Known: {labels}")
         for arm in self.arms:
             several = {key for key, values in self._grid(arm).items() if len(values) > 1}
-            known = {self.average, "steps" if self.column == _NFE else self.column}
+            known = {self.average, self._key}
             if wrong := sorted(several - known):
                 raise UserError(
                     f"{self.name}: arm {arm.label!r} has several values of {', '.join(wrong)}; "
                     "only the key that goes across and the one that is averaged may"
                 )
+
+    @property
+    def _key(self) -> str:
+        """The key of the spec that the columns come from."""
+        return "steps" if self.column == _NFE else self.column
 
     def _grid(self, arm: Arm) -> dict[str, list[Setting]]:
         own = {key: v if isinstance(v, list) else [v] for key, v in arm.set.items()}
@@ -139,11 +144,10 @@ class Arms:
         return int(flat["steps"]) * arm.evaluations if self.column == _NFE else flat[self.column]
 
     def _columns(self) -> list[Setting]:
-        key = "steps" if self.column == _NFE else self.column
         found = {
-            self._column_of(arm, {key: value})
+            self._column_of(arm, {self._key: value})
             for arm in self.arms
-            for value in self._grid(arm)[key]
+            for value in self._grid(arm)[self._key]
         }
         order = self.runs.get(self.column, [])
         return sorted(found, key=order.index if set(order) >= found else None)
@@ -151,18 +155,17 @@ class Arms:
     def _cells(self, runs: Sequence[Run]) -> _Cells:
         cells: _Cells = {}
         every: list[Measured] = []
+        depends = {key.partition(".")[0]: key for key in (self.average, self._key) if key}
         for arm in self.arms:
             fitting = [run for run in runs if matches(run.spec, self._grid(arm))]
             sealed = [run for run in map(measured, fitting) if run is not None]
-            keys = [self.average, "steps" if self.column == _NFE else self.column]
-            check_uniform(sealed, {key.partition(".")[0]: key for key in keys if key})
+            check_uniform(sealed, depends)
             for run in sealed:
                 place = (arm.label, self._column_of(arm, flatten(run.spec)))
                 cells.setdefault(place, []).append(run)
             every += sealed
         vary = {key.partition(".")[0] for arm in self.arms for key in arm.set}
-        keys = [self.average, "steps" if self.column == _NFE else self.column]
-        check_equal(every, {*vary, *(key.partition(".")[0] for key in keys if key)})
+        check_equal(every, {*vary, *depends})
         return cells
 
     # -- blocks
@@ -255,10 +258,9 @@ class Arms:
         notes = []
         for arm in self.arms:
             grid = self._grid(arm)
-            key = "steps" if self.column == _NFE else self.column
-            for value in grid[key]:
-                if (arm.label, self._column_of(arm, {key: value})) not in cells:
-                    place = {k: values[0] for k, values in grid.items()} | {key: value}
+            for value in grid[self._key]:
+                if (arm.label, self._column_of(arm, {self._key: value})) not in cells:
+                    place = {k: values[0] for k, values in grid.items()} | {self._key: value}
                     place |= {k: literal(v) for k, v in self.also.items()}
                     notes.append(
                         f"{arm.label}, {self.column} {value}: no finished run. Make it with "
