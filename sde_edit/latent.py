@@ -125,13 +125,13 @@ class LoadedStableDiffusion(Network):
         self,
         prompts: Sequence[str],
         guidance: float,
-        negative: str = "",
+        negatives: Sequence[str] = (),
         hints_BHWC: Tensor | None = None,
     ) -> Denoiser:
-        """eps with one prompt per row; the null condition is the negative prompt."""
+        """eps with one prompt per row; the null condition is its negative."""
         refuse_hints(hints_BHWC)
         text = self.embed(prompts)
-        return self._guided((text,), (self.embed([negative]).expand_as(text),), guidance)
+        return self._guided((text,), (self.embed(negatives or [""] * len(prompts)),), guidance)
 
     def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         x = x_BCHW.to(self.dtype, memory_format=self.layout)

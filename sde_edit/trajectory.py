@@ -1,18 +1,18 @@
-"""The source branch of Cycle-SDE: the forward trajectory and eps along it, without a loop of steps.
+"""Ways up, recorded: by the sampler's own step, or by noise with eps along it in one batch.
 
 Letters in tensor names: N steps of the grid; else as in types.py.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from sde_edit.noise import Noise
 from sde_edit.schedule import Grid
-from sde_edit.types import Denoiser
+from sde_edit.types import Denoiser, Project, Tape
 
 
 class Trajectory(NamedTuple):
@@ -23,12 +23,14 @@ class Trajectory(NamedTuple):
     x: Tensor
     eps: Tensor
 
-    def since(self, i: int) -> Trajectory:
-        """From the i-th time of the grid on: the tape of the grid that starts there.
 
-        Noise belongs to the time, so one trajectory serves a whole sweep of t_0.
-        """
-        return Trajectory(self.x[i:], self.eps[i:])
+def since(tape: Tape, i: int) -> Tape:
+    """The tape of the grid that starts at the i-th time of this one.
+
+    What happens on the way up does not depend on how far it goes, so one tape serves a whole sweep
+    of t_0.
+    """
+    return tuple(part[i:] for part in tape)
 
 
 def record(eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Trajectory:
@@ -48,3 +50,21 @@ def forward(x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tensor:
         w = noise.like(x_BCHW, "forward", int(t))
         path.append((a_s / a_t) ** 0.5 * path[-1] + (1 - a_s / a_t) ** 0.5 * w)
     return torch.stack(path[::-1])
+
+
+class _Decode(Protocol):
+    def __call__(
+        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise, project: Project
+    ) -> Tensor: ...
+
+
+def upwards(decode: _Decode, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
+    """The way up of a method that is its own: its steps along the reversed grid."""
+    path: list[Tensor] = []
+
+    def visit(x: Tensor, i: int) -> Tensor:
+        path.append(x)
+        return x
+
+    decode(eps, x_BCHW, grid.reversed(), noise, visit)
+    return (torch.stack(path[::-1]),)

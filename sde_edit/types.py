@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 
 Project = Callable[["Tensor", int], "Tensor"]  # the task's edit of x at the i-th time of the grid
-Tape = tuple["Tensor", ...]  # what decode needs beside x to come back; its meaning is the sampler's
+# What a way up leaves, the noisiest first: tape[0][i] is the source at the i-th time of the grid;
+# what decode needs beside is the sampler's own, and is indexed by time as well.
+Tape = tuple["Tensor", ...]
 
 
 def keep(x: Tensor, i: int) -> Tensor:
@@ -170,10 +172,12 @@ class Model(Protocol):
         self,
         prompts: Sequence[str],
         guidance: float,
-        negative: str = "",
+        negatives: Sequence[str] = (),
         hints_BHWC: Tensor | None = None,
     ) -> Denoiser:
         """eps with one prompt per row; guidance 1 evaluates the prompt alone.
+
+        negatives: what guidance leads away from, one per row; () is "" for all.
 
         hints: uint8 [B, H, W, 3] for the control net. Raises UserError for a prompt or a guidance
         that the model does not know, for hints without a control net, and the other way round.
@@ -224,10 +228,8 @@ class Invertible(Sampler, Protocol):
 
     exact: ClassVar[bool]  # whether decode returns what encode was given, up to rounding
 
-    def encode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
-    ) -> tuple[Tensor, Tape]:
-        """From x at grid.t[-1] to x at grid.t[0], and the tape that leads back."""
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
+        """From x at grid.t[-1] up to tape[0][0] at grid.t[0], and what leads back."""
 
 
 class Task(Protocol):

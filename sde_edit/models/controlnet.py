@@ -82,7 +82,7 @@ class LoadedControlNet(LoadedStableDiffusion):
         self,
         prompts: Sequence[str],
         guidance: float,
-        negative: str = "",
+        negatives: Sequence[str] = (),
         hints_BHWC: Tensor | None = None,
     ) -> Denoiser:
         """eps with one prompt and one hint per row. Raises UserError without hints."""
@@ -93,7 +93,7 @@ class LoadedControlNet(LoadedStableDiffusion):
             )
         hints = hints_BHWC.to(self.device).permute(0, 3, 1, 2).to(self.dtype) / 255
         text = self.embed(prompts)
-        null = self.embed([negative]).expand_as(text)
+        null = self.embed(negatives or [""] * len(prompts))
         return self._guided((text, hints), (null, hints), guidance)
 
     def _unet(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:

@@ -125,12 +125,12 @@ class LoadedDDPM(PixelNetwork):
         self,
         prompts: Sequence[str],
         guidance: float,
-        negative: str = "",
+        negatives: Sequence[str] = (),
         hints_BHWC: Tensor | None = None,
     ) -> Denoiser:
         """eps, one evaluation per row. Raises UserError for a prompt or for guidance."""
         refuse_hints(hints_BHWC)
-        if said := [prompt for prompt in (*prompts, negative) if prompt]:
+        if said := [prompt for prompt in (*prompts, *negatives) if prompt]:
             raise UserError(
                 f'prompt {said[0]!r}: an unconditional model takes none; set data.prompt="" '
                 'and task.negative_prompt=""'

@@ -120,13 +120,13 @@ class LoadedGMM(PixelNetwork):
         self,
         prompts: Sequence[str],
         guidance: float,
-        negative: str = "",
+        negatives: Sequence[str] = (),
         hints_BHWC: Tensor | None = None,
     ) -> Denoiser:
         """eps of the class that each prompt names. Raises UserError for an unknown class."""
         refuse_hints(hints_BHWC)
         cond = torch.stack([self._chosen(prompt) for prompt in prompts])
-        null = self._chosen(negative).expand_as(cond)
+        null = torch.stack([self._chosen(p) for p in negatives or [""] * len(prompts)])
         return self._guided((cond,), (null,), guidance)
 
     def _chosen(self, prompt: str) -> Tensor:

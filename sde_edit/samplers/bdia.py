@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from sde_edit.noise import Noise
@@ -26,7 +27,7 @@ class BDIA:
     """BDIA-DDIM (Zhang et al. 2024). One evaluation per step, ODE; order 2 for gamma = 1 on a grid
     that is even in lambda, between that and DDIM's 1 else; gamma = 0 is DDIM.
 
-    encode is Eq. 28 after one step of DDIM inversion; the tape is z_{N-1}. The state is float64 and
+    encode is Eq. 28 after one step of DDIM inversion; The state is float64 and
     every update is rounded to multiples of 2^-40, so at gamma = 1 the sums are exact: decode visits
     the very states of encode, bit by bit, whatever the network's dtype. At gamma < 1 rounding
     errors grow by 1 / gamma a step.
@@ -45,9 +46,7 @@ class BDIA:
     def order(self) -> int:
         return 2 if self.gamma == 1 else 1
 
-    def encode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
-    ) -> tuple[Tensor, Tape]:
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
         """Raises UserError for gamma = 0, which has no exact inverse."""
         if self.gamma == 0:
             raise UserError("sampler.gamma=0 is DDIM, which has no exact inverse: use sampler=ode")
@@ -55,11 +54,12 @@ class BDIA:
         z_next = on_lattice(x_BCHW.double())
         e = eps(z_next, z_next.new_full((len(z_next),), up.t[0]))
         z = on_lattice(ddim(z_next, e, up.alpha[0], up.alpha[1]))
+        path = [z_next, z]
         for t, a_next, a, a_last in up.turns():
+            z_next, z = path[-2:]
             e = eps(z, z.new_full((len(z),), t))
-            z_last = (z_next - self._update(z, e, a_last, a, a_next)) / self.gamma
-            z, z_next = z_last, z
-        return z, (z_next,)
+            path.append((z_next - self._update(z, e, a_last, a, a_next)) / self.gamma)
+        return (torch.stack(path[::-1]),)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
@@ -67,7 +67,7 @@ class BDIA:
     ) -> Tensor:  # fmt: skip
         z_last = project(on_lattice(x_BCHW.double()), 0)
         if tape:
-            z = project(tape[0], 1)
+            z = project(tape[0][1], 1)
         else:
             e = eps(z_last, z_last.new_full((len(z_last),), grid.t[0]))
             z = project(on_lattice(ddim(z_last, e, grid.alpha[0], grid.alpha[1])), 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from sde_edit.noise import Noise
@@ -39,25 +40,25 @@ class EDICT:
         if not 0 < self.p <= 1:
             raise UserError(f"sampler.p={self.p}: must be above 0 and at most 1")
 
-    def encode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
-    ) -> tuple[Tensor, Tape]:
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
         p, up = self.p, grid.reversed()
         z = y = x_BCHW.double()
+        path = [(z, y)]
         for s, (_, a_t, a_s) in zip(up.t[1:], up.pairs(), strict=True):
             t = z.new_full((len(z),), s)
             y = (y - (1 - p) * z) / p
             z = (z - (1 - p) * y) / p
             y = ddim(y, eps(z, t), a_t, a_s)
             z = ddim(z, eps(y, t), a_t, a_s)
-        return z, (y,)
+            path.append((z, y))
+        return tuple(torch.stack(states) for states in zip(*path[::-1], strict=True))
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
         project: Project = keep, tape: Tape = (),
     ) -> Tensor:  # fmt: skip
         p, x = self.p, x_BCHW.double()
-        z, y = project(x, 0), project(tape[0] if tape else x, 0)
+        z, y = project(x, 0), project(tape[1][0] if tape else x, 0)
         for i, (s, a_s, a_t) in enumerate(grid.pairs()):
             t = z.new_full((len(z),), s)
             z = ddim(z, eps(y, t), a_s, a_t)

@@ -23,10 +23,8 @@ class NoSampler:
     evaluations_per_step: ClassVar[int] = 0
     exact: ClassVar[bool] = True
 
-    def encode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
-    ) -> tuple[Tensor, Tape]:
-        return x_BCHW, ()
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
+        return (x_BCHW.expand(len(grid.t), *x_BCHW.shape),)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,

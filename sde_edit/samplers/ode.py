@@ -16,6 +16,7 @@ from torch import Tensor
 from sde_edit.noise import Noise
 from sde_edit.registry import plugin
 from sde_edit.schedule import Grid, ddim
+from sde_edit.trajectory import upwards
 from sde_edit.types import Denoiser, Project, Tape, keep
 
 
@@ -34,10 +35,8 @@ class ODE:
     evaluations_per_step: ClassVar[int] = 1
     exact: ClassVar[bool] = False
 
-    def encode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
-    ) -> tuple[Tensor, Tape]:
-        return self.decode(eps, x_BCHW, grid.reversed(), noise), ()
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
+        return upwards(self.decode, eps, x_BCHW, grid, noise)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,

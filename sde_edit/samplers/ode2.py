@@ -18,6 +18,7 @@ from torch import Tensor
 from sde_edit.noise import Noise
 from sde_edit.registry import plugin
 from sde_edit.schedule import Grid, half_log_snr, predict_x0
+from sde_edit.trajectory import upwards
 from sde_edit.types import Denoiser, Project, Tape, UserError, keep
 
 
@@ -36,13 +37,11 @@ class ODE2:
     evaluations_per_step: ClassVar[int] = 1
     exact: ClassVar[bool] = False
 
-    def encode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
-    ) -> tuple[Tensor, Tape]:
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
         """Raises UserError if the grid ends without noise, where lambda is infinite."""
         if grid.alpha[-1] == 1:
             raise UserError("no way up from alpha = 1 in lambda: use grid.last_sigma=sigma_min")
-        return self.decode(eps, x_BCHW, grid.reversed(), noise), ()
+        return upwards(self.decode, eps, x_BCHW, grid, noise)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,

@@ -41,11 +41,8 @@ class SDE2:
     evaluations_per_step: ClassVar[int] = 1
     exact: ClassVar[bool] = True
 
-    def encode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
-    ) -> tuple[Tensor, Tape]:
-        source = record(eps, x_BCHW, grid, noise)
-        return source.x[0], source
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
+        return record(eps, x_BCHW, grid, noise)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,

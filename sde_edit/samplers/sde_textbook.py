@@ -34,9 +34,7 @@ class TextbookSDE:
     evaluations_per_step: ClassVar[int] = 1
     exact: ClassVar[bool] = True
 
-    def encode(
-        self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise
-    ) -> tuple[Tensor, Tape]:
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
         """Raises UserError if the grid ends without noise, where sigma is 0 and w has no value."""
         if grid.alpha[-1] == 1:
             raise UserError("Alg. 5 divides by sigma = 0 there: use grid.last_sigma=sigma_min")
@@ -45,7 +43,7 @@ class TextbookSDE:
         for i, (_, a_s, a_t) in enumerate(grid.pairs()):
             mean, sigma = ddpm(x[i], e[i], a_s, a_t)
             w.append((x[i + 1] - mean) / sigma)
-        return x[0], (torch.stack(w),)
+        return x, torch.stack(w)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
@@ -55,6 +53,6 @@ class TextbookSDE:
         for i, (s, a_s, a_t) in enumerate(grid.pairs()):
             e = eps(x, x.new_full((len(x),), s))
             mean, sigma = ddpm(x, e, a_s, a_t)
-            w = tape[0][i] if tape else noise.like(x, "decode", i)
+            w = tape[1][i] if tape else noise.like(x, "decode", i)
             x = project(mean + sigma * w, i + 1)
         return x

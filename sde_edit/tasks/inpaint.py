@@ -83,7 +83,9 @@ class Inpaint:
     ) -> Tensor:
         originals = images(examples)
         masks = torch.from_numpy(np.stack([_mask(example) for example in examples]))
-        eps = model.denoiser(prompts(self.prompt, examples), self.guidance, self.negative_prompt)
+        eps = model.denoiser(
+            prompts(self.prompt, examples), self.guidance, prompts(self.negative_prompt, examples)
+        )
         y_0 = model.encode(originals)
         n = noise.like(y_0, "init")
         hidden = to_latent_size(masks, (y_0.shape[2], y_0.shape[3])).to(y_0.device)

@@ -36,10 +36,12 @@ class Reconstruct:
         self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
     ) -> Tensor:
         assert isinstance(sampler, Invertible)
-        eps = model.denoiser(prompts(self.prompt, examples), self.guidance, self.negative_prompt)
+        eps = model.denoiser(
+            prompts(self.prompt, examples), self.guidance, prompts(self.negative_prompt, examples)
+        )
         x_0 = model.encode(images(examples))
-        x_T, tape = sampler.encode(eps, x_0, grid, noise)
-        return model.decode(sampler.decode(eps, x_T, grid, noise, tape=tape))
+        tape = sampler.encode(eps, x_0, grid, noise)
+        return model.decode(sampler.decode(eps, tape[0][0], grid, noise, tape=tape))
 
     def evaluations_per_image(self, steps: int) -> int:
         return 2 * steps * rows_per_evaluation(self.guidance)

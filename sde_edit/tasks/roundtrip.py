@@ -51,11 +51,12 @@ class RoundTrip:
     ) -> Tensor:
         assert isinstance(sampler, Invertible)
         before, after = prompts(self.source_prompt, examples), prompts(self.prompt, examples)
-        source = model.denoiser(before, self.source_guidance, self.negative_prompt)
-        target = model.denoiser(after, self.guidance, self.negative_prompt)
+        negatives = prompts(self.negative_prompt, examples)
+        source = model.denoiser(before, self.source_guidance, negatives)
+        target = model.denoiser(after, self.guidance, negatives)
         x_0, grid = model.encode(images(examples)), grid.below(self.t_0)
-        x_T, tape = sampler.encode(source, x_0, grid, noise)
-        return model.decode(sampler.decode(target, x_T, grid, noise, tape=tape))
+        tape = sampler.encode(source, x_0, grid, noise)
+        return model.decode(sampler.decode(target, tape[0][0], grid, noise, tape=tape))
 
     def evaluations_per_image(self, steps: int) -> int:
         up, down = rows_per_evaluation(self.source_guidance), rows_per_evaluation(self.guidance)

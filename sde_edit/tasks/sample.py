@@ -38,7 +38,9 @@ class Sample:
         self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
     ) -> Tensor:
         given = prompts(self.prompt, examples)
-        eps = model.denoiser(given, self.guidance, self.negative_prompt, hints(examples))
+        eps = model.denoiser(
+            given, self.guidance, prompts(self.negative_prompt, examples), hints(examples)
+        )
         shape = (len(examples), *model.latent_shape)
         x_T = noise.like(torch.empty(shape, dtype=model.state_dtype, device=model.device), "init")
         return model.decode(sampler.decode(eps, x_T, grid, noise))

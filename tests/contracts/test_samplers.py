@@ -98,7 +98,9 @@ def round_trip(kind, ids, network=eps, back=eps, dtype=torch.float64):
     noise = Noise(0, ids)
     x_0 = noise.like(torch.empty(len(ids), 4, 8, 8, dtype=dtype), "data")
     sampler = build("samplers", kind, {})
-    x_T, tape = sampler.encode(network, x_0, GRID, noise)
+    tape = sampler.encode(network, x_0, GRID, noise)
+    assert all(part[0].shape == x_0.shape for part in tape)
+    x_T = tape[0][0]
     return x_0, x_T, sampler.decode(back, x_T, GRID, noise, keep, tape)
 
 

@@ -128,7 +128,7 @@ class Identity:
     def decode(self, x):
         return ((x + 1) * 127.5).clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
-    def denoiser(self, prompts, guidance, negative=""):
+    def denoiser(self, prompts, guidance, negatives=()):
         self.prompts = prompts
         return lambda x, t: torch.zeros_like(x)
 
