@@ -54,8 +54,8 @@ class Grid:
         return Grid(self.t[::-1], self.alpha[::-1])
 
     def is_second_order(self, i: int) -> bool:
-        """Whether step i of a two-step method looks back: never the first; nor the last on the way
-        down, if there are fewer than 15 or it ends at sigma = 0 (diffusers' `lower_order_final`)."""
+        """Whether step i of a two-step method looks back: never the first; nor the last of a way
+        down that has fewer than 15 or ends at sigma = 0 (diffusers' `lower_order_final`)."""
         down = self.t[0] > self.t[-1]
         last_is_first_order = down and (self.steps < 15 or self.alpha[-1] == 1)
         return i > 0 and not (i + 1 == self.steps and last_is_first_order)

@@ -103,7 +103,7 @@ def test_names_the_classes_it_knows():
     with pytest.raises(UserError, match=r"'rigt' is no class .*'right'\?.*Known: left, right"):
         eps_of(PLANE, ["rigt"])
     with pytest.raises(UserError, match="is no class"):
-        PLANE.load("cpu", "float64").denoiser(["left"], 2.0, "ugly")
+        PLANE.load("cpu", "float64").denoiser(["left"], 2.0, ["ugly"])
 
 
 def test_refuses_images_of_another_size():

@@ -138,7 +138,7 @@ def test_an_unconditional_model_takes_neither_prompt_nor_guidance(tiny_ddpm):
     with pytest.raises(UserError, match="'a cat': an unconditional model"):
         model.denoiser(["", "a cat"], 1.0)
     with pytest.raises(UserError, match="unconditional"):
-        model.denoiser([""], 1.0, "ugly")
+        model.denoiser([""], 1.0, ["ugly"])
     with pytest.raises(UserError, match=r"task\.guidance=1"):
         model.denoiser([""], 7.5)
 
@@ -229,7 +229,7 @@ def test_v_prediction_agrees_with_diffusers(v_model, guidance):
     model, grid = source.load("cpu", "float64"), diffusers_grid(source.schedule(), offset=1)
     start = latents(model.latent_shape)
     with torch.inference_mode():
-        eps = model.denoiser(["a b", "c"], guidance, "d")
+        eps = model.denoiser(["a b", "c"], guidance, ["d", "d"])
     ours = decode("ode", eps, start, grid)
     pipe = pipeline(v_model, source.schedule())
     assert pipe.scheduler.config.prediction_type == "v_prediction"
@@ -294,9 +294,9 @@ def test_control_net_agrees_with_diffusers_pipeline(tiny_model, tiny_control, gu
     hints[0, 20:24] = 255
     hints[1, :, 30:40] = 200
     with torch.inference_mode():
-        eps = model.denoiser(["a b", "c"], guidance, "d", hints_BHWC=hints)
+        eps = model.denoiser(["a b", "c"], guidance, ["d", "d"], hints_BHWC=hints)
         plain = StableDiffusion(str(tiny_model), 64).load("cpu", "float64")
-        without = plain.denoiser(["a b", "c"], guidance, "d")
+        without = plain.denoiser(["a b", "c"], guidance, ["d", "d"])
     ours = decode("ode", eps, start, grid)
     assert (ours - decode("ode", without, start, grid)).abs().max() > 1e-2
     assert model.evaluations == (1 if guidance == 1 else 2) * 2 * STEPS
