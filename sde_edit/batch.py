@@ -1,4 +1,4 @@
-"""What tasks ask of a batch of examples: its images, its prompts, and what guidance costs.
+"""What tasks ask of a batch of examples: its images, masks, prompts, and what guidance costs.
 
 In a prompt template `{caption}` and `{target}` stand for what the example says.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sde_edit.types import Example, UserError
@@ -25,6 +26,39 @@ def hints(examples: Sequence[Example]) -> Tensor | None:
     """uint8 [B, H, W, 3], or None if the data set has none."""
     found = [example.hint for example in examples if example.hint is not None]
     return torch.from_numpy(np.stack(found)) if len(found) == len(examples) else None
+
+
+def check_mask(example: Example) -> None:
+    """Raises UserError if there is no mask, or none that fits."""
+    mask, size = example.mask, example.image.shape[:2]
+    if mask is None:
+        raise UserError(f"{example.id}: the task needs a mask, and the data set gives none")
+    if mask.shape != size:
+        raise UserError(f"{example.id}: mask {mask.shape} and image {size} differ in size")
+    if not mask.any():
+        raise UserError(f"{example.id}: the mask hides nothing; check data.hole")
+
+
+def masks(examples: Sequence[Example]) -> Tensor:
+    """float32 [B, H, W], 1 = hidden. Every example must have one."""
+    found = [example.mask for example in examples if example.mask is not None]
+    assert len(found) == len(examples)
+    return torch.from_numpy(np.stack(found))
+
+
+def latent_masks(examples: Sequence[Example], x_BCHW: Tensor) -> Tensor:
+    """Bool [B, 1, h, w], on the device and of the size of the latents x."""
+    height, width = x_BCHW.shape[2:]
+    return to_latent_size(masks(examples), (height, width)).to(x_BCHW.device)
+
+
+def to_latent_size(mask_BHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bool [B, 1, h, w]: a latent cell is hidden if any of its pixels is, even partly.
+
+    Taking the nearest pixel instead would keep latents that encode hidden pixels, and so leak the
+    answer along the edge of the hole.
+    """
+    return F.adaptive_max_pool2d(mask_BHW[:, None], size) > 0
 
 
 def prompts(template: str, examples: Sequence[Example]) -> list[str]:

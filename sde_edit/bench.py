@@ -30,7 +30,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from sde_edit.benchmarks import Bench, Diffusers, Network, Setup, Timing, as_json, record_path
 from sde_edit.latent import LoadedStableDiffusion
 from sde_edit.networks import DTYPES
-from sde_edit.runner import Attempt, ModelCache, Plan, device_name, execute, pick_device, plan
+from sde_edit.runner import (
+    Attempt,
+    Making,
+    ModelCache,
+    Plan,
+    device_name,
+    execute,
+    pick_device,
+    plan,
+)
 from sde_edit.store import RunStore, write_atomic
 from sde_edit.tasks.inpaint import Inpaint
 from sde_edit.types import DataStatus, Example, UserError
@@ -232,7 +241,7 @@ class _Engine:
             if only is not None:
                 todo = _part(todo, only)
             with Attempt(experiment, run, todo) as attempt:
-                execute(experiment, run, todo, self._models, attempt, lambda *_: None)
+                execute([Making(experiment, run, todo, attempt, lambda *_: None)], self._models)
 
         seconds = _seconds(run_all, self.device)
         shutil.rmtree(folder)

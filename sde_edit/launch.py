@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -15,6 +15,7 @@ from sde_edit.evaluate import evaluate_run, measure_run, score_path
 from sde_edit.runner import (
     MININTERVAL,
     Attempt,
+    Making,
     ModelCache,
     OnBatch,
     Plan,
@@ -26,43 +27,69 @@ from sde_edit.runner import (
 )
 from sde_edit.store import Run, RunStore
 from sde_edit.tracking import Tracker
-from sde_edit.types import Job, NamedMetric, UserError
+from sde_edit.types import Job, NamedMetric, SharesWayUp, UserError
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
 
 log = logging.getLogger("sde_edit")
+T_0 = "task.t_0="  # the override in which runs may differ that share their way up
 
 
-def run_one(
-    experiment: Experiment,
+def run_together(
+    experiments: Sequence[Experiment],
     models: ModelCache,
     evaluate: bool = True,
     on_images: Callable[[int], None] = lambda images: None,
-) -> Run:
-    """Make the images that are missing of a shard, draw the contact sheet, score what is not yet.
+) -> list[Run]:
+    """Make the images that are missing of a shard, draw the contact sheet, score what is not yet:
+    of one run, or of several that share their way up (see `shared`).
 
     A shard measures its own images; whoever finds the run complete seals it and merges the scores.
     """
-    run = RunStore(experiment.settings.results).open(experiment.spec)
-    todo = plan(experiment, run)
-    log.info("%s: %s", run.id, describe(experiment, todo.missing, todo.ids))
+    runs = [RunStore(e.settings.results).open(e.spec) for e in experiments]
+    with ExitStack() as stack:
+        at_work = []
+        for experiment, run in zip(experiments, runs, strict=True):
+            todo = plan(experiment, run)
+            log.info("%s: %s", run.id, describe(experiment, todo.missing, todo.ids))
+            if not is_finished(run, todo, experiment.metrics if evaluate else ()):
+                attempt = stack.enter_context(Attempt(experiment, run, todo))
+                tracker = stack.enter_context(Tracker(experiment))
+                on_batch = _on_batch(tracker, on_images)
+                at_work.append((Making(experiment, run, todo, attempt, on_batch), tracker))
+        if missing := [making for making, _ in at_work if making.todo.missing]:
+            execute(missing, models)
+        for making, tracker in at_work:
+            _finish(making, tracker, evaluate=evaluate)
+    return runs
+
+
+def _finish(making: Making, tracker: Tracker, *, evaluate: bool) -> None:
+    experiment, run, todo = making.experiment, making.run, making.todo
     metrics = experiment.metrics if evaluate else ()
-    if not is_finished(run, todo, metrics):
-        with Attempt(experiment, run, todo) as attempt, Tracker(experiment) as tracker:
-            if todo.missing:
-                execute(experiment, run, todo, models, attempt, _on_batch(tracker, on_images))
-                hidden = experiment.task.uses_mask
-                tracker.images(run_sheet(run, experiment.dataset, hidden=hidden))
-            if experiment.settings.shards > 1:
-                measure_shard(experiment, run, todo, metrics)
-            seal_if_complete(run, todo)
-            if run.seal:
-                tracker.scores(score(experiment, run, metrics))
-    if run.seal is None:
+    if todo.missing:
+        hidden = experiment.task.uses_mask
+        tracker.images(run_sheet(run, experiment.dataset, hidden=hidden))
+    if experiment.settings.shards > 1:
+        measure_shard(experiment, run, todo, metrics)
+    seal_if_complete(run, todo)
+    if run.seal:
+        tracker.scores(score(experiment, run, metrics))
+    else:
         log.info("shard %d is done; others are not", experiment.settings.shard)
     log.info("%s", run.path)
-    return run
+
+
+def shared(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
+    """The experiments in groups of those that differ in task.t_0 alone and can share their way up;
+    the order of the first of each group."""
+    groups: dict[object, list[Experiment]] = {}
+    for number, experiment in enumerate(experiments):
+        rest = tuple(o for o in experiment.overrides if not o.startswith(T_0))
+        alike = isinstance(experiment.task, SharesWayUp) and rest != experiment.overrides
+        groups.setdefault(rest if alike else number, []).append(experiment)
+    return list(groups.values())
 
 
 def is_finished(run: Run, todo: Plan, metrics: Sequence[NamedMetric]) -> bool:
@@ -90,7 +117,8 @@ class Worker:
         self._models = ModelCache()
 
     def __call__(self, job: Job, on_images: Callable[[int], None]) -> None:
-        run_one(config.experiment(job.overrides), self._models, on_images=on_images)
+        experiments = [config.experiment(one) for one in config.expand(job.overrides)]
+        run_together(experiments, self._models, on_images=on_images)
 
 
 def finished_run(experiment: Experiment) -> Run:
@@ -165,16 +193,16 @@ def describe(experiment: Experiment, missing: frozenset[str], ids: Sequence[str]
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:
     """Every run; one that fails leaves the others. Raises UserError listing the failures."""
     models, runs, failures = ModelCache(), [], []
-    for number, experiment in enumerate(experiments, 1):
-        log.info("[%d/%d] %s", number, len(experiments), " ".join(experiment.overrides))
+    groups = shared(experiments)
+    for number, group in enumerate(groups, 1):
+        said = "; ".join(" ".join(experiment.overrides) for experiment in group)
+        log.info("[%d/%d] %s", number, len(groups), said)
         try:
-            runs.append(run_one(experiment, models, evaluate))
+            runs += run_together(group, models, evaluate)
         except UserError as error:
-            if len(experiments) == 1:
+            if len(groups) == 1:
                 raise
-            failures.append(f"{' '.join(experiment.overrides)}: {error}")
+            failures.append(f"{said}: {error}")
     if failures:
-        raise UserError(
-            f"{len(failures)} of {len(experiments)} runs failed\n" + "\n".join(failures)
-        )
+        raise UserError(f"{len(failures)} of {len(groups)} runs failed\n" + "\n".join(failures))
     return runs

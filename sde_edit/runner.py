@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import logging
+import operator
 import os
 import platform
 import sys
@@ -19,19 +20,30 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from sde_edit.mask_cache import MaskCache
 from sde_edit.noise import Noise
 from sde_edit.schedule import Grid
 from sde_edit.store import LOG_VARIABLE, Row, Run, cut, rows_digest, safe_name, write_atomic
-from sde_edit.types import Choice, Example, Model, NotFiniteError, UserError
+from sde_edit.types import (
+    Choice,
+    Example,
+    FindsMask,
+    Model,
+    NotFiniteError,
+    SharesWayUp,
+    UserError,
+)
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
@@ -39,6 +51,7 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("sde_edit")
+T = TypeVar("T")
 
 # A progress bar in a log file is a line every half minute.
 MININTERVAL = 0.1 if sys.stderr.isatty() else 30.0
@@ -103,27 +116,37 @@ class ModelCache:
 OnBatch = Callable[[int, float, int], None]
 
 
-def execute(
-    experiment: Experiment,
-    run: Run,
-    todo: Plan,
-    models: ModelCache,
-    attempt: Attempt,
-    on_batch: OnBatch,
-) -> None:
-    """Make the images of a shard that are missing.
+@dataclass(frozen=True)
+class Making:
+    """A run at work. on_batch(images, images_per_second, evaluations), of this run so far, is
+    called after every batch.
+    """
 
-    on_batch(images, images_per_second, evaluations) is called after every batch.
+    experiment: Experiment
+    run: Run
+    todo: Plan
+    attempt: Attempt
+    on_batch: OnBatch
+
+    def writer(self) -> RowWriter:
+        return RowWriter(self.run, self.attempt.name)
+
+
+def execute(makings: Sequence[Making], models: ModelCache) -> None:
+    """Make the images of a shard that are missing: of one run, or of several that differ in
+    task.t_0 alone and share the way up.
 
     Raises UserError before any network evaluation for what can be known by then.
     """
+    experiment, device = makings[0].experiment, makings[0].attempt.device
     grid = experiment.source.schedule().grid(
         experiment.spec.steps, experiment.spec.spacing, experiment.spec.last_sigma
     )
-    check_examples(experiment, [i for batch in todo.pending for i in batch])
-    model = models.get(experiment, attempt.device)
+    ids = dict.fromkeys(i for m in makings for batch in m.todo.pending for i in batch)
+    check_examples(experiment, list(ids))
+    model = models.get(experiment, device)
     with torch.inference_mode():
-        _edit_all(experiment, run, todo, model, grid, attempt, on_batch)
+        _edit_all(makings, model, grid)
 
 
 def is_sealed(run: Run, todo: Plan) -> bool:
@@ -226,62 +249,182 @@ def device_name(device: str) -> str:
     return platform.processor() or platform.machine()
 
 
-def _edit_all(
-    experiment: Experiment,
-    run: Run,
-    todo: Plan,
+def _edit_all(makings: Sequence[Making], model: Model, grid: Grid) -> None:
+    first = makings[0]
+    experiment, spec = first.experiment, first.experiment.spec
+    label = f"{spec.task.name} {spec.sampler.name} {spec.steps} steps"
+    label += f", {len(makings)} t_0" if len(makings) > 1 else ""
+    total = sum(len(making.todo.missing) for making in makings)
+    chunks = Chunks(experiment, first.attempt.device)
+    with (
+        ExitStack() as stack,  # the writers outlive the pool, whose last writes need them
+        ThreadPoolExecutor(experiment.settings.loaders) as pool,
+        tqdm(total=total, desc=label, unit="img", mininterval=MININTERVAL) as bar,
+    ):
+        outs = [Out(making, stack.enter_context(making.writer()), pool) for making in makings]
+        start, before = time.perf_counter(), model.evaluations
+        for examples in _read_ahead(experiment, _pending(makings), pool):
+            wanting = [out for out in outs if out.wants(examples)]
+            edit = partial(_edit, [out.making for out in wanting], model, chunks, grid)
+            made = joined(chunks.edit(examples, edit))
+            now = time.perf_counter()
+            stretch = (now - start) / sum(one.seconds for one in made)  # reading and writing too
+            start = now
+            for out, one in zip(wanting, made, strict=True):
+                bar.update(out.write(examples, replace(one, seconds=stretch * one.seconds)))
+            bar.set_postfix_str(f"{model.evaluations - before} network evaluations")
+        for out in outs:
+            out.finish()
+
+
+def _pending(makings: Sequence[Making]) -> list[tuple[str, ...]]:
+    """The batches of which a run still misses something; runs made together are cut alike."""
+    missing = frozenset().union(*(making.todo.missing for making in makings))
+    return [batch for batch in makings[0].todo.batches if missing.intersection(batch)]
+
+
+@dataclass(frozen=True)
+class Made:
+    """uint8 [B, H, W, 3], and what they cost together."""
+
+    images: Tensor
+    seconds: float
+    evaluations: float
+    calls: float
+
+
+def joined(chunks: Sequence[Sequence[Made]]) -> list[Made]:
+    """What the chunks of a batch come to, for each run."""
+    return [
+        Made(
+            torch.cat([part.images for part in parts]),
+            sum(part.seconds for part in parts),
+            sum(part.evaluations for part in parts),
+            sum(part.calls for part in parts),
+        )
+        for parts in zip(*chunks, strict=True)
+    ]
+
+
+def _edit(
+    makings: Sequence[Making],
+    model: Model,
+    chunks: Chunks,
+    grid: Grid,
+    examples: Sequence[Example],
+) -> list[Made]:
+    """The images of each run. What they share counts in equal parts; the search for masks, which
+    are there for further runs as well, does not count.
+    """
+    model.rows_at_once = chunks.size
+    noise = Noise(makings[0].experiment.spec.seed, tuple(example.id for example in examples))
+    try:
+        with_masks = _find_masks(makings, model, grid, noise, examples)
+        meter = Meter(model)
+        edits = _edits(makings, with_masks, model, grid, noise)
+        shared = meter.lap()
+        images = [(edit(), meter.lap()) for edit in edits]
+    except NotFiniteError as error:
+        broken = ", ".join(examples[row].id for row in error.rows)
+        raise UserError(f"{broken}: {error}") from error
+    part = [cost / len(makings) for cost in shared]
+    return [Made(made, *map(operator.add, own, part)) for made, own in images]
+
+
+def _edits(
+    makings: Sequence[Making],
+    examples: Sequence[Example],
     model: Model,
     grid: Grid,
-    attempt: Attempt,
-    on_batch: OnBatch,
-) -> None:
-    spec = experiment.spec
-    label = f"{spec.task.name} {spec.sampler.name} {spec.steps} steps"
+    noise: Noise,
+) -> Sequence[Callable[[], Tensor]]:
+    experiment = makings[0].experiment
+    task, sampler = experiment.task, experiment.sampler
+    if len(makings) == 1:
+        return [lambda: task.edit(examples, model, sampler, grid, noise)]
+    assert isinstance(task, SharesWayUp)
+    tasks = (making.experiment.task for making in makings)
+    t_0 = [other.t_0 for other in tasks if isinstance(other, SharesWayUp)]
+    return task.edits(t_0, examples, model, sampler, grid, noise)
 
-    def edit(examples: Sequence[Example]) -> Tensor:
-        noise = Noise(spec.seed, tuple(example.id for example in examples))
-        model.rows_at_once = chunks.size
-        try:
-            return experiment.task.edit(examples, model, experiment.sampler, grid, noise)
-        except NotFiniteError as error:
-            broken = ", ".join(examples[row].id for row in error.rows)
-            raise UserError(f"{broken}: {error}") from error
 
-    chunks = Chunks(experiment, attempt.device)
-    with (
-        RowWriter(run, attempt.name) as writer,  # outlives the pool, whose last writes need it
-        ThreadPoolExecutor(experiment.settings.loaders) as pool,
-        tqdm(total=len(todo.missing), desc=label, unit="img", mininterval=MININTERVAL) as bar,
-    ):
-        pending_writes: list[Future[None]] = []
-        start, first = time.perf_counter(), model.evaluations
-        for examples in _read_ahead(experiment, todo.pending, pool):
-            before, calls_before = model.evaluations, model.calls
-            images = chunks.edit(examples, edit)
-            now = time.perf_counter()
-            seconds = (now - start) / len(examples)
-            evaluations = (model.evaluations - before) / len(examples)
-            calls = model.calls - calls_before
-            start = now
-            for example, pixels in zip(examples, images.numpy(), strict=True):
-                if example.id in todo.missing:
-                    row = Row(
-                        id=example.id,
-                        file=f"{safe_name(example.id)}.png",
-                        size=0,
-                        pixels=hashlib.sha256(pixels.tobytes()).hexdigest(),
-                        seconds=round(seconds, 4),
-                        evaluations=evaluations,
-                        calls=calls,
-                        device=attempt.device,
-                        dtype=spec.dtype,
-                    )
-                    pending_writes.append(pool.submit(writer.write, row, pixels))
-                    bar.update()
-            bar.set_postfix_str(f"{model.evaluations - first} network evaluations")
-            on_batch(int(bar.n), 1 / seconds, model.evaluations - first)
-            pending_writes = _raise_failures(pending_writes)
-        for future in pending_writes:
+def _find_masks(
+    makings: Sequence[Making],
+    model: Model,
+    grid: Grid,
+    noise: Noise,
+    examples: Sequence[Example],
+) -> Sequence[Example]:
+    experiment = makings[0].experiment
+    task = experiment.task
+    if not isinstance(task, FindsMask) or not task.finds_mask:
+        return examples
+
+    def find(some: Sequence[Example]) -> Tensor:
+        own = Noise(noise.seed, tuple(example.id for example in some))
+        return task.find_masks(some, model, grid, own)
+
+    cache = MaskCache(experiment.settings.results / "cache", experiment.spec, task)
+    return cache.fill(examples, find, [making.run for making in makings])
+
+
+class Meter:
+    """Seconds, evaluations and calls of a model since the last lap."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._last = self._read()
+
+    def _read(self) -> tuple[float, int, int]:
+        if self._model.device.type == "cuda":
+            torch.cuda.synchronize(self._model.device)
+        return time.perf_counter(), self._model.evaluations, self._model.calls
+
+    def lap(self) -> tuple[float, float, float]:
+        last, self._last = self._last, self._read()
+        seconds, evaluations, calls = map(operator.sub, self._last, last)
+        return seconds, evaluations, calls
+
+
+class Out:
+    """Where the images of a run go, while others are made."""
+
+    def __init__(self, making: Making, writer: RowWriter, pool: ThreadPoolExecutor) -> None:
+        self.making = making
+        self._writer, self._pool = writer, pool
+        self._writes: list[Future[None]] = []
+        self._images, self._evaluations = 0, 0.0
+
+    def wants(self, examples: Sequence[Example]) -> bool:
+        return any(example.id in self.making.todo.missing for example in examples)
+
+    def write(self, examples: Sequence[Example], made: Made) -> int:
+        """Hand over what was missing; returns how many images. Raises what an earlier write did."""
+        n, spec = len(examples), self.making.experiment.spec
+        before = self._images
+        for example, pixels in zip(examples, made.images.numpy(), strict=True):
+            if example.id in self.making.todo.missing:
+                row = Row(
+                    id=example.id,
+                    file=f"{safe_name(example.id)}.png",
+                    size=0,
+                    pixels=hashlib.sha256(pixels.tobytes()).hexdigest(),
+                    seconds=round(made.seconds / n, 4),
+                    evaluations=made.evaluations / n,
+                    calls=made.calls,
+                    device=self.making.attempt.device,
+                    dtype=spec.dtype,
+                )
+                self._writes.append(self._pool.submit(self._writer.write, row, pixels))
+                self._images += 1
+        self._evaluations += made.evaluations
+        self.making.on_batch(self._images, n / made.seconds, round(self._evaluations))
+        self._writes = _raise_failures(self._writes)
+        return self._images - before
+
+    def finish(self) -> None:
+        """Wait for the writes. Raises the first failure."""
+        for future in self._writes:
             future.result()
 
 
@@ -300,24 +443,20 @@ class Chunks:
         self._key = " ".join([*parts, str(experiment.source.resolution)])
         self.size = self._recall().get(self._key, experiment.settings.batch_size)
 
-    def edit(
-        self, examples: Sequence[Example], edit: Callable[[Sequence[Example]], Tensor]
-    ) -> Tensor:
-        """Raises UserError if one image alone does not fit."""
-        images: list[Tensor] = []
+    def edit(self, examples: Sequence[Example], edit: Callable[[Sequence[Example]], T]) -> list[T]:
+        """What `edit` gives of each chunk. Raises UserError if one image alone does not fit."""
+        done: list[T] = []
         rest = examples
         while rest:
             chunk = rest[: self.size]
             if (edited := self._try(chunk, edit)) is None:
                 self._halve(len(chunk))
             else:
-                images.append(edited)
+                done.append(edited)
                 rest = rest[len(chunk) :]
-        return torch.cat(images)
+        return done
 
-    def _try(
-        self, chunk: Sequence[Example], edit: Callable[[Sequence[Example]], Tensor]
-    ) -> Tensor | None:
+    def _try(self, chunk: Sequence[Example], edit: Callable[[Sequence[Example]], T]) -> T | None:
         """None if memory ran out; the failed attempt's tensors are free once this has returned."""
         try:
             return edit(chunk)

@@ -3,6 +3,7 @@
     <results>/runs/<task>__<sampler>__<model>__s050__<run_id>/
         spec.json             what was run; its hash is the run id
         outputs/<id>.png      a final name means a complete file
+        masks/<id>.png        white where the image was edited, of tasks that find masks themselves
         rows/<attempt>.jsonl  one line per image: id, file, size, pixels (sha256), seconds, ...
         attempts/<attempt>.json  provenance (host, versions, device, ...) and how it ended
         metrics/<metric>@<version>-<hash>.json
@@ -76,7 +77,8 @@ class Row:
 
     pixels: SHA-256 of the uint8 RGB array, independent of how PNG compresses it.
     seconds: its share of the wall time of its batch. evaluations: rows of the network it cost.
-    calls: of the network that its batch waited for, one after the other; 0 in rows of old.
+    calls: of the network that its batch waited for, one after the other; 0 in rows of old. What
+    runs share that are made together counts in equal parts.
     """
 
     id: str
@@ -87,7 +89,7 @@ class Row:
     evaluations: float
     device: str
     dtype: str
-    calls: int = 0
+    calls: float = 0
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,9 @@ class Run:
 
     def output(self, row: Row) -> Path:
         return self.path / "outputs" / row.file
+
+    def mask_file(self, example_id: str) -> Path:
+        return self.path / "masks" / f"{safe_name(example_id)}.png"
 
     @property
     def seal(self) -> Seal | None:

@@ -8,7 +8,7 @@ import platform
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sde_edit.benchmarks import estimate_seconds
 from sde_edit.config import experiment, launcher, sweep_overrides
 from sde_edit.evaluate import check_metrics
-from sde_edit.launch import Worker, is_finished, run_one
+from sde_edit.launch import T_0, Worker, is_finished, run_together, shared
 from sde_edit.publish import publish_runs
 from sde_edit.report import Block, Cell, Column, Row, Table, markdown
 from sde_edit.runner import ModelCache, Plan, check_examples, plan
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run of a sweep that is not finished."""
+    """A run of a sweep that is not finished, and the jobs that make it."""
 
     experiment: Experiment  # as a whole, shard 0 of 1
     todo: Plan
@@ -58,7 +58,8 @@ class Sweep:
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        return tuple(job for run in self.runs for job in run.jobs)
+        """Each once: runs that share their way up have their jobs in common."""
+        return tuple(dict.fromkeys(job for run in self.runs for job in run.jobs))
 
 
 # ------------------------------------------------------------------ plan
@@ -72,32 +73,47 @@ def plan_sweep(overrides: Sequence[str]) -> Sweep:
     combinations, tables = sweep_overrides(overrides)
     composed = {run_id(e.spec): e for e in map(experiment, combinations)}
     experiments = tuple(composed.values())
-    found = [planned for planned in map(_planned, experiments) if planned is not None]
-    return Sweep(tuple(overrides), tables, experiments, tuple(found))
+    planned = [run for group in shared(experiments) for run in _planned(group)]
+    order = list(composed)
+    planned.sort(key=lambda run: order.index(run_id(run.experiment.spec)))
+    return Sweep(tuple(overrides), tables, experiments, tuple(planned))
 
 
-def _planned(sharded: Experiment) -> PlannedRun | None:
-    """What is left of a run, cut into its shards' jobs; None if nothing is."""
-    whole = replace(sharded, settings=replace(sharded.settings, shard=0, shards=1))
-    run = RunStore(whole.settings.results).find(whole.spec)
-    todo = plan(whole, run)
-    if run and is_finished(run, todo, whole.metrics):
-        return None
-    return PlannedRun(whole, todo, tuple(_jobs(sharded, todo)))
+def _planned(group: Sequence[Experiment]) -> list[PlannedRun]:
+    """What is left of the runs of a group, with the jobs that do it for all of them."""
+    left = []
+    for sharded in group:
+        whole = replace(sharded, settings=replace(sharded.settings, shard=0, shards=1))
+        run = RunStore(whole.settings.results).find(whole.spec)
+        todo = plan(whole, run)
+        if not (run and is_finished(run, todo, whole.metrics)):
+            left.append((sharded, whole, todo))
+    jobs = _jobs([sharded for sharded, _, _ in left], [todo for _, _, todo in left])
+    return [PlannedRun(whole, todo, jobs) for _, whole, todo in left]
 
 
-def _jobs(sharded: Experiment, todo: Plan) -> Iterable[Job]:
+def _jobs(sharded: Sequence[Experiment], todos: Sequence[Plan]) -> tuple[Job, ...]:
     """One for each shard with something missing; one in all if only sealing or scoring is left."""
-    overrides, shards = sharded.overrides, sharded.settings.shards
-    if shards == 1 or not todo.missing:
-        return [Job((*overrides, "shards=1"), len(todo.missing))]
-    parts = [todo.batches[k::shards] for k in range(shards)]
-    missing = [sum(len(todo.missing.intersection(batch)) for batch in part) for part in parts]
-    return [
-        Job((*overrides, f"shard={k}", f"shards={shards}"), images)
-        for k, images in enumerate(missing)
-        if images
-    ]
+    if not sharded:
+        return ()
+    overrides, shards = _joined(sharded), sharded[0].settings.shards
+    missing = frozenset[str]().union(*(todo.missing for todo in todos))
+    if shards == 1 or not missing:
+        return (Job((*overrides, "shards=1"), sum(len(todo.missing) for todo in todos)),)
+    parts = [[i for batch in todos[0].batches[k::shards] for i in batch] for k in range(shards)]
+    images = [sum(len(todo.missing.intersection(part)) for todo in todos) for part in parts]
+    return tuple(
+        Job((*overrides, f"shard={k}", f"shards={shards}"), n) for k, n in enumerate(images) if n
+    )
+
+
+def _joined(group: Sequence[Experiment]) -> list[str]:
+    """The overrides of experiments that share their way up, the t_0 of all in one."""
+    first = group[0].overrides
+    if len(group) == 1:
+        return list(first)
+    t_0 = [o.removeprefix(T_0) for e in group for o in e.overrides if o.startswith(T_0)]
+    return [*(o for o in first if not o.startswith(T_0)), T_0 + ",".join(t_0)]
 
 
 # ------------------------------------------------------------------ check
@@ -231,7 +247,7 @@ def launch_sweep(sweep: Sweep) -> list[str]:
         "pid": os.getpid(),
         "started": time.time(),
         "handle": "",
-        "jobs": [_job_record(run, job) for run in sweep.runs for job in run.jobs],
+        "jobs": [_job_record(sweep, job) for job in sweep.jobs],
     }
     _write_record(folder, record)
     launched = launcher(sweep.overrides).launch(sweep.jobs, Worker, finish, folder)
@@ -244,8 +260,9 @@ def launch_sweep(sweep: Sweep) -> list[str]:
     return finish()
 
 
-def _job_record(run: PlannedRun, job: Job) -> dict[str, Any]:
-    return {"run": run_id(run.experiment.spec), **asdict(job)}
+def _job_record(sweep: Sweep, job: Job) -> dict[str, Any]:
+    runs = [run_id(run.experiment.spec) for run in sweep.runs if job in run.jobs]
+    return {"runs": runs, **asdict(job)}
 
 
 def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -270,7 +287,7 @@ class Finish:
         left = plan_sweep(self.overrides)
         for run in left.runs:
             if not run.todo.missing:
-                run_one(run.experiment, ModelCache())
+                run_together([run.experiment], ModelCache())
         if any(run.todo.missing for run in left.runs):
             return []
         found = (RunStore(left.results).find(e.spec) for e in left.experiments)

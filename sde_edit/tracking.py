@@ -43,6 +43,7 @@ class Tracker:
                 config=asdict(spec),
                 dir=experiment.settings.results,
                 resume="allow",
+                reinit="create_new",  # runs that share their way up are made together
             )
         return self
 

@@ -260,6 +260,44 @@ class Task(Protocol):
         """Rows of the network that one image costs with one evaluation of eps per step."""
 
 
+@runtime_checkable
+class SharesWayUp(Task, Protocol):
+    """A task whose runs share the way up if they differ in `t_0` alone."""
+
+    @property
+    def t_0(self) -> float:
+        """How far up it goes, as a share of T."""
+
+    def edits(
+        self,
+        t_0: Sequence[float],
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+    ) -> list[Callable[[], Tensor]]:
+        """The way up, gone once, and what gives the images of each t_0, in any order: the very
+        images that `edit` gives of a task with that t_0."""
+
+
+@runtime_checkable
+class FindsMask(Task, Protocol):
+    """A task that finds a mask by itself; `edit` sees it as the mask of the example."""
+
+    @property
+    def finds_mask(self) -> bool:
+        """Whether it does, as it is set."""
+
+    def mask_settings(self) -> Mapping[str, Any]:
+        """What the masks depend on, beside model, data, grid, dtype and seed."""
+
+    def find_masks(
+        self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise
+    ) -> Tensor:
+        """Bool [B, h, w] at the size of the latent, each from its own example alone."""
+
+
 # ------------------------------------------------------------------ scores
 
 

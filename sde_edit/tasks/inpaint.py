@@ -4,43 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sde_edit.batch import check_prompt, images, prompts, rows_per_evaluation
+from sde_edit.batch import (
+    check_mask,
+    check_prompt,
+    images,
+    latent_masks,
+    masks,
+    prompts,
+    rows_per_evaluation,
+)
 from sde_edit.noise import Noise
 from sde_edit.registry import plugin
 from sde_edit.schedule import Grid
-from sde_edit.types import Example, Model, Sampler, UserError
-
-if TYPE_CHECKING:
-    from sde_edit.types import Mask
-
-
-def to_latent_size(mask_BHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bool [B, 1, h, w]: a latent cell is hidden if any of its pixels is, even partly.
-
-    Taking the nearest pixel instead would keep latents that encode hidden pixels, and so leak the
-    answer along the edge of the hole.
-    """
-    return F.adaptive_max_pool2d(mask_BHW[:, None], size) > 0
+from sde_edit.types import Example, Model, Sampler
 
 
 def composite(edited_BHWC: Tensor, original_BHWC: Tensor, mask_BHW: Tensor) -> Tensor:
     """The known pixels as they were, the hidden ones as edited, soft masks blended; uint8."""
     m = mask_BHW[..., None]
     return (m * edited_BHWC + (1 - m) * original_BHWC).round().to(torch.uint8)
-
-
-def _mask(example: Example) -> Mask:
-    """The mask of an example. Raises UserError if there is none."""
-    if example.mask is None:
-        raise UserError(f"{example.id}: inpainting needs a mask, and the data set gives none")
-    return example.mask
 
 
 @plugin
@@ -63,14 +50,7 @@ class Inpaint:
     inverts: ClassVar[bool] = False
 
     def check(self, example: Example) -> None:
-        mask = _mask(example)
-        if mask.shape != example.image.shape[:2]:
-            raise UserError(
-                f"{example.id}: mask {mask.shape} and image {example.image.shape[:2]} "
-                "differ in size"
-            )
-        if not mask.any():
-            raise UserError(f"{example.id}: the mask hides nothing; check data.hole")
+        check_mask(example)
         check_prompt("task.prompt", self.prompt, example)
 
     def edit(
@@ -82,20 +62,19 @@ class Inpaint:
         noise: Noise,
     ) -> Tensor:
         originals = images(examples)
-        masks = torch.from_numpy(np.stack([_mask(example) for example in examples]))
         eps = model.denoiser(
             prompts(self.prompt, examples), self.guidance, prompts(self.negative_prompt, examples)
         )
         y_0 = model.encode(originals)
         n = noise.like(y_0, "init")
-        hidden = to_latent_size(masks, (y_0.shape[2], y_0.shape[3])).to(y_0.device)
+        hidden = latent_masks(examples, y_0)
 
         def project(x: Tensor, i: int) -> Tensor:
             a = grid.alpha[i] if i < grid.steps else 1.0
             return torch.where(hidden, x, a**0.5 * y_0 + (1 - a) ** 0.5 * n)
 
         edited = model.decode(sampler.decode(eps, n, grid, noise, project)).cpu()
-        return composite(edited, originals, masks) if self.composite_known else edited
+        return composite(edited, originals, masks(examples)) if self.composite_known else edited
 
     def evaluations_per_image(self, steps: int) -> int:
         return steps * rows_per_evaluation(self.guidance)

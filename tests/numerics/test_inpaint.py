@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from sde_edit.batch import to_latent_size
 from sde_edit.datasets.shapes import Shapes
 from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.noise import Noise
 from sde_edit.registry import build
 from sde_edit.schedule import Grid
-from sde_edit.tasks.inpaint import Inpaint, composite, to_latent_size
+from sde_edit.tasks.inpaint import Inpaint, composite
 
 IDS = ("test-000000", "test-000001")
 

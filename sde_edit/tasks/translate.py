@@ -1,0 +1,171 @@
+"""Image to image: up under the source prompt or by noise, down under the target's.
+
+    task=roundtrip       invert            | change the prompt               BDIA's Alg. 2
+    task=ddib            invert            | change the label                Su et al. 2022
+    task=diffedit        invert            | change the prompt in a mask     Couairon et al. 2022
+    task=cyclediffusion  noise, w' kept    | change the prompt               Wu and De la Torre 2022
+    task=sdedit          noise             | change the prompt               Meng et al. 2021
+
+Letters in tensor names: as in types.py; h, w of a latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from sde_edit.batch import (
+    check_mask,
+    check_prompt,
+    images,
+    latent_masks,
+    prompts,
+    rows_per_evaluation,
+)
+from sde_edit.noise import Noise
+from sde_edit.registry import plugin
+from sde_edit.schedule import Grid
+from sde_edit.trajectory import forward, since
+from sde_edit.types import Denoiser, Example, Invertible, Model, Sampler, Tape, UserError
+
+
+@plugin
+@dataclass(frozen=True)
+class Translate:
+    """x_0 -> x_t0 -> x~_0 of the paper's Sec. 3.1, where the edit changes the condition.
+
+    source_prompt, prompt, negative_prompt: `{caption}` and `{target}` stand for what the data set
+    says. guidance is that of the way down, source_guidance that of the way up. t_0: how far up it
+    goes, as a share of T and of `steps`.
+
+    way_up: invert, by the sampler's own way back (with `sampler=sde` Cycle-SDE); or noise, by
+    Eq. 7 alone, and the way down knows nothing of it.
+
+    region: all of the image; mask, that of the example; or contrast, the mask that DiffEdit finds:
+    where the two prompts' eps differ at time mask_t (a share of T), averaged over mask_maps draws
+    of noise, by more than mask_level times the image's mean. Outside it the states of the way up
+    are kept. (DiffEdit divides by three times the mean, clamps to 1 and takes what is above 0.5:
+    a mask_level of 1.5. Guidance scales all differences alike and changes no mask; 1 is used.)
+    """
+
+    source_prompt: str
+    prompt: str
+    negative_prompt: str = ""
+    source_guidance: float = 3.0
+    guidance: float = 3.0
+    t_0: float = 1.0
+    way_up: Literal["invert", "noise"] = "invert"
+    region: Literal["all", "mask", "contrast"] = "all"
+    mask_maps: int = 10
+    mask_t: float = 0.5
+    mask_level: float = 1.5
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        for key in ("t_0", "mask_t"):
+            if not 0 < (value := getattr(self, key)) <= 1:
+                raise UserError(f"task.{key}={value}: must be above 0 and at most 1")
+        if self.mask_maps < 1 or self.mask_level <= 0:
+            raise UserError(
+                f"task.mask_maps={self.mask_maps}, task.mask_level={self.mask_level}: "
+                "must be at least 1, and above 0"
+            )
+
+    @property
+    def inverts(self) -> bool:
+        return self.way_up == "invert"
+
+    @property
+    def uses_mask(self) -> bool:
+        return self.region == "mask"
+
+    @property
+    def finds_mask(self) -> bool:
+        return self.region == "contrast"
+
+    def check(self, example: Example) -> None:
+        if self.inverts or self.finds_mask:
+            check_prompt("task.source_prompt", self.source_prompt, example)
+        check_prompt("task.prompt", self.prompt, example)
+        check_prompt("task.negative_prompt", self.negative_prompt, example)
+        if self.uses_mask:
+            check_mask(example)
+
+    # -- the mask
+
+    def mask_settings(self) -> dict[str, Any]:
+        keys = ("source_prompt", "prompt", "mask_maps", "mask_t", "mask_level")
+        return {key: getattr(self, key) for key in keys}
+
+    def find_masks(
+        self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise
+    ) -> Tensor:
+        x_0, at = model.encode(images(examples)), grid.below(self.mask_t)
+        draws = [noise.like(x_0, "mask", k) for k in range(self.mask_maps)]
+        x = torch.cat([at.alpha[0] ** 0.5 * x_0 + (1 - at.alpha[0]) ** 0.5 * n for n in draws])
+        t = x.new_full((len(x),), at.t[0])
+        e_source = model.denoiser(prompts(self.source_prompt, examples), 1.0)(x, t)
+        e_target = model.denoiser(prompts(self.prompt, examples), 1.0)(x, t)
+        contrast = (e_target - e_source).abs().view(self.mask_maps, *x_0.shape).mean(dim=(0, 2))
+        masks_Bhw: Tensor = contrast > self.mask_level * contrast.mean(dim=(1, 2), keepdim=True)
+        return masks_Bhw
+
+    # -- the edit
+
+    def edit(
+        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+    ) -> Tensor:
+        (images_of_t_0,) = self.edits([self.t_0], examples, model, sampler, grid, noise)
+        return images_of_t_0()
+
+    def edits(
+        self,
+        t_0: Sequence[float],
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+    ) -> list[Callable[[], Tensor]]:
+        top = grid.below(max(t_0))
+        source = self._denoiser(self.source_prompt, self.source_guidance, examples, model)
+        target = self._denoiser(self.prompt, self.guidance, examples, model)
+        x_0 = model.encode(images(examples))
+        tape = self._way_up(source, x_0, sampler, top, noise)
+        inside = None if self.region == "all" else latent_masks(examples, x_0)
+
+        def down(t_0: float) -> Tensor:
+            way = grid.below(t_0)
+            own = since(tape, top.steps - way.steps)
+
+            def keep_outside(x: Tensor, i: int) -> Tensor:
+                return torch.where(inside, x, own[0][i]) if inside is not None else x
+
+            lead = own if self.inverts else ()
+            return model.decode(sampler.decode(target, own[0][0], way, noise, keep_outside, lead))
+
+        return [partial(down, value) for value in t_0]
+
+    def _denoiser(
+        self, prompt: str, guidance: float, examples: Sequence[Example], model: Model
+    ) -> Denoiser:
+        negatives = prompts(self.negative_prompt, examples)
+        return model.denoiser(prompts(prompt, examples), guidance, negatives)
+
+    def _way_up(
+        self, eps: Denoiser, x_0: Tensor, sampler: Sampler, grid: Grid, noise: Noise
+    ) -> Tape:
+        if not self.inverts:
+            return (forward(x_0, grid, noise),)
+        assert isinstance(sampler, Invertible)
+        return sampler.encode(eps, x_0, grid, noise)
+
+    def evaluations_per_image(self, steps: int) -> int:
+        """Without those of a mask that is found, which serves all samplers and t_0."""
+        up = rows_per_evaluation(self.source_guidance) if self.inverts else 0
+        return max(1, round(self.t_0 * steps)) * (up + rows_per_evaluation(self.guidance))

@@ -1,0 +1,99 @@
+"""Image to image from the command line: t_0 swept in one go, masks found once, both resumed."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from sde_edit.cli import main
+from sde_edit.store import RunStore
+from sde_edit.sweep import plan_sweep
+
+STEPS, N = 10, 3
+
+
+@pytest.fixture
+def grid(tmp_path, tiny_model):
+    """Overrides of DiffEdit on three scenes and a random model."""
+    return [
+        *("task=diffedit", "data=shapes-edits", f"data.n={N}", f"steps={STEPS}"),
+        *("metrics=[psnr]", "hardware.threads=1", "hardware.batch_size=2"),
+        *(f"model.path={tiny_model}", f"paths.results={tmp_path}"),
+    ]
+
+
+def invoke(*overrides, verb="run", code=0):
+    outcome = CliRunner().invoke(main, [verb, *overrides])
+    assert outcome.exit_code == code, outcome.output
+    return outcome.output
+
+
+def found(results):
+    """(sampler, t_0) -> run."""
+    runs = RunStore(results).runs()
+    return {(run.spec.sampler.name, run.spec.task.params["t_0"]): run for run in runs}
+
+
+def pixels(run):
+    return {i: row.pixels for i, row in run.rows().items()}
+
+
+def test_runs_of_a_t_0_sweep_share_way_up_and_masks(grid, tmp_path):
+    invoke(*grid, "sampler=ode,sde", "task.t_0=0.4,0.8")
+    runs = found(tmp_path)
+    assert set(runs) == {(s, t) for s in ("ode", "sde") for t in (0.4, 0.8)}
+    for (_, t_0), run in runs.items():
+        assert run.seal.n == N
+        costs = {row.evaluations for row in run.rows().values()}
+        assert costs == {2 * STEPS * t_0 + 2 * STEPS * 0.8 / 2}  # its own way, half of the way up
+    (cache,) = (tmp_path / "cache" / "masks").iterdir()
+    for run in runs.values():
+        copies = {file.name: file.read_bytes() for file in (run.path / "masks").iterdir()}
+        assert copies == {file.name: file.read_bytes() for file in cache.iterdir()}
+        assert len(copies) == N
+
+
+def test_made_together_or_apart_the_images_are_the_same(grid, tmp_path):
+    together, apart = (f"paths.results={tmp_path / name}" for name in ("together", "apart"))
+    invoke(*grid, "sampler=sde", "task.t_0=0.4,0.8", together)
+    for t_0 in (0.4, 0.8):
+        invoke(*grid, "sampler=sde", f"task.t_0={t_0}", apart)
+    for key, run in found(tmp_path / "apart").items():
+        assert pixels(found(tmp_path / "together")[key]) == pixels(run)
+
+
+def test_what_is_missing_of_one_t_0_is_made_again_alone(grid, tmp_path):
+    invoke(*grid, "sampler=ode", "task.t_0=0.4,0.8")
+    before = {key: pixels(run) for key, run in found(tmp_path).items()}
+    run = found(tmp_path)["ode", 0.4]
+    lost = sorted((run.path / "outputs").iterdir())[0]
+    lost.unlink()
+    said = invoke(*grid, "sampler=ode", "task.t_0=0.4,0.8")
+    assert lost.exists(), said
+    assert {key: pixels(run) for key, run in found(tmp_path).items()} == before
+
+
+def test_a_mask_from_the_cache_is_used_as_it_is(grid, tmp_path):
+    """An emptied mask leaves the source: the autoencoder's own image."""
+    invoke(*grid, "sampler=ode")
+    (cache,) = (tmp_path / "cache" / "masks").iterdir()
+    for file in cache.iterdir():
+        Image.fromarray(np.zeros((8, 8), bool)).save(file)
+    invoke(*grid, "sampler=none,sde")
+    runs = {key[0]: pixels(run) for key, run in found(tmp_path).items()}
+    assert runs["sde"] == runs["none"] != runs["ode"]
+
+
+def test_a_sweep_plans_one_job_for_all_t_0(grid):
+    sweep = plan_sweep([*grid, "sampler=ode,sde", "task.t_0=0.4,0.8", "shards=2"])
+    assert len(sweep.runs) == 4
+    said = [" ".join(o for o in job.overrides if "t_0" in o or "shard=" in o) for job in sweep.jobs]
+    assert said == ["task.t_0=0.4,0.8 shard=0", "task.t_0=0.4,0.8 shard=1"] * 2
+    assert [job.images for job in sweep.jobs] == [4, 2] * 2
+    assert all(len(run.jobs) == 2 for run in sweep.runs)
+
+
+def test_a_sweep_of_t_0_in_shards_is_sealed(grid, tmp_path):
+    invoke(*grid, "task.t_0=0.4,0.8", "shards=2", "launcher.workers=1", verb="sweep")
+    assert all(run.seal and run.seal.n == N for run in found(tmp_path).values())
+    assert len(found(tmp_path)) == 2
