@@ -217,7 +217,12 @@ def table_grids(config: Mapping[str, Any]) -> list[list[str]]:
 
 def _as_overrides(grid: Mapping[str, Any]) -> list[str]:
     swept = {key: v if isinstance(v, list) else [v] for key, v in grid.items()}
-    return [f"{key}={','.join(map(str, values))}" for key, values in swept.items()]
+    return [f"{key}={','.join(map(_quoted, values))}" for key, values in swept.items()]
+
+
+def _quoted(value: object) -> str:
+    """As an override writes it; braces as in {target} would be a dictionary."""
+    return f'"{value}"' if isinstance(value, str) and set(value) & set("{}[](), ") else str(value)
 
 
 def data_set(overrides: Sequence[str]) -> tuple[str, Dataset]:

@@ -207,6 +207,10 @@ class Sampler(Protocol):
     def evaluations_per_step(self) -> int:
         """Evaluations of eps that one step of decode costs."""
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether it solves the SDE; its way up is then noise, and its way back Cycle-SDE."""
+
     def decode(
         self,
         eps: Denoiser,
@@ -238,6 +242,10 @@ class Task(Protocol):
     @property
     def inverts(self) -> bool:
         """Whether it needs a sampler with a way back."""
+
+    @property
+    def changes(self) -> str:
+        """What the edit changes between the way up and the way down, in words."""
 
     @property
     def uses_mask(self) -> bool:

@@ -35,6 +35,7 @@ class BDIA:
 
     gamma: float = 1.0
     version: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
     evaluations_per_step: ClassVar[int] = 1
     exact: ClassVar[bool] = True
 

@@ -32,6 +32,7 @@ class EDICT:
 
     p: float = 0.93
     version: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 1
     evaluations_per_step: ClassVar[int] = 2
     exact: ClassVar[bool] = True

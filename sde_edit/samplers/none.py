@@ -19,6 +19,7 @@ class NoSampler:
     """The bound of every reconstruction: Table 3's VQAE. No evaluations, whatever the steps."""
 
     version: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 0
     evaluations_per_step: ClassVar[int] = 0
     exact: ClassVar[bool] = True

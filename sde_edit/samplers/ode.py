@@ -31,6 +31,7 @@ class ODE:
     """
 
     version: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 1
     evaluations_per_step: ClassVar[int] = 1
     exact: ClassVar[bool] = False

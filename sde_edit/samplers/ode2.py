@@ -33,6 +33,7 @@ class ODE2:
     """
 
     version: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 2
     evaluations_per_step: ClassVar[int] = 1
     exact: ClassVar[bool] = False

@@ -35,6 +35,7 @@ class PLMS:
     """
 
     version: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 2
     evaluations_per_step: ClassVar[int] = 1
 

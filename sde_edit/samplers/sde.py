@@ -37,6 +37,7 @@ class SDE:
     """
 
     version: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = True
     order: ClassVar[int] = 1
     evaluations_per_step: ClassVar[int] = 1
     exact: ClassVar[bool] = True

@@ -37,6 +37,7 @@ class SDE2:
     """
 
     version: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = True
     order: ClassVar[int] = 2
     evaluations_per_step: ClassVar[int] = 1
     exact: ClassVar[bool] = True

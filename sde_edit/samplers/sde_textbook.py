@@ -30,6 +30,7 @@ class TextbookSDE:
     """
 
     version: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = True
     order: ClassVar[int] = 1
     evaluations_per_step: ClassVar[int] = 1
     exact: ClassVar[bool] = True

@@ -48,6 +48,7 @@ class Inpaint:
     version: ClassVar[int] = 1
     uses_mask: ClassVar[bool] = True
     inverts: ClassVar[bool] = False
+    changes: ClassVar[str] = "adds a mask"
 
     def check(self, example: Example) -> None:
         check_mask(example)

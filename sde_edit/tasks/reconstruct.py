@@ -28,6 +28,7 @@ class Reconstruct:
     version: ClassVar[int] = 1
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = True
+    changes: ClassVar[str] = "nothing"
 
     def check(self, example: Example) -> None:
         check_prompt("task.prompt", self.prompt, example)

@@ -30,6 +30,7 @@ class Sample:
     version: ClassVar[int] = 1
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = False
+    changes: ClassVar[str] = "nothing: there is no image"
 
     def check(self, example: Example) -> None:
         check_prompt("task.prompt", self.prompt, example)

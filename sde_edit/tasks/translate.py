@@ -81,6 +81,11 @@ class Translate:
         return self.way_up == "invert"
 
     @property
+    def changes(self) -> str:
+        where = "" if self.region == "all" else " inside a mask"
+        return f"the prompt or label{where}"
+
+    @property
     def uses_mask(self) -> bool:
         return self.region == "mask"
 

@@ -1,0 +1,85 @@
+"""Write docs/methods.md: the paper's Table 1, of what the registry holds.
+
+python scripts/methods_page.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sde_edit.config import group_file
+from sde_edit.registry import build, listing, names
+from sde_edit.types import Invertible, Sampler, Task
+
+PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
+INTRO = """\
+# Methods
+
+Every method is encode, edit, decode (the paper's Sec. 3.1): the image goes up to x_t0, something
+is changed, and the edited latent comes down. A task owns the edit, a sampler the ways up and down,
+so a line here is a task with the samplers that take it the same way. This is the paper's Table 1
+of what there is; `python scripts/methods_page.py` writes it from the registry.
+
+"""
+HEAD = """\
+| `task=` | x_0 to x_t0 | the edit changes | x_t0 to x_0 | `sampler=` |
+|---|---|---|---|---|
+"""
+NOTES = """
+"Noise, w' kept" is Eq. 7 with the noise of Eq. 8, which leads the source back: Cycle-SDE.
+`none` goes nowhere and shows what the autoencoder does alone.
+
+"""
+
+
+def plugin(group: str, package: str, name: str) -> Any:
+    settings = {k: v for k, v in group_file(group, name).items() if k not in ("name", "kind")}
+    filled = {k: "" if "${" in str(v) else v for k, v in settings.items()}
+    return build(package, group_file(group, name)["kind"], filled)
+
+
+def ways(task: Task, sampler: Sampler) -> tuple[str, str]:
+    """What the paper's Table 1 says of a task with a sampler: up, down."""
+    if not task.inverts:
+        return "noise", "SDE" if sampler.stochastic else "ODE"
+    assert isinstance(sampler, Invertible)
+    if sampler.stochastic:
+        return "noise, w' kept", "Cycle-SDE"
+    return "ODE, exactly inverted" if sampler.exact else "ODE, inverted", "ODE"
+
+
+def lines(name: str, task: Task, samplers: Mapping[str, Sampler]) -> list[str]:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for label, sampler in samplers.items():
+        if isinstance(sampler, Invertible) or not task.inverts:
+            groups.setdefault(ways(task, sampler), []).append(f"`{label}`")
+    return [
+        f"| `{name}` | {up} | {task.changes} | {down} | {', '.join(found)} |"
+        for (up, down), found in sorted(groups.items())
+    ]
+
+
+def results(task: str) -> str:
+    """Links to the tables that have runs of a task."""
+    links = []
+    for table in names("table"):
+        config = group_file("table", table)
+        arms = [arm["set"] for arm in config["arms"] if isinstance(arm, Mapping)]
+        if task in [*config["runs"].get("task", []), *(arm.get("task") for arm in arms)]:
+            links.append(f"[{table}](../results/tables/{table}.md)")
+    return f" Results: {', '.join(links)}." if links else ""
+
+
+def page() -> str:
+    samplers = {name: plugin("sampler", "samplers", name) for name in names("sampler")}
+    del samplers["none"]
+    tasks = {name: plugin("task", "tasks", name) for name in names("task")}
+    rows = [line for name, task in tasks.items() for line in lines(name, task, samplers)]
+    words = [f"- `{name}`: {line}{results(name)}" for name, line in listing("task").items()]
+    return INTRO + HEAD + "\n".join(rows) + "\n" + NOTES + "\n".join(words) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
