@@ -25,6 +25,7 @@ from sde_edit.types import Example
 Attribute = Literal["colour", "shape", "background"]
 _Word = TypeVar("_Word", bound=str)
 _ATTRIBUTES: tuple[Attribute, ...] = ("colour", "shape", "background")
+_CHOICES = {"any": _ATTRIBUTES, "object": _ATTRIBUTES[:2]}
 
 
 @plugin
@@ -32,12 +33,13 @@ _ATTRIBUTES: tuple[Attribute, ...] = ("colour", "shape", "background")
 class ShapesEdits(FirstScenes):
     """The scenes of `shapes`, each with an edit of its own, which depends on its index and `edit`.
 
-    edit   colour or shape of one thing, or the background; any: one of the three
+    edit   colour or shape of one thing, or the background; object: colour or shape; any: one of the
+           three
     """
 
     version: ClassVar[int] = 1
 
-    edit: Literal["colour", "shape", "background", "any"] = "any"
+    edit: Literal["colour", "shape", "background", "object", "any"] = "any"
 
     def load(self, example_id: str) -> Example:
         """image, truth: uint8 [64, 64, 3]; mask: float32 [64, 64], 1 where they differ, else 0.
@@ -59,7 +61,7 @@ class ShapesEdits(FirstScenes):
         """The scene and the edited scene. Raises UserError for an id that is not one of these."""
         index = self.index(example_id)
         rng = random.Random(f"shapes-edits-{self.edit}-{index}")
-        attribute = _pick(rng, _ATTRIBUTES) if self.edit == "any" else self.edit
+        attribute = self.edit if self.edit in _ATTRIBUTES else _pick(rng, _CHOICES[self.edit])
         scene = make_scene(index)
         return scene, _edited(scene, attribute, rng)
 
