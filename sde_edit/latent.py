@@ -75,15 +75,9 @@ class LoadedStableDiffusion(Network):
             folder / "text_encoder", dtype=dtype, use_safetensors=True
         )
         self.text_encoder = text.eval().to(device)
-        unet = load_network(UNet2DConditionModel, folder / "unet", dtype).to(device)
-        vae = load_network(AutoencoderKL, folder / "vae", dtype).to(device)
-        # On a CPU the group norm of channels-last bf16 costs more than its convolutions save.
-        on_gpu = device.type == "cuda"
-        self.layout = torch.channels_last if on_gpu else torch.contiguous_format
-        self.unet = unet.to(memory_format=self.layout)
-        self.vae = vae.to(memory_format=self.layout)
-        if compile:  # one graph for each number of rows, made at its first call
-            self.unet = torch.compile(self.unet, dynamic=False)
+        unet = load_network(UNet2DConditionModel, folder / "unet", dtype)
+        self.unet = self._placed(unet, compile=compile)
+        self.vae = self._placed(load_network(AutoencoderKL, folder / "vae", dtype))
         side = resolution // 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.latent_shape = (self.vae.config.latent_channels, side, side)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")

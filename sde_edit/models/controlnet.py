@@ -72,10 +72,8 @@ class LoadedControlNet(LoadedStableDiffusion):
         from diffusers import ControlNetModel
 
         super().__init__(folder, resolution, device, dtype, compile)
-        net = load_network(ControlNetModel, control, dtype).to(device)
-        self.control = net.to(memory_format=self.layout)
-        if compile:
-            self.control = torch.compile(self.control, dynamic=False)
+        net = load_network(ControlNetModel, control, dtype)
+        self.control = self._placed(net, compile=compile)
         self.scale = scale
 
     def denoiser(

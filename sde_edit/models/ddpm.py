@@ -111,12 +111,8 @@ class LoadedDDPM(PixelNetwork):
         unet = _unet_folder(folder)
         _config(unet)
         safe = _weights_file(unet).suffix == ".safetensors"
-        loaded = load_network(UNet2DModel, unet, dtype, safetensors=safe).to(device)
-        on_gpu = device.type == "cuda"
-        self.layout = torch.channels_last if on_gpu else torch.contiguous_format
-        self.unet = loaded.to(memory_format=self.layout)
-        if compile:
-            self.unet = torch.compile(self.unet, dynamic=False)
+        loaded = load_network(UNet2DModel, unet, dtype, safetensors=safe)
+        self.unet = self._placed(loaded, compile=compile)
         schedule, self.prediction = read_scheduler(_scheduler_file(folder))
         self.alpha_T = torch.tensor(schedule.alpha, dtype=torch.float64, device=device)
         self.latent_shape = (3, resolution, resolution)

@@ -8,9 +8,14 @@ from sde_edit.config import group_file
 from sde_edit.registry import build, kinds, names
 from sde_edit.types import NotFiniteError, UserError
 
-WORDS = {"gmm": ("red", "blue"), "ddpm": ("", "")}  # two prompts that differ, where there are any
+WORDS = {  # two prompts that differ, where there are any
+    "adm": ("n02129165 lion", "n02129604 tiger"),
+    "gmm": ("red", "blue"),
+    "ddpm": ("", ""),
+}
 GUIDANCE = {"ddpm": 1.0}  # that costs most, where it is not 3
-SMALL = {"stable_diffusion": 64, "controlnet": 64, "ddpm": 16}  # resolutions of the checkpoints
+ONE_ROW = {"adm", "ddpm"}  # kinds that need no second row for guidance
+SMALL = {"adm": 16, "stable_diffusion": 64, "controlnet": 64, "ddpm": 16}  # resolutions
 
 
 @pytest.fixture(params=sorted(kinds("models")))
@@ -19,11 +24,11 @@ def kind(request):
 
 
 @pytest.fixture
-def settings(kind, tiny_model, tiny_ddpm, tiny_control):
+def settings(kind, tiny_model, tiny_ddpm, tiny_adm, tiny_control):
     """The settings of the first YAML of that kind, with a small checkpoint in place of its own."""
     raw = next(raw for raw in map(_yaml, names("model")) if raw["kind"] == kind)
     given = {k: v for k, v in raw.items() if k not in ("name", "kind", "dtype", "batch_size")}
-    path = tiny_ddpm if kind == "ddpm" else tiny_model
+    path = {"adm": tiny_adm, "ddpm": tiny_ddpm}.get(kind, tiny_model)
     files = {"path": str(path), "control": str(tiny_control)}
     small = {"resolution": SMALL[kind]} if kind in SMALL else {}
     return given | {k: v for k, v in files.items() if k in given} | small
@@ -100,7 +105,7 @@ def test_counts_its_evaluations(kind, denoiser, model):
     for guidance in (0.0, 1.0, None):
         before = model.evaluations
         denoiser(guidance=guidance)(state(model), (5.0, 5.0))
-        assert model.evaluations - before == (4 if guidance is None and kind not in GUIDANCE else 2)
+        assert model.evaluations - before == (4 if guidance is None and kind not in ONE_ROW else 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -50,6 +50,13 @@ def test_any_edit_is_each_of_them() -> None:
     assert min(counts) > N / 5
 
 
+def test_an_edit_of_an_object_is_of_its_colour_or_shape() -> None:
+    data = ShapesEdits(n=N, edit="object")
+    found = [differences(*data.scenes(example_id)) for example_id in data.ids()]
+    assert sum(found.count([edit]) for edit in ("colour", "shape")) == N
+    assert min(found.count([edit]) for edit in ("colour", "shape")) > N / 3
+
+
 def test_both_things_of_a_pair_get_edited_and_every_value_is_reached() -> None:
     data = ShapesEdits(n=600, edit="colour")
     scenes = [data.scenes(example_id) for example_id in data.ids()]

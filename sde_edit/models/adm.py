@@ -1,0 +1,155 @@
+"""ImageNet by class, at 256x256: guided-diffusion's ADM with its classifier (ADM-G)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sde_edit.digests import files_digest
+from sde_edit.guided_diffusion import load_classifier, load_unet
+from sde_edit.networks import PixelNetwork, alpha_at, dtype_of, refuse_hints
+from sde_edit.registry import plugin
+from sde_edit.schedule import Schedule
+from sde_edit.types import Denoiser, UserError
+
+_OFFICIAL = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021"
+_CLASSES = 1000
+
+
+@plugin
+@dataclass(frozen=True)
+class ADM:
+    """A class-conditional UNet in pixel space and a classifier of noisy images (Dhariwal and
+    Nichol 2021). A prompt begins with a wnid of ImageNet, as "n02129165 lion"; guidance is the
+    scale of the classifier's gradient, and 0 leaves it out. Negative prompts must be "".
+
+    path: the folder of the two official files, whose names are `unet` and `classifier`;
+    head_channels: of one head of attention, the one thing that the files do not tell. The variance
+    that the UNet learned is not used, for Eq. 6 has its own with any eta. A row counts as one
+    evaluation, classifier included. Predictions of x_0 are not clipped.
+    """
+
+    path: str = field(metadata={"identity": False})
+    resolution: int
+    unet: str = field(default="256x256_diffusion.pt", metadata={"identity": False})
+    classifier: str = field(default="256x256_classifier.pt", metadata={"identity": False})
+    head_channels: int = 64
+    version: ClassVar[int] = 1
+
+    def files(self) -> tuple[Path, Path]:
+        """UNet and classifier. Raises UserError if one is missing."""
+        files = Path(self.path) / self.unet, Path(self.path) / self.classifier
+        if missing := [file.name for file in files if not file.is_file()]:
+            raise UserError(
+                f"model.path={self.path} lacks {' and '.join(missing)}; the official files are "
+                f"{_OFFICIAL}/256x256_diffusion.pt and {_OFFICIAL}/256x256_classifier.pt"
+            )
+        return files
+
+    def schedule(self) -> Schedule:
+        return Schedule.from_betas("linear", 1e-4, 0.02, 1000)
+
+    def digest(self) -> str:
+        return files_digest(self.files(), relative_to=Path(self.path))
+
+    def load(self, device: str, dtype: str, compile: bool = False) -> LoadedADM:
+        """Raises UserError if a file is not of guided-diffusion, or not for 1000 classes."""
+        return LoadedADM(self, torch.device(device), dtype_of(dtype), compile)
+
+
+class LoadedADM(PixelNetwork):
+    """UNet and classifier on their device. State: pixels in [-1, 1].
+
+    The classifier is float32 for a UNet of 16 bits, as in DDIB's code: a derivative by one pixel
+    may be less than float16 can hold.
+    """
+
+    def __init__(
+        self, source: ADM, device: torch.device, dtype: torch.dtype, compile: bool = False
+    ) -> None:
+        super().__init__(device, dtype)
+        unet_file, classifier_file = source.files()
+        unet = load_unet(unet_file, dtype, head_channels=source.head_channels)
+        classifier = load_classifier(
+            classifier_file,
+            self.state_dtype,
+            resolution=source.resolution,
+            head_channels=source.head_channels,
+        )
+        _check_classes(unet.config.num_class_embeds, unet_file)
+        _check_classes(classifier.classes, classifier_file)
+        self.unet = self._placed(unet, compile=compile)
+        self.classifier = self._placed(classifier, compile=compile)
+        alpha = source.schedule().alpha
+        self.alpha_T = torch.tensor(alpha, dtype=torch.float64, device=device)
+        self.latent_shape = (3, source.resolution, source.resolution)
+
+    def denoiser(
+        self,
+        prompts: Sequence[str],
+        guidance: float,
+        negatives: Sequence[str] = (),
+        hints_BHWC: Tensor | None = None,
+    ) -> Denoiser:
+        """eps - guidance sqrt(1 - alpha_t) grad_x log p(y | x_t), with one class per row (Dhariwal
+        and Nichol, Alg. 2). Raises UserError for a prompt that names no class.
+        """
+        refuse_hints(hints_BHWC)
+        if said := [negative for negative in negatives if negative]:
+            raise UserError(
+                f'prompt {said[0]!r}: a class has no negative; set task.negative_prompt=""'
+            )
+        labels = torch.tensor([label_of(prompt) for prompt in prompts], device=self.device)
+        scale = torch.full(labels.shape, guidance, dtype=self.state_dtype, device=self.device)
+        condition = (labels, scale) if guidance else (labels,)
+        return self._guided(condition, condition, 1)
+
+    def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
+        label_B, *scale_B = condition
+        x = x_BCHW.to(self.dtype, memory_format=self.layout)
+        eps: Tensor = self.unet(x, t_B, label_B, return_dict=False)[0].to(x_BCHW.dtype)
+        if not scale_B:
+            return eps
+        weight = scale_B[0].view(-1, 1, 1, 1) * (1 - alpha_at(self.alpha_T, t_B)).sqrt()
+        return eps - weight.to(eps.dtype) * self._grad_log_p(x_BCHW, t_B, label_B)
+
+    def _grad_log_p(self, x_BCHW: Tensor, t_B: Tensor, label_B: Tensor) -> Tensor:
+        """grad_x log p(y | x_t), in the dtype of x."""
+        with torch.inference_mode(False), torch.enable_grad():
+            # Tensors of inference mode know no gradient; their copies made here do.
+            x = x_BCHW.to(self.state_dtype, memory_format=self.layout, copy=True).requires_grad_()
+            logits_BK = self.classifier(x, t_B.clone())
+            log_p = -F.cross_entropy(logits_BK, label_B.clone(), reduction="sum")
+            return torch.autograd.grad(log_p, x)[0].to(x_BCHW.dtype)
+
+
+def _check_classes(classes: int, file: Path) -> None:
+    if classes != _CLASSES:
+        raise UserError(f"{file} has {classes} classes; only the {_CLASSES} of ImageNet are read")
+
+
+def label_of(prompt: str) -> int:
+    """The label of the class that a prompt names: the place of its first word, a wnid, among the
+    sorted wnids of ImageNet's 1000 classes. Raises UserError.
+    """
+    label = _labels().get(prompt.partition(" ")[0])
+    if label is None:
+        raise UserError(
+            f"prompt {prompt!r} names no class: it must begin with one of ImageNet's 1000 wnids, "
+            "such as n02129165 (lion)"
+        )
+    return label
+
+
+@cache
+def _labels() -> dict[str, int]:
+    from timm.data import ImageNetInfo
+
+    return {wnid: label for label, wnid in enumerate(ImageNetInfo().label_names())}
