@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sde_edit.config import group_file
+from sde_edit.config import compose_config, group_file
 from sde_edit.registry import build, listing, names
 from sde_edit.types import Invertible, Sampler, Task
 
@@ -35,9 +35,8 @@ NOTES = """
 
 
 def plugin(group: str, package: str, name: str) -> Any:
-    settings = {k: v for k, v in group_file(group, name).items() if k not in ("name", "kind")}
-    filled = {k: "" if "${" in str(v) else v for k, v in settings.items()}
-    return build(package, group_file(group, name)["kind"], filled)
+    settings = compose_config([f"{group}={name}"])[group]
+    return build(package, settings.pop("kind"), {k: v for k, v in settings.items() if k != "name"})
 
 
 def ways(task: Task, sampler: Sampler) -> tuple[str, str]:

@@ -34,7 +34,10 @@ from sde_edit.types import (
 )
 
 # Keys of a group's YAML that are not settings of its plug-in.
-_RUN_KEYS = {"model": {"dtype", "batch_size", "plain_guidance"}, "data": {"limit", "prompt", "metrics"}}
+_RUN_KEYS = {
+    "model": {"dtype", "batch_size", "plain_guidance"},
+    "data": {"limit", "prompt", "metrics"},
+}
 _GROUPS = {"task": "tasks", "sampler": "samplers", "model": "models", "data": "datasets"}
 _PACKAGES = _GROUPS | {"launcher": "launchers"}
 

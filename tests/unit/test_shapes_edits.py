@@ -154,7 +154,7 @@ def test_refuses_other_ids(example_id: str) -> None:
 
 @pytest.mark.parametrize(("settings", "message"), [
     ({"n": 0}, "data.n=0"),
-    ({"edit": "size"}, "'colour', 'shape', 'background' or 'any'"),
+    ({"edit": "size"}, "'colour', 'shape', 'background', 'object' or 'any'"),
     ({"masks": "small"}, "masks"),
 ])  # fmt: skip
 def test_refuses_settings(settings: dict[str, Any], message: str) -> None:
