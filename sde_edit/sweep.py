@@ -21,7 +21,7 @@ from sde_edit.publish import publish_runs
 from sde_edit.report import Block, Cell, Column, Row, Table, markdown
 from sde_edit.runner import ModelCache, Plan, check_examples, plan
 from sde_edit.store import RunStore, run_id, write_atomic
-from sde_edit.types import Job, UserError
+from sde_edit.types import Job, SharesWayUp, UserError
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
@@ -34,13 +34,16 @@ class PlannedRun:
     experiment: Experiment  # as a whole, shard 0 of 1
     todo: Plan
     jobs: tuple[Job, ...]
+    goes_up: bool  # False where another run of the sweep goes the way up for this one too
 
     @property
     def evaluations(self) -> int:
-        """Rows of the network that are still to be evaluated, if the sampler needs one a step."""
+        """Rows of the network that are still to be evaluated."""
         e = self.experiment
-        each = e.sampler.evaluations_per_step * e.task.evaluations_per_image(e.spec.steps)
-        return each * len(self.todo.missing)
+        rows = e.task.evaluations_per_image(e.spec.steps)
+        if isinstance(e.task, SharesWayUp) and not self.goes_up:
+            rows -= e.task.evaluations_up(e.spec.steps)
+        return e.sampler.evaluations_per_step * rows * len(self.todo.missing)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,12 @@ def _planned(group: Sequence[Experiment]) -> list[PlannedRun]:
         if not (run and is_finished(run, todo, whole.metrics)):
             left.append((sharded, whole, todo))
     jobs = _jobs([sharded for sharded, _, _ in left], [todo for _, _, todo in left])
-    return [PlannedRun(whole, todo, jobs) for _, whole, todo in left]
+    top = max((_t_0(whole) for _, whole, _ in left), default=1.0)
+    return [PlannedRun(whole, todo, jobs, _t_0(whole) == top) for _, whole, todo in left]
+
+
+def _t_0(experiment: Experiment) -> float:
+    return experiment.task.t_0 if isinstance(experiment.task, SharesWayUp) else 1.0
 
 
 def _jobs(sharded: Sequence[Experiment], todos: Sequence[Plan]) -> tuple[Job, ...]:

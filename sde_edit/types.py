@@ -276,6 +276,9 @@ class SharesWayUp(Task, Protocol):
     def t_0(self) -> float:
         """How far up it goes, as a share of T."""
 
+    def evaluations_up(self, steps: int) -> int:
+        """Of evaluations_per_image, those of the way up."""
+
     def edits(
         self,
         t_0: Sequence[float],

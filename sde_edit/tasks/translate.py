@@ -172,5 +172,13 @@ class Translate:
 
     def evaluations_per_image(self, steps: int) -> int:
         """Without those of a mask that is found, which serves all samplers and t_0."""
-        up = rows_per_evaluation(self.source_guidance) if self.inverts else 0
-        return max(1, round(self.t_0 * steps)) * (up + rows_per_evaluation(self.guidance))
+        down = self._steps_of(steps) * rows_per_evaluation(self.guidance)
+        return self.evaluations_up(steps) + down
+
+    def evaluations_up(self, steps: int) -> int:
+        each = rows_per_evaluation(self.source_guidance) if self.inverts else 0
+        return self._steps_of(steps) * each
+
+    def _steps_of(self, steps: int) -> int:
+        """As `Grid.below`."""
+        return max(1, round(self.t_0 * steps))

@@ -102,6 +102,9 @@ PRESETS = {
     "reconstruct_coco_sd15": "sde",
     "sample_coco_sd2": "plms",
     "roundtrip_bison_sd15": "bdia",
+    "diffedit_bison_sd15": "ode",
+    "sdedit_bison_sd15": "plms",
+    "cyclediffusion_bison_sd15": "sde",
 }
 
 
