@@ -11,7 +11,7 @@ from typing import Any
 
 from sde_edit.config import compose_config, group_file
 from sde_edit.registry import build, listing, names
-from sde_edit.types import Invertible, Sampler, Task
+from sde_edit.types import Invertible, Sampler, Selective, Task
 
 PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
 INTRO = """\
@@ -51,8 +51,9 @@ def ways(task: Task, sampler: Sampler) -> tuple[str, str]:
 
 def lines(name: str, task: Task, samplers: Mapping[str, Sampler]) -> list[str]:
     groups: dict[tuple[str, str], list[str]] = {}
+    served = (task.samplers if isinstance(task, Selective) else ()) or samplers
     for label, sampler in samplers.items():
-        if isinstance(sampler, Invertible) or not task.inverts:
+        if label in served and (isinstance(sampler, Invertible) or not task.inverts):
             groups.setdefault(ways(task, sampler), []).append(f"`{label}`")
     return [
         f"| `{name}` | {up} | {task.changes} | {down} | {', '.join(found)} |"

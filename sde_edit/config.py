@@ -29,6 +29,7 @@ from sde_edit.types import (
     NamedMetric,
     RunSpec,
     Sampler,
+    Selective,
     Task,
     UserError,
 )
@@ -119,6 +120,7 @@ def experiment(overrides: Sequence[str]) -> Experiment:
     config = compose_config(overrides)
     plugins = {group: _build(group, config[group]) for group in _GROUPS}
     _check_way_back(config, plugins)
+    _check_sampler(config, plugins["task"])
     metrics = tuple(metric(name) for name in config["metrics"] or ())
     spec = RunSpec(
         **{group: _choice(group, config[group], plugins[group]) for group in _GROUPS},
@@ -146,6 +148,15 @@ def _check_way_back(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> No
         raise UserError(
             f"task={task} goes from the image to noise and back, and sampler={sampler} has no way "
             "to noise: use ode, sde, bdia or edict"
+        )
+
+
+def _check_sampler(config: Mapping[str, Any], task: Task) -> None:
+    kinds, sampler = task.samplers if isinstance(task, Selective) else (), config["sampler"]
+    if kinds and sampler["kind"] not in kinds:
+        raise UserError(
+            f"task={config['task']['name']} does not work with sampler={sampler['name']}: "
+            f"use sampler={' or '.join(kinds)}"
         )
 
 

@@ -6,12 +6,14 @@ Letters in tensor names: as in types.py; K tokens of a prompt, D their size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from sde_edit.attention import Control, controlled
 from sde_edit.checkpoints import (
     checkpoint_digest,
     checkpoint_folder,
@@ -76,11 +78,13 @@ class LoadedStableDiffusion(Network):
         )
         self.text_encoder = text.eval().to(device)
         unet = load_network(UNet2DConditionModel, folder / "unet", dtype)
-        self.unet = self._placed(unet, compile=compile)
+        unet.requires_grad_(False)  # gradients go to embeddings only
+        self.unet, self._compiled = self._placed(unet, compile=compile), compile
         self.vae = self._placed(load_network(AutoencoderKL, folder / "vae", dtype))
         side = resolution // 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.latent_shape = (self.vae.config.latent_channels, side, side)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        self.prompt_tokens: int = self.tokenizer.model_max_length
         schedule, self.prediction = read_scheduler(folder / _SCHEDULER)
         self.alpha_T = torch.tensor(schedule.alpha, dtype=torch.float64, device=device)
 
@@ -126,6 +130,21 @@ class LoadedStableDiffusion(Network):
         refuse_hints(hints_BHWC)
         text = self.embed(prompts)
         return self._guided((text,), (self.embed(negatives or [""] * len(prompts)),), guidance)
+
+    def word_tokens(self, prompt: str) -> list[list[int]]:
+        """Token ids of each word, words being what blanks separate, as the tokenizer does."""
+        return [self.tokenizer(word, add_special_tokens=False).input_ids for word in prompt.split()]
+
+    def attend(
+        self, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor, control: Control | None = None
+    ) -> Tensor:
+        """eps under these embeddings, without guidance, its attention maps as `control` says."""
+        with ExitStack() as stack:
+            if control:
+                stack.enter_context(controlled(self.unet, control))
+                if self._compiled:  # the graphs know the layers without control
+                    stack.enter_context(torch.compiler.set_stance("force_eager"))
+            return self._network(x_BCHW, t_B, text_BKD.to(self.dtype))
 
     def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         x = x_BCHW.to(self.dtype, memory_format=self.layout)

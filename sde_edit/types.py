@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from sde_edit.attention import Control
     from sde_edit.noise import Noise
     from sde_edit.schedule import Grid, Schedule
 
@@ -184,6 +185,24 @@ class Model(Protocol):
         """
 
 
+@runtime_checkable
+class Attentive(Model, Protocol):
+    """A model whose text embeddings and attention maps can be had and changed."""
+
+    prompt_tokens: int  # K, tokens of every prompt: start, words, end, padding
+
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings [B, K, D]."""
+
+    def word_tokens(self, prompt: str) -> list[list[int]]:
+        """Token ids of each word, words being what blanks separate. K may cut off the last."""
+
+    def attend(
+        self, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor, control: Control | None = None
+    ) -> Tensor:
+        """eps under these embeddings, without guidance, its attention maps as `control` says."""
+
+
 class ModelSource(Protocol):
     """The settings of a model: what can be known of it before its weights are loaded."""
 
@@ -266,6 +285,15 @@ class Task(Protocol):
 
     def evaluations_per_image(self, steps: int) -> int:
         """Rows of the network that one image costs with one evaluation of eps per step."""
+
+
+@runtime_checkable
+class Selective(Task, Protocol):
+    """A task that works with some samplers only."""
+
+    @property
+    def samplers(self) -> Sequence[str]:
+        """Their kinds; () for all."""
 
 
 @runtime_checkable

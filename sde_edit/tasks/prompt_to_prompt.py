@@ -1,0 +1,218 @@
+"""Prompt-to-Prompt: a round trip whose way down takes attention maps of the source, and null-text.
+
+With `sampler=sde` the way up is Cycle-SDE's, with `ode` DDIM inversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from sde_edit.attention import Control, refinement, replacement, reweighting
+from sde_edit.batch import check_prompt, images, prompts, rows_per_evaluation
+from sde_edit.noise import Noise
+from sde_edit.null_text import NullText, rows_per_step
+from sde_edit.registry import plugin
+from sde_edit.schedule import Grid
+from sde_edit.types import Attentive, Example, Invertible, Model, Sampler, UserError
+
+
+@plugin
+@dataclass(frozen=True)
+class PromptToPrompt:
+    """Prompt-to-Prompt (Hertz et al. 2022) and null-text inversion (Mokady et al. 2023).
+
+    source_prompt, prompt: `{caption}` and `{target}` stand for what the data set says. guidance is
+    that of the way down, source_guidance that of the way up. t_0: how far up it goes, as a share of
+    T and of `steps`.
+
+    The maps are those of the source's own states, which the way up has recorded, under its prompt
+    alone; there is no second branch on the way down that could drift, for an ODE as for an SDE.
+    Only the conditional half of guidance takes them.
+
+    cross_replace, self_replace: in which share of the steps, from the first on, cross- and
+    self-attention take the source's maps; the latter on feature maps of at most self_max_side
+    squared positions. mode: `refine` gives tokens that both prompts have the source's maps,
+    `replace` every token those of the word in its place, for prompts of as many words. reweight:
+    word -> factor of its tokens' maps, where the target has the word and cross_replace acts.
+
+    null_steps: steps of optimisation at every time that fit the null embedding of the way down to
+    the source's way up; 0 for none. For `sampler=ode`; as published with source_guidance 1. An
+    example may stop early, so evaluations_per_image is the most it can cost.
+    """
+
+    source_prompt: str
+    prompt: str
+    negative_prompt: str = ""
+    mode: Literal["refine", "replace"] = "refine"
+    cross_replace: float = 0.8
+    self_replace: float = 0.4
+    self_max_side: int = 16
+    reweight: Mapping[str, float] = field(default_factory=dict)
+    source_guidance: float = 1.0
+    guidance: float = 7.5
+    t_0: float = 1.0
+    null_steps: int = 0
+    version: ClassVar[int] = 1
+    uses_mask: ClassVar[bool] = False
+    inverts: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for key in ("cross_replace", "self_replace"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise UserError(f"task.{key}={getattr(self, key)}: must be from 0 to 1")
+        if not 0 < self.t_0 <= 1:
+            raise UserError(f"task.t_0={self.t_0}: must be above 0 and at most 1")
+        if self.self_max_side < 1:
+            raise UserError(f"task.self_max_side={self.self_max_side}: must be at least 1")
+        if self.reweight and not self.cross_replace:
+            raise UserError("task.reweight acts where maps are replaced: set task.cross_replace")
+        if self.null_steps < 0:
+            raise UserError(f"task.null_steps={self.null_steps}: must be 0 or more")
+        if self.null_steps and self.guidance == 1:
+            raise UserError(
+                "task.guidance=1 asks for no null condition, so there is none to fit: "
+                "set task.null_steps=0 or another guidance"
+            )
+
+    @property
+    def changes(self) -> str:
+        maps = (
+            ", under the source's attention maps" if self.cross_replace or self.self_replace else ""
+        )
+        null = ", the null condition fitted" if self.null_steps else ""
+        return f"the prompt{maps}{null}"
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """The null embeddings are fitted to DDIM's steps."""
+        return ("ode",) if self.null_steps else ()
+
+    def check(self, example: Example) -> None:
+        check_prompt("task.source_prompt", self.source_prompt, example)
+        check_prompt("task.prompt", self.prompt, example)
+        check_prompt("task.negative_prompt", self.negative_prompt, example)
+        (before,), (after,) = (prompts(p, [example]) for p in (self.source_prompt, self.prompt))
+        if self.mode == "replace" and len(before.split()) != len(after.split()):
+            raise UserError(
+                f"{example.id}: task.mode=replace needs prompts of as many words, not {before!r} "
+                f"and {after!r}: use task.mode=refine"
+            )
+
+    def edit(
+        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+    ) -> Tensor:
+        assert isinstance(sampler, Invertible)
+        if not isinstance(model, Attentive):
+            raise UserError(
+                "task=p2p needs a model whose attention can be edited, of kind stable_diffusion: "
+                "use model=shapes, sd15 or sd2"
+            )
+        grid = grid.below(self.t_0)
+        before, after = prompts(self.source_prompt, examples), prompts(self.prompt, examples)
+        negatives = prompts(self.negative_prompt, examples)
+        source = model.denoiser(before, self.source_guidance, negatives)
+        tape = sampler.encode(source, model.encode(images(examples)), grid, noise)
+        text, null = model.embed(before), model.embed(negatives)
+        way = _WayDown(
+            model=model,
+            guidance=self.guidance,
+            times=grid.t[:-1],
+            path=tape[0],
+            source_BKD=text,
+            target_BKD=model.embed(after),
+            nulls=self._nulls(model, tape[0], grid, text, null),
+            controls=self._controls(model, grid.steps, before, after),
+        )
+        return model.decode(sampler.decode(way.eps, tape[0][0], grid, noise, tape=tape))
+
+    def evaluations_per_image(self, steps: int) -> int:
+        up, down = rows_per_evaluation(self.source_guidance), 1 if self.guidance == 1 else 2
+        fit = rows_per_step(self.null_steps) if self.null_steps else 0
+        steps = max(1, round(self.t_0 * steps))  # as Grid.below
+        return steps * (up + fit + down) + max(self._replaced(steps))
+
+    def _replaced(self, steps: int) -> tuple[int, int]:
+        """In how many steps cross- and self-attention take the source's maps."""
+        return round(self.cross_replace * steps), round(self.self_replace * steps)
+
+    def _nulls(
+        self, model: Attentive, path: Tensor, grid: Grid, text_BKD: Tensor, null_BKD: Tensor
+    ) -> Tensor:
+        """The null embedding of every step [N, B, K, D]."""
+        if not self.null_steps:
+            return null_BKD.expand(grid.steps, *null_BKD.shape)
+        fitted = NullText(model, self.guidance, self.null_steps)
+        nulls, _ = fitted.fit(path, grid, text_BKD, null_BKD)
+        return nulls
+
+    def _controls(
+        self, model: Attentive, steps: int, before: Sequence[str], after: Sequence[str]
+    ) -> list[Control | None]:
+        """The control of every step; None where the target keeps its maps."""
+        align = {"refine": refinement, "replace": replacement}[self.mode]
+        size = model.prompt_tokens
+        maps, scale = [], []
+        for source, target in zip(before, after, strict=True):
+            words = model.word_tokens(target)
+            maps.append(align(model.word_tokens(source), words, size))
+            scale.append(reweighting(target.split(), words, self.reweight, size))
+        cross, own = self._replaced(steps)
+        both = torch.stack(maps).to(model.device), torch.stack(scale).to(model.device)
+
+        def control(i: int) -> Control | None:
+            positions = self.self_max_side**2 if i < own else 0
+            return Control(*both, i < cross, positions) if i < cross or positions else None
+
+        return [control(i) for i in range(steps)]
+
+
+@dataclass(frozen=True)
+class _WayDown:
+    """eps of the target with the maps of the source at the same time.
+
+    path [N+1, B, C, H, W]: the source's states; times, nulls, controls: of every step.
+    """
+
+    model: Attentive
+    guidance: float
+    times: Sequence[float]
+    path: Tensor
+    source_BKD: Tensor
+    target_BKD: Tensor
+    nulls: Tensor
+    controls: Sequence[Control | None]
+
+    def eps(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """A Denoiser for the times of the grid. Raises UserError for another time."""
+        rows = len(self.target_BKD)
+        batches = zip(torch.split(x_BCHW, rows), torch.split(t_B, rows), strict=True)
+        return torch.cat([self._at_once(x, t) for x, t in batches])
+
+    def _at_once(self, x: Tensor, t: Tensor) -> Tensor:
+        """In one call: the source if it lends maps, null if there is guidance, the target."""
+        i = self._step(float(t[0]))
+        control, parts = self.controls[i], [(x, self.target_BKD)]
+        if self.guidance != 1:
+            parts.insert(0, (x, self.nulls[i]))
+        if control:
+            parts.insert(0, (self.path[i].to(x), self.source_BKD))
+        states, texts = zip(*parts, strict=True)
+        rows = torch.cat(states), t.repeat(len(parts)), torch.cat(texts)
+        e = torch.split(self.model.attend(*rows, control), len(x))
+        if self.guidance == 1:
+            return e[-1]
+        guided: Tensor = e[-2] + self.guidance * (e[-1] - e[-2])
+        return guided
+
+    def _step(self, t: float) -> int:
+        if t not in self.times:
+            raise UserError(
+                f"the sampler asks for time {t:g}, at which the source has no state: task=p2p "
+                "needs one that keeps to the grid, as ode, sde, bdia and edict do"
+            )
+        return self.times.index(t)
