@@ -193,8 +193,12 @@ def _pixels(size: int) -> NDArray[np.float64]:
     return np.stack(np.meshgrid(axis, axis, indexing="xy"), axis=-1)
 
 
-def make_scene(index: int) -> Scene:
-    """The scene of an index; see SPLITS for which indices belong to which split."""
+def make_scene(index: int, *, things_in_it: Literal[1, 2] | None = None) -> Scene:
+    """The scene of an index; see SPLITS for which indices belong to which split.
+
+    things_in_it: of the scenes with that many things, instead of any scene. Where the scene of the
+    index has that many, it is that one; else another with its background and light.
+    """
     rng = random.Random(f"shapes-{WORLD_VERSION}-{index}")
 
     def uniform(low: float, high: float) -> float:
@@ -205,7 +209,8 @@ def make_scene(index: int) -> Scene:
 
     background = pick(list(BACKGROUNDS))
     light, contrast = uniform(-math.pi, math.pi), uniform(0.06, 0.26)
-    n = 1 if rng.random() < 0.5 else 2
+    drawn = 1 if rng.random() < 0.5 else 2
+    n = things_in_it or drawn
     things: list[Thing] = []
     while len(things) < n:
         radius = uniform(10.0, 18.0) if n == 1 else uniform(9.0, 14.0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sde_edit.coco import CocoPairs, Offer, Pair, read_captions
+from sde_edit.coco import CocoPairs, read_captions
 from sde_edit.images import counted
+from sde_edit.pairs import Offer, Pair
 from sde_edit.registry import plugin
 
 
@@ -22,9 +23,12 @@ class Coco(CocoPairs):
 
     def offer(self) -> Offer:
         said = read_captions(self.caption_file)
-        pairs = {f"{image:012d}": Pair(image, text) for image, text in said.captions.items()}
+        pairs = {
+            f"{image:012d}": Pair(self.image_folder / said.files[image], text)
+            for image, text in said.captions.items()
+        }
         bare = [name for image, name in said.files.items() if image not in said.captions]
         notes = counted("images without a caption are left out", bare)
         if said.strays:
             notes.append(f"{said.strays} captions of images that the file does not list")
-        return Offer(pairs, said.files, notes)
+        return Offer(pairs, notes)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sde_edit.coco import CocoPairs, Offer, Pair, read_captions, read_json, refuse_doubles
+from sde_edit.coco import Captions, CocoPairs, read_captions, read_json, refuse_doubles
 from sde_edit.images import counted
+from sde_edit.pairs import Offer, Pair
 from sde_edit.registry import plugin
 from sde_edit.types import UserError
 
@@ -67,10 +68,9 @@ class CocoBison(CocoPairs):
         said = read_captions(self.caption_file)
         rows = read_json(self.bison_file, _BisonFile).data
         refuse_doubles(self.bison_file, "rows", (row.bison_id for row in rows))
-        pairs = {_id(row): self._pair(row, said.captions.get(self._other(row), "")) for row in rows}
-        blank = [i for i, pair in pairs.items() if not pair.target]
-        bare = [i for i, pair in pairs.items() if not pair.caption]
-        lost = [i for i, pair in pairs.items() if pair.reference not in said.files]
+        blank = [_id(row) for row in rows if not row.caption.strip()]
+        bare = [_id(row) for row in rows if self._other(row) not in said.captions]
+        lost = [_id(row) for row in rows if row.true_image_id not in said.files]
         file = self.caption_file.name
         notes = [
             *counted("rows left out, without a target caption", blank),
@@ -78,11 +78,17 @@ class CocoBison(CocoPairs):
             *counted(f"rows left out, the true image is not listed in {file}", lost),
         ]
         left = {*blank, *bare, *lost}
-        usable = {i: pair for i, pair in pairs.items() if i not in left}
-        return Offer(usable, said.files, notes)
+        usable = (row for row in rows if _id(row) not in left)
+        return Offer({_id(row): self._pair(row, said) for row in usable}, notes)
 
-    def _pair(self, row: _Row, caption: str) -> Pair:
-        return Pair(self._other(row), caption, row.caption.strip(), row.true_image_id)
+    def _pair(self, row: _Row, said: Captions) -> Pair:
+        image = self._other(row)
+        return Pair(
+            image=self.image_folder / said.files[image],
+            caption=said.captions[image],
+            target=row.caption.strip(),
+            reference=self.image_folder / said.files[row.true_image_id],
+        )
 
     def _other(self, row: _Row) -> int:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,24 +17,49 @@ from sde_edit.features import (
 from sde_edit.registry import plugin
 from sde_edit.types import Example
 
+Seen = tuple[set[tuple[str, str]], str]  # {(shape, colour), ...}, background
+
+_AS_IN_THE_REFERENCE = {
+    "all": "named exactly as their reference: all (shape, colour) pairs and the background",
+    "shape": "whose set of shapes is named as their reference's",
+    "colour": "whose set of colours of things is named as their reference's",
+    "background": "whose background is named as their reference's",
+}
+
 
 @plugin
 @dataclass(frozen=True)
 class Attributes(ByRecogniser):
-    """1 where every (shape, colour) pair and the background are named alike, else 0."""
+    """1 where what is compared is named alike, else 0.
+
+    part: `all` (shape, colour) pairs and the background; or the shapes alone, the colours of the
+    things alone, or the background alone.
+    """
+
+    part: Literal["all", "shape", "colour", "background"] = "all"
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = True
 
     def convention(self) -> str:
         return (
-            "share of images named exactly as their reference: all (shape, colour) pairs and the "
-            f"background; both named by the {recogniser_note()}; native size"
+            f"share of images {_AS_IN_THE_REFERENCE[self.part]}; "
+            f"both named by the {recogniser_note()}; native size"
         )
 
     @torch.inference_mode()
     def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         seen = self._network.recognise(self._input(images_BHWC))
         right = self._network.recognise(self._input(references(examples)))
-        same = [a == b for a, b in zip(seen, right, strict=True)]
+        same = [self._compared(a) == self._compared(b) for a, b in zip(seen, right, strict=True)]
         return torch.tensor(same, dtype=torch.float64)[:, None]
+
+    def _compared(self, seen: Seen) -> object:
+        things, background = seen
+        parts = {
+            "all": seen,
+            "shape": {shape for shape, _ in things},
+            "colour": {colour for _, colour in things},
+            "background": background,
+        }
+        return parts[self.part]

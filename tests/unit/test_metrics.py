@@ -46,7 +46,7 @@ def test_reference_is_the_truth_where_it_is_known():
     assert reference(Example("a", image, truth=truth), "source") is image
 
 
-@pytest.mark.parametrize("kind", ["psnr", "ssim"])
+@pytest.mark.parametrize("kind", ["psnr", "ssim", "l2"])
 def test_a_metric_against_the_source_leaves_the_truth_alone(kind):
     outputs, examples = pair(4)
     sources = [Example(example.id, example.image) for example in examples]
@@ -141,7 +141,23 @@ def test_masked_error_names_the_example_without_such_pixels():
         known.rows(outputs[:1], [Example("bare", first.image)])
 
 
-@pytest.mark.parametrize("kind", ["psnr", "ssim", "masked_error"])
+def test_l2_is_the_norm_and_not_the_mean():
+    outputs, examples = pair(0)
+    difference = (outputs.numpy().astype(float) - truths_of(examples)) / 255
+    expected = [np.linalg.norm(one.ravel()) for one in difference]
+    rows = build("metrics", "l2", {}).rows(outputs, examples)
+    np.testing.assert_allclose(rows[:, 0], expected, rtol=1e-12)
+
+
+def test_l2_of_black_and_white():
+    white = torch.full((1, 256, 256, 3), 255, dtype=torch.uint8)
+    black = Example("black", np.zeros((256, 256, 3), np.uint8))
+    rows = build("metrics", "l2", {}).rows(white, [black])
+    assert rows.item() == pytest.approx(3**0.5 * 256)
+    assert not build("metrics", "l2", {}).rows(torch.zeros_like(white), [black]).any()
+
+
+@pytest.mark.parametrize("kind", ["psnr", "ssim", "masked_error", "l2"])
 def test_batch_of_four_is_four_batches_of_one(kind):
     outputs, examples = pair(3)
     metric = build("metrics", kind, {})

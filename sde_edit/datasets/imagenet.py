@@ -1,0 +1,212 @@
+"""ImageNet (ILSVRC2012): images of one class that are to become another class."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from sde_edit.images import counted, list_images
+from sde_edit.pairs import ImagePairs, Offer, Pair
+from sde_edit.registry import plugin
+from sde_edit.types import UserError
+
+if TYPE_CHECKING:
+    from timm.data import ImageNetInfo
+
+_WNID = re.compile(r"n\d{8}")
+_VALIDATION_FILE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+
+
+@plugin
+@dataclass(frozen=True)
+class ImageNet(ImagePairs):
+    """DDIB's translations (Su et al. 2022; App. F.2 of the paper). Other settings: `ImagePairs`.
+
+    root   holds <split>/<wnid>/*.JPEG, or <wnid>/*.JPEG; for the validation set also the official
+           val/ILSVRC2012_val_*.JPEG beside ILSVRC2012_devkit_t12/data, whose files say what is what
+    split  train (732 to 1,300 images of a class) or val (50); without a folder of that name the
+           classes are looked for in root itself
+    pair   SOURCE-TARGET, the wnids of what is edited and of what it is to become
+
+    caption and target are wnid and first name, as "n02129165 lion". The reference of the i-th
+    source image is the i-th target image, both in their seeded order; where the target has fewer,
+    they come again from the first. An id is the name of the source image's file without suffix.
+    """
+
+    version: ClassVar[int] = 1
+
+    split: Literal["train", "val"] = "train"
+    pair: str = "n02129165-n02129604"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        wnids = self.pair.split("-")
+        if len(wnids) != 2 or not all(map(_WNID.fullmatch, wnids)):
+            raise UserError(
+                f"data.pair={self.pair!r}: must be two wnids, SOURCE-TARGET, as in "
+                f"n02129165-n02129604.{_wnids_hint(wnids)}"
+            )
+        if wnids[0] == wnids[1]:
+            raise UserError(f"data.pair={self.pair}: source and target are the same class")
+
+    def offer(self) -> Offer:
+        source, target = self.pair.split("-")
+        caption, goal = self._label(source), self._label(target)
+        images, goals = self._images(source), self._images(target)
+        references = self.in_order(goals)
+        pairs = {
+            name: Pair(images[name], caption, goal, goals[references[i % len(references)]])
+            for i, name in enumerate(self.in_order(images))
+        }
+        drawn = len(pairs) if self.n is None else min(self.n, len(pairs))
+        notes = [f"{len(images)} images of {caption}", _references_note(drawn, len(goals), goal)]
+        return Offer(pairs, notes)
+
+    @property
+    def listed_in(self) -> str:
+        return str(self._folder / self.pair.split("-")[0])
+
+    @property
+    def layout(self) -> str:
+        classes = " and ".join(self.pair.split("-"))
+        folder = Path(self.root, self.split)
+        flat = f", or {folder}/ILSVRC2012_val_*.JPEG and {self._devkit} with its two files"
+        return f"{folder}/WNID/*.JPEG for {classes}{flat if self.split == 'val' else ''}"
+
+    def _label(self, wnid: str) -> str:
+        """wnid and first name. Raises UserError for one that ImageNet does not know."""
+        try:
+            return f"{wnid} {_names(wnid)[0]}"
+        except KeyError:
+            near = _nearest(wnid)
+            raise UserError(
+                f"data.pair={self.pair}: {wnid} is no class of ImageNet. The nearest number is "
+                f"{near}"
+            ) from None
+
+    # -- files
+
+    @property
+    def _folder(self) -> Path:
+        folder = Path(self.root, self.split)
+        return folder if folder.is_dir() else Path(self.root)
+
+    def _looked_in(self, wnid: str) -> str:
+        places = dict.fromkeys([Path(self.root, self.split), self._folder])
+        return " or ".join(str(place / wnid) for place in places)
+
+    @property
+    def _devkit(self) -> Path:
+        return Path(self.root, "ILSVRC2012_devkit_t12", "data")
+
+    def _images(self, wnid: str) -> dict[str, Path]:
+        """Images of a class by name without suffix. Raises UserError if there are none."""
+        folder = self._folder / wnid
+        flat = self.split == "val" and not folder.is_dir()
+        files = self._of_flat_folder(wnid) if flat else list_images(folder)[0]
+        if not files:
+            raise UserError(f"no images of {self._label(wnid)} in {self._looked_in(wnid)}")
+        images = {file.stem: file for file in files}
+        doubles = (file.name for file in files if images[file.stem] is not file)
+        for problem in counted(f"images in {folder} share their name with another", doubles):
+            raise UserError(problem)
+        return images
+
+    def _of_flat_folder(self, wnid: str) -> list[Path]:
+        """Images of a class in the official flat validation set."""
+        files = self._folder.glob("*.JPEG")  # not below: other classes may have folders
+        numbered = {
+            int(match[1]): file
+            for file in files
+            if (match := _VALIDATION_FILE.fullmatch(file.name))
+        }
+        if not numbered:
+            return []
+        wnids = validation_wnids(self._devkit)
+        strange = (file.name for i, file in numbered.items() if not 1 <= i <= len(wnids))
+        for problem in counted(f"images whose class {self._devkit} does not say", strange):
+            raise UserError(problem)
+        return [file for i, file in sorted(numbered.items()) if wnids[i - 1] == wnid]
+
+
+def _references_note(drawn: int, there: int, label: str) -> str:
+    again = ", some of them more than once" if drawn > there else ""
+    return f"references: {min(drawn, there)} of {there} images of {label}{again}"
+
+
+# ------------------------------------------------------------------ the development kit
+
+
+def validation_wnids(devkit: Path) -> list[str]:
+    """The wnid of the i-th validation image at i - 1. Raises UserError naming a file."""
+    ground_truth = devkit / "ILSVRC2012_validation_ground_truth.txt"
+    wnid_of = _wnids_by_number(devkit / "meta.mat")
+    try:
+        return [wnid_of[int(line)] for line in ground_truth.read_text().split()]
+    except (OSError, ValueError, KeyError) as error:
+        raise _unusable(ground_truth, error) from error
+
+
+def _wnids_by_number(path: Path) -> dict[int, str]:
+    """ILSVRC2012_ID -> wnid."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    broken = (OSError, ValueError, TypeError, LookupError, NotImplementedError, MatReadError)
+    try:
+        synsets: Any = loadmat(BytesIO(path.read_bytes()), squeeze_me=True)["synsets"]
+        numbers, wnids = (np.atleast_1d(synsets[key]) for key in ("ILSVRC2012_ID", "WNID"))
+        return {int(i): str(wnid) for i, wnid in zip(numbers, wnids, strict=True)}
+    except (*broken, zlib.error) as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path}: cannot be used ({type(error).__name__}: {error}). It comes from "
+        "ILSVRC2012_devkit_t12.tar.gz, and says which class the images of val are of"
+    )
+
+
+# ------------------------------------------------------------------ names
+
+
+@cache
+def _info() -> ImageNetInfo:
+    """All 21,841 classes of ImageNet; the 1,000 of ILSVRC2012 are among them."""
+    from timm.data import ImageNetInfo
+
+    return ImageNetInfo("imagenet-22k")
+
+
+def _names(wnid: str) -> list[str]:
+    """As ["lion", "king of beasts", "Panthera leo"]. Raises KeyError for no class."""
+    return str(_info().label_name_to_description(wnid)).split(", ")
+
+
+def _wnids_hint(words: Collection[str]) -> str:
+    """ " 'crane' is n02012849 or n03126707." for words that are names of classes."""
+    known = {word: _wnids_named(word) for word in words if not _WNID.fullmatch(word)}
+    hints = [f" {word!r} is {' or '.join(wnids)}." for word, wnids in known.items() if wnids]
+    return "".join(hints)
+
+
+def _nearest(wnid: str) -> str:
+    """As "n02129604 tiger", for a wnid that is none."""
+    (near,) = difflib.get_close_matches(wnid, _info().label_names(), n=1, cutoff=0.0)
+    return f"{near} {_names(near)[0]}"
+
+
+def _wnids_named(word: str) -> Sequence[str]:
+    name = word.strip().replace("_", " ").lower()
+    wnids = map(str, _info().label_names())
+    return [wnid for wnid in wnids if name in (n.lower() for n in _names(wnid))]

@@ -1,0 +1,37 @@
+"""Euclidean distance of two images, the mean over images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from sde_edit.features import Compared, to_unit
+from sde_edit.registry import plugin
+from sde_edit.types import Example
+
+
+@plugin
+@dataclass(frozen=True)
+class L2(Compared):
+    """Norm of the difference of all values in [0, 1], not its mean: it grows with the resolution.
+
+    The convention of CycleDiffusion (Wu & De la Torre 2022). Black and white at 256x256 are
+    sqrt(3 * 256^2) = 443 apart.
+    """
+
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = False
+
+    def convention(self) -> str:
+        return (
+            f"L2 norm per image against {self.compared_with}: root of the sum (not the mean) of "
+            "squared differences over pixels and channels, RGB in [0, 1], native size"
+        )
+
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        difference = to_unit(images_BHWC.cpu()) - to_unit(self.references(examples))
+        norms: Tensor = difference.flatten(1).norm(dim=1, keepdim=True)
+        return norms

@@ -1,0 +1,54 @@
+"""How far what stands out from the background lies from where it is in the truth, in pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from sde_edit.features import PerImage, reference
+from sde_edit.foreground import SHARES, THRESHOLD, centroid, foreground
+from sde_edit.registry import plugin
+from sde_edit.types import Example, UserError
+
+if TYPE_CHECKING:
+    from sde_edit.types import Pixels
+
+
+@plugin
+@dataclass(frozen=True)
+class PositionShift(PerImage):
+    """For the shapes world only: the distance of two centroids, of all things together.
+
+    An output in which nothing is found counts as the diagonal of the image, farther than any thing
+    can move.
+    """
+
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = False
+
+    def convention(self) -> str:
+        low, high = SHARES
+        return (
+            "distance in pixels per image of the centroid of what stands out from that in the "
+            f"reference; what stands out: more than {THRESHOLD} levels in a channel from a plane "
+            f"fitted to the border by least absolute differences, if it is {low:.2%} to {high:.0%} "
+            "of the image; if not, the diagonal of the image is counted; native size"
+        )
+
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        """Raises UserError naming an example in whose reference nothing stands out."""
+        outputs = images_BHWC.cpu().numpy()
+        shifts = [self._shift(image, e) for image, e in zip(outputs, examples, strict=True)]
+        return torch.tensor(shifts, dtype=torch.float64)[:, None]
+
+    def _shift(self, output: Pixels, example: Example) -> float:
+        right = centroid(foreground(reference(example)))
+        if right is None:
+            raise UserError(f"nothing stands out in the reference of example {example.id!r}")
+        found = centroid(foreground(output))
+        return math.hypot(*output.shape[:2]) if found is None else math.dist(found, right)
