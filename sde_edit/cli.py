@@ -40,6 +40,7 @@ def main() -> None:
         sde-edit run task=inpaint sampler=ode,sde steps=25,50    every combination
         sde-edit sweep table=table2                              a table, with all its runs
         sde-edit table table2                                    the table, from finished runs
+        sde-edit compare 5e66 6be8                               two runs, example by example
         sde-edit figure figure5                                  a figure that needs no runs
         sde-edit status                                          what is finished, what is at work
         sde-edit list                                            what there is to choose from
@@ -137,6 +138,26 @@ def summary(overrides: tuple[str, ...]) -> None:
     text, sheet = publish_summary(overrides)
     click.echo(text)
     click.echo(f"\ncontact sheet: {sheet}")
+
+
+@main.command()
+@click.argument("a")
+@click.argument("b")
+@OVERRIDES
+@click.option("--metric", help="Per example; chooses what the contact sheet shows.")
+@click.option("--examples", type=click.IntRange(min=1), default=6, show_default=True)
+def compare(a: str, b: str, overrides: tuple[str, ...], metric: str | None, examples: int) -> None:
+    """Two finished runs on the same examples: differences, and where they differ most.
+
+    A and B are run ids, names of run folders, or beginnings of them, or paths of run folders. The
+    only overrides are paths.results=DIR, and paths.data=DIR if the data has moved.
+    """
+    from sde_edit.pairwise import describe, open_pair, write_sheet
+
+    pair = open_pair(a, b, overrides)
+    click.echo(describe(pair))
+    sheet = write_sheet(pair, overrides, metric=metric, examples=examples)
+    click.echo(f"\ncontact sheet: {sheet or 'none, no example differs'}")
 
 
 @main.command("status")

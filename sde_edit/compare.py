@@ -32,7 +32,9 @@ FACTS = ("kind", "version", "digest")  # of a choice; they follow from it and ov
 
 @dataclass(frozen=True)
 class Measurement:
-    """A stored score; replicates [B] are its values under the common bootstrap resamplings."""
+    """A stored score; replicates [B] are its values under the common bootstrap resamplings.
+    per_example: id -> value, where it has one for each image.
+    """
 
     value: float
     low: float
@@ -41,6 +43,7 @@ class Measurement:
     replicates: NDArray[np.float64]
     higher_is_better: bool
     convention: str
+    per_example: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,14 @@ def measured(run: Run) -> Measured | None:
     )
 
 
+def finished(run: Run) -> Measured:
+    """As `measured`, of a run that must be sealed. Raises UserError if it is not."""
+    found = measured(run)
+    if found is None:
+        raise UserError(f"run {run.id} is not finished; its `sde-edit run` command goes on with it")
+    return found
+
+
 def _measurement(raw: Mapping[str, Any], run: Run) -> Measurement:
     numbers = [raw["value"], raw["low"], raw["high"], *raw["replicates"]]
     if not all(number is not None and math.isfinite(number) for number in numbers):
@@ -104,6 +115,7 @@ def _measurement(raw: Mapping[str, Any], run: Run) -> Measurement:
         replicates=np.asarray(raw["replicates"], dtype=np.float64),
         higher_is_better=bool(raw["higher_is_better"]),
         convention=str(raw["convention"]),
+        per_example=raw["per_example"],
     )
 
 
@@ -130,6 +142,18 @@ def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
         inner = isinstance(value, Mapping)
         flat |= _dotted(f"{prefix}.{key}", value) if inner else {f"{prefix}.{key}": value}
     return flat
+
+
+def differing(a: RunSpec, b: RunSpec) -> dict[str, tuple[Any, Any]]:
+    """Key -> its two values, where two specs differ; None where one lacks the key.
+
+    What follows from another name, as the kind of another sampler, is left out.
+    """
+    left, right = flatten(a), flatten(b)
+    keys = [key for key in left | right if left.get(key) != right.get(key)]
+    told = [key for key in keys if key.rpartition(".")[2] not in FACTS]
+    facts = [key for key in keys if key not in told and key.rpartition(".")[0] not in told]
+    return {key: (left.get(key), right.get(key)) for key in [*told, *facts]}
 
 
 def command(verb: str, overrides: Mapping[str, Setting]) -> str:
@@ -237,22 +261,36 @@ def centred_interval(value: float, replicates: NDArray[np.float64]) -> tuple[flo
     return value + float(low), value + float(high)
 
 
-def difference_cell(a: Measured, b: Measured, metric: str) -> Cell | str:
-    """a - b with its paired interval and a verdict on a; where they cannot be paired, why.
+def difference_cell(
+    ours: Sequence[Measured], theirs: Sequence[Measured], metric: str
+) -> Cell | str:
+    """Ours - theirs with its paired interval and a verdict on ours; where they cannot be paired,
+    why. Several runs on a side, as those of three seeds, stand for their mean.
 
-    The interval is (a - b) + quantiles of the centred differences of the replicates: centred,
-    because bootstrap values of a Frechet distance lie above the value itself.
+    The interval is the difference + quantiles of the centred differences of the replicates:
+    centred, because bootstrap values of a Frechet distance lie above the value itself.
     """
-    left, right = a.scores[metric], b.scores[metric]
-    if a.examples != b.examples or left.n != right.n:
-        return f"runs {a.id} and {b.id} hold different examples"
-    if left.replicates.shape != right.replicates.shape:
-        return f"runs {a.id} and {b.id} have different numbers of bootstrap resamplings"
-    value = left.value - right.value
-    spread = left.replicates - right.replicates
-    low, high = centred_interval(value, spread)
-    verdict = verdict_of(low, high, higher_is_better=left.higher_is_better)
-    return Cell(value, low, high, left.n, a.of, (a.id, b.id), verdict)
+    first, *others = [*ours, *theirs]
+    score = first.scores[metric]
+    for other in others:
+        who, rival = f"runs {first.id} and {other.id}", other.scores[metric]
+        if other.examples != first.examples or rival.n != score.n:
+            return f"{who} hold different examples"
+        if rival.replicates.shape != score.replicates.shape:
+            return f"{who} have different numbers of bootstrap resamplings"
+    (left, left_replicates), (right, right_replicates) = (_mean(g, metric) for g in (ours, theirs))
+    value = left - right
+    low, high = centred_interval(value, left_replicates - right_replicates)
+    verdict = verdict_of(low, high, higher_is_better=score.higher_is_better)
+    ids = tuple(run.id for run in [first, *others])
+    return Cell(value, low, high, score.n, first.of, ids, verdict)
+
+
+def _mean(runs: Sequence[Measured], metric: str) -> tuple[float, NDArray[np.float64]]:
+    """Value and replicates, averaged over runs."""
+    scores = [run.scores[metric] for run in runs]
+    replicates: NDArray[np.float64] = np.mean([score.replicates for score in scores], axis=0)
+    return float(np.mean([score.value for score in scores])), replicates
 
 
 def verdict_of(low: float, high: float, *, higher_is_better: bool) -> Verdict:

@@ -55,15 +55,31 @@ def runs_sheet(
     Shows the first `rows` examples, in the data set's order, that all runs have. Raises UserError
     if they have none in common.
     """
-    made = {label: run.rows() for label, run in runs.items()}
-    common = [i for i in dataset.ids() if all(i in found for found in made.values())][:rows]
+    made = [run.rows() for run in runs.values()]
+    common = [i for i in dataset.ids() if all(i in found for found in made)][:rows]
     if not common:
         raise UserError(f"no example was edited by all of {', '.join(r.id for r in runs.values())}")
-    examples = [dataset.load(example_id) for example_id in common]
-    columns = _given(examples, hidden=hidden)
+    return examples_sheet(runs, dataset, common, hidden=hidden)
+
+
+def examples_sheet(
+    runs: Mapping[str, Run],
+    dataset: Dataset,
+    ids: Sequence[str],
+    *,
+    hidden: bool,
+    words: Sequence[str] | None = None,
+) -> Image.Image:
+    """As `runs_sheet`, of examples that all runs have; `words` follow each one's caption."""
+    examples = [dataset.load(example_id) for example_id in ids]
+    columns = _given(examples, hidden=hidden) | _found(examples, list(runs.values()))
     for label, run in runs.items():
-        columns[label] = [_read(run.output(made[label][i])) for i in common]
-    return contact_sheet(columns, captions=[_words(example) for example in examples])
+        made = run.rows()
+        columns[label] = [_read(run.output(made[i])) for i in ids]
+    captions = [_words(example) for example in examples]
+    if words is not None:
+        captions = [f"{caption}.  {more}" for caption, more in zip(captions, words, strict=True)]
+    return contact_sheet(columns, captions=captions)
 
 
 def run_sheet(run: Run, dataset: Dataset, *, hidden: bool) -> Path:
@@ -103,6 +119,24 @@ def _given(examples: Sequence[Example], *, hidden: bool) -> dict[str, list[Pixel
     if hidden:
         columns["masked"] = [masked(e.image, e.mask) for e in examples if e.mask is not None]
     return columns
+
+
+def _found(examples: Sequence[Example], runs: Sequence[Run]) -> dict[str, list[Pixels]]:
+    """The masks that tasks found by themselves, the same in every run that has some."""
+    for run in runs:
+        files = [run.mask_file(example.id) for example in examples]
+        if all(file.exists() for file in files):
+            given = zip(examples, files, strict=True)
+            return {"mask found": [masked(e.image, _read_mask(file, e)) for e, file in given]}
+    return {}
+
+
+def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
+    """At the size of the example's image, 1 = white."""
+    height, width = example.image.shape[:2]
+    with Image.open(path) as mask:
+        pixels = np.asarray(mask.convert("1").resize((width, height), Image.Resampling.NEAREST))
+    return pixels.astype(np.float64)
 
 
 def _words(example: Example) -> str:

@@ -16,6 +16,7 @@ from sde_edit.report import (
     Table,
     build_figure,
     build_table,
+    figure_name,
     markdown,
     transposed,
     write,
@@ -48,7 +49,7 @@ def publish_runs(
     paths = write(table, results / "tables")
     figure = build_figure(config, table)
     if figure is not None:
-        paths += write_figure(figure, name, results / "figures")
+        paths += write_figure(figure, figure_name(config, name), results / "figures")
     if rows := config.get("sheet"):
         png = _sheet(name, table, runs, rows, results)
         paths += [png, save_sheet_as_svg(png)]

@@ -13,6 +13,7 @@ import io
 import math
 import re
 import statistics
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -130,6 +131,11 @@ class Published:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
 
+def published_title(metric: str) -> str:
+    """The title of a block of published numbers that are no match for ours."""
+    return f"Published {metric.upper()}, another experiment"
+
+
 def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
     """The table of a `conf/table/*.yaml`. Raises UserError for a wrong setting or unfit runs."""
     params = {key: value for key, value in config.items() if key not in ("kind", "figure", "sheet")}
@@ -138,8 +144,11 @@ def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
 
 
 def build_figure(config: Mapping[str, Any], table: Table) -> Figure | None:
-    """The figure that a table's config asks for under `figure:`; None if it asks for none."""
-    settings = dict(config.get("figure") or {})
+    """The figure that a table's config asks for under `figure:`; None if it asks for none.
+
+    `name` there is that of its files (see `figure_name`).
+    """
+    settings = {k: v for k, v in (config.get("figure") or {}).items() if k != "name"}
     if not settings:
         return None
     figure: Figure = registry.build("figures", settings.pop("kind"), settings).draw(table)
@@ -153,6 +162,73 @@ def transposed(table: Table) -> Table:
     lines = zip(*(row.cells for row in block.rows), strict=True)
     rows = (Row(c.heading, "arm", cells) for c, cells in zip(table.columns, lines, strict=True))
     return replace(table, corner="", columns=columns, blocks=(Block("", tuple(rows)),))
+
+
+def figure_name(config: Mapping[str, Any], table: str) -> str:
+    """What the files of a table's figure are called: as the table, unless the figure has a name."""
+    return str((config.get("figure") or {}).get("name", table))
+
+
+def readable(table: Table) -> Table:
+    """As Markdown and LaTeX show it: one column is turned into lines, or each metric would be a
+    block with one number per line."""
+    one_column = len(table.columns) == 1 and all(block.title for block in table.blocks)
+    return turned(table) if one_column else table
+
+
+def turned(table: Table) -> Table:
+    """A table of one column the other way round: a line per arm, a column per metric or cost.
+
+    Differences are a block of their own, and so are published numbers. Conventions, and what stood
+    over the column, become notes.
+    """
+    (column,) = table.columns
+    columns = tuple(Column("", block.heading) for block in table.blocks)
+    blocks = [_turned_block(table, kind, title) for kind, title in _TURNED.items()]
+    notes = [f"{b.title}: {b.convention}." for b in table.blocks if b.convention]
+    notes.append(f"{table.corner}: {column.heading} in every line.")
+    whole = replace(
+        table,
+        corner="",
+        columns=columns,
+        blocks=tuple(block for block in blocks if block.rows),
+        notes=(*notes, *table.notes),
+    )
+    return counted_once(whole)
+
+
+_TURNED: dict[RowKind, str] = {"arm": "", "difference": "Differences", "paper": "Published"}
+
+
+def _turned_block(table: Table, kind: RowKind, title: str) -> Block:
+    found = {
+        (row.label, i): row.cells[0]
+        for i, block in enumerate(table.blocks)
+        for row in block.rows
+        if row.kind == kind
+    }
+    places = range(len(table.blocks))
+    lines = (
+        (label, tuple(found.get((label, i), Cell()) for i in places))
+        for label in dict.fromkeys(label for label, _ in found)
+    )
+    return Block(title, tuple(Row(label, kind, cells) for label, cells in lines))
+
+
+def counted_once(table: Table) -> Table:
+    """If all cells are of the same part of the data set, a note says so in place of each cell."""
+    counted = {(cell.n, cell.of) for *_, cell in table.cells() if cell.n is not None}
+    if len(counted) != 1 or not any(cell.partial for *_, cell in table.cells()):
+        return table
+    ((n, of),) = counted
+    blocks = tuple(
+        replace(block, rows=tuple(map(_uncounted, block.rows))) for block in table.blocks
+    )
+    return replace(table, blocks=blocks, notes=(f"n: {n} of the data set's {of}.", *table.notes))
+
+
+def _uncounted(row: Row) -> Row:
+    return replace(row, cells=tuple(replace(cell, of=None) for cell in row.cells))
 
 
 # ------------------------------------------------------------------ numbers as text
@@ -270,13 +346,14 @@ def _trace(table: Table) -> list[tuple[str, list[str]]]:
 
 def markdown(table: Table) -> str:
     """GitHub Markdown: findings first, then one small table per block, then what it rests on."""
+    shown = readable(table)
     parts = [f"# {table.title}" if table.title else ""]
     parts.append(_bullets([f"**{b.heading}**: {b.summary}" for b in table.blocks if b.summary]))
     parts.append(" ".join(_reading(table, "**better**", "**worse**")))
-    for block in table.blocks:
+    for block in shown.blocks:
         parts.append(f"## {block.heading}" if block.heading else "")
-        parts.append(_markdown_block(table, block))
-    parts.append(_markdown_footing(table))
+        parts.append(_markdown_block(shown, block))
+    parts.append(_markdown_footing(table, shown))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -293,11 +370,11 @@ def _markdown_cell(cell: Cell, *, always: bool) -> str:
     return " ".join(filter(None, (central(cell), interval(cell), mark, count(cell, always=always))))
 
 
-def _markdown_footing(table: Table) -> str:
-    notes = [f"{b.title}: {b.convention}" for b in table.blocks if b.convention]
+def _markdown_footing(table: Table, shown: Table) -> str:
+    notes = [f"{b.title}: {b.convention}" for b in shown.blocks if b.convention]
     trace = [[label, *(f"`{i}`" if i else MISSING for i in ids)] for label, ids in _trace(table)]
-    parts = ["## What the numbers rest on" if notes or table.notes else ""]
-    parts.append(_bullets([*notes, *table.notes]))
+    parts = ["## What the numbers rest on" if notes or shown.notes else ""]
+    parts.append(_bullets([*notes, *shown.notes]))
     if trace and table.blocks[0].title:
         parts.append("Run ids:")
         parts.append(_pipes([table.corner, *(c.heading for c in table.columns)], trace))
@@ -356,6 +433,8 @@ _TEX = {
     "\N{MINUS SIGN}": "$-$", "—": "---", "\N{EN DASH}": "--",
     "\N{MULTIPLICATION SIGN}": r"$\times$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$",
 }  # fmt: skip
+_TEX_COLUMNS = 6  # what fits the width of a page
+_TEX_HEADING = 22  # letters of a line of a heading
 _TEX_MARKS = {"better": "$^{+}$", "worse": "$^{-}$"}
 
 
@@ -367,24 +446,35 @@ def tex_escape(text: str) -> str:
 
 def latex(table: Table) -> str:
     """A booktabs table, the interval of a cell in small print under its value."""
-    width = len(table.columns) + 1
+    shown = readable(table)
+    wide = len(shown.columns) > _TEX_COLUMNS
+    packages = ["{booktabs}", "[T1]{fontenc}", *(["{graphicx}"] if wide else [])]
+    needed = " and ".join(rf"\usepackage{package}" for package in packages)
     lines = [
-        "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}",
+        f"% needs {needed}",
         *_tex_trace(table),
         r"\begin{table}[t]",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{tex_escape(table.title)}}}",
         rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{l{'c' * (width - 1)}}}",
+        *([r"\resizebox{\textwidth}{!}{%"] if wide else []),
+        *_tex_tabular(shown),
+        *(["}"] if wide else []),
+        *_tex_notes(table, shown),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _tex_tabular(table: Table) -> list[str]:
+    return [
+        rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}",
         r"\toprule",
         *_tex_heading(table),
         *(line for block in table.blocks for line in _tex_block(table, block)),
         r"\bottomrule",
         r"\end{tabular}",
-        *_tex_notes(table),
-        r"\end{table}",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _tex_trace(table: Table) -> Iterator[str]:
@@ -400,8 +490,15 @@ def _tex_heading(table: Table) -> list[str]:
         cells = [rf"\multicolumn{{{n}}}{{c}}{{{tex_escape(group)}}}" for group, _, n in spans]
         lines.append(_tex_line(["", *cells]))
         lines.append("".join(rf"\cmidrule(lr){{{at}-{at + n - 1}}}" for _, at, n in spans))
-    labels = [tex_escape(text) for text in (table.corner, *(c.label for c in table.columns))]
+    labels = [_tex_stacked(text) for text in (table.corner, *(c.label for c in table.columns))]
     return [*lines, _tex_line(labels)]
+
+
+def _tex_stacked(heading: str) -> str:
+    """A long heading in several lines, broken at spaces."""
+    lines = textwrap.wrap(heading, _TEX_HEADING, break_long_words=False)
+    stacked = r" \\ ".join(map(tex_escape, lines))
+    return rf"\shortstack{{{stacked}}}" if len(lines) > 1 else stacked
 
 
 def _spans(groups: Sequence[str]) -> list[tuple[str, int, int]]:
@@ -441,13 +538,13 @@ def _tex_line(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _tex_notes(table: Table) -> list[str]:
-    conventions = [f"{b.title}: {b.convention}." for b in table.blocks if b.convention]
+def _tex_notes(table: Table, shown: Table) -> list[str]:
+    conventions = [f"{b.title}: {b.convention}." for b in shown.blocks if b.convention]
     summaries = [f"{b.title}: {b.summary}" for b in table.blocks if b.summary]
     reading = " ".join([*summaries, *_reading(table, "<better>", "<worse>")])
     marked = tex_escape(reading).replace(tex_escape("<better>"), _TEX_MARKS["better"])
     marked = marked.replace(tex_escape("<worse>"), _TEX_MARKS["worse"])
-    rest = [tex_escape(note) for note in (*conventions, *table.notes)]
+    rest = [tex_escape(note) for note in (*conventions, *shown.notes)]
     return [r"\par\smallskip", r"{\footnotesize\raggedright", marked, *rest, r"\par}"]
 
 

@@ -8,8 +8,8 @@ from sde_edit.compare import (
     FACTS,
     Measured,
     common_convention,
+    finished,
     flatten,
-    measured,
     metrics_of,
     score_cell,
     settings_notes,
@@ -32,7 +32,7 @@ def summary_table(
     """
     if not runs:
         raise UserError("no runs to summarise")
-    read = [_sealed(run) for run in runs]
+    read = [finished(run) for run in runs]
     names = list(metrics if metrics is not None else metrics_of(read))
     columns = tuple(
         Column("", text) for text in [*(_heading(name, read) for name in names), *COSTS]
@@ -45,13 +45,6 @@ def summary_table(
     ids = ", ".join(f"{label} `{run.id}`" for label, run in zip(labels, read, strict=True))
     notes = (*_conventions(names, read), *settings_notes(read), _devices(read), f"Runs: {ids}.")
     return Table("summary", title, "sampler", columns, (Block("", rows),), notes)
-
-
-def _sealed(run: Run) -> Measured:
-    found = measured(run)
-    if found is None:
-        raise UserError(f"run {run.id} is not finished; its `sde-edit run` command goes on with it")
-    return found
 
 
 def _scored(metric: str, runs: Sequence[Measured]) -> list[Measured]:

@@ -19,16 +19,16 @@ from sde_edit.compare import (
     check_where,
     command,
     common_convention,
+    difference_cell,
     flatten,
     literal,
     matches,
     measured,
     metrics_of,
     settings_notes,
-    verdict_of,
 )
 from sde_edit.registry import plugin
-from sde_edit.report import Block, Cell, Column, Row, Table, aligned
+from sde_edit.report import Block, Cell, Column, Row, Table, aligned, published_title
 from sde_edit.store import Run
 from sde_edit.types import UserError
 
@@ -187,19 +187,22 @@ class Arms:
         def cell(arm: Arm, column: Setting) -> Cell:
             return mean_cell(cells.get((arm.label, column), []), metric)
 
-        differences = self._differences(metric, cells, higher=higher)
-        return Block(metric, (*self._rows(cell), *differences), higher, "", convention)
+        rows = (*self._rows(cell), *self._differences(metric, cells))
+        return Block(metric, rows, higher, "", convention)
 
-    def _differences(self, metric: str, cells: _Cells, *, higher: bool) -> tuple[Row, ...]:
+    def _differences(self, metric: str, cells: _Cells) -> tuple[Row, ...]:
         if (base := self.baseline) is None:
             return ()
+
+        def scored(label: str, column: Setting) -> list[Measured]:
+            return [run for run in cells.get((label, column), []) if metric in run.scores]
+
         rows = []
         for label in (arm.label for arm in self.arms if arm.label != base):
-            found = []
-            for column in self._columns():
-                ours, theirs = cells.get((label, column), []), cells.get((base, column), [])
-                found.append(difference(ours, theirs, metric, higher_is_better=higher))
-            rows.append(Row(f"{label} \N{MINUS SIGN} {base}", "difference", aligned(found)))
+            pairs = [(scored(label, column), scored(base, column)) for column in self._columns()]
+            found = [difference_cell(*pair, metric) if all(pair) else "" for pair in pairs]
+            shown = aligned(cell if isinstance(cell, Cell) else Cell() for cell in found)
+            rows.append(Row(f"{label} \N{MINUS SIGN} {base}", "difference", shown))
         return tuple(rows)
 
     def _identity_block(self, cells: _Cells, runs: Mapping[str, Run]) -> Block:
@@ -233,7 +236,7 @@ class Arms:
         if not self.paper:
             return []
         return [
-            Block(f"Published {metric.upper()}, another experiment", self._paper_rows(values),
+            Block(published_title(metric), self._paper_rows(values),
                   metric in self.paper.higher)
             for metric, values in self.paper.values.items()
         ]  # fmt: skip
@@ -291,23 +294,6 @@ def mean_cell(runs: Sequence[Measured], metric: str) -> Cell:
         low, high = centred_interval(value, np.mean([s.replicates for s in scores], axis=0))
     ids = tuple(run.id for run in runs)
     return Cell(value, low, high, scores[0].n, runs[0].of, ids)
-
-
-def difference(
-    ours: Sequence[Measured], theirs: Sequence[Measured], metric: str, *, higher_is_better: bool
-) -> Cell:
-    """Mean of ours - mean of theirs, paired by example; no value where they cannot be paired."""
-    groups = [[run for run in group if metric in run.scores] for group in (ours, theirs)]
-    if not all(groups) or len({run.examples for group in groups for run in group}) != 1:
-        return Cell()
-    left, right = groups
-    values = [np.mean([run.scores[metric].value for run in group]) for group in groups]
-    spread = [np.mean([run.scores[metric].replicates for run in group], axis=0) for group in groups]
-    value = float(values[0] - values[1])
-    low, high = centred_interval(value, spread[0] - spread[1])
-    verdict = verdict_of(low, high, higher_is_better=higher_is_better)
-    ids = tuple(run.id for run in (*left, *right))
-    return Cell(value, low, high, left[0].n, left[0].of, ids, verdict)
 
 
 def _filled(row: Row) -> bool:

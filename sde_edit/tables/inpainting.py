@@ -21,7 +21,7 @@ from sde_edit.compare import (
     settings_notes,
 )
 from sde_edit.registry import plugin
-from sde_edit.report import Block, Cell, Column, Published, Row, Table, aligned
+from sde_edit.report import Block, Cell, Column, Published, Row, Table, aligned, published_title
 from sde_edit.store import Run
 from sde_edit.types import UserError
 
@@ -152,7 +152,7 @@ class Inpainting:
             return ""
         if metric not in baseline.scores or metric not in contender.scores:
             return ""
-        return difference_cell(contender, baseline, metric)
+        return difference_cell([contender], [baseline], metric)
 
     def _summary(self, difference: Row) -> str:
         verdicts = [cell.verdict for cell in difference.cells if cell.verdict]
@@ -199,7 +199,7 @@ class Inpainting:
 
     def _paper_block(self, metric: str) -> Block:
         assert self.paper
-        title = f"Published {metric.upper()}, another experiment"
+        title = published_title(metric)
         return Block(title, self._paper_rows(metric), metric in self.paper.higher)
 
     def _paper_notes(self) -> list[str]:

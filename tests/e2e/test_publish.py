@@ -99,3 +99,22 @@ def test_evaluate_again_and_list_and_status(results, tiny_model):
     )
     listed = invoke("status", f"paths.results={results}")
     assert listed.count("finished") == 8
+
+
+def test_two_runs_compared_example_by_example(results):
+    where = f"paths.results={results}"
+    ode, sde = (
+        run
+        for run in RunStore(results).runs()
+        if run.spec.steps == 2 and run.spec.data.params["masks"] == "small"
+    )
+    output = invoke("compare", sde.id, ode.path.name, where, "--examples", "2")
+    (line,) = [line for line in output.splitlines() if line.startswith("| psnr ↑")]
+    assert line.count("[") == 3
+    assert "- sampler: A sde, B ode" in output
+    sheet = output.split("contact sheet: ")[1].strip()
+    assert sheet == str(results / "figures" / f"compare__{sde.id}__{ode.id}.png")
+    Image.open(sheet).load()
+    assert "Did you mean 'psnr'" in invoke(
+        "compare", sde.id, ode.id, where, "--metric", "psn", code=1
+    )

@@ -1,11 +1,14 @@
 """Tables of arms, made of synthetic runs: grids, NFE, averages, identity, costs, errors."""
 
+import csv
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pytest
 
+from sde_edit import report
 from sde_edit.config import expand, table_grids
 from sde_edit.report import build_table, markdown
 from sde_edit.store import Row, RunStore, canonical, write_atomic
@@ -75,7 +78,7 @@ def add(store, value, *, n=N, pixels="same", calls=7, **asked):
     common = np.random.default_rng(0).normal(0, 0.3, B)
     score = {
         "metric": "fid", "kind": "fid", "version": 1, "settings": {}, "seal": run.seal.digest,
-        "convention": "c", "value": value, "low": value - 1, "high": value + 1, "n": N,
+        "convention": "c", "value": value, "low": value - 1, "high": value + 1, "n": n,
         "replicates": list(value + common), "higher_is_better": False, "seconds": 0.1,
         "per_example": None,
     }  # fmt: skip
@@ -134,6 +137,94 @@ def test_seeds_of_different_examples_share_no_cell(store):
     add(store, 4.0, sampler="sde", steps=10, seed=1, n=N - 1)
     with pytest.raises(UserError, match=r"hold different examples: .* data\.limit"):
         build_table(DTYPES, store.runs())
+
+
+ONE_COLUMN = NFE | {
+    "runs": {"task": ["sample"], "steps": [10]},
+    "arms": [
+        {"label": "DDIM", "set": {"sampler": "ode"}},
+        {"label": "half", "set": {"sampler": "bdia", "sampler.gamma": 0.5}, "same_as": "DDIM"},
+    ],
+    "column": "steps",
+    "costs": ["evaluations"],
+    "paper": {"source": "s", "setting": "t", "values": {"kid": {"DDIM": [1.5]}}},
+}
+
+
+def lines_of(text):
+    """The cells of every line of the Markdown tables."""
+    piped = [line for line in text.splitlines() if line.startswith("|") and ":--" not in line]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in piped]
+
+
+def test_one_column_is_read_a_line_per_arm_and_a_column_per_metric(store):
+    add(store, 9.0, sampler="ode", steps=10)
+    add(store, 7.0, sampler="bdia", steps=10, gamma=0.5, pixels="other")
+    table = build_table(ONE_COLUMN, store.runs())
+    text = markdown(table)
+    heading, ddim, half, _, difference, _, paper, *_ = lines_of(text)
+    assert heading == [
+        "",
+        "fid ↓",
+        "images equal in every bit to those of DDIM ↑",
+        "network evaluations per image ↓",
+        "Published KID, another experiment ↓",
+    ]
+    assert ddim == ["DDIM", "9.0 [8.0, 10.0]", "—", "20", "—"]
+    assert half == ["half", "7.0 [6.0, 8.0]", f"0 of {N}", "20", "—"]
+    assert difference[0] == "half \N{MINUS SIGN} DDIM"
+    assert difference[1].startswith("\N{MINUS SIGN}2")
+    assert difference[1].endswith("**better**")
+    assert difference[2:] == ["—", "—", "—"]
+    assert paper == ["Paper DDIM", "—", "—", "—", "1.5"]
+    assert "- fid: c." in text
+    assert "- steps: 10 in every line." in text
+    assert f"n = {N} images in every cell" in text
+    assert all(run.id in text for run in store.runs())
+
+
+def test_one_column_is_read_so_in_latex_and_stays_whole_in_csv_and_json(store):
+    add(store, 9.0, sampler="ode", steps=10)
+    add(store, 7.0, sampler="bdia", steps=10, gamma=0.5)
+    table = build_table(ONE_COLUMN, store.runs())
+    tex = report.latex(table)
+    rows = [line for line in tex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert {line.count(" & ") for line in rows} == {4}
+    assert "half & 7.0 & 6 of 6 & 20 & ---" in tex
+    assert r"\shortstack{network evaluations \\ per image $\downarrow$}" in tex
+    assert r"\resizebox" not in tex
+    assert "% DDIM; 10: " in tex
+    assert report.from_json(report.to_json(table)) == table
+    read = list(csv.DictReader(io.StringIO(report.to_csv(table))))
+    assert [(r["row"], r["value"]) for r in read if r["metric"] == "fid"][:1] == [("DDIM", "9.0")]
+
+
+def test_one_n_for_all_cells_of_part_of_the_data_is_said_once(store):
+    add(store, 9.0, sampler="ode", steps=10, n=N - 2)
+    add(store, 7.0, sampler="bdia", steps=10, gamma=0.5, n=N - 2)
+    text = markdown(build_table(ONE_COLUMN, store.runs()))
+    assert text.count(f"{N - 2} of the data set's {N}") == 1
+    assert "(n = " not in text
+
+
+def test_differing_n_stands_in_the_cells(store):
+    add(store, 9.0, sampler="ode", steps=10)
+    add(store, 7.0, sampler="bdia", steps=10, gamma=0.5, n=N - 2)
+    text = markdown(build_table(ONE_COLUMN, store.runs()))
+    assert f"(n = {N - 2} of {N})" in text
+    assert f"9.0 [8.0, 10.0] (n = {N})" in text
+
+
+def test_many_metrics_in_one_line_are_fitted_to_the_page(store):
+    run = add(store, 9.0, sampler="ode", steps=10)
+    (file,) = run.path.glob("metrics/*.json")
+    for i in range(7):
+        score = json.loads(file.read_text()) | {"metric": f"m{i}"}
+        write_atomic(run.score_file(f"m{i}", 1, {}), json.dumps(score).encode())
+    tex = report.latex(build_table(ONE_COLUMN, store.runs()))
+    assert r"\usepackage{graphicx}" in tex
+    assert tex.index(r"\resizebox{\textwidth}{!}{%") < tex.index(r"\begin{tabular}")
+    assert "\\end{tabular}\n}\n" in tex
 
 
 def test_what_is_missing_is_a_dash_and_a_command(store):

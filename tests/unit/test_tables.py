@@ -297,7 +297,7 @@ def test_different_examples_are_not_paired(store: RunStore) -> None:
     a, b = (measured(run) for run in runs)
     assert a
     assert b
-    assert "different examples" in str(difference_cell(a, b, "psnr"))
+    assert "different examples" in str(difference_cell([a], [b], "psnr"))
 
 
 # ------------------------------------------------------------------ refusals
