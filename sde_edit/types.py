@@ -82,6 +82,17 @@ class RunSpec:
 # ------------------------------------------------------------------ data
 
 
+Point = tuple[float, float]  # (x, y) in pixels of the image, x to the right and y down
+
+
+@dataclass(frozen=True)
+class Drag:
+    """The content at `source` is to come to lie at `target`."""
+
+    source: Point
+    target: Point
+
+
 @dataclass(frozen=True)
 class Example:
     """One item of a data set, decoded.
@@ -91,7 +102,7 @@ class Example:
     image, target what it is to become ("": the data set asks for no change). reference [H, W, 3]
     is another image, of what the target says: no answer for this one, but one of the set whose
     distribution the outputs should have (None: the truth or the image is). hint [H, W, 3] is what
-    a control net sees, such as a scribble.
+    a control net sees, such as a scribble. drags: what is to be moved from where to where.
     """
 
     id: str
@@ -102,6 +113,7 @@ class Example:
     target: str = ""
     reference: Pixels | None = None
     hint: Pixels | None = None
+    drags: tuple[Drag, ...] = ()
 
     @property
     def prompt(self) -> str:
