@@ -44,7 +44,7 @@ def contact_sheet(
         parts.append(_strip([_enlarged(image, factor) for image in images]))
         if captions is not None:
             parts.append(_caption(captions[i], parts[0].width, small))
-    return _stack(parts)
+    return stacked(parts)
 
 
 def runs_sheet(
@@ -235,8 +235,9 @@ def _caption(text: str, width: int, font: Font) -> Image.Image:
     return part
 
 
-def _stack(parts: Sequence[Image.Image]) -> Image.Image:
-    sheet = _blank(parts[0].width, sum(part.height for part in parts))
+def stacked(parts: Sequence[Image.Image]) -> Image.Image:
+    """Below each other."""
+    sheet = _blank(max(part.width for part in parts), sum(part.height for part in parts))
     y = 0
     for part in parts:
         sheet.paste(part, (0, y))

@@ -8,8 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from PIL.Image import Image
+
 from sde_edit.config import compose_config, expand, experiment, parsed, results_dir, table_config
-from sde_edit.contact import runs_sheet, save_sheet, save_sheet_as_svg
+from sde_edit.contact import runs_sheet, save_sheet, save_sheet_as_svg, stacked
 from sde_edit.launch import finished_run
 from sde_edit.registry import names, suggest
 from sde_edit.report import (
@@ -57,18 +59,24 @@ def publish_runs(
 
 
 def _sheet(name: str, table: Table, runs: Sequence[Run], rows: int, results: Path) -> Path:
-    """The contact sheet of a table's runs: a column per arm, and per setting where several go
-    across. The data set is the one that the runs were made with."""
+    """The contact sheet of a table's runs: an arm across, the settings of the columns below each
+    other. The data set of each is the one that its runs were made with."""
     found = {run.id: run for run in runs}
-    several = len(table.columns) > 1
-    named = {
-        f"{row.label}, {table.corner} {column.label}" if several else row.label: found[cell.runs[0]]
-        for block, row, column, cell in table.cells()
-        if block is table.blocks[0] and row.kind == "arm" and cell.runs
-    }
+    sheets = []
+    for column in table.columns:
+        named = {
+            row.label: found[cell.runs[0]]
+            for block, row, place, cell in table.cells()
+            if (block, place, row.kind) == (table.blocks[0], column, "arm") and cell.runs
+        }
+        if named:
+            sheets.append(_sheet_of(named, rows))
+    return save_sheet(stacked(sheets), results / "figures" / f"{name}.png")
+
+
+def _sheet_of(named: Mapping[str, Run], rows: int) -> Image:
     made_with = experiment(next(iter(named.values())).attempts()[-1]["overrides"])
-    sheet = runs_sheet(named, made_with.dataset, hidden=made_with.task.uses_mask, rows=rows)
-    return save_sheet(sheet, results / "figures" / f"{name}.png")
+    return runs_sheet(named, made_with.dataset, hidden=made_with.task.uses_mask, rows=rows)
 
 
 def publish_figure(name: str, overrides: Sequence[str]) -> list[Path]:

@@ -105,6 +105,7 @@ PRESETS = {
     "diffedit_bison_sd15": "ode",
     "sdedit_bison_sd15": "plms",
     "cyclediffusion_bison_sd15": "sde",
+    "p2p_bison_sd15": "sde",
 }
 
 
