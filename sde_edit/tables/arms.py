@@ -56,13 +56,19 @@ class Arm:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
 
+Published = list[float | None] | dict[str, float]
+
+
 @dataclass(frozen=True)
 class Paper:
-    """Published numbers: values[metric][label] along the columns, null where there is none."""
+    """Published numbers: values[metric][label] along the columns, null where there is none; or by
+    column, as {0.5: 7.57}, if the table may have others. Without a column of theirs a metric's
+    numbers are left out.
+    """
 
     source: str
     setting: str
-    values: dict[str, dict[str, list[float | None]]]
+    values: dict[str, dict[str, Published]]
     higher: list[str] = field(default_factory=list)
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
@@ -235,22 +241,28 @@ class Arms:
     def _paper_blocks(self) -> list[Block]:
         if not self.paper:
             return []
-        return [
-            Block(published_title(metric), self._paper_rows(values),
-                  metric in self.paper.higher)
+        blocks = [
+            Block(published_title(metric), self._paper_rows(values), metric in self.paper.higher)
             for metric, values in self.paper.values.items()
-        ]  # fmt: skip
+        ]
+        return [block for block in blocks if any(_filled(row) for row in block.rows)]
 
-    def _paper_rows(self, values: Mapping[str, Sequence[float | None]]) -> tuple[Row, ...]:
+    def _paper_rows(self, values: Mapping[str, Published]) -> tuple[Row, ...]:
         columns = len(self._columns())
-        for label, line in values.items():
-            if len(line) != columns:
-                raise UserError(f"{self.name}: paper.values of {label!r}: {columns} are needed")
-        cells = aligned(Cell(value) for line in values.values() for value in line)
+        lines = [self._paper_line(label, line) for label, line in values.items()]
+        cells = aligned(Cell(value) for line in lines for value in line)
         return tuple(
             Row(f"Paper {label}", "paper", cells[i * columns : (i + 1) * columns])
             for i, label in enumerate(values)
         )
+
+    def _paper_line(self, label: str, line: Published) -> list[float | None]:
+        columns = [str(column) for column in self._columns()]
+        if isinstance(line, dict):
+            return [line.get(column) for column in columns]
+        if len(line) != len(columns):
+            raise UserError(f"{self.name}: paper.values of {label!r}: {len(columns)} are needed")
+        return line
 
     def _published_note(self) -> list[str]:
         if not self.paper:

@@ -1,12 +1,15 @@
-"""A small table, made by a process of its own, for the tests that get in its way."""
+"""A small table, made by a process of its own, for the tests that get in its way; small data."""
 
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from sde_edit.store import RunStore
 
@@ -75,3 +78,32 @@ def undisturbed(sweeps, tmp_path_factory):
     assert all(seal.n == 12 for seal in seals.values())
     assert {Path(name).suffix for name in files} == {".md", ".csv", ".tex", ".json"}
     return seals, files
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Four val2017 images with captions, as the official files lay them out."""
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    (root / "val2017").mkdir()
+    images, captions = [], []
+    for i in range(1, 5):
+        file = f"{i:012d}.jpg"
+        noise = np.random.default_rng(i).integers(0, 255, (9, 12, 3), np.uint8)
+        Image.fromarray(noise).resize((96, 72)).save(root / "val2017" / file)
+        images.append({"id": i, "file_name": file, "height": 72, "width": 96})
+        captions.append({"id": 10 + i, "image_id": i, "caption": f"Picture {i}."})
+    content = {"images": images, "annotations": captions}
+    (root / "annotations" / "captions_val2017.json").write_text(json.dumps(content))
+    bison = [
+        {
+            "bison_id": k, "caption_id": 10 + true, "caption": f"Picture {true}.",
+            "true_image_id": true,
+            "image_candidates": [{"image_id": i, "image_filename": ""} for i in (other, true)],
+        }
+        for k, (other, true) in enumerate(((1, 2), (3, 4)))
+    ]  # fmt: skip
+    (root / "annotations" / "bison_annotations.cocoval2014.json").write_text(
+        json.dumps({"data": bison})
+    )
+    return [f"data.root={root}", "data.resolution=64", "model.resolution=64"]

@@ -1,7 +1,5 @@
 """The new tasks from the command line, on small random models and files in the official formats."""
 
-import json
-
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -22,35 +20,6 @@ def run(tmp_path, *overrides, verb="run", code=0):
 def rows(tmp_path, sampler):
     (found,) = [r for r in RunStore(tmp_path / "results").runs() if r.spec.sampler.name == sampler]
     return found.rows()
-
-
-@pytest.fixture
-def coco(tmp_path):
-    """Four val2017 images with captions, as the official files lay them out."""
-    root = tmp_path / "coco"
-    (root / "annotations").mkdir(parents=True)
-    (root / "val2017").mkdir()
-    images, captions = [], []
-    for i in range(1, 5):
-        file = f"{i:012d}.jpg"
-        noise = np.random.default_rng(i).integers(0, 255, (9, 12, 3), np.uint8)
-        Image.fromarray(noise).resize((96, 72)).save(root / "val2017" / file)
-        images.append({"id": i, "file_name": file, "height": 72, "width": 96})
-        captions.append({"id": 10 + i, "image_id": i, "caption": f"Picture {i}."})
-    content = {"images": images, "annotations": captions}
-    (root / "annotations" / "captions_val2017.json").write_text(json.dumps(content))
-    bison = [
-        {
-            "bison_id": k, "caption_id": 10 + true, "caption": f"Picture {true}.",
-            "true_image_id": true,
-            "image_candidates": [{"image_id": i, "image_filename": ""} for i in (other, true)],
-        }
-        for k, (other, true) in enumerate(((1, 2), (3, 4)))
-    ]  # fmt: skip
-    (root / "annotations" / "bison_annotations.cocoval2014.json").write_text(
-        json.dumps({"data": bison})
-    )
-    return [f"data.root={root}", "data.resolution=64", "model.resolution=64"]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])

@@ -100,3 +100,50 @@ def test_a_sweep_of_t_0_in_shards_is_sealed(grid, tmp_path):
     invoke(*grid, "task.t_0=0.4,0.8", "shards=2", "launcher.workers=1", verb="sweep")
     assert all(run.seal and run.seal.n == N for run in found(tmp_path).values())
     assert len(found(tmp_path)) == 2
+
+
+# ------------------------------------------------------------------ the paper's tables, small
+
+
+def test_table_8_and_figure_2_from_bison_files(tmp_path, tiny_model, coco):
+    """The real preset, on a small random pipeline and files in the official form."""
+    printed = invoke(
+        *("table=table8", "experiment=diffedit_bison_sd15", "data=coco-bison", "data.limit=null"),
+        *("data.split=val2017", "task.t_0=0.3,0.8", "steps=4", "dtype=float32"),
+        *("metrics=[shapes_fid,shapes_clip,shapes_source_lpips]", "hardware.threads=1"),
+        *("launcher.workers=1", f"model.path={tiny_model}", f"paths.results={tmp_path}", *coco),
+        verb="sweep",
+    )
+    assert str(tmp_path / "figures" / "figure2.png") in printed
+    text = (tmp_path / "tables" / "table8.md").read_text()
+    assert "| Paper DiffEdit-SDE" in text
+    assert "7.20" in text
+    assert "9.25" in text
+    assert "8.65" not in text  # of a t_0 that was not asked for
+
+
+def test_table_6_from_official_checkpoints_and_class_folders(tmp_path, tiny_adm):
+    """The real preset, on small random networks; three lions, two tigers, one of them grey."""
+    for wnid, modes in (("n02129165", ["RGB"] * 3), ("n02129604", ["RGB", "L"])):
+        (tmp_path / "imagenet" / "train" / wnid).mkdir(parents=True)
+        for i, mode in enumerate(modes):
+            noise = np.random.default_rng(i).integers(0, 255, (20, 24, 3), np.uint8)
+            file = tmp_path / "imagenet" / "train" / wnid / f"{wnid}_{i}.JPEG"
+            Image.fromarray(noise).convert(mode).save(file)
+    invoke(
+        *("table=table6", "experiment=ddib_imagenet_adm", "data=imagenet", "data.limit=null"),
+        *("data.pair=n02129165-n02129604", "steps=3", "dtype=float32", "hardware.threads=1"),
+        *(f"data.root={tmp_path / 'imagenet'}", "data.resolution=16", "model.resolution=16"),
+        *("metrics=[source_l2,source_ssim]", "launcher.workers=1", f"model.path={tiny_adm}"),
+        f"paths.results={tmp_path}",
+        verb="sweep",
+    )
+    text = (tmp_path / "tables" / "table6.md").read_text()
+    assert "DDIB-SDE" in text
+    assert "68.21" in text
+    runs = RunStore(tmp_path).runs()
+    assert {run.seal.n for run in runs} == {3}
+    up = {run.spec.task.params.get("source_guidance") for run in runs}
+    assert up == {0.0, None}  # the label alone
+    costs = {run.spec.task.name: {r.evaluations for r in run.rows().values()} for run in runs}
+    assert costs == {"ddib": {6.0}, "sample": {3.0}}
