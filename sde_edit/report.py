@@ -171,9 +171,9 @@ def figure_name(config: Mapping[str, Any], table: str) -> str:
 
 def readable(table: Table) -> Table:
     """As Markdown and LaTeX show it: one column is turned into lines, or each metric would be a
-    block with one number per line."""
+    block with one number per line; a number of images that all cells share is said once."""
     one_column = len(table.columns) == 1 and all(block.title for block in table.blocks)
-    return turned(table) if one_column else table
+    return counted_once(turned(table) if one_column else table)
 
 
 def turned(table: Table) -> Table:
@@ -187,14 +187,13 @@ def turned(table: Table) -> Table:
     blocks = [_turned_block(table, kind, title) for kind, title in _TURNED.items()]
     notes = [f"{b.title}: {b.convention}." for b in table.blocks if b.convention]
     notes.append(f"{table.corner}: {column.heading} in every line.")
-    whole = replace(
+    return replace(
         table,
         corner="",
         columns=columns,
         blocks=tuple(block for block in blocks if block.rows),
         notes=(*notes, *table.notes),
     )
-    return counted_once(whole)
 
 
 _TURNED: dict[RowKind, str] = {"arm": "", "difference": "Differences", "paper": "Published"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +47,7 @@ class _Point(NamedTuple):
 @dataclass(frozen=True)
 class Tradeoff:
     """x: a metric. y: metrics, a panel for each. A list in place of a name means the first of it
-    that the table has, as [fid, shapes_fid].
+    that the table has, as [fid, shapes_fid]. arms: labels of those to draw; empty for all.
 
     At each point stands its column; thin dashes link the arms of a column; bars are 95 % intervals;
     hollow points are partial runs. Published numbers of the same metrics, which are those named by
@@ -56,10 +56,11 @@ class Tradeoff:
 
     x: str | list[str]
     y: list[str | list[str]]
+    arms: tuple[str, ...] = ()
 
     def draw(self, table: Table) -> Figure:
         """Raises UserError if the table lacks a metric, or if no y is asked for."""
-        table = counted_once(table)
+        table = self._of_arms(counted_once(table))
         lines = self._lines(table)
         pairs = [pair for line in lines for pair in line]
         styles = styles_of(arm for pair in pairs for block in pair for arm in _rows(block))
@@ -74,6 +75,18 @@ class Tradeoff:
         figure.suptitle(table.title, fontsize=12, fontweight="bold")
         _legend(figure, table, pairs, styles)
         return figure
+
+    def _of_arms(self, table: Table) -> Table:
+        """The table without the other arms."""
+        known = [row.label for row in arms(table.blocks[0])]
+        if unknown := [arm for arm in self.arms if arm not in known]:
+            raise UserError(f"{table.name}: figure.arms has {unknown[0]!r}, no arm. Known: {known}")
+        others = {arm for arm in known if self.arms and arm not in self.arms}
+        blocks = (
+            replace(b, rows=tuple(row for row in b.rows if row.label not in others))
+            for b in table.blocks
+        )
+        return replace(table, blocks=tuple(blocks))
 
     def _lines(self, table: Table) -> list[list[_Pair]]:
         """The panels, line by line: ours, and the paper's if it has any."""
