@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -185,6 +186,66 @@ def bench(overrides: tuple[str, ...], images: int, repeats: int, in_json: bool) 
 
     measured = measure(experiment(overrides), images=images, repeats=repeats)
     click.echo(json.dumps(as_json(measured), indent=2) if in_json else markdown(measured))
+
+
+@main.group()
+def edit() -> None:
+    """One picture of your own, with Stable Diffusion 1.5 unless model=... says otherwise.
+
+    The central square is edited. OUT and OUT-sheet.png, with the original beside it, are written.
+    """
+
+
+def _single(command: Any) -> Any:
+    """What the kinds of edit have in common."""
+    for option in (
+        click.option("--force", is_flag=True, help="Replace what is there."),
+        click.option("--out", type=click.Path(path_type=Path), required=True, help="A PNG."),
+        click.option("--hole", type=click.Choice(["white", "black"]), default="white"),
+        OVERRIDES,
+        click.argument("photo", type=click.Path(exists=True, dir_okay=False)),
+    ):
+        command = option(command)
+    return command
+
+
+def _edit(
+    task: str, picture: dict[str, Any], out: Path, force: bool, overrides: tuple[str, ...]
+) -> None:
+    from sde_edit.single import edit_picture
+
+    logging.getLogger("sde_edit").setLevel(logging.WARNING)  # of a run whose folder goes away
+    given = [f"task={task}", "model=sd15", *overrides]
+    for path in edit_picture(picture, out=out, force=force, overrides=given):
+        click.echo(path)
+
+
+@edit.command("inpaint")
+@click.option("--mask", type=click.Path(exists=True, dir_okay=False), required=True)
+@click.option("--prompt", required=True, help="What the whole picture is to show.")
+@_single
+def edit_inpaint(
+    photo: str, mask: str, prompt: str, hole: str, out: Path, force: bool,
+    overrides: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Paint anew what the mask marks."""
+    picture = {"image": photo, "mask": mask, "hole": hole, "caption": prompt}
+    _edit("inpaint", picture, out, force, overrides)
+
+
+@edit.command("prompt")
+@click.option("--from", "before", required=True, help="What the picture shows.")
+@click.option("--to", "after", required=True, help="What it is to show.")
+@click.option("--mask", type=click.Path(exists=True, dir_okay=False), help="Found if not given.")
+@_single
+def edit_prompt(
+    photo: str, before: str, after: str, mask: str | None, hole: str, out: Path, force: bool,
+    overrides: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Change what the picture shows by words: DiffEdit, or what task=... names."""
+    picture = {"image": photo, "mask": mask, "hole": hole, "caption": before, "target": after}
+    region = ("task.region=mask",) if mask else ()
+    _edit("diffedit", picture, out, force, (*region, *overrides))
 
 
 @main.group()

@@ -6,6 +6,8 @@ for `model` and `data` a few keys that are about this run rather than about the 
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -236,7 +238,17 @@ def _as_overrides(grid: Mapping[str, Any]) -> list[str]:
 
 def _quoted(value: object) -> str:
     """As an override writes it; braces as in {target} would be a dictionary."""
-    return f'"{value}"' if isinstance(value, str) and set(value) & set("{}[](), ") else str(value)
+    plain = not isinstance(value, str) or re.fullmatch(r"[\w./:-]*", value)
+    return str(value) if plain else override("", str(value))[1:]
+
+
+def override(key: str, value: object) -> str:
+    """`key=value` in Hydra's grammar, whatever characters a text has."""
+    if isinstance(value, str):
+        escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)  # a backslash counts before a quote only
+        trailing = re.search(r"\\*$", escaped)
+        return f'{key}="{escaped}{trailing[0] if trailing else ""}"'
+    return f"{key}={json.dumps(value)}"
 
 
 def data_set(overrides: Sequence[str]) -> tuple[str, Dataset]:

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from sde_edit.types import UserError
 
 if TYPE_CHECKING:
-    from sde_edit.types import Pixels
+    from sde_edit.types import Pixels, Point
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -138,12 +138,22 @@ def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
 
 def fit_to(image: Image.Image, resolution: int, resample: Image.Resampling) -> Image.Image:
     """The short side brought to `resolution` (antialiased), then the central square [R, R]."""
-    width, height = image.size
-    scale = resolution / min(width, height)
-    size = (max(resolution, round(width * scale)), max(resolution, round(height * scale)))
+    size, (left, top) = _fitting(image.size, resolution)
     resized = image if size == image.size else image.resize(size, resample)
-    left, top = (size[0] - resolution) // 2, (size[1] - resolution) // 2
     return resized.crop((left, top, left + resolution, top + resolution))
+
+
+def fit_point(point: Point, size: Size, resolution: int) -> Point:
+    """Where `fit_to` puts a point of an image of that size; outside the square if it is cut off."""
+    resized, (left, top) = _fitting(size, resolution)
+    return point[0] * resized[0] / size[0] - left, point[1] * resized[1] / size[1] - top
+
+
+def _fitting(size: Size, resolution: int) -> tuple[Size, Size]:
+    """The size that an image is brought to, and (left, top) of the square that is cut out."""
+    scale = resolution / min(size)
+    width, height = (max(resolution, round(side * scale)) for side in size)
+    return (width, height), ((width - resolution) // 2, (height - resolution) // 2)
 
 
 def check_size(path: Path, size: Size, *, resolution: int, fit: Fit) -> None:

@@ -16,15 +16,16 @@ import operator
 import os
 import platform
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from PIL import Image
@@ -260,9 +261,10 @@ def _edit_all(makings: Sequence[Making], model: Model, grid: Grid) -> None:
         ExitStack() as stack,  # the writers outlive the pool, whose last writes need them
         ThreadPoolExecutor(experiment.settings.loaders) as pool,
         tqdm(total=total, desc=label, unit="img", mininterval=MININTERVAL) as bar,
+        _ticking(bar, model),
     ):
         outs = [Out(making, stack.enter_context(making.writer()), pool) for making in makings]
-        start, before = time.perf_counter(), model.evaluations
+        start = time.perf_counter()
         for examples in _read_ahead(experiment, _pending(makings), pool):
             wanting = [out for out in outs if out.wants(examples)]
             edit = partial(_edit, [out.making for out in wanting], model, chunks, grid)
@@ -272,9 +274,30 @@ def _edit_all(makings: Sequence[Making], model: Model, grid: Grid) -> None:
             start = now
             for out, one in zip(wanting, made, strict=True):
                 bar.update(out.write(examples, replace(one, seconds=stretch * one.seconds)))
-            bar.set_postfix_str(f"{model.evaluations - before} network evaluations")
         for out in outs:
             out.finish()
+
+
+@contextmanager
+def _ticking(bar: Any, model: Model) -> Iterator[None]:
+    """The bar tells of network evaluations while a batch is at work, which may take minutes."""
+    ended, before = threading.Event(), model.evaluations
+
+    def tell() -> None:
+        bar.set_postfix_str(f"{model.evaluations - before} network evaluations")
+
+    def tick() -> None:
+        while not ended.wait(max(1.0, MININTERVAL)):
+            tell()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        tell()
 
 
 def _pending(makings: Sequence[Making]) -> list[tuple[str, ...]]:

@@ -1,0 +1,88 @@
+"""One picture and what is to become of it: what `sde-edit edit` works on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from sde_edit.digests import file_digest
+from sde_edit.images import Size, fit_point, fit_to, read_grey, read_rgb, to_pixels
+from sde_edit.masks import Hole, as_mask
+from sde_edit.registry import plugin
+from sde_edit.types import DataStatus, Drag, Example, Point, UserError
+
+if TYPE_CHECKING:
+    from sde_edit.types import Mask
+
+
+@plugin
+@dataclass(frozen=True)
+class Picture:
+    """image: a file of any size, of which the central square is taken. caption: what it shows;
+    target: what it is to show. mask: a file of the image's size; hole: the colour of what may
+    change. drags: [[from x, from y], [to x, to y]] each, in pixels of the file.
+    """
+
+    image: str = field(metadata={"identity": False})
+    resolution: int
+    caption: str = ""
+    target: str = ""
+    mask: str | None = field(default=None, metadata={"identity": False})
+    hole: Hole = "white"
+    drags: tuple[tuple[Point, Point], ...] = ()
+    version: ClassVar[int] = 1
+
+    def ids(self) -> Sequence[str]:
+        return [Path(self.image).stem]
+
+    def load(self, example_id: str) -> Example:
+        """image: uint8 [R, R, 3]; mask: float32 [R, R] of 0 and 1, R the resolution. Raises
+        UserError for a file that cannot be used, and for a mask of another size.
+        """
+        image = read_rgb(Path(self.image))
+        return Example(
+            example_id,
+            to_pixels(fit_to(image, self.resolution, Image.Resampling.BICUBIC)),
+            self.caption,
+            self._mask(Path(self.mask), image.size) if self.mask else None,
+            target=self.target,
+            drags=tuple(Drag(*(self._fit(p, image.size) for p in pair)) for pair in self.drags),
+        )
+
+    def _mask(self, file: Path, size: Size) -> Mask:
+        mask = read_grey(file)
+        if mask.size != size:
+            raise UserError(
+                f"{file}: the mask is {mask.size[0]}x{mask.size[1]} and {self.image} "
+                f"{size[0]}x{size[1]}; they must be of one size"
+            )
+        fitted = fit_to(mask, self.resolution, Image.Resampling.BOX)
+        greys = np.asarray(fitted, dtype=np.float32)
+        return as_mask(greys, file=file, hole=self.hole, threshold=0.5)
+
+    def _fit(self, point: Point, size: Size) -> Point:
+        """Raises UserError for a point that is not in the square that is taken."""
+        x, y = fit_point(point, size, self.resolution)
+        if not (0 <= x < self.resolution and 0 <= y < self.resolution):
+            raise UserError(
+                f"the point {point[0]:g},{point[1]:g} is outside the central square of "
+                f"{self.image}, which is {size[0]}x{size[1]} pixels: crop the picture around it"
+            )
+        return x, y
+
+    def status(self) -> DataStatus:
+        if Path(self.image).is_file():
+            return DataStatus(1)
+        return DataStatus(0, [f"{self.image}: no such file"], "give the path of a picture")
+
+    def digest(self) -> str:
+        """Of the contents; the words and points are settings."""
+        files = [self.image, *([self.mask] if self.mask else [])]
+        contents = "".join(file_digest(Path(file)) for file in files)
+        return hashlib.sha256(contents.encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""`sde-edit edit`: one picture, on a small random pipeline."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from sde_edit.cli import main
+from sde_edit.config import override, parsed
+from sde_edit.images import read_rgb
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A picture of 96x72 and a mask of its left half, white."""
+    noise = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8)
+    Image.fromarray(noise).resize((96, 72)).save(tmp_path / "photo.jpg")
+    mask = np.zeros((72, 96), np.uint8)
+    mask[:, :48] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    return str(tmp_path / "photo.jpg")
+
+
+@pytest.fixture
+def edit(tmp_path, tiny_model):
+    def edit(*arguments, code=0):
+        small = ["model.resolution=64", "dtype=float32", "steps=3", "hardware.threads=1"]
+        out = ["--out", str(tmp_path / "out.png"), f"model.path={tiny_model}"]
+        outcome = CliRunner().invoke(main, ["edit", *arguments, *out, *small])
+        assert outcome.exit_code == code, outcome.output
+        return outcome.output
+
+    return edit
+
+
+def test_inpaint_writes_the_picture_and_a_sheet(tmp_path, edit, photo):
+    said = edit("inpaint", photo, "--mask", str(tmp_path / "mask.png"), "--prompt", "a lake")
+    assert {str(tmp_path / "out.png"), str(tmp_path / "out-sheet.png")} <= set(said.split())
+    assert np.asarray(read_rgb(tmp_path / "out.png")).shape == (64, 64, 3)
+    assert read_rgb(tmp_path / "out-sheet.png").size[0] > 2 * 64
+
+
+@pytest.mark.parametrize("more", [[], ["--mask", "mask.png"], ["task=roundtrip"]])
+def test_prompt(tmp_path, edit, photo, more, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    edit("prompt", photo, "--from", 'a "cat", sitting', "--to", "a {dog}", "sampler=ode", *more)
+    assert (tmp_path / "out.png").exists()
+
+
+def test_what_is_there_is_not_overwritten(tmp_path, edit, photo):
+    (tmp_path / "out.png").write_bytes(b"mine")
+    said = edit("prompt", photo, "--from", "a", "--to", "b", code=1)
+    assert "is there already" in said
+    assert (tmp_path / "out.png").read_bytes() == b"mine"
+    edit("prompt", photo, "--from", "a", "--to", "b", "--force")
+    assert read_rgb(tmp_path / "out.png").size == (64, 64)
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path, edit, photo):
+    Image.new("L", (10, 10)).save(tmp_path / "mask.png")
+    mask = ["--mask", str(tmp_path / "mask.png")]
+    said = edit("inpaint", photo, *mask, "--prompt", "a", code=1)
+    assert "the mask is 10x10" in said
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a, b", 'say "x"', "{target}", "back\\slash", 'end\\"', "a=b"]
+)
+def test_any_text_survives_as_an_override(text):
+    assert parsed([override("data.caption", text)]) == {"data.caption": text}
