@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,15 @@ class Noise:
 
     seed: int
     example_ids: tuple[str, ...]
+    stage: str = ""  # a part of the edit whose noise is its own, before every purpose
+
+    def of(self, rows: Sequence[int]) -> Noise:
+        """That of some examples of the batch."""
+        return replace(self, example_ids=tuple(self.example_ids[row] for row in rows))
+
+    def within(self, stage: str) -> Noise:
+        """The same for a part of the edit that asks for the same purposes and steps again."""
+        return replace(self, stage=f"{self.stage}{stage} ")
 
     def like(self, x_BCHW: Tensor, purpose: str, step: int = 0) -> Tensor:
         """Standard normal noise of x's shape, dtype and device; row b belongs to example b.
@@ -39,7 +48,7 @@ class Noise:
         if len(x_BCHW) != len(self.example_ids):
             raise ValueError(f"{len(x_BCHW)} rows for {len(self.example_ids)} examples")
         rows = [
-            example_normal(self.seed, example_id, purpose, step, x_BCHW.shape[1:])
+            example_normal(self.seed, example_id, self.stage + purpose, step, x_BCHW.shape[1:])
             for example_id in self.example_ids
         ]
         return torch.from_numpy(np.stack(rows)).to(x_BCHW)

@@ -68,7 +68,9 @@ class BDIA:
     ) -> Tensor:  # fmt: skip
         z_last = project(on_lattice(x_BCHW.double()), 0)
         if tape:
-            z = project(tape[0][1], 1)
+            # An edit of z_N goes into z_{N-1} by the same step, at the eps of the source.
+            edit = z_last - on_lattice(tape[0][0])
+            z = project(tape[0][1] + (grid.alpha[1] / grid.alpha[0]) ** 0.5 * edit, 1)
         else:
             e = eps(z_last, z_last.new_full((len(z_last),), grid.t[0]))
             z = project(on_lattice(ddim(z_last, e, grid.alpha[0], grid.alpha[1])), 1)

@@ -12,7 +12,7 @@ from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.noise import Noise
 from sde_edit.registry import build, names
 from sde_edit.schedule import Schedule
-from sde_edit.types import Selective, UserError
+from sde_edit.types import Drag, Selective, UserError
 
 IDS = tuple(f"test-{i:06d}" for i in range(4))
 
@@ -35,14 +35,18 @@ def samplers(task):
     return (task.samplers if isinstance(task, Selective) else ()) or ("sde", "ode")
 
 
+def example(example_id):
+    """A scene with a mask, and a drag by one cell of the latent: one drag step."""
+    return dataclasses.replace(Shapes().load(example_id), drags=(Drag((24, 28), (32, 28)),))
+
+
 def edit(task, model, ids, sampler=None):
     sampler = sampler or samplers(task)[0]
-    data = Shapes()
     grid = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(3)
     noise = Noise(0, tuple(ids))
     with torch.inference_mode():
         return task.edit(
-            [data.load(i) for i in ids], model, build("samplers", sampler, {}), grid, noise
+            [example(i) for i in ids], model, build("samplers", sampler, {}), grid, noise
         )
 
 
@@ -75,10 +79,10 @@ def test_leaves_the_global_generators_alone(task, model):
 
 
 def test_refuses_what_it_cannot_edit_by_name(task):
-    example = Shapes().load(IDS[0])
-    task.check(example)
+    whole = example(IDS[0])
+    task.check(whole)
     masks = (None, np.zeros((64, 64), np.float32), np.ones((32, 64), np.float32))
-    broken_masks = [dataclasses.replace(example, mask=mask) for mask in masks if task.uses_mask]
-    for broken in (*broken_masks, dataclasses.replace(example, caption="")):
+    broken_masks = [dataclasses.replace(whole, mask=mask) for mask in masks if task.uses_mask]
+    for broken in (*broken_masks, dataclasses.replace(whole, caption="")):
         with pytest.raises(UserError, match=IDS[0]):
             task.check(broken)

@@ -1,0 +1,259 @@
+"""Drag (the paper's Sec. 4, Alg. 1): squares of x_t0 are copied to where they shall lie.
+
+code            paper (Alg. 1, Eq. 12)
+x               x_0 of one drag step, the result of the one before
+tape[0][0]      x_t0
+S, T            the squares of side 2r about the source and the target point
+fresh           eps of Eq. 12
+moves           what one drag step copies in one image, a (S, T) for each pair of points
+
+Letters in tensor names: as in types.py; h, w of a latent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sde_edit.batch import (
+    check_mask,
+    check_prompt,
+    images,
+    prompts,
+    rows_per_evaluation,
+    to_latent_size,
+)
+from sde_edit.noise import Noise
+from sde_edit.registry import plugin
+from sde_edit.schedule import Grid
+from sde_edit.types import (
+    Denoiser,
+    Drag,
+    Example,
+    Invertible,
+    Model,
+    Point,
+    Project,
+    Sampler,
+    UserError,
+)
+
+_SIDE = 64  # of the latent for which the paper gives r and the length of a step
+
+
+class Square(NamedTuple):
+    """Rows and columns of a latent."""
+
+    rows: slice
+    columns: slice
+
+
+class Move(NamedTuple):
+    """From where to where one drag step copies, two squares of one size."""
+
+    S: Square
+    T: Square
+
+
+@plugin
+@dataclass(frozen=True)
+class DragTask:
+    """SDE-Drag with `sampler=sde`, ODE-Drag with `ode`; the points are those of `example.drags`.
+
+    A drag step encodes x_0 up to t_0 (a share of T and of `steps`), changes x_t0 by Eq. 12,
+        x~[T] = alpha x[S],  x~[S \\ T] = beta x[S \\ T] + sqrt(1 - beta^2) noise,
+    and decodes; its x~_0 is the next one's x_0. The autoencoder is used before the first and after
+    the last alone. All pairs of points of an image read x before any writes; where squares overlap,
+    T goes before S, and a later pair's T before an earlier one's. A square that leaves the image is
+    cut off, and the other square as it is.
+
+    m: drag steps of an image; null: as many as the farthest pair's distance in cells of the latent
+    times m_factor, rounded up, and one at least. r, m_factor: null: 5 and 0.5 for a latent of
+    64 x 64, in proportion for others, where r is 1 at least and a step is never less than a cell.
+    pairs: `together`, all in each step; or `sequence`, one pair after the other, each with an m of
+    its own.
+
+    Guidance is linear in the time: guidance_at_0 at t = 0, guidance at t_0; both ways have it.
+    `{caption}` and `{target}` in prompts stand for what the data set says.
+
+    Where an example has a mask, all states outside it are kept as they were on the way up, from
+    t_0 on; so nothing is moved to there, and what is moved from there stays there too.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    guidance: float = 3.0
+    guidance_at_0: float = 1.0
+    t_0: float = 0.6
+    r: int | None = None
+    m: int | None = None
+    m_factor: float | None = None
+    alpha: float = 1.1
+    beta: float = 0.3
+    pairs: Literal["together", "sequence"] = "together"
+    version: ClassVar[int] = 1
+    uses_mask: ClassVar[bool] = False  # it needs none; what a mask keeps is no hole to be shown
+    inverts: ClassVar[bool] = True
+    changes: ClassVar[str] = "where squares of the latent lie, step by step"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.t_0 <= 1:
+            raise UserError(f"task.t_0={self.t_0}: must be above 0 and at most 1")
+        if not 0 <= self.beta <= 1:
+            raise UserError(f"task.beta={self.beta}: must be from 0 to 1")
+        for key in ("r", "m", "m_factor", "alpha"):
+            if (value := getattr(self, key)) is not None and value <= 0:
+                raise UserError(f"task.{key}={value}: must be above 0")
+
+    def check(self, example: Example) -> None:
+        check_prompt("task.prompt", self.prompt, example)
+        check_prompt("task.negative_prompt", self.negative_prompt, example)
+        if example.mask is not None:
+            check_mask(example)
+        if not example.drags:
+            raise UserError(
+                f"{example.id}: there is nothing to drag; use a data set with drags, or leave "
+                "the example out of it"
+            )
+        height, width = example.image.shape[:2]
+        for point in (point for drag in example.drags for point in (drag.source, drag.target)):
+            if not (0 <= point[0] < width and 0 <= point[1] < height):
+                raise UserError(
+                    f"{example.id}: the point (x, y) = {point} lies outside the image of "
+                    f"{width}x{height}: mend it in the data set"
+                )
+
+    # -- the loop of Alg. 1
+
+    def edit(
+        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+    ) -> Tensor:
+        assert isinstance(sampler, Invertible)
+        x, grid = model.encode(images(examples)), grid.below(self.t_0)
+        plans = [self.plan(example, (x.shape[2], x.shape[3])) for example in examples]
+        inside = _inside(examples, x)
+        for j in range(max(map(len, plans))):
+            rows = [b for b, steps in enumerate(plans) if j < len(steps)]
+            own = noise.of(rows).within(f"drag {j}")
+            eps = self._denoiser([examples[b] for b in rows], model, grid.t[0])
+            moves = [plans[b][j] for b in rows]
+            tape = sampler.encode(eps, x[rows], grid, own)
+            change = self._change(tape[0], moves, inside[rows], own)
+            x[rows] = sampler.decode(eps, tape[0][0], grid, own, change, tape).to(x)
+        return model.decode(x)
+
+    def _change(
+        self, source: Tensor, moves: Sequence[Sequence[Move]], inside: Tensor, noise: Noise
+    ) -> Project:
+        """Eq. 12 at t_0, where a sampler may have more than one state; the mask at every time."""
+
+        def change(x: Tensor, i: int) -> Tensor:
+            edited = self.moved(x, moves, noise.like(x, "source")) if i == 0 else x
+            return torch.where(inside, edited, source[i])
+
+        return change
+
+    def moved(self, x_BCHW: Tensor, moves: Sequence[Sequence[Move]], fresh_BCHW: Tensor) -> Tensor:
+        """Eq. 12, in each image for its own moves."""
+        edited = x_BCHW.clone()
+        for x, fresh, out, own in zip(x_BCHW, fresh_BCHW, edited, moves, strict=True):
+            for S, _ in own:
+                s = (..., *S)
+                out[s] = self.beta * x[s] + (1 - self.beta**2) ** 0.5 * fresh[s]
+            for S, T in own:
+                out[(..., *T)] = self.alpha * x[(..., *S)]
+        return edited
+
+    # -- what moves when
+
+    def plan(self, example: Example, size: tuple[int, int]) -> list[list[Move]]:
+        """The moves of every drag step, for a latent of that (h, w)."""
+        scale = (size[1] / example.image.shape[1], size[0] / example.image.shape[0])
+        drags = [Drag(_scaled(d.source, scale), _scaled(d.target, scale)) for d in example.drags]
+        together = [drags] if self.pairs == "together" else [[drag] for drag in drags]
+        return [step for some in together for step in self._steps(some, size)]
+
+    def _steps(self, drags: Sequence[Drag], size: tuple[int, int]) -> list[list[Move]]:
+        """Equal steps along the segments, points in cells."""
+        side = min(size)
+        r = self.r or max(1, round(5 * side / _SIDE))
+        m = self.m or self._m(max(math.dist(d.source, d.target) for d in drags), side)
+        ways = [[_corner(_between(d, j / m), size) for j in range(m + 1)] for d in drags]
+        return [[_move(way[j], way[j + 1], r, size) for way in ways] for j in range(m)]
+
+    def _m(self, distance: float, side: int) -> int:
+        return max(1, math.ceil(distance * (self.m_factor or min(1, 0.5 * _SIDE / side))))
+
+    # -- the network
+
+    def _denoiser(self, examples: Sequence[Example], model: Model, top: float) -> Denoiser:
+        """eps at a guidance that is linear in the time, with both halves of it in one call."""
+        prompt = prompts(self.prompt, examples)
+        negative = prompts(self.negative_prompt, examples)
+        if self.guidance == self.guidance_at_0:
+            return model.denoiser(prompt, self.guidance, negative)
+        halves = model.denoiser([*negative, *prompt], 1.0)
+
+        def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+            x, t = (_doubled(part, len(examples)) for part in (x_BCHW, t_B))
+            e = halves(x, t).view(-1, 2, len(examples), *x_BCHW.shape[1:])
+            e_null, e_cond = (half.flatten(0, 1) for half in e.unbind(1))
+            slope = (self.guidance - self.guidance_at_0) / top
+            guidance = (self.guidance_at_0 + slope * t_B).to(x_BCHW).view(-1, 1, 1, 1)
+            guided: Tensor = e_null + guidance * (e_cond - e_null)
+            return guided
+
+        return eps
+
+    def evaluations_per_image(self, steps: int) -> int:
+        """Of one drag step, or of m. How many an image has where m is null, its points decide."""
+        each = 2 if self.guidance != self.guidance_at_0 else rows_per_evaluation(self.guidance)
+        return (self.m or 1) * 2 * max(1, round(self.t_0 * steps)) * each
+
+
+def _inside(examples: Sequence[Example], x_BCHW: Tensor) -> Tensor:
+    """Bool [B, 1, h, w]: what may change, all of it for an example without a mask."""
+    inside = torch.ones(len(examples), 1, *x_BCHW.shape[2:], dtype=torch.bool)
+    for own, example in zip(inside, examples, strict=True):
+        if example.mask is not None:
+            mask = torch.from_numpy(example.mask)[None]
+            own.copy_(to_latent_size(mask, (x_BCHW.shape[2], x_BCHW.shape[3]))[0])
+    return inside.to(x_BCHW.device)
+
+
+def _doubled(part: Tensor, examples: int) -> Tensor:
+    """Every batch twice in a row, as a denoiser of twice the examples expects them."""
+    batches = part.view(-1, examples, *part.shape[1:])
+    return torch.stack([batches, batches], dim=1).flatten(0, 2)
+
+
+def _scaled(point: Point, scale: tuple[float, float]) -> Point:
+    return point[0] * scale[0], point[1] * scale[1]
+
+
+def _between(drag: Drag, share: float) -> Point:
+    """The point after that share of the way; a coordinate that does not change keeps every bit."""
+    (x, y), (to_x, to_y) = drag.source, drag.target
+    return x + share * (to_x - x), y + share * (to_y - y)
+
+
+def _corner(point: Point, size: tuple[int, int]) -> tuple[int, int]:
+    """(row, column) of the cell whose upper left corner is nearest: the middle of a square of even
+    side. The last cell for a point beyond it, so that a square is never empty."""
+    column, row = (math.floor(value + 0.5) for value in point)
+    return min(row, size[0] - 1), min(column, size[1] - 1)
+
+
+def _move(source: tuple[int, int], target: tuple[int, int], r: int, size: tuple[int, int]) -> Move:
+    """What of both squares lies in the image."""
+    S, T = [], []
+    for s, t, length in zip(source, target, size, strict=True):
+        low, high = min(r, s, t), min(r, length - s, length - t)
+        S.append(slice(s - low, s + high))
+        T.append(slice(t - low, t + high))
+    return Move(Square(*S), Square(*T))
