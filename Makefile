@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?= dtype=bfloat16
 DEMO := task=inpaint steps=25 data.limit=32 dtype=float32
 
-TABLES := table2 table3 table5 table6 table8 i2i figure4 exactness \
+TABLES := table2 table3 table5 table6 table8 i2i figure3 figure4 exactness \
           bdia-table1 bdia-table2 bdia-figure3 bdia-figure5
 
 .PHONY: help demo test test-slow check format shapes-card $(TABLES) figure2 figure5 theory clean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -112,8 +113,8 @@ def save_sheet_as_svg(png: Path) -> Path:
 
 
 def _given(examples: Sequence[Example], *, hidden: bool) -> dict[str, list[Pixels]]:
-    columns = {"original": [example.image for example in examples]}
-    if any(example.target for example in examples):
+    columns = {"original": [_with_arrows(example) for example in examples]}
+    if any(example.target or example.drags for example in examples):
         truths = [example.truth for example in examples if example.truth is not None]
         return columns | ({"truth": truths} if len(truths) == len(examples) else {})
     if hidden:
@@ -137,6 +138,24 @@ def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
     with Image.open(path) as mask:
         pixels = np.asarray(mask.convert("1").resize((width, height), Image.Resampling.NEAREST))
     return pixels.astype(np.float64)
+
+
+def _with_arrows(example: Example) -> Pixels:
+    """The image, an arrow from where to where for each of its drags."""
+    if not example.drags:
+        return example.image
+    picture = Image.fromarray(example.image)
+    draw, wide = ImageDraw.Draw(picture), max(1, picture.width // 128)
+    for drag in example.drags:
+        angle = math.atan2(drag.target[1] - drag.source[1], drag.target[0] - drag.source[0])
+        barbs = [
+            (drag.target[0] - 5 * wide * math.cos(turn), drag.target[1] - 5 * wide * math.sin(turn))
+            for turn in (angle - 0.5, angle + 0.5)
+        ]
+        for colour, width in ((_INK, 3 * wide), (_PAPER, wide)):
+            for line in ((drag.source, drag.target), *((barb, drag.target) for barb in barbs)):
+                draw.line(line, colour, width)
+    return np.array(picture)
 
 
 def _words(example: Example) -> str:
