@@ -248,6 +248,35 @@ def edit_prompt(
     _edit("diffedit", picture, out, force, (*region, *overrides))
 
 
+@edit.command("drag")
+@click.option("--from", "sources", multiple=True, required=True, metavar="X,Y", help="What moves.")
+@click.option("--to", "targets", multiple=True, required=True, metavar="X,Y", help="Where to.")
+@click.option("--prompt", required=True, help="What the picture shows.")
+@click.option("--mask", type=click.Path(exists=True, dir_okay=False), help="What may change.")
+@_single
+def edit_drag(
+    photo: str, sources: tuple[str, ...], targets: tuple[str, ...], prompt: str, mask: str | None,
+    hole: str, out: Path, force: bool, overrides: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Drag what lies at --from to --to, in pixels of the file: SDE-Drag, or what sampler=... names.
+
+    Several pairs: --from and --to once for each. steps=200 is the paper's number.
+    """
+    if len(sources) != len(targets):
+        raise UserError(f"--from is given {len(sources)} times and --to {len(targets)} times")
+    drags = [[_point(a), _point(b)] for a, b in zip(sources, targets, strict=True)]
+    picture = {"image": photo, "mask": mask, "hole": hole, "caption": prompt, "drags": drags}
+    _edit("drag", picture, out, force, overrides)
+
+
+def _point(text: str) -> list[float]:
+    try:
+        x, y = map(float, text.split(","))
+    except ValueError:
+        raise UserError(f"{text!r}: a point is X,Y in pixels, such as 145,216") from None
+    return [x, y]
+
+
 @main.group()
 def data() -> None:
     """Data sets."""

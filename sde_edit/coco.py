@@ -12,17 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Literal
 
 from sde_edit.images import counted
-from sde_edit.pairs import ImagePairs
+from sde_edit.pairs import ImagePairs, read_json
 from sde_edit.types import UserError
 
 Split = Literal["train2014", "val2014", "train2017", "val2017"]
-
-T = TypeVar("T")
 
 
 # ------------------------------------------------------------------ annotation files
@@ -77,18 +73,6 @@ def read_captions(path: Path) -> Captions:
             captions.setdefault(annotation.image_id, annotation.caption.strip())
     strays = sum(annotation.image_id not in files for annotation in raw.annotations)
     return Captions(files, captions, strays)
-
-
-def read_json(path: Path, kind: type[T]) -> T:
-    """A file as a dataclass; keys that it does not have are left out. Raises UserError."""
-    try:
-        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{path}: {where}: {first['msg']}") from error
 
 
 def refuse_doubles(path: Path, what: str, ids: Iterable[int]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -44,16 +45,18 @@ class LatentSource:
     path: str = field(metadata={"identity": False})
     resolution: int
 
+    key: ClassVar[str] = "model.path"  # the setting that gives the path, for messages
+
     def folder(self) -> Path:
         """Where the files are, fetched first if the path is a hub id. Raises UserError."""
-        return checkpoint_folder(self.path, [*_WEIGHTS, *_CONFIGS])
+        return checkpoint_folder(self.path, [*_WEIGHTS, *_CONFIGS], self.key)
 
     def schedule(self) -> Schedule:
         return read_scheduler(self.folder() / _SCHEDULER)[0]
 
     def digest(self) -> str:
         names = (*_WEIGHTS, _SCHEDULER)
-        return checkpoint_digest(self.folder(), names, f"model.path={self.path}")
+        return checkpoint_digest(self.folder(), names, f"{self.key}={self.path}")
 
 
 class LoadedStableDiffusion(Network):

@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 
 from sde_edit.digests import file_digests
 from sde_edit.images import (
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from sde_edit.types import Pixels
 
 _THREADS = 8
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,18 @@ class ImagePairs(ABC):
     def _remedy(self) -> str:
         source = f" {self.source}" if self.source else ""
         return f"The data set is {self.layout}.{source} See docs/data.md"
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """A file as a dataclass; keys that it does not have are left out. Raises UserError."""
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{path}: {where}: {first['msg']}") from error
 
 
 def _files(pairs: Iterable[Pair]) -> set[Path]:

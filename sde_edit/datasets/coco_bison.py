@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sde_edit.coco import Captions, CocoPairs, read_captions, read_json, refuse_doubles
+from sde_edit.coco import Captions, CocoPairs, read_captions, refuse_doubles
 from sde_edit.images import counted
-from sde_edit.pairs import Offer, Pair
+from sde_edit.pairs import Offer, Pair, read_json
 from sde_edit.registry import plugin
 from sde_edit.types import UserError
 

@@ -1,4 +1,4 @@
-"""CLIP similarity of image and caption, a cosine, the mean over images."""
+"""CLIP similarity of image and caption, or of two images, a cosine, the mean over images."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sde_edit.features import PerImage, captions, device_of, package, weights_note
+from sde_edit.features import (
+    PerImage,
+    captions,
+    device_of,
+    package,
+    references,
+    weights_note,
+)
 from sde_edit.registry import plugin
 from sde_edit.types import Example, UserError
 
@@ -26,10 +33,12 @@ class Clip(PerImage):
 
     model: a name of open_clip, or `local-dir:FOLDER`. OpenAI's weights need a `-quickgelu` name.
     pretrained: a tag of open_clip or a local weights file; empty with `local-dir:`.
+    against: the prompt; or the source, the image that was edited (an image cosine, .8 and more).
     """
 
     model: str = "ViT-L-14-quickgelu"
     pretrained: str = "openai"
+    against: Literal["prompt", "source"] = "prompt"
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = True
@@ -66,8 +75,9 @@ class Clip(PerImage):
     def convention(self) -> str:
         local = Path(self.pretrained)
         weights = weights_note(local) if local.is_file() else self.pretrained
+        compared = "image and caption" if self.against == "prompt" else "output and source image"
         return (
-            f"cosine of image and caption embeddings per image, {package('open_clip_torch')}, "
+            f"cosine of {compared} embeddings per image, {package('open_clip_torch')}, "
             f"{self.model}, weights {weights}, its own preprocessing (bicubic, crop), float32"
         )
 
@@ -88,9 +98,17 @@ class Clip(PerImage):
     @torch.inference_mode()
     def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """Raises UserError naming an example without a caption."""
-        network, preprocess, tokenize = self._loaded
-        device = device_of(network)
+        outputs = self._embedded(images_BHWC)
+        if self.against == "source":
+            others = self._embedded(references(examples, "source"))
+        else:
+            network, _, tokenize = self._loaded
+            others = network.encode_text(tokenize(captions(examples)).to(device_of(network)))
+        return F.cosine_similarity(outputs.double(), others.double())[:, None].cpu()
+
+    def _embedded(self, images_BHWC: Tensor) -> Tensor:
+        """[B, D], not of unit length."""
+        network, preprocess, _ = self._loaded
         x_BCHW = torch.stack([preprocess(Image.fromarray(i)) for i in images_BHWC.cpu().numpy()])
-        image = network.encode_image(x_BCHW.to(device)).double()
-        text = network.encode_text(tokenize(captions(examples)).to(device)).double()
-        return F.cosine_similarity(image, text)[:, None].cpu()
+        embedded: Tensor = network.encode_image(x_BCHW.to(device_of(network)))
+        return embedded

@@ -47,6 +47,24 @@ def test_prompt(tmp_path, edit, photo, more, monkeypatch):
     assert (tmp_path / "out.png").exists()
 
 
+def test_drag(tmp_path, edit, photo):
+    points = ["--from", "40,30", "--to", "56,30", "--from", "50,50", "--to", "50,40"]
+    edit("drag", photo, *points, "--prompt", "noise")
+    assert (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (["--from", "2,30", "--to", "56,30"], "the point 2,30 is outside the central square"),
+        (["--from", "40,30", "--from", "1,1", "--to", "5,5"], "--from is given 2 times"),
+        (["--from", "40", "--to", "5,5"], "'40': a point is X,Y"),
+    ],
+)
+def test_points_that_cannot_be_are_named(edit, photo, points, message):
+    assert message in edit("drag", photo, *points, "--prompt", "noise", code=1)
+
+
 def test_what_is_there_is_not_overwritten(tmp_path, edit, photo):
     (tmp_path / "out.png").write_bytes(b"mine")
     said = edit("prompt", photo, "--from", "a", "--to", "b", code=1)

@@ -1,0 +1,39 @@
+"""DragBench: the 100 images to be dragged of "The Blessing of Randomness" (not DragDiffusion's)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sde_edit.drags import ImageDrags, Instruction
+from sde_edit.pairs import read_json
+from sde_edit.registry import plugin
+from sde_edit.types import Point
+
+
+@dataclass(frozen=True)
+class _PromptFile:
+    prompt: str
+    source: list[Point]
+    target: list[Point]
+
+
+@plugin
+@dataclass(frozen=True)
+class DragBench(ImageDrags):
+    """Sec. 4.2 and App. F.4 of the paper; settings: see `ImagePairs`.
+
+    root   holds folders, at any depth, with origin_image.png, prompt.json {"prompt", "source":
+           [[x, y], ...], "target": [[x, y], ...]} and, for some, mask.png: white may change. An
+           absent mask and one that is all white say the same: all may change.
+    """
+
+    version: ClassVar[int] = 1
+    image_name: ClassVar[str] = "origin_image.png"
+    instruction_names: ClassVar[Sequence[str]] = ("prompt.json",)
+
+    def read_instruction(self, file: Path) -> Instruction:
+        raw = read_json(file, _PromptFile)
+        return Instruction(raw.prompt, raw.source, raw.target)

@@ -1,0 +1,113 @@
+"""DragDiffusion's DragBench: 205 images to be dragged (not the paper's 100)."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+
+from sde_edit.drags import ImageDrags, Instruction
+from sde_edit.pairs import read_json
+from sde_edit.registry import plugin
+from sde_edit.types import Point, UserError
+
+_PICKLE = "meta_data.pkl"
+
+
+@dataclass(frozen=True)
+class _Points:
+    """points: source, target, source, target, ..."""
+
+    prompt: str
+    points: list[Point]
+
+
+@plugin
+@dataclass(frozen=True)
+class DragBench205(ImageDrags):
+    """Shi et al. 2023; settings: see `ImagePairs`.
+
+    root   holds folders, at any depth, with original_image.png and drag_instruction.json {"prompt",
+           "points": [[x, y], ...], source and target in turn} or the original meta_data.pkl, which
+           has the same keys and `mask`. The JSON is preferred, and mask.png to the pickle's mask.
+
+    Of a pickle only NumPy arrays and plain values are read; any other class is refused, not run.
+    """
+
+    version: ClassVar[int] = 1
+    image_name: ClassVar[str] = "original_image.png"
+    instruction_names: ClassVar[Sequence[str]] = ("drag_instruction.json", _PICKLE)
+
+    def read_instruction(self, file: Path) -> Instruction:
+        raw = _pickled_points(file) if file.name == _PICKLE else read_json(file, _Points)
+        return Instruction(raw.prompt, raw.points[::2], raw.points[1::2])
+
+    def mask_file(self, folder: Path) -> Path | None:
+        pickled = folder / _PICKLE
+        return super().mask_file(folder) or (pickled if pickled.is_file() else None)
+
+    def read_mask(self, file: Path) -> Image.Image:
+        if file.name != _PICKLE:
+            return super().read_mask(file)
+        mask = read_pickle(file).get("mask")
+        if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype.kind not in "biuf":
+            raise UserError(f"{file}: `mask` must be an array [H, W] of numbers")
+        # DragDiffusion takes whatever is above 0.
+        return Image.fromarray(np.where(mask > 0, 255, 0).astype(np.float32))
+
+
+def _pickled_points(file: Path) -> _Points:
+    raw = read_pickle(file)
+    try:
+        return TypeAdapter(_Points).validate_python({k: raw.get(k) for k in ("prompt", "points")})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UserError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+# ------------------------------------------------------------------ pickles
+
+# What NumPy's arrays are pickled with, under the names of its versions 1 and 2.
+_rebuild = np.empty(0).__reduce__()[0]
+_ALLOWED: Mapping[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _rebuild,
+    ("numpy._core.multiarray", "_reconstruct"): _rebuild,
+}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """A pickle can call whatever it names; here it can name nothing but arrays."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise UserError(
+                f"it holds {module}.{name}, and only NumPy arrays and plain values are read; do "
+                "not open it otherwise, but take drag_instruction.json instead"
+            )
+        return _ALLOWED[module, name]
+
+
+def read_pickle(file: Path) -> dict[str, Any]:
+    """A pickled dict of arrays and plain values. Raises UserError naming the file, and a class that
+    is not allowed; nothing of such a file is run."""
+    broken = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, TypeError)
+    try:
+        raw = _ArraysOnly(io.BytesIO(file.read_bytes())).load()
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    except (*broken, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        raise UserError(f"{file}: damaged ({type(error).__name__}: {error})") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{file}: holds no dict with prompt, points and mask")
+    return raw

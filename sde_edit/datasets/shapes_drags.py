@@ -1,0 +1,125 @@
+"""Embedded world: scenes of which one thing is to be dragged elsewhere; the truth is known."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from sde_edit.registry import plugin
+from sde_edit.shapes import (
+    IMAGE_SIZE,
+    WORLD_VERSION,
+    FirstScenes,
+    Scene,
+    Thing,
+    make_scene,
+)
+from sde_edit.types import Drag, Example
+
+if TYPE_CHECKING:
+    from sde_edit.types import Mask, Pixels
+
+DISTANCES = (8.0, 24.0)  # pixels
+
+_REACH = 1.15  # the outermost point of any shape, in radii: that of a star
+_TRIES = 100
+_GROWN = 4  # pixels that a mask reaches beyond what changes: one cell of the embedded latents
+
+
+@plugin
+@dataclass(frozen=True)
+class ShapesDrags(FirstScenes):
+    """The scenes of `shapes`, each with one thing to be moved, which depends on its index alone.
+
+    mask   none; or changed: where image and truth differ, grown by 4 pixels, so that it does not
+           tell the outline
+
+    Things lie apart before and after. Where two have no room for that, the scene is made anew with
+    one thing.
+    """
+
+    version: ClassVar[int] = 1
+
+    mask: Literal["none", "changed"] = "none"
+
+    def load(self, example_id: str) -> Example:
+        """image, truth: uint8 [64, 64, 3]; mask: float32 [64, 64], 1 = may change, or None.
+
+        drags: one, from the centre of the thing to where it is to be, a whole number of pixels
+        along each axis: so the thing's inner pixels in the truth are those of the image.
+        """
+        before, after = self.scenes(example_id)
+        image, truth = before.render(), after.render()
+        ((source, target),) = {
+            ((old.x, old.y), (new.x, new.y))
+            for old, new in zip(before.things, after.things, strict=True)
+            if old != new
+        }
+        return Example(
+            id=example_id,
+            image=image,
+            caption=before.caption(),
+            mask=_grown(image, truth) if self.mask == "changed" else None,
+            truth=truth,
+            drags=(Drag(source, target),),
+        )
+
+    def scenes(self, example_id: str) -> tuple[Scene, Scene]:
+        """The scene and its truth. Raises UserError for an id that is not one of these."""
+        index = self.index(example_id)
+        rng = random.Random(f"shapes-drags-{index}")
+        scene = make_scene(index)
+        moved = _moved(scene, rng)
+        while moved is None:  # a lone thing has room, so this ends
+            scene = make_scene(index, things_in_it=1)
+            moved = _moved(scene, rng)
+        return scene, moved
+
+    def digest(self) -> str:
+        """The version of what draws scenes, and the settings; n changes no example."""
+        parts = f"shapes-drags/{WORLD_VERSION}/{self.split}/{self.mask}"
+        return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _moved(scene: Scene, rng: random.Random) -> Scene | None:
+    """The scene with one thing moved by a whole number of pixels; None if no try found room."""
+    if not _apart(scene):
+        return None
+    low, high = DISTANCES
+    for _ in range(_TRIES):
+        i = int(rng.random() * len(scene.things))
+        distance, angle = low + (high - low) * rng.random(), 2 * math.pi * rng.random()
+        dx, dy = round(distance * math.cos(angle)), round(distance * math.sin(angle))
+        thing = scene.things[i]
+        after = scene.with_thing(i, x=thing.x + dx, y=thing.y + dy)
+        if low <= math.hypot(dx, dy) <= high and _in_image(after.things[i]) and _apart(after):
+            return after
+    return None
+
+
+def _in_image(thing: Thing) -> bool:
+    """As `make_scene` places them."""
+    margin = thing.radius + 1
+    return all(margin <= place <= IMAGE_SIZE - margin for place in (thing.x, thing.y))
+
+
+def _apart(scene: Scene) -> bool:
+    """Whether no thing can touch another."""
+    return all(
+        math.hypot(a.x - b.x, a.y - b.y) > _REACH * (a.radius + b.radius) + 1
+        for i, a in enumerate(scene.things)
+        for b in scene.things[:i]
+    )
+
+
+def _grown(image: Pixels, truth: Pixels) -> Mask:
+    """float32 [H, W]: 1 within a square of _GROWN pixels around what differs."""
+    differs = Image.fromarray(255 * (image != truth).any(axis=-1).astype(np.uint8))
+    grown = differs.filter(ImageFilter.MaxFilter(2 * _GROWN + 1))
+    return (np.asarray(grown) > 0).astype(np.float32)

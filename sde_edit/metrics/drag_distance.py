@@ -1,0 +1,92 @@
+"""Distance from where the content of a dragged point is found to its target, in pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sde_edit.correspondence import Dift, Layer, corresponding
+from sde_edit.features import references
+from sde_edit.noise import Noise
+from sde_edit.registry import plugin
+from sde_edit.types import Example, UserError
+
+
+@plugin
+@dataclass(frozen=True)
+class DragDistance:
+    """Mean over all points of all images (DragDiffusion, Shi et al. 2023, Sec. 5).
+
+    path: of the model whose features match: a folder in diffusers layout, a hub id, or
+    `embedded:shapes`. t: train time; block: up block, 0 the lowest; ensemble: draws of the noise.
+
+    Output and source image get the same noise, so what was not edited is found where it was.
+    """
+
+    path: str
+    t: int = 261
+    block: int = 1
+    ensemble: int = 8
+
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = False
+    resamplings: ClassVar[int] = 1000
+
+    def __post_init__(self) -> None:
+        if self.t < 0 or self.block < 0 or self.ensemble < 1:
+            given = f"t={self.t}, block={self.block}, ensemble={self.ensemble}"
+            raise UserError(f"drag_distance with {given}: t and block from 0, ensemble from 1")
+
+    @cached_property
+    def _features(self) -> Dift:
+        return Dift(self.path, Layer(self.t, self.block, self.ensemble))
+
+    def convention(self) -> str:
+        return (
+            "distance in pixels from the target to the place of the output whose features are "
+            "most like those of the source point, by cosine over all places; mean over the points "
+            f"of all images; {self._features.describe()}; the same noise for output and source "
+            "image; features brought to the images' size by bilinear interpolation"
+        )
+
+    def fetch(self) -> None:
+        self._features.fetch()
+
+    def load(self, device: str) -> None:
+        self._features.load(device)
+
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        """[B, 2]: the sum of the distances of an image's points, and how many there are.
+
+        Raises UserError naming an example without drags.
+        """
+        for example in examples:
+            if not example.drags:
+                raise UserError(f"example {example.id!r} has no drags")
+        noise = Noise(0, tuple(example.id for example in examples))
+        prompts = [example.caption for example in examples]
+        sources = self._features(references(examples, "source"), prompts, noise)
+        outputs = self._features(images_BHWC, prompts, noise)
+        size = (images_BHWC.shape[1], images_BHWC.shape[2])
+        rows = [_row(*three, size) for three in zip(examples, sources, outputs, strict=True)]
+        return torch.tensor(rows, dtype=torch.float64)
+
+    def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
+        """Sums of distances over numbers of points [B]."""
+        sums_B2 = counts_BN @ rows_ND
+        return sums_B2[:, 0] / sums_B2[:, 1]
+
+
+def _row(
+    example: Example, source_Chw: Tensor, output_Chw: Tensor, size: tuple[int, int]
+) -> tuple[float, int]:
+    """The sum of the distances, and how many they are. Points count as the pixels they are in."""
+    found = corresponding(source_Chw, output_Chw, [drag.source for drag in example.drags], size)
+    targets = [(int(drag.target[0]), int(drag.target[1])) for drag in example.drags]
+    return sum(map(math.dist, found, targets)), len(targets)

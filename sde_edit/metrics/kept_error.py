@@ -1,0 +1,41 @@
+"""Mean squared error where the truth is as the image was: harm to what was to stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sde_edit.features import PerImage, references, to_unit
+from sde_edit.registry import plugin
+from sde_edit.types import Example, UserError
+
+
+@plugin
+@dataclass(frozen=True)
+class KeptError(PerImage):
+    """What `known_error` is for edits with a mask, for edits without one."""
+
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = False
+
+    def convention(self) -> str:
+        return (
+            "mean squared error per image against the reference over the pixels in which it equals "
+            "the source image and over channels, RGB in [0, 1], native size"
+        )
+
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        """Raises UserError naming an example of which nothing is to stay."""
+        right = references(examples)
+        sources = torch.from_numpy(np.stack([example.image for example in examples]))
+        stays_BHW = (right == sources).all(-1)
+        for example, stays in zip(examples, stays_BHW, strict=True):
+            if not stays.any():
+                raise UserError(f"in example {example.id!r} the truth leaves no pixel as it was")
+        error_BHW = (to_unit(images_BHWC.cpu()) - to_unit(right)).square().mean(1)
+        return ((error_BHW * stays_BHW).sum((1, 2)) / stays_BHW.sum((1, 2)))[:, None]

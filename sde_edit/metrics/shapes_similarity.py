@@ -1,0 +1,41 @@
+"""Similarity of output and edited image by the embedded recogniser, a cosine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sde_edit.features import ByRecogniser, recogniser_note, references
+from sde_edit.registry import plugin
+from sde_edit.types import Example
+
+
+@plugin
+@dataclass(frozen=True)
+class ShapesSimilarity(ByRecogniser):
+    """For the shapes world only: what `source_clip` is for photos. Not on the scale of CLIP."""
+
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = True
+
+    def convention(self) -> str:
+        return (
+            "cosine of image embeddings of output and source image per image (not CLIP); "
+            f"{recogniser_note()}; native size"
+        )
+
+    @torch.inference_mode()
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        outputs, sources = (
+            self._embedded(images_BHWC),
+            self._embedded(references(examples, "source")),
+        )
+        return (outputs * sources).sum(1, keepdim=True).double().cpu()
+
+    def _embedded(self, images_BHWC: Tensor) -> Tensor:
+        features = self._network.image_features(self._input(images_BHWC))
+        return self._network.embed_image(features)
