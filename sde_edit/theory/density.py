@@ -113,7 +113,7 @@ class Kernel:
 
     def _decode(self, x_N: Tensor, w: float) -> Tensor:
         x_BCHW = x_N.view(1, 1, 1, -1)
-        noise = _Fixed(0, (), w)
+        noise = _Fixed(0, (), value=w)
         return self.sampler.decode(self.eps, x_BCHW, self.pair, noise, _keep).view(-1)
 
     def mean(self, x_N: Tensor) -> Tensor:
