@@ -39,6 +39,9 @@ class Picture:
     version: ClassVar[int] = 1
 
     def ids(self) -> Sequence[str]:
+        """The file's name. Raises UserError if it is not there."""
+        if not Path(self.image).is_file():
+            raise UserError(f"data.image={self.image}: no such file")
         return [Path(self.image).stem]
 
     def load(self, example_id: str) -> Example:

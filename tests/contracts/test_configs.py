@@ -29,7 +29,7 @@ COMPOSED = (
     *("data", "experiment", "hardware", "launcher", "model", "paths", "sampler", "task", "wandb"),
 )
 _FOLDERS = ("folder", "sample_cifar10", "sample_scribble_sd15")
-GIVEN = {name: ["data.images=i"] for name in _FOLDERS}
+GIVEN = {name: ["data.images=i"] for name in _FOLDERS} | {"picture": ["data.image=i"]}
 
 
 def every(wanted):
