@@ -62,14 +62,14 @@ def lines(name: str, task: Task, samplers: Mapping[str, Sampler]) -> list[str]:
 
 
 def results(task: str) -> str:
-    """Links to the tables that have runs of a task."""
+    """Links to the configs of the tables that have runs of a task."""
     links = []
     for table in names("table"):
         config = group_file("table", table)
         arms = [arm["set"] for arm in config["arms"] if isinstance(arm, Mapping)]
         if task in [*config["runs"].get("task", []), *(arm.get("task") for arm in arms)]:
-            links.append(f"[{table}](../results/tables/{table}.md)")
-    return f" Results: {', '.join(links)}." if links else ""
+            links.append(f"[{table}](../conf/table/{table}.yaml)")
+    return f" Tables: {', '.join(links)}." if links else ""
 
 
 def page() -> str:
