@@ -79,6 +79,12 @@ def check_prompt(key: str, template: str, example: Example) -> None:
             raise UserError(f"{example.id}: {key} asks for a {field}, and there is none")
 
 
+def check_share(key: str, value: float) -> None:
+    """Raises UserError unless the setting is a share of T that leaves a step, as t_0 is."""
+    if not 0 < value <= 1:
+        raise UserError(f"{key}={value}: must be above 0 and at most 1")
+
+
 def rows_per_evaluation(guidance: float) -> int:
     """Rows of the network that one evaluation of eps costs: one at guidance 0 and 1, else two."""
     return 1 if guidance in (0, 1) else 2

@@ -46,7 +46,7 @@ class Grid:
 
     def below(self, t_0: float) -> Grid:
         """The last round(t_0 steps) steps: from t_0 T on, t_0 in (0, 1], where steps are even."""
-        first = self.steps - max(1, round(t_0 * self.steps))
+        first = self.steps - steps_below(t_0, self.steps)
         return Grid(self.t[first:], self.alpha[first:])
 
     def reversed(self) -> Grid:
@@ -116,6 +116,11 @@ class Schedule:
         if last_sigma == "zero":
             alpha[-1] = 1.0
         return Grid(tuple(float(i) for i in times), tuple(alpha))
+
+
+def steps_below(t_0: float, steps: int) -> int:
+    """How many of a grid's steps lie below t_0 T, t_0 in (0, 1]; at least one."""
+    return max(1, round(t_0 * steps))
 
 
 def half_log_snr(alpha: float) -> float:

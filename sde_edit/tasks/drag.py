@@ -23,6 +23,7 @@ from torch import Tensor
 from sde_edit.batch import (
     check_mask,
     check_prompt,
+    check_share,
     images,
     prompts,
     rows_per_evaluation,
@@ -30,7 +31,7 @@ from sde_edit.batch import (
 )
 from sde_edit.noise import Noise
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid
+from sde_edit.schedule import Grid, steps_below
 from sde_edit.types import (
     Denoiser,
     Drag,
@@ -102,8 +103,7 @@ class DragTask:
     changes: ClassVar[str] = "where squares of the latent lie, step by step"
 
     def __post_init__(self) -> None:
-        if not 0 < self.t_0 <= 1:
-            raise UserError(f"task.t_0={self.t_0}: must be above 0 and at most 1")
+        check_share("task.t_0", self.t_0)
         if not 0 <= self.beta <= 1:
             raise UserError(f"task.beta={self.beta}: must be from 0 to 1")
         for key in ("r", "m", "m_factor", "alpha"):
@@ -213,7 +213,7 @@ class DragTask:
     def evaluations_per_image(self, steps: int) -> int:
         """Of one drag step, or of m. How many an image has where m is null, its points decide."""
         each = 2 if self.guidance != self.guidance_at_0 else rows_per_evaluation(self.guidance)
-        return (self.m or 1) * 2 * max(1, round(self.t_0 * steps)) * each
+        return (self.m or 1) * 2 * steps_below(self.t_0, steps) * each
 
 
 def _inside(examples: Sequence[Example], x_BCHW: Tensor) -> Tensor:

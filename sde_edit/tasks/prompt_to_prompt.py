@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from sde_edit.attention import Control, refinement, replacement, reweighting
-from sde_edit.batch import check_prompt, images, prompts, rows_per_evaluation
+from sde_edit.batch import check_prompt, check_share, images, prompts, rows_per_evaluation
 from sde_edit.noise import Noise
 from sde_edit.null_text import NullText, rows_per_step
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid
+from sde_edit.schedule import Grid, steps_below
 from sde_edit.types import Attentive, Example, Invertible, Model, Sampler, UserError
 
 
@@ -65,8 +65,7 @@ class PromptToPrompt:
         for key in ("cross_replace", "self_replace"):
             if not 0 <= getattr(self, key) <= 1:
                 raise UserError(f"task.{key}={getattr(self, key)}: must be from 0 to 1")
-        if not 0 < self.t_0 <= 1:
-            raise UserError(f"task.t_0={self.t_0}: must be above 0 and at most 1")
+        check_share("task.t_0", self.t_0)
         if self.self_max_side < 1:
             raise UserError(f"task.self_max_side={self.self_max_side}: must be at least 1")
         if self.reweight and not self.cross_replace:
@@ -133,7 +132,7 @@ class PromptToPrompt:
     def evaluations_per_image(self, steps: int) -> int:
         up, down = rows_per_evaluation(self.source_guidance), 1 if self.guidance == 1 else 2
         fit = rows_per_step(self.null_steps) if self.null_steps else 0
-        steps = max(1, round(self.t_0 * steps))  # as Grid.below
+        steps = steps_below(self.t_0, steps)
         return steps * (up + fit + down) + max(self._replaced(steps))
 
     def _replaced(self, steps: int) -> tuple[int, int]:

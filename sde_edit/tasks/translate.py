@@ -22,6 +22,7 @@ from torch import Tensor
 from sde_edit.batch import (
     check_mask,
     check_prompt,
+    check_share,
     images,
     latent_masks,
     prompts,
@@ -29,7 +30,7 @@ from sde_edit.batch import (
 )
 from sde_edit.noise import Noise
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid
+from sde_edit.schedule import Grid, steps_below
 from sde_edit.trajectory import forward, since
 from sde_edit.types import Denoiser, Example, Invertible, Model, Sampler, Tape, UserError
 
@@ -67,9 +68,8 @@ class Translate:
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        for key in ("t_0", "mask_t"):
-            if not 0 < (value := getattr(self, key)) <= 1:
-                raise UserError(f"task.{key}={value}: must be above 0 and at most 1")
+        check_share("task.t_0", self.t_0)
+        check_share("task.mask_t", self.mask_t)
         if self.mask_maps < 1 or self.mask_level <= 0:
             raise UserError(
                 f"task.mask_maps={self.mask_maps}, task.mask_level={self.mask_level}: "
@@ -172,13 +172,9 @@ class Translate:
 
     def evaluations_per_image(self, steps: int) -> int:
         """Without those of a mask that is found, which serves all samplers and t_0."""
-        down = self._steps_of(steps) * rows_per_evaluation(self.guidance)
+        down = steps_below(self.t_0, steps) * rows_per_evaluation(self.guidance)
         return self.evaluations_up(steps) + down
 
     def evaluations_up(self, steps: int) -> int:
         each = rows_per_evaluation(self.source_guidance) if self.inverts else 0
-        return self._steps_of(steps) * each
-
-    def _steps_of(self, steps: int) -> int:
-        """As `Grid.below`."""
-        return max(1, round(self.t_0 * steps))
+        return steps_below(self.t_0, steps) * each
