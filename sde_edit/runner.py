@@ -67,10 +67,6 @@ class Plan:
     batches: tuple[tuple[str, ...], ...]  # this shard's: every n-th of the run's batches
     missing: frozenset[str]  # of this shard
 
-    @property
-    def pending(self) -> tuple[tuple[str, ...], ...]:
-        return tuple(batch for batch in self.batches if self.missing.intersection(batch))
-
 
 def plan(experiment: Experiment, run: Run | None) -> Plan:
     """What is missing of an experiment; reads the store and the data set's ids only."""
@@ -143,8 +139,7 @@ def execute(makings: Sequence[Making], models: ModelCache) -> None:
     grid = experiment.source.schedule().grid(
         experiment.spec.steps, experiment.spec.spacing, experiment.spec.last_sigma
     )
-    ids = dict.fromkeys(i for m in makings for batch in m.todo.pending for i in batch)
-    check_examples(experiment, list(ids))
+    check_examples(experiment, [i for batch in _pending(makings) for i in batch])
     model = models.get(experiment, device)
     with torch.inference_mode():
         _edit_all(makings, model, grid)
