@@ -6,13 +6,14 @@ In a prompt template `{caption}` and `{target}` stand for what the example says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sde_edit.types import Example, UserError
+from sde_edit.types import Adaptable, Example, LoraSettings, Model, Scale, UserError
 
 _WORDS = {"{caption}": "caption", "{target}": "target"}
 
@@ -77,6 +78,28 @@ def check_prompt(key: str, template: str, example: Example) -> None:
     for word, field in _WORDS.items():
         if word in template and not getattr(example, field):
             raise UserError(f"{example.id}: {key} asks for a {field}, and there is none")
+
+
+def lora_settings(steps: int, rank: int, rate: float) -> LoraSettings | None:
+    """Of a task's lora_steps, lora_rank and lora_rate; None for no steps. Raises UserError."""
+    for key, value, least in (("steps", steps, 0), ("rank", rank, 1)):
+        if value < least:
+            raise UserError(f"task.lora_{key}={value}: must be at least {least}")
+    if rate <= 0:
+        raise UserError(f"task.lora_rate={rate}: must be above 0")
+    return LoraSettings(rank, rate, steps) if steps else None
+
+
+def adapted(
+    model: Model, examples: Sequence[Example], scale: Scale
+) -> AbstractContextManager[None]:
+    """The LoRAs of the examples, if they have them, in the network until it is left."""
+    adapters = [example.adapter for example in examples if example.adapter is not None]
+    if not adapters:
+        return nullcontext()
+    assert isinstance(model, Adaptable)
+    assert len(adapters) == len(examples)
+    return model.adapted(adapters, scale)
 
 
 def check_share(key: str, value: float) -> None:

@@ -5,9 +5,10 @@ Letters in tensor names: as in types.py; K tokens of a prompt, D their size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,9 +22,11 @@ from sde_edit.checkpoints import (
     load_network,
     read_scheduler,
 )
+from sde_edit.lora import LoraLayers, fit, joined
 from sde_edit.networks import Network, alpha_at, eps_of_v, refuse_hints, to_levels
+from sde_edit.noise import Noise
 from sde_edit.schedule import Schedule
-from sde_edit.types import Denoiser
+from sde_edit.types import Adapter, Denoiser, LoraSettings, Scale
 
 _WEIGHTS = (
     "unet/diffusion_pytorch_model.safetensors",
@@ -145,9 +148,42 @@ class LoadedStableDiffusion(Network):
         with ExitStack() as stack:
             if control:
                 stack.enter_context(controlled(self.unet, control))
-                if self._compiled:  # the graphs know the layers without control
-                    stack.enter_context(torch.compiler.set_stance("force_eager"))
+                stack.enter_context(self._eager())
             return self._network(x_BCHW, t_B, text_BKD.to(self.dtype))
+
+    @contextmanager
+    def _eager(self) -> Iterator[None]:
+        """Compiled graphs know the layers as they were made."""
+        if not self._compiled:
+            yield
+            return
+        with torch.compiler.set_stance("force_eager"):
+            yield
+
+    def fit_lora(
+        self, x_BCHW: Tensor, prompts: Sequence[str], settings: LoraSettings, noise: Noise
+    ) -> list[Adapter]:
+        """The LoRA of each image; a way back through the network counts as one evaluation."""
+        with torch.inference_mode(False), torch.no_grad():
+            text_BKD = self.embed(prompts)  # made here, it may be part of a gradient
+
+        def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+            self.evaluations += len(x_BCHW)
+            return self.attend(x_BCHW, t_B, text_BKD)
+
+        with self._eager():
+            return fit(self._lora, eps, x_BCHW, self.alpha_T, settings, noise)
+
+    @contextmanager
+    def adapted(self, adapters: Sequence[Adapter], scale: Scale) -> Iterator[None]:
+        """Row r of a call has the LoRA r mod B, `scale` times at the row's time."""
+        like = torch.empty((), dtype=self.dtype, device=self.device)
+        with self._eager(), self._lora.attached(joined(adapters, like), scale):
+            yield
+
+    @cached_property
+    def _lora(self) -> LoraLayers:
+        return LoraLayers(self.unet)
 
     def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         x = x_BCHW.to(self.dtype, memory_format=self.layout)

@@ -32,14 +32,19 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from sde_edit.batch import images
+from sde_edit.lora_cache import LoraCache
 from sde_edit.mask_cache import MaskCache
 from sde_edit.noise import Noise
 from sde_edit.schedule import Grid
 from sde_edit.store import LOG_VARIABLE, Row, Run, cut, rows_digest, safe_name, write_atomic
 from sde_edit.types import (
+    Adaptable,
+    Adapter,
     Choice,
     Example,
     FindsMask,
+    FitsLora,
     Model,
     NotFiniteError,
     SharesWayUp,
@@ -331,22 +336,23 @@ def _edit(
     grid: Grid,
     examples: Sequence[Example],
 ) -> list[Made]:
-    """The images of each run. What they share counts in equal parts; the search for masks, which
-    are there for further runs as well, does not count.
+    """The images of each run. What they share counts in equal parts; masks to be found and LoRAs to
+    be fitted, which are there for further runs as well, do not count.
     """
     model.rows_at_once = chunks.size
     noise = Noise(makings[0].experiment.spec.seed, tuple(example.id for example in examples))
     try:
         with_masks = _find_masks(makings, model, grid, noise, examples)
+        prepared = _fit_lora(makings[0].experiment, model, with_masks)
         meter = Meter(model)
-        edits = _edits(makings, with_masks, model, grid, noise)
+        edits = _edits(makings, prepared, model, grid, noise)
         shared = meter.lap()
-        images = [(edit(), meter.lap()) for edit in edits]
+        edited = [(edit(), meter.lap()) for edit in edits]
     except NotFiniteError as error:
         broken = ", ".join(examples[row].id for row in error.rows)
         raise UserError(f"{broken}: {error}") from error
     part = [cost / len(makings) for cost in shared]
-    return [Made(made, *map(operator.add, own, part)) for made, own in images]
+    return [Made(made, *map(operator.add, own, part)) for made, own in edited]
 
 
 def _edits(
@@ -384,6 +390,27 @@ def _find_masks(
 
     cache = MaskCache(experiment.settings.results / "cache", experiment.spec, task)
     return cache.fill(examples, find, [making.run for making in makings])
+
+
+def _fit_lora(
+    experiment: Experiment, model: Model, examples: Sequence[Example]
+) -> Sequence[Example]:
+    task = experiment.task
+    if not isinstance(task, FitsLora) or (lora := task.lora) is None:
+        return examples
+    if not isinstance(model, Adaptable):
+        raise UserError(
+            f"model={experiment.spec.model.name} has no LoRA: use a model of kind "
+            "stable_diffusion, as sd15 or shapes, or set task.lora_steps=0"
+        )
+    shown = task.lora_prompts(examples)
+
+    def fit(missing: Sequence[int], noise: Noise) -> Sequence[Adapter]:
+        x = model.encode(images([examples[b] for b in missing]))
+        return model.fit_lora(x, [shown[b] for b in missing], lora, noise)
+
+    cache = LoraCache(experiment.settings.results / "cache", experiment.spec, lora)
+    return cache.fill(examples, shown, fit)
 
 
 class Meter:

@@ -8,6 +8,7 @@ the sampler's state is float32 or float64; alpha is the paper's alpha_t, that is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -31,6 +32,8 @@ Project = Callable[["Tensor", int], "Tensor"]  # the task's edit of x at the i-t
 # What a way up leaves, the noisiest first: tape[0][i] is the source at the i-th time of the grid;
 # what decode needs beside is the sampler's own, and is indexed by time as well.
 Tape = tuple["Tensor", ...]
+Adapter = Mapping[str, "Tensor"]  # the weights of a LoRA, of one image, by name
+Scale = Callable[["Tensor"], "Tensor"]  # how much a LoRA counts at each of some times
 
 
 def keep(x: Tensor, i: int) -> Tensor:
@@ -103,6 +106,7 @@ class Example:
     is another image, of what the target says: no answer for this one, but one of the set whose
     distribution the outputs should have (None: the truth or the image is). hint [H, W, 3] is what
     a control net sees, such as a scribble. drags: what is to be moved from where to where.
+    adapter: the LoRA fitted to the image, for a task that asks for one.
     """
 
     id: str
@@ -114,6 +118,7 @@ class Example:
     reference: Pixels | None = None
     hint: Pixels | None = None
     drags: tuple[Drag, ...] = ()
+    adapter: Adapter | None = None
 
     @property
     def prompt(self) -> str:
@@ -213,6 +218,19 @@ class Attentive(Model, Protocol):
         self, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor, control: Control | None = None
     ) -> Tensor:
         """eps under these embeddings, without guidance, its attention maps as `control` says."""
+
+
+@runtime_checkable
+class Adaptable(Model, Protocol):
+    """A model whose network can be fitted to single images by low-rank weights (LoRA)."""
+
+    def fit_lora(
+        self, x_BCHW: Tensor, prompts: Sequence[str], settings: LoraSettings, noise: Noise
+    ) -> list[Adapter]:
+        """The LoRA of each image, of these latents under these prompts."""
+
+    def adapted(self, adapters: Sequence[Adapter], scale: Scale) -> AbstractContextManager[None]:
+        """Until it is left, row r of a call has the LoRA r mod B, `scale` times at its time."""
 
 
 class ModelSource(Protocol):
@@ -347,6 +365,28 @@ class FindsMask(Task, Protocol):
         self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise
     ) -> Tensor:
         """Bool [B, h, w] at the size of the latent, each from its own example alone."""
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """steps of AdamW at that rate, for a LoRA of that rank."""
+
+    rank: int
+    rate: float
+    steps: int
+
+
+@runtime_checkable
+class FitsLora(Task, Protocol):
+    """A task that has the network fitted to each image first; `edit` sees the LoRA as that of the
+    example."""
+
+    @property
+    def lora(self) -> LoraSettings | None:
+        """None: no LoRA."""
+
+    def lora_prompts(self, examples: Sequence[Example]) -> Sequence[str]:
+        """What each image shows."""
 
 
 # ------------------------------------------------------------------ scores

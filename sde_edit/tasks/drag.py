@@ -21,10 +21,12 @@ import torch
 from torch import Tensor
 
 from sde_edit.batch import (
+    adapted,
     check_mask,
     check_prompt,
     check_share,
     images,
+    lora_settings,
     prompts,
     rows_per_evaluation,
     to_latent_size,
@@ -37,10 +39,12 @@ from sde_edit.types import (
     Drag,
     Example,
     Invertible,
+    LoraSettings,
     Model,
     Point,
     Project,
     Sampler,
+    Scale,
     UserError,
 )
 
@@ -84,6 +88,10 @@ class DragTask:
 
     Where an example has a mask, all states outside it are kept as they were on the way up, from
     t_0 on; so nothing is moved to there, and what is moved from there stays there too.
+
+    lora_steps: of the LoRA that the network is fitted to each image with first, under its prompt; 0
+    for none. It counts lora_scale times at t = 0, lora_scale_at_t_0 times at t_0, and linearly
+    between (the paper's App. F.6).
     """
 
     prompt: str
@@ -97,6 +105,11 @@ class DragTask:
     alpha: float = 1.1
     beta: float = 0.3
     pairs: Literal["together", "sequence"] = "together"
+    lora_steps: int = 100
+    lora_rank: int = 4
+    lora_rate: float = 2e-4
+    lora_scale: float = 1.0
+    lora_scale_at_t_0: float = 0.5
     version: ClassVar[int] = 1
     uses_mask: ClassVar[bool] = False  # it needs none; what a mask keeps is no hole to be shown
     inverts: ClassVar[bool] = True
@@ -109,6 +122,14 @@ class DragTask:
         for key in ("r", "m", "m_factor", "alpha"):
             if (value := getattr(self, key)) is not None and value <= 0:
                 raise UserError(f"task.{key}={value}: must be above 0")
+        _ = self.lora  # raises UserError
+
+    @property
+    def lora(self) -> LoraSettings | None:
+        return lora_settings(self.lora_steps, self.lora_rank, self.lora_rate)
+
+    def lora_prompts(self, examples: Sequence[Example]) -> list[str]:
+        return prompts(self.prompt, examples)
 
     def check(self, example: Example) -> None:
         check_prompt("task.prompt", self.prompt, example)
@@ -139,12 +160,13 @@ class DragTask:
         inside = _inside(examples, x)
         for j in range(max(map(len, plans))):
             rows = [b for b, steps in enumerate(plans) if j < len(steps)]
-            own = noise.of(rows).within(f"drag {j}")
-            eps = self._denoiser([examples[b] for b in rows], model, grid.t[0])
+            own, some = noise.of(rows).within(f"drag {j}"), [examples[b] for b in rows]
+            eps = self._denoiser(some, model, grid.t[0])
             moves = [plans[b][j] for b in rows]
-            tape = sampler.encode(eps, x[rows], grid, own)
-            change = self._change(tape[0], moves, inside[rows], own)
-            x[rows] = sampler.decode(eps, tape[0][0], grid, own, change, tape).to(x)
+            with adapted(model, some, self._lora_scale(grid.t[0])):
+                tape = sampler.encode(eps, x[rows], grid, own)
+                change = self._change(tape[0], moves, inside[rows], own)
+                x[rows] = sampler.decode(eps, tape[0][0], grid, own, change, tape).to(x)
         return model.decode(x)
 
     def _change(
@@ -190,6 +212,10 @@ class DragTask:
         return max(1, math.ceil(distance * (self.m_factor or min(1, 0.5 * _SIDE / side))))
 
     # -- the network
+
+    def _lora_scale(self, top: float) -> Scale:
+        slope = (self.lora_scale_at_t_0 - self.lora_scale) / top
+        return lambda t_R: self.lora_scale + slope * t_R
 
     def _denoiser(self, examples: Sequence[Example], model: Model, top: float) -> Denoiser:
         """eps at a guidance that is linear in the time, with both halves of it in one call."""
