@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("sde_edit")
+S = TypeVar("S")
 T = TypeVar("T")
 
 # A progress bar in a log file is a line every half minute.
@@ -256,7 +257,7 @@ def _edit_all(makings: Sequence[Making], model: Model, grid: Grid) -> None:
     label = f"{spec.task.name} {spec.sampler.name} {spec.steps} steps"
     label += f", {len(makings)} t_0" if len(makings) > 1 else ""
     total = sum(len(making.todo.missing) for making in makings)
-    chunks = Chunks(experiment, first.attempt.device)
+    chunks = Chunks(experiment, first.attempt.device, spec.task.kind)
     with (
         ExitStack() as stack,  # the writers outlive the pool, whose last writes need them
         ThreadPoolExecutor(experiment.settings.loaders) as pool,
@@ -268,7 +269,7 @@ def _edit_all(makings: Sequence[Making], model: Model, grid: Grid) -> None:
         for examples in _read_ahead(experiment, _pending(makings), pool):
             wanting = [out for out in outs if out.wants(examples)]
             edit = partial(_edit, [out.making for out in wanting], model, chunks, grid)
-            made = joined(chunks.edit(examples, edit))
+            made = joined(chunks.map(examples, edit))
             now = time.perf_counter()
             stretch = (now - start) / sum(one.seconds for one in made)  # reading and writing too
             start = now
@@ -343,7 +344,7 @@ def _edit(
     noise = Noise(makings[0].experiment.spec.seed, tuple(example.id for example in examples))
     try:
         with_masks = _find_masks(makings, model, grid, noise, examples)
-        prepared = _fit_lora(makings[0].experiment, model, with_masks)
+        prepared = _fit_lora(makings[0], model, with_masks)
         meter = Meter(model)
         edits = _edits(makings, prepared, model, grid, noise)
         shared = meter.lap()
@@ -392,10 +393,8 @@ def _find_masks(
     return cache.fill(examples, find, [making.run for making in makings])
 
 
-def _fit_lora(
-    experiment: Experiment, model: Model, examples: Sequence[Example]
-) -> Sequence[Example]:
-    task = experiment.task
+def _fit_lora(making: Making, model: Model, examples: Sequence[Example]) -> Sequence[Example]:
+    experiment, task = making.experiment, making.experiment.task
     if not isinstance(task, FitsLora) or (lora := task.lora) is None:
         return examples
     if not isinstance(model, Adaptable):
@@ -407,7 +406,13 @@ def _fit_lora(
 
     def fit(missing: Sequence[int], noise: Noise) -> Sequence[Adapter]:
         x = model.encode(images([examples[b] for b in missing]))
-        return model.fit_lora(x, [shown[b] for b in missing], lora, noise)
+
+        def some(rows: Sequence[int]) -> Sequence[Adapter]:
+            own = [shown[missing[row]] for row in rows]
+            return model.fit_lora(x[list(rows)], own, lora, noise.of(rows))
+
+        chunks = Chunks(experiment, making.attempt.device, "lora")  # gradients take more memory
+        return [adapter for part in chunks.map(range(len(x)), some) for adapter in part]
 
     cache = LoraCache(experiment.settings.results / "cache", experiment.spec, lora)
     return cache.fill(examples, shown, fit)
@@ -474,37 +479,37 @@ class Out:
 
 
 class Chunks:
-    """Edits a batch in the largest chunks that the device's memory holds.
+    """Does the work of a batch in the largest chunks that the device's memory holds.
 
     Out of memory halves the chunk and goes on; the `size` that worked is remembered for the device
     in <results>/cache/chunks.json. Noise belongs to the example, so the images stay what they
     were, up to the rounding of another batch size.
     """
 
-    def __init__(self, experiment: Experiment, device: str) -> None:
+    def __init__(self, experiment: Experiment, device: str, work: str) -> None:
         spec = experiment.spec
         self._file = experiment.settings.results / "cache" / "chunks.json"
-        parts = (device_name(device), spec.model.digest[:12], spec.dtype, spec.task.kind)
+        parts = (device_name(device), spec.model.digest[:12], spec.dtype, work)
         self._key = " ".join([*parts, str(experiment.source.resolution)])
         self.size = self._recall().get(self._key, experiment.settings.batch_size)
 
-    def edit(self, examples: Sequence[Example], edit: Callable[[Sequence[Example]], T]) -> list[T]:
-        """What `edit` gives of each chunk. Raises UserError if one image alone does not fit."""
+    def map(self, items: Sequence[S], work: Callable[[Sequence[S]], T]) -> list[T]:
+        """What `work` gives of each chunk. Raises UserError if one image alone does not fit."""
         done: list[T] = []
-        rest = examples
+        rest = items
         while rest:
             chunk = rest[: self.size]
-            if (edited := self._try(chunk, edit)) is None:
+            if (given := self._try(chunk, work)) is None:
                 self._halve(len(chunk))
             else:
-                done.append(edited)
+                done.append(given)
                 rest = rest[len(chunk) :]
         return done
 
-    def _try(self, chunk: Sequence[Example], edit: Callable[[Sequence[Example]], T]) -> T | None:
+    def _try(self, chunk: Sequence[S], work: Callable[[Sequence[S]], T]) -> T | None:
         """None if memory ran out; the failed attempt's tensors are free once this has returned."""
         try:
-            return edit(chunk)
+            return work(chunk)
         except torch.OutOfMemoryError:
             return None
 

@@ -1,9 +1,11 @@
 """Drags with a LoRA from the command line: fitted once for all arms, resumed, switched off."""
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from sde_edit.cli import main
+from sde_edit.latent import LoadedStableDiffusion
 from sde_edit.store import RunStore
 
 N = 3
@@ -68,3 +70,22 @@ def test_with_loras_of_an_earlier_run_the_images_are_the_same(grid, tmp_path):
 def test_a_model_without_a_lora_says_what_to_do(grid):
     said = invoke(*grid[:-2], "model=gmm", "model.shape=[3,64,64]", grid[-1], "sampler=ode", code=1)
     assert "set task.lora_steps=0" in said
+
+
+def test_a_batch_that_memory_does_not_hold_is_fitted_in_halves(grid, tmp_path, monkeypatch):
+    grid = [*grid, "sampler=sde", "dtype=float64"]  # another batch rounds otherwise
+    invoke(*grid, f"paths.results={tmp_path / 'whole'}")
+    plain, sizes = LoadedStableDiffusion.fit_lora, []
+
+    def small(model, x, *rest):
+        sizes.append(len(x))
+        if len(x) > 1:
+            raise torch.OutOfMemoryError
+        return plain(model, x, *rest)
+
+    monkeypatch.setattr(LoadedStableDiffusion, "fit_lora", small)
+    invoke(*grid)
+    assert sizes == [2, 1, 1, 1]
+    for name in ("", "whole"):
+        assert len(list((tmp_path / name).glob("cache/lora/*/*"))) == N
+    assert pixels(tmp_path) == pixels(tmp_path / "whole")

@@ -147,17 +147,24 @@ def test_out_of_memory_halves_the_batch_and_is_remembered(small, caplog):
     chosen = experiment([*small, "hardware.batch_size=10"])
     batch = ["x" * n for n in range(10)]
     edit, sizes = out_of_memory_above(3)
-    assert torch.cat(Chunks(chosen, "cpu").edit(batch, edit)).flatten().tolist() == list(range(10))
+    assert torch.cat(Chunks(chosen, "cpu", "drag").map(batch, edit)).flatten().tolist() == list(
+        range(10)
+    )
     assert sizes == [10, 5, 2, 2, 2, 2, 2]
     assert "out of memory with 10 images at once: going on with 5" in caplog.text
     edit, sizes = out_of_memory_above(3)
-    Chunks(experiment([*small, "hardware.batch_size=10"]), "cpu").edit(batch, edit)
+    Chunks(experiment([*small, "hardware.batch_size=10"]), "cpu", "drag").map(batch, edit)
     assert sizes == [2, 2, 2, 2, 2]
     edit, sizes = out_of_memory_above(3)
-    Chunks(experiment([*small, "hardware.batch_size=10", "dtype=float64"]), "cpu").edit(batch, edit)
+    Chunks(experiment([*small, "hardware.batch_size=10", "dtype=float64"]), "cpu", "drag").map(
+        batch, edit
+    )
     assert sizes[0] == 10  # another dtype needs other memory
+    edit, sizes = out_of_memory_above(3)
+    Chunks(chosen, "cpu", "lora").map(batch, edit)
+    assert sizes[0] == 10  # and so does other work
     with pytest.raises(UserError, match="does not hold one image"):
-        Chunks(chosen, "cpu").edit(batch, out_of_memory_above(0)[0])
+        Chunks(chosen, "cpu", "drag").map(batch, out_of_memory_above(0)[0])
 
 
 @pytest.mark.parametrize("task", ["inpaint", "reconstruct"])
