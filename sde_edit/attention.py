@@ -1,4 +1,5 @@
-"""Attention control of Prompt-to-Prompt: which tokens take whose maps, and the layers that obey.
+"""Attention control, and the layers that obey: of Prompt-to-Prompt, which tokens take whose maps;
+of MasaCtrl, keys and values of a reference.
 
 Letters in tensor names: R rows of a call, H heads, P positions of a feature map, K tokens of a
 prompt (of the source) or positions (of self-attention), J the same of the target; else as in
@@ -13,6 +14,7 @@ scale         the parameter c of re-weighting
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,6 +118,10 @@ class Control:
             target = source
         return torch.cat([maps_RHPK[:-rows], target])
 
+    def processor(self, layer: str, plain: Any) -> Any:
+        """What stands in for `plain`, the processor of that layer."""
+        return ControlledAttention(self, plain)
+
 
 class ControlledAttention:
     """A processor of diffusers' attention layers that obeys a control, in `plain`'s place.
@@ -150,11 +156,48 @@ class ControlledAttention:
         return out
 
 
+@dataclass(frozen=True)
+class Reference:
+    """Self-attention of the second half of a call's rows takes its keys and values from the first
+    half, each from its own source, in up block `first_block` (0 the lowest) and those after it.
+
+    Mutual self-attention (MasaCtrl, Cao et al. 2023): the source's look, where the queries want it.
+    """
+
+    first_block: int
+
+    def processor(self, layer: str, plain: Any) -> Any:
+        """What stands in for `plain`, the processor of that layer."""
+        found = re.match(r"up_blocks\.(\d+)\..*\battn1\.", layer)
+        taken = found is not None and int(found[1]) >= self.first_block
+        return ReferredAttention(plain) if taken else plain
+
+
+class ReferredAttention:
+    """A processor of self-attention layers that gives `plain` the source's rows to look at."""
+
+    def __init__(self, plain: Any) -> None:
+        self._plain = plain
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        assert encoder_hidden_states is None
+        source = hidden_states.chunk(2)[0]
+        seen = torch.cat([source, source])
+        out: Tensor = self._plain(attn, hidden_states, seen, attention_mask)
+        return out
+
+
 @contextmanager
-def controlled(unet: Any, control: Control) -> Iterator[None]:
+def controlled(unet: Any, control: Control | Reference) -> Iterator[None]:
     """The attention layers of a diffusers UNet obey the control, until this is left."""
     plain = unet.attn_processors
-    obedient = {name: ControlledAttention(control, its) for name, its in plain.items()}
+    obedient = {name: control.processor(name, its) for name, its in plain.items()}
     unet.set_attn_processor(obedient)
     try:
         yield

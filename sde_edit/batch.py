@@ -13,7 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sde_edit.types import Adaptable, Example, LoraSettings, Model, Scale, UserError
+from sde_edit.types import (
+    Adaptable,
+    Attentive,
+    Example,
+    LoraSettings,
+    Model,
+    Scale,
+    UserError,
+)
 
 _WORDS = {"{caption}": "caption", "{target}": "target"}
 
@@ -40,6 +48,25 @@ def check_mask(example: Example) -> None:
         raise UserError(f"{example.id}: the mask hides nothing; check data.hole")
 
 
+def check_drags(example: Example) -> None:
+    """Raises UserError if nothing is to be dragged, for a point outside the image, and for a mask
+    that does not fit; none is needed."""
+    if example.mask is not None:
+        check_mask(example)
+    if not example.drags:
+        raise UserError(
+            f"{example.id}: there is nothing to drag; use a data set with drags, or leave "
+            "the example out of it"
+        )
+    height, width = example.image.shape[:2]
+    for point in (point for drag in example.drags for point in (drag.source, drag.target)):
+        if not (0 <= point[0] < width and 0 <= point[1] < height):
+            raise UserError(
+                f"{example.id}: the point (x, y) = {point} lies outside the image of "
+                f"{width}x{height}: mend it in the data set"
+            )
+
+
 def masks(examples: Sequence[Example]) -> Tensor:
     """float32 [B, H, W], 1 = hidden. Every example must have one."""
     found = [example.mask for example in examples if example.mask is not None]
@@ -51,6 +78,16 @@ def latent_masks(examples: Sequence[Example], x_BCHW: Tensor) -> Tensor:
     """Bool [B, 1, h, w], on the device and of the size of the latents x."""
     height, width = x_BCHW.shape[2:]
     return to_latent_size(masks(examples), (height, width)).to(x_BCHW.device)
+
+
+def may_change(examples: Sequence[Example], x_BCHW: Tensor) -> Tensor:
+    """Bool [B, 1, h, w]: the mask, or every cell of an example that has none."""
+    inside = torch.ones(len(examples), 1, *x_BCHW.shape[2:], dtype=torch.bool)
+    for own, example in zip(inside, examples, strict=True):
+        if example.mask is not None:
+            mask = torch.from_numpy(example.mask)[None]
+            own.copy_(to_latent_size(mask, (x_BCHW.shape[2], x_BCHW.shape[3]))[0])
+    return inside.to(x_BCHW.device)
 
 
 def to_latent_size(mask_BHW: Tensor, size: tuple[int, int]) -> Tensor:
@@ -111,3 +148,13 @@ def check_share(key: str, value: float) -> None:
 def rows_per_evaluation(guidance: float) -> int:
     """Rows of the network that one evaluation of eps costs: one at guidance 0 and 1, else two."""
     return 1 if guidance in (0, 1) else 2
+
+
+def attentive(model: Model, task: str) -> Attentive:
+    """The model, whose layers the task must see or change. Raises UserError where it cannot."""
+    if not isinstance(model, Attentive):
+        raise UserError(
+            f"task={task} needs a model whose layers can be seen and changed, of kind "
+            "stable_diffusion: use model=shapes, sd15 or sd2"
+        )
+    return model

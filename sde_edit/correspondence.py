@@ -9,11 +9,10 @@ Letters: B images, C channels, H and W of the image, h and w of the feature map,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -110,21 +109,8 @@ def unet_features(
     total = torch.zeros((), device=x_0.device)
     for draw in range(layer.ensemble):
         x_t = alpha.sqrt() * x_0 + (1 - alpha).sqrt() * noise.like(x_0, "correspondence", draw)
-        with _kept(model.unet.up_blocks[layer.block]) as outputs:
-            model.attend(x_t, t_B, text_BKD)
-        total = total + outputs[0]
+        total = total + model.features(x_t, t_B, text_BKD, layer.block)[1]
     return total / layer.ensemble
-
-
-@contextmanager
-def _kept(module: Any) -> Iterator[list[Tensor]]:
-    """Collects what a module gives."""
-    outputs: list[Tensor] = []
-    handle = module.register_forward_hook(lambda _module, _given, out: outputs.append(out))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
 
 
 def corresponding(

@@ -6,16 +6,16 @@ Letters in tensor names: as in types.py; K tokens of a prompt, D their size.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from sde_edit.attention import Control, controlled
+from sde_edit.attention import Control, Reference, controlled
 from sde_edit.checkpoints import (
     checkpoint_digest,
     checkpoint_folder,
@@ -84,7 +84,7 @@ class LoadedStableDiffusion(Network):
         )
         self.text_encoder = text.eval().to(device)
         unet = load_network(UNet2DConditionModel, folder / "unet", dtype)
-        unet.requires_grad_(False)  # gradients go to embeddings only
+        unet.requires_grad_(False)  # gradients go to embeddings and latents only
         self.unet, self._compiled = self._placed(unet, compile=compile), compile
         self.vae = self._placed(load_network(AutoencoderKL, folder / "vae", dtype))
         side = resolution // 2 ** (len(self.vae.config.block_out_channels) - 1)
@@ -142,23 +142,35 @@ class LoadedStableDiffusion(Network):
         return [self.tokenizer(word, add_special_tokens=False).input_ids for word in prompt.split()]
 
     def attend(
-        self, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor, control: Control | None = None
+        self,
+        x_BCHW: Tensor,
+        t_B: Tensor,
+        text_BKD: Tensor,
+        control: Control | Reference | None = None,
     ) -> Tensor:
-        """eps under these embeddings, without guidance, its attention maps as `control` says."""
+        """eps under these embeddings, without guidance, its attention as `control` says."""
         with ExitStack() as stack:
             if control:
                 stack.enter_context(controlled(self.unet, control))
                 stack.enter_context(self._eager())
             return self._network(x_BCHW, t_B, text_BKD.to(self.dtype))
 
-    @contextmanager
-    def _eager(self) -> Iterator[None]:
-        """Compiled graphs know the layers as they were made."""
-        if not self._compiled:
-            yield
-            return
-        with torch.compiler.set_stance("force_eager"):
-            yield
+    @property
+    def up_blocks(self) -> int:
+        return len(self.unet.up_blocks)
+
+    def features(
+        self, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor, block: int
+    ) -> tuple[Tensor, Tensor]:
+        """eps as `attend` gives it, and what up block `block` (0 the lowest) gives on the way, in
+        the dtype of x. Gradients to x go through both."""
+        with self._eager(), _kept(self.unet.up_blocks[block]) as outputs:
+            eps = self.attend(x_BCHW, t_B, text_BKD)
+        return eps, outputs[0].to(x_BCHW.dtype)
+
+    def _eager(self) -> AbstractContextManager[None]:
+        """The graphs of a compiled network know its layers without control and without hooks."""
+        return torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()
 
     def fit_lora(
         self, x_BCHW: Tensor, prompts: Sequence[str], settings: LoraSettings, noise: Noise
@@ -197,3 +209,14 @@ class LoadedStableDiffusion(Network):
         (text_BKD,) = condition
         out: Tensor = self.unet(x_BCHW, t_B, text_BKD, return_dict=False)[0]
         return out
+
+
+@contextmanager
+def _kept(module: Any) -> Iterator[list[Tensor]]:
+    """Collects what a module gives."""
+    outputs: list[Tensor] = []
+    handle = module.register_forward_hook(lambda _module, _given, out: outputs.append(out))
+    try:
+        yield outputs
+    finally:
+        handle.remove()

@@ -49,6 +49,15 @@ class Grid:
         first = self.steps - steps_below(t_0, self.steps)
         return Grid(self.t[first:], self.alpha[first:])
 
+    def step_from(self, t: float) -> int:
+        """Which step starts at t. Raises UserError for a time at which none does."""
+        if t not in self.t[:-1]:
+            raise UserError(
+                f"the sampler asks for time {t:g}, at which the source has no state: the task "
+                "needs one that keeps to the grid, as ode, sde, bdia and edict do"
+            )
+        return self.t.index(t)
+
     def reversed(self) -> Grid:
         """The same times upwards, for the way from data to noise."""
         return Grid(self.t[::-1], self.alpha[::-1])

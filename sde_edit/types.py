@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sde_edit.attention import Control
+    from sde_edit.attention import Control, Reference
     from sde_edit.noise import Noise
     from sde_edit.schedule import Grid, Schedule
 
@@ -204,9 +204,13 @@ class Model(Protocol):
 
 @runtime_checkable
 class Attentive(Model, Protocol):
-    """A model whose text embeddings and attention maps can be had and changed."""
+    """A model whose text embeddings, attention and features can be had and changed."""
 
     prompt_tokens: int  # K, tokens of every prompt: start, words, end, padding
+
+    @property
+    def up_blocks(self) -> int:
+        """How many its UNet has."""
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Text embeddings [B, K, D]."""
@@ -215,9 +219,19 @@ class Attentive(Model, Protocol):
         """Token ids of each word, words being what blanks separate. K may cut off the last."""
 
     def attend(
-        self, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor, control: Control | None = None
+        self,
+        x_BCHW: Tensor,
+        t_B: Tensor,
+        text_BKD: Tensor,
+        control: Control | Reference | None = None,
     ) -> Tensor:
-        """eps under these embeddings, without guidance, its attention maps as `control` says."""
+        """eps under these embeddings, without guidance, its attention as `control` says."""
+
+    def features(
+        self, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor, block: int
+    ) -> tuple[Tensor, Tensor]:
+        """eps as `attend` gives it, and what up block `block` (0 the lowest) gives on the way, in
+        the dtype of x. Gradients to x go through both."""
 
 
 @runtime_checkable

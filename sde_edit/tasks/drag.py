@@ -22,14 +22,14 @@ from torch import Tensor
 
 from sde_edit.batch import (
     adapted,
-    check_mask,
+    check_drags,
     check_prompt,
     check_share,
     images,
     lora_settings,
+    may_change,
     prompts,
     rows_per_evaluation,
-    to_latent_size,
 )
 from sde_edit.noise import Noise
 from sde_edit.registry import plugin
@@ -134,20 +134,7 @@ class DragTask:
     def check(self, example: Example) -> None:
         check_prompt("task.prompt", self.prompt, example)
         check_prompt("task.negative_prompt", self.negative_prompt, example)
-        if example.mask is not None:
-            check_mask(example)
-        if not example.drags:
-            raise UserError(
-                f"{example.id}: there is nothing to drag; use a data set with drags, or leave "
-                "the example out of it"
-            )
-        height, width = example.image.shape[:2]
-        for point in (point for drag in example.drags for point in (drag.source, drag.target)):
-            if not (0 <= point[0] < width and 0 <= point[1] < height):
-                raise UserError(
-                    f"{example.id}: the point (x, y) = {point} lies outside the image of "
-                    f"{width}x{height}: mend it in the data set"
-                )
+        check_drags(example)
 
     # -- the loop of Alg. 1
 
@@ -157,7 +144,7 @@ class DragTask:
         assert isinstance(sampler, Invertible)
         x, grid = model.encode(images(examples)), grid.below(self.t_0)
         plans = [self.plan(example, (x.shape[2], x.shape[3])) for example in examples]
-        inside = _inside(examples, x)
+        inside = may_change(examples, x)
         for j in range(max(map(len, plans))):
             rows = [b for b, steps in enumerate(plans) if j < len(steps)]
             own, some = noise.of(rows).within(f"drag {j}"), [examples[b] for b in rows]
@@ -240,16 +227,6 @@ class DragTask:
         """Of one drag step, or of m. How many an image has where m is null, its points decide."""
         each = 2 if self.guidance != self.guidance_at_0 else rows_per_evaluation(self.guidance)
         return (self.m or 1) * 2 * steps_below(self.t_0, steps) * each
-
-
-def _inside(examples: Sequence[Example], x_BCHW: Tensor) -> Tensor:
-    """Bool [B, 1, h, w]: what may change, all of it for an example without a mask."""
-    inside = torch.ones(len(examples), 1, *x_BCHW.shape[2:], dtype=torch.bool)
-    for own, example in zip(inside, examples, strict=True):
-        if example.mask is not None:
-            mask = torch.from_numpy(example.mask)[None]
-            own.copy_(to_latent_size(mask, (x_BCHW.shape[2], x_BCHW.shape[3]))[0])
-    return inside.to(x_BCHW.device)
 
 
 def _doubled(part: Tensor, examples: int) -> Tensor:

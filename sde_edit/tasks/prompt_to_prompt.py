@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 from sde_edit.attention import Control, refinement, replacement, reweighting
-from sde_edit.batch import check_prompt, check_share, images, prompts, rows_per_evaluation
+from sde_edit.batch import (
+    attentive,
+    check_prompt,
+    check_share,
+    images,
+    prompts,
+    rows_per_evaluation,
+)
 from sde_edit.noise import Noise
 from sde_edit.null_text import NullText, rows_per_step
 from sde_edit.registry import plugin
@@ -106,12 +113,7 @@ class PromptToPrompt:
         self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
     ) -> Tensor:
         assert isinstance(sampler, Invertible)
-        if not isinstance(model, Attentive):
-            raise UserError(
-                "task=p2p needs a model whose attention can be edited, of kind stable_diffusion: "
-                "use model=shapes, sd15 or sd2"
-            )
-        grid = grid.below(self.t_0)
+        model, grid = attentive(model, "p2p"), grid.below(self.t_0)
         before, after = prompts(self.source_prompt, examples), prompts(self.prompt, examples)
         negatives = prompts(self.negative_prompt, examples)
         source = model.denoiser(before, self.source_guidance, negatives)
@@ -120,7 +122,7 @@ class PromptToPrompt:
         way = _WayDown(
             model=model,
             guidance=self.guidance,
-            times=grid.t[:-1],
+            grid=grid,
             path=tape[0],
             source_BKD=text,
             target_BKD=model.embed(after),
@@ -174,12 +176,12 @@ class PromptToPrompt:
 class _WayDown:
     """eps of the target with the maps of the source at the same time.
 
-    path [N+1, B, C, H, W]: the source's states; times, nulls, controls: of every step.
+    path [N+1, B, C, H, W]: the source's states; nulls, controls: of every step.
     """
 
     model: Attentive
     guidance: float
-    times: Sequence[float]
+    grid: Grid
     path: Tensor
     source_BKD: Tensor
     target_BKD: Tensor
@@ -194,7 +196,7 @@ class _WayDown:
 
     def _at_once(self, x: Tensor, t: Tensor) -> Tensor:
         """In one call: the source if it lends maps, null if there is guidance, the target."""
-        i = self._step(float(t[0]))
+        i = self.grid.step_from(float(t[0]))
         control, parts = self.controls[i], [(x, self.target_BKD)]
         if self.guidance != 1:
             parts.insert(0, (x, self.nulls[i]))
@@ -207,11 +209,3 @@ class _WayDown:
             return e[-1]
         guided: Tensor = e[-2] + self.guidance * (e[-1] - e[-2])
         return guided
-
-    def _step(self, t: float) -> int:
-        if t not in self.times:
-            raise UserError(
-                f"the sampler asks for time {t:g}, at which the source has no state: task=p2p "
-                "needs one that keeps to the grid, as ode, sde, bdia and edict do"
-            )
-        return self.times.index(t)

@@ -1,0 +1,182 @@
+"""DragDiffusion (Shi et al. 2023): the latent at t_0 is optimised until its features have moved.
+
+The baseline that the paper compares SDE-Drag with (Sec. 5.3, App. F.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sde_edit.attention import Reference
+from sde_edit.batch import (
+    adapted,
+    attentive,
+    check_drags,
+    check_prompt,
+    check_share,
+    images,
+    lora_settings,
+    may_change,
+    prompts,
+)
+from sde_edit.motion import Motion, on_map
+from sde_edit.noise import Noise
+from sde_edit.registry import plugin
+from sde_edit.schedule import Grid, steps_below
+from sde_edit.types import (
+    Attentive,
+    Example,
+    Invertible,
+    LoraSettings,
+    Model,
+    Sampler,
+    UserError,
+)
+
+
+@plugin
+@dataclass(frozen=True)
+class DragDiffusion:
+    """DragDiffusion with `sampler=ode`; the points are those of `example.drags`, all at once.
+
+    The image goes up to t_0 (a share of T and of `steps`), Adam changes x_t0 for at most
+    `drag_steps` steps of rate lr, and the sampler comes down by the way it went up. Guidance is 1.
+    A step pulls the features of the square of radius r_m about each point one pixel towards its
+    target, and looks for the point in the window of radius r_p; an image whose points are all
+    within a pixel of their targets is done, so evaluations_per_image is the most it can cost.
+    Pixels and radii are those of a map of half the image's size, whatever that is.
+
+    lam: weight of the L1 norm by which x a step below t_0 may not change outside the mask; an
+    example without a mask may change everywhere. block: of the UNet's up blocks, whose features
+    (0 the lowest); null: the last but one, Stable Diffusion's third of four.
+
+    reference_blocks: in how many of the last up blocks self-attention on the way down takes keys
+    and values from the source's own states, which the way up has recorded; 0: none.
+
+    lora_steps: of the LoRA that the network is fitted to each image with first, under its prompt; 0
+    for none. It counts in full at every time.
+    """
+
+    prompt: str
+    t_0: float = 0.7
+    drag_steps: int = 40
+    lr: float = 0.01
+    lam: float = 0.1
+    r_m: int = 1
+    r_p: int = 3
+    block: int | None = None
+    reference_blocks: int = 2
+    lora_steps: int = 100
+    lora_rank: int = 4
+    lora_rate: float = 2e-4
+    version: ClassVar[int] = 1
+    uses_mask: ClassVar[bool] = False  # it needs none; what a mask keeps is no hole to be shown
+    inverts: ClassVar[bool] = True
+    changes: ClassVar[str] = "the latent, until its features lie at the targets"
+
+    def __post_init__(self) -> None:
+        check_share("task.t_0", self.t_0)
+        for key in ("lr", "r_p"):
+            if getattr(self, key) <= 0:
+                raise UserError(f"task.{key}={getattr(self, key)}: must be above 0")
+        for key in ("drag_steps", "lam", "r_m", "block", "reference_blocks"):
+            if (getattr(self, key) or 0) < 0:
+                raise UserError(f"task.{key}={getattr(self, key)}: must be 0 or more")
+        _ = self.lora  # raises UserError
+
+    @property
+    def lora(self) -> LoraSettings | None:
+        return lora_settings(self.lora_steps, self.lora_rank, self.lora_rate)
+
+    def lora_prompts(self, examples: Sequence[Example]) -> list[str]:
+        return prompts(self.prompt, examples)
+
+    def check(self, example: Example) -> None:
+        check_prompt("task.prompt", self.prompt, example)
+        check_drags(example)
+
+    def edit(
+        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+    ) -> Tensor:
+        assert isinstance(sampler, Invertible)
+        model, grid = attentive(model, "drag_diffusion"), grid.below(self.t_0)
+        block = self._block(model)
+        prompt = prompts(self.prompt, examples)
+        x_0, text = model.encode(images(examples)), model.embed(prompt)
+        with adapted(model, examples, torch.ones_like):
+            tape = sampler.encode(model.denoiser(prompt, 1.0), x_0, grid, noise)
+        change = self._change(examples, model, block, tape[0][0].to(x_0), text, grid)
+
+        def edited(x: Tensor, i: int) -> Tensor:
+            """A sampler may have more than one state at t_0, and states of another dtype."""
+            return x + change.to(x) if i == 0 else x
+
+        way = _WayDown(model, self.reference_blocks, grid, tape[0], text)
+        with adapted(model, examples, torch.ones_like):
+            x = sampler.decode(way.eps, tape[0][0], grid, noise, edited, tape)
+        return model.decode(x)
+
+    def _block(self, model: Attentive) -> int:
+        last = model.up_blocks - 1
+        if self.block is not None and self.block > last:
+            raise UserError(f"task.block={self.block}: the model has up blocks 0 to {last}")
+        return max(0, last - 1) if self.block is None else self.block
+
+    def _change(
+        self,
+        examples: Sequence[Example],
+        model: Attentive,
+        block: int,
+        x: Tensor,
+        text: Tensor,
+        grid: Grid,
+    ) -> Tensor:
+        """What the optimisation adds to x_t0."""
+
+        def lora(rows: Sequence[int]) -> AbstractContextManager[None]:
+            return adapted(model, [examples[b] for b in rows], torch.ones_like)
+
+        height, width = examples[0].image.shape[:2]
+        size = (height // 2, width // 2)
+        points = [on_map(example.drags, (height, width), size) for example in examples]
+        motion = Motion(model, block, self.r_m, self.r_p, self.lam, self.lr, self.drag_steps, lora)
+        outside = ~may_change(examples, x)
+        return motion.moved(x, text, grid, outside, points, size) - x
+
+    def evaluations_per_image(self, steps: int) -> int:
+        down = 2 if self.reference_blocks else 1
+        return steps_below(self.t_0, steps) * (1 + down) + 2 * self.drag_steps
+
+
+@dataclass(frozen=True)
+class _WayDown:
+    """eps with the source at the same time as the reference of self-attention.
+
+    path [N+1, B, C, H, W]: the source's states; blocks: how many of the last refer to them.
+    """
+
+    model: Attentive
+    blocks: int
+    grid: Grid
+    path: Tensor
+    text_BKD: Tensor
+
+    def eps(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """A Denoiser for the times of the grid. Raises UserError for another time."""
+        rows = len(self.text_BKD)
+        batches = zip(torch.split(x_BCHW, rows), torch.split(t_B, rows), strict=True)
+        return torch.cat([self._at_once(x, t) for x, t in batches])
+
+    def _at_once(self, x: Tensor, t: Tensor) -> Tensor:
+        if not self.blocks:
+            return self.model.attend(x, t, self.text_BKD)
+        source = self.path[self.grid.step_from(float(t[0]))].to(x)
+        reference = Reference(self.model.up_blocks - self.blocks)
+        both = torch.cat([source, x]), t.repeat(2), self.text_BKD.repeat(2, 1, 1)
+        return self.model.attend(*both, reference).chunk(2)[1]
