@@ -66,15 +66,15 @@ def results(task: str) -> str:
     links = []
     for table in names("table"):
         config = group_file("table", table)
-        arms = [arm["set"] for arm in config["arms"] if isinstance(arm, Mapping)]
-        if task in [*config["runs"].get("task", []), *(arm.get("task") for arm in arms)]:
+        arms = [arm["set"] for arm in config.get("arms", ()) if isinstance(arm, Mapping)]
+        if task in [*config.get("runs", {}).get("task", []), *(arm.get("task") for arm in arms)]:
             links.append(f"[{table}](../conf/table/{table}.yaml)")
     return f" Tables: {', '.join(links)}." if links else ""
 
 
 def page() -> str:
-    samplers = {name: plugin("sampler", "samplers", name) for name in names("sampler")}
-    del samplers["none"]
+    leading = [name for name in names("sampler") if name not in ("none", "external")]
+    samplers = {name: plugin("sampler", "samplers", name) for name in leading}
     tasks = {name: plugin("task", "tasks", name) for name in names("task")}
     rows = [line for name, task in tasks.items() for line in lines(name, task, samplers)]
     words = [f"- `{name}`: {line}{results(name)}" for name, line in listing("task").items()]

@@ -11,7 +11,7 @@ import math
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from sde_edit.store import Run, canonical
 from sde_edit.types import Choice, RunSpec, UserError
 
 Setting = str | int | float | bool
+Cost = Literal["evaluations", "calls", "seconds"]
 
 _OVERRIDES = {"spacing": "grid.spacing", "last_sigma": "grid.last_sigma"}
 FACTS = ("kind", "version", "digest")  # of a choice; they follow from it and override nothing
@@ -49,7 +50,8 @@ class Measurement:
 @dataclass(frozen=True)
 class Measured:
     """A sealed run, read once. n of `of` images. seconds, evaluations, calls: means per
-    image; a call of the network counts for every image of its batch."""
+    image; a call of the network counts for every image of its batch. None: not known.
+    machines: what its processes ran on and how, which is what seconds depend on."""
 
     id: str
     spec: RunSpec
@@ -57,10 +59,11 @@ class Measured:
     of: int
     examples: frozenset[str]
     scores: Mapping[str, Measurement]
-    seconds: float
-    evaluations: float
-    calls: float
+    seconds: float | None
+    evaluations: float | None
+    calls: float | None
     devices: tuple[str, ...]
+    machines: tuple[str, ...]
 
 
 def measured(run: Run) -> Measured | None:
@@ -84,11 +87,28 @@ def measured(run: Run) -> Measured | None:
         of=seal.of,
         examples=frozenset(row.id for row in rows),
         scores={name: _measurement(raw, run) for name, raw in run.scores().items()},
-        seconds=math.fsum(row.seconds for row in rows) / len(rows),
-        evaluations=math.fsum(row.evaluations for row in rows) / len(rows),
-        calls=math.fsum(row.calls for row in rows) / len(rows),
-        devices=tuple(sorted({row.device for row in rows})),
+        seconds=_mean_cost([row.seconds for row in rows]),
+        evaluations=_mean_cost([row.evaluations for row in rows]),
+        calls=_mean_cost([row.calls for row in rows]),
+        devices=tuple(sorted({row.device for row in rows if row.device})),
+        machines=_machines(run),
     )
+
+
+def _machines(run: Run) -> tuple[str, ...]:
+    """Of the processes that made images."""
+    said = [
+        f"{facts['device']} ({facts['device_name']}), {facts['threads']} threads, batches of "
+        f"{facts['batch_size']}{', compiled' if facts['compile'] else ''}"
+        for facts in run.attempts()
+        if facts["images"]
+    ]
+    return tuple(sorted(set(said)))
+
+
+def _mean_cost(costs: Sequence[float | None]) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    return math.fsum(known) / len(known) if len(known) == len(costs) else None
 
 
 def finished(run: Run) -> Measured:
@@ -122,8 +142,15 @@ def _measurement(raw: Mapping[str, Any], run: Run) -> Measurement:
 # ------------------------------------------------------------------ choosing runs
 
 
+def says(spec: RunSpec, key: str) -> bool:
+    """Whether the key had a part in the images. In those made elsewhere only the task's name, the
+    data and the choice of images had one; they stand beside any network, steps and seed.
+    """
+    return not spec.made_elsewhere or key == "task" or key.partition(".")[0] in ("sampler", "data")
+
+
 def flatten(spec: RunSpec) -> dict[str, Any]:
-    """The spec by dotted key."""
+    """The spec by dotted key, of all that it says."""
     flat: dict[str, Any] = {}
     for field in fields(spec):
         value = getattr(spec, field.name)
@@ -133,7 +160,7 @@ def flatten(spec: RunSpec) -> dict[str, Any]:
             flat |= _dotted(field.name, {**facts, **value.params})
         else:
             flat[_OVERRIDES.get(field.name, field.name)] = value
-    return flat
+    return {key: value for key, value in flat.items() if says(spec, key)}
 
 
 def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,10 +174,12 @@ def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def differing(a: RunSpec, b: RunSpec) -> dict[str, tuple[Any, Any]]:
     """Key -> its two values, where two specs differ; None where one lacks the key.
 
-    What follows from another name, as the kind of another sampler, is left out.
+    What follows from another name, as the kind of another sampler, is left out, and so is what one
+    of them says nothing of.
     """
     left, right = flatten(a), flatten(b)
-    keys = [key for key in left | right if left.get(key) != right.get(key)]
+    common = [key for key in left | right if says(a, key) and says(b, key)]
+    keys = [key for key in common if left.get(key) != right.get(key)]
     told = [key for key in keys if key.rpartition(".")[2] not in FACTS]
     facts = [key for key in keys if key not in told and key.rpartition(".")[0] not in told]
     return {key: (left.get(key), right.get(key)) for key in [*told, *facts]}
@@ -169,9 +198,10 @@ def literal(value: Setting | Sequence[Setting]) -> Setting:
 
 
 def matches(spec: RunSpec, allowed: Mapping[str, Sequence[Setting]]) -> bool:
-    """Whether the spec has one of the allowed values at every key."""
+    """Whether the spec has one of the allowed values at every key that it says something of."""
     flat = flatten(spec)
-    return all(key in flat and flat[key] in values for key, values in allowed.items())
+    asked = {key: values for key, values in allowed.items() if says(spec, key)}
+    return all(key in flat and flat[key] in values for key, values in asked.items())
 
 
 def check_where(where: Mapping[str, Setting], runs: Sequence[Run]) -> None:
@@ -225,7 +255,8 @@ def _grouped(runs: Sequence[Measured], key: str | None) -> list[list[Measured]]:
 def _values(runs: Sequence[Measured], key: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for run in runs:
-        found.setdefault(canonical(flatten(run.spec).get(key)), []).append(run.id)
+        if says(run.spec, key):
+            found.setdefault(canonical(flatten(run.spec).get(key)), []).append(run.id)
     return found
 
 
@@ -250,6 +281,15 @@ def score_cell(run: Measured, metric: str) -> Cell:
     """Value, interval and n. Raises KeyError if the run lacks the metric."""
     score = run.scores[metric]
     return Cell(score.value, score.low, score.high, score.n, run.of, (run.id,))
+
+
+def cost_cell(runs: Sequence[Measured], cost: Cost) -> Cell:
+    """The mean cost of an image over runs; a missing one if there is no run, or it is not known."""
+    costs = [getattr(run, cost) for run in runs]
+    if not costs or None in costs:
+        return Cell()
+    ids = tuple(run.id for run in runs)
+    return Cell(sum(costs) / len(costs), n=runs[0].n, of=runs[0].of, runs=ids)
 
 
 def centred_interval(value: float, replicates: NDArray[np.float64]) -> tuple[float, float]:
@@ -327,16 +367,22 @@ def settings_notes(runs: Sequence[Measured]) -> list[str]:
     """One line for each part of the specs, naming every setting."""
     notes = []
     for part in ("model", "task", "sampler", "data"):
-        choices = dict.fromkeys(_described(getattr(run.spec, part)) for run in runs)
+        choices = dict.fromkeys(described(getattr(run.spec, part)) for run in runs)
         notes.append(f"{part.capitalize()}: {'; '.join(choices)}.")
     for label, key in (("Grid spacing", "spacing"), ("last sigma", "last_sigma"),
                        ("dtype", "dtype"), ("seed", "seed")):  # fmt: skip
-        values = dict.fromkeys(str(getattr(run.spec, key)) for run in runs)
-        notes.append(f"{label} {', '.join(values)}")
-    return [*notes[:4], "; ".join(notes[4:]) + "."]
+        asked = [run.spec for run in runs if says(run.spec, key)]
+        values = dict.fromkeys(str(getattr(spec, key)) for spec in asked)
+        notes += [f"{label} {', '.join(values)}"] if values else []
+    elsewhere = dict.fromkeys(run.spec.sampler.name for run in runs if run.spec.made_elsewhere)
+    brought_in = [f"Images made elsewhere: {', '.join(elsewhere)}."] if elsewhere else []
+    return [*notes[:4], *(["; ".join(notes[4:]) + "."] if notes[4:] else []), *brought_in]
 
 
-def _described(choice: Choice) -> str:
+def described(choice: Choice) -> str:
+    """Name, version, digest and settings; the name alone of what had no part in the images."""
+    if not choice.version:
+        return choice.name
     digest = f", digest {choice.digest[:12]}" if choice.digest else ""
     params = _dotted("", choice.params)
     settings = ", ".join(f"{key[1:]} {_shown(value)}" for key, value in params.items())

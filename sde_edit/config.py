@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sde_edit.compare import literal
 from sde_edit.registry import build, conf_dir, names, suggest
+from sde_edit.subset import Subset
 from sde_edit.types import (
     Choice,
     Dataset,
     Invertible,
     Launcher,
+    MadeElsewhere,
     ModelSource,
     NamedMetric,
     RunSpec,
@@ -63,16 +65,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One composed command: the plug-ins, the spec that names their images, and the settings."""
+    """One composed command: the plug-ins, the spec that names their images, and the settings.
+
+    left_out: examples that are not in `dataset` because images made elsewhere lack them.
+    """
 
     spec: RunSpec
     task: Task
-    sampler: Sampler
+    sampler: Sampler | MadeElsewhere
     source: ModelSource
     dataset: Dataset
     metrics: tuple[NamedMetric, ...]
     settings: Settings
     overrides: tuple[str, ...]
+    left_out: int = 0
 
 
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
@@ -121,10 +127,31 @@ def experiment(overrides: Sequence[str]) -> Experiment:
     """Compose, validate and freeze. Raises UserError before anything heavy is done."""
     config = compose_config(overrides)
     plugins = {group: _build(group, config[group]) for group in _GROUPS}
-    _check_way_back(config, plugins)
-    _check_sampler(config, plugins["task"])
     metrics = tuple(metric(name) for name in config["metrics"] or ())
-    spec = RunSpec(
+    settings = _settings(config)
+    if isinstance(plugins["sampler"], MadeElsewhere):
+        dataset = _with_images(plugins["sampler"], plugins["data"], settings.limit)
+        left_out = len(plugins["data"].ids()) - len(dataset.ids())
+        spec = _spec_elsewhere(config, plugins, dataset)
+    else:
+        _check_way_back(config, plugins)
+        _check_sampler(config, plugins["task"])
+        dataset, left_out, spec = plugins["data"], 0, _spec(config, plugins)
+    return Experiment(
+        spec=spec,
+        task=plugins["task"],
+        sampler=plugins["sampler"],
+        source=plugins["model"],
+        dataset=dataset,
+        metrics=metrics,
+        settings=settings,
+        overrides=tuple(overrides),
+        left_out=left_out,
+    )
+
+
+def _spec(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> RunSpec:
+    return RunSpec(
         **{group: _choice(group, config[group], plugins[group]) for group in _GROUPS},
         steps=config["steps"],
         spacing=config["grid"]["spacing"],
@@ -132,16 +159,33 @@ def experiment(overrides: Sequence[str]) -> Experiment:
         dtype=config["dtype"],
         seed=config["seed"],
     )
-    return Experiment(
-        spec=spec,
-        task=plugins["task"],
-        sampler=plugins["sampler"],
-        source=plugins["model"],
-        dataset=plugins["data"],
-        metrics=metrics,
-        settings=_settings(config),
-        overrides=tuple(overrides),
+
+
+def _spec_elsewhere(
+    config: Mapping[str, Any], plugins: Mapping[str, Any], dataset: Dataset
+) -> RunSpec:
+    """What the overrides say of network, steps and the task's settings had no part in the images,
+    so it is not said of them. The weights need not be there.
+    """
+    task, sampler = config["task"], _choice("sampler", config["sampler"], plugins["sampler"])
+    return RunSpec(
+        task=Choice(task["name"], task["kind"], 0),
+        sampler=replace(sampler, digest=plugins["sampler"].digest(dataset.ids())),
+        model=Choice("none", "", 0),
+        data=_choice("data", config["data"], plugins["data"]),
+        steps=0,
+        spacing="",
+        last_sigma="",
+        dtype="",
+        seed=0,
     )
+
+
+def _with_images(images: MadeElsewhere, dataset: Dataset, limit: int | None) -> Dataset:
+    """The data set, or what is left of it if examples without an image are left out."""
+    ids = dataset.ids()
+    there = images.there(ids, limit)
+    return dataset if len(there) == len(ids) else Subset(dataset, tuple(there))
 
 
 def _check_way_back(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> None:
@@ -204,6 +248,8 @@ def sweep_overrides(
         values = choice.sweep_string_iterator() if choice.is_sweep_override() else [choice.value()]
         for name in map(str, values):
             tables[name], own = table_config(name, rest)
+            if "runs" not in tables[name]:
+                raise UserError(f"{name} needs no runs: sde-edit table {name}")
             for grid in table_grids(tables[name]):
                 combinations += expand([*grid, *own])
     return combinations, tables
@@ -212,14 +258,15 @@ def sweep_overrides(
 def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """conf/table/<name>.yaml with the overrides of its own grid applied; the other overrides."""
     config, rest = group_file("table", name), []
+    runs = config.get("runs", {})
     for override in _parse(overrides):
         key = override.get_key_element()
-        if key not in config["runs"]:
+        if key not in runs:
             rest.append(str(override.input_line))
         elif override.is_sweep_override():
-            config["runs"][key] = list(override.sweep_iterator())
+            runs[key] = list(override.sweep_iterator())
         else:
-            config["runs"][key] = [override.value()]
+            runs[key] = [override.value()]
     return config, rest
 
 
@@ -255,6 +302,13 @@ def data_set(overrides: Sequence[str]) -> tuple[str, Dataset]:
     """Name and data set alone, for `data status`."""
     raw = compose_config(overrides)["data"]
     return raw["name"], _build("data", raw)
+
+
+def chosen_data(overrides: Sequence[str]) -> tuple[Choice, Dataset]:
+    """The data set alone, and what identifies it. Raises UserError if it is not there."""
+    raw = compose_config(overrides)["data"]
+    dataset = _build("data", raw)
+    return _choice("data", raw, dataset), dataset
 
 
 def results_dir(overrides: Sequence[str]) -> Path:

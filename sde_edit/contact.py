@@ -86,7 +86,8 @@ def examples_sheet(
 def run_sheet(run: Run, dataset: Dataset, *, hidden: bool) -> Path:
     """Writes the sheet of one run to its `contact.png`. Raises UserError if it has no image."""
     spec = run.spec
-    label = f"{spec.sampler.name.upper()}, {spec.steps} steps"
+    name = spec.sampler.name
+    label = name if spec.made_elsewhere else f"{name.upper()}, {spec.steps} steps"
     return save_sheet(runs_sheet({label: run}, dataset, hidden=hidden), run.path / "contact.png")
 
 

@@ -14,7 +14,7 @@ import json
 import os
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -140,6 +140,23 @@ class ImageDrags(ImagePairs):
         said = [super().digest(), points, [contents.get(item.mask, "") for item in items]]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
+    def composition(self) -> Mapping[str, Mapping[str, int]]:
+        """Of the items drawn. category: the folder below root, unless folders are numbered, which
+        says nothing of what is in them (the paper's own are).
+        """
+        ids = self.ids()
+        items = [self._items.good[example_id] for example_id in ids]
+        tops = [example_id.split("/")[0] for example_id in ids if "/" in example_id]
+        said = {"category": _counts(tops)} if any(not top.isdecimal() for top in tops) else {}
+        return {
+            **said,
+            "pairs of points": _counts(str(len(item.drags)) for item in items),
+            "images": {
+                "all": len(items),
+                "with a mask": sum(item.mask is not None for item in items),
+            },
+        }
+
     # -- items
 
     @cached_property
@@ -210,6 +227,10 @@ class ImageDrags(ImagePairs):
             *counted("items hold a point still (source and target are one)", still),
             *counted("items have a target that the mask keeps", (i for i in good if good[i].far)),
         ]
+
+
+def _counts(labels: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(labels).items()))
 
 
 def _check_points(file: Path, asked: Instruction, size: Size) -> None:

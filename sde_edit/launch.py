@@ -27,7 +27,7 @@ from sde_edit.runner import (
 )
 from sde_edit.store import Run, RunStore
 from sde_edit.tracking import Tracker
-from sde_edit.types import Job, NamedMetric, SharesWayUp, UserError
+from sde_edit.types import Job, MadeElsewhere, NamedMetric, SharesWayUp, UserError
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
@@ -182,6 +182,9 @@ def describe(experiment: Experiment, missing: frozenset[str], ids: Sequence[str]
     """One line on what is about to happen."""
     if not missing:
         return f"all {len(ids)} images are there, nothing left to do"
+    if isinstance(experiment.sampler, MadeElsewhere):
+        without = f"; {n} examples have none" if (n := experiment.left_out) else ""
+        return f"{len(missing)} of {len(ids)} images to bring in{without}"
     steps, each = experiment.spec.steps, experiment.sampler.evaluations_per_step
     cost = each * experiment.task.evaluations_per_image(steps)
     return (

@@ -10,12 +10,21 @@ from typing import Any
 
 from PIL.Image import Image
 
-from sde_edit.config import compose_config, expand, experiment, parsed, results_dir, table_config
+from sde_edit.config import (
+    chosen_data,
+    compose_config,
+    expand,
+    experiment,
+    parsed,
+    results_dir,
+    table_config,
+)
 from sde_edit.contact import runs_sheet, save_sheet, save_sheet_as_svg, stacked
 from sde_edit.launch import finished_run
 from sde_edit.registry import names, suggest
 from sde_edit.report import (
     Table,
+    build_composition,
     build_figure,
     build_table,
     figure_name,
@@ -27,7 +36,7 @@ from sde_edit.report import (
 from sde_edit.store import Run, RunStore
 from sde_edit.summary import summary_table
 from sde_edit.theory import figures
-from sde_edit.types import UserError
+from sde_edit.types import Composed, UserError
 
 # Overrides that say where or how much to run; they do not choose among runs.
 _NOT_IDENTITY = (
@@ -36,11 +45,39 @@ _NOT_IDENTITY = (
 
 
 def publish_table(name: str, overrides: Sequence[str]) -> list[Path]:
-    """Write the table and its figure; overrides choose among runs, as `dtype=bfloat16` does."""
+    """Write the table and its figure; overrides choose among runs, as `dtype=bfloat16` does, or
+    the data set that a table without runs is of.
+    """
     config, rest = table_config(name, overrides)
+    if "runs" not in config:
+        return publish_composition(name, config, rest)
     results = results_dir([o for o in rest if o.startswith("paths.")])
     config["where"] = {**(config.get("where") or {}), **_chosen(rest)} or None
     return publish_runs(name, config, RunStore(results).runs(), results)
+
+
+def publish_composition(
+    name: str, config: Mapping[str, Any], overrides: Sequence[str]
+) -> list[Path]:
+    """Write the table of what a data set is made of, the config's own or that of the overrides.
+
+    Raises UserError for an override that would have no effect, and if the data set is not there or
+    does not say what it is made of.
+    """
+    where = [o for o in overrides if o.startswith("paths.")]
+    about = [o for o in overrides if o.startswith(("data=", "data.")) and "data.limit" not in o]
+    if idle := [o for o in overrides if o not in (*where, *about)]:
+        raise UserError(
+            f"{idle[0]}: {name} counts a whole data set; give data=... and its settings"
+        )
+    own = [] if any(o.startswith("data=") for o in about) else [f"data={config['data']}"]
+    data, dataset = chosen_data([*own, *about, *where])
+    if not isinstance(dataset, Composed):
+        raise UserError(
+            f"data={data.name} does not say what it is made of; the data sets of drags do"
+        )
+    table = build_composition(config, data, dataset.composition())
+    return write(table, results_dir(where) / "tables")
 
 
 def publish_runs(

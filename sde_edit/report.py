@@ -29,6 +29,8 @@ from sde_edit.store import Run, write_atomic
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from sde_edit.types import Choice
+
 MISSING = "—"
 Verdict = Literal["better", "worse", "undecided", ""]
 RowKind = Literal["arm", "difference", "paper"]
@@ -140,6 +142,15 @@ def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
     """The table of a `conf/table/*.yaml`. Raises UserError for a wrong setting or unfit runs."""
     params = {key: value for key, value in config.items() if key not in ("kind", "figure", "sheet")}
     table: Table = registry.build("tables", config["kind"], params).build(runs)
+    return table
+
+
+def build_composition(
+    config: Mapping[str, Any], data: Choice, counts: Mapping[str, Mapping[str, int]]
+) -> Table:
+    """The table of a `conf/table/*.yaml` that has no runs, of what a data set is made of."""
+    params = {key: value for key, value in config.items() if key != "kind"}
+    table: Table = registry.build("tables", config["kind"], params).build(data, counts)
     return table
 
 

@@ -45,6 +45,7 @@ from sde_edit.types import (
     Example,
     FindsMask,
     FitsLora,
+    MadeElsewhere,
     Model,
     NotFiniteError,
     SharesWayUp,
@@ -83,7 +84,7 @@ def plan(experiment: Experiment, run: Run | None) -> Plan:
     mine = batches[settings.shard :: settings.shards]
     done = run.rows() if run else {}
     missing = frozenset(i for batch in mine for i in batch if i not in done)
-    return Plan(ids, len(every), mine, missing)
+    return Plan(ids, len(every) + experiment.left_out, mine, missing)
 
 
 def pick_device(wanted: str) -> str:
@@ -142,6 +143,10 @@ def execute(makings: Sequence[Making], models: ModelCache) -> None:
     Raises UserError before any network evaluation for what can be known by then.
     """
     experiment, device = makings[0].experiment, makings[0].attempt.device
+    if isinstance(experiment.sampler, MadeElsewhere):
+        for making in makings:
+            _bring_in(making, experiment.sampler)
+        return
     grid = experiment.source.schedule().grid(
         experiment.spec.steps, experiment.spec.spacing, experiment.spec.last_sigma
     )
@@ -149,6 +154,35 @@ def execute(makings: Sequence[Making], models: ModelCache) -> None:
     model = models.get(experiment, device)
     with torch.inference_mode():
         _edit_all(makings, model, grid)
+
+
+def _bring_in(making: Making, source: MadeElsewhere) -> None:
+    """Copy the images that another program made. What they cost, and on what, is not known."""
+    check_examples(making.experiment, sorted(making.todo.missing))
+
+    def bring(example_id: str) -> None:
+        pixels = source.read(making.experiment.dataset.load(example_id))
+        row = Row(
+            id=example_id,
+            file=f"{safe_name(example_id)}.png",
+            size=0,
+            pixels=hashlib.sha256(pixels.tobytes()).hexdigest(),
+            seconds=None,
+            evaluations=None,
+            calls=None,
+            device="",
+            dtype="",
+        )
+        writer.write(row, pixels)
+
+    start, done = time.perf_counter(), 0
+    with (
+        making.writer() as writer,
+        ThreadPoolExecutor(making.experiment.settings.loaders) as pool,
+    ):
+        for batch in making.todo.batches:
+            done += len(list(pool.map(bring, [i for i in batch if i in making.todo.missing])))
+            making.on_batch(done, done / (time.perf_counter() - start), 0)
 
 
 def is_sealed(run: Run, todo: Plan) -> bool:
@@ -166,13 +200,17 @@ def seal_if_complete(run: Run, todo: Plan) -> None:
 
 
 def check_examples(experiment: Experiment, ids: Sequence[str]) -> None:
-    """Decode everything once and let task and model refuse it by name (UserError)."""
-    resolution = experiment.source.resolution
+    """Decode everything once and let task and model, or images made elsewhere, refuse it by name
+    (UserError).
+    """
+    resolution, sampler = experiment.source.resolution, experiment.sampler
 
     def check(example_id: str) -> None:
         example = experiment.dataset.load(example_id)
         experiment.task.check(example)
-        if example.image.shape != (resolution, resolution, 3):
+        if isinstance(sampler, MadeElsewhere):
+            sampler.read(example)
+        elif example.image.shape != (resolution, resolution, 3):
             raise UserError(
                 f"{example_id}: image of {example.image.shape[1]}x{example.image.shape[0]} pixels, "
                 f"but model={experiment.spec.model.name} works at {resolution}x{resolution}: "
@@ -271,7 +309,8 @@ def _edit_all(makings: Sequence[Making], model: Model, grid: Grid) -> None:
             edit = partial(_edit, [out.making for out in wanting], model, chunks, grid)
             made = joined(chunks.map(examples, edit))
             now = time.perf_counter()
-            stretch = (now - start) / sum(one.seconds for one in made)  # reading and writing too
+            # reading and writing count too; what `aside` was spent on serves other runs as well
+            stretch = (now - start - made[0].aside) / sum(one.seconds for one in made)
             start = now
             for out, one in zip(wanting, made, strict=True):
                 bar.update(out.write(examples, replace(one, seconds=stretch * one.seconds)))
@@ -309,12 +348,15 @@ def _pending(makings: Sequence[Making]) -> list[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Made:
-    """uint8 [B, H, W, 3], and what they cost together."""
+    """uint8 [B, H, W, 3], and what they cost together. aside: seconds that do not count, of the
+    search for masks.
+    """
 
     images: Tensor
     seconds: float
     evaluations: float
     calls: float
+    aside: float = 0
 
 
 def joined(chunks: Sequence[Sequence[Made]]) -> list[Made]:
@@ -325,6 +367,7 @@ def joined(chunks: Sequence[Sequence[Made]]) -> list[Made]:
             sum(part.seconds for part in parts),
             sum(part.evaluations for part in parts),
             sum(part.calls for part in parts),
+            sum(part.aside for part in parts),
         )
         for parts in zip(*chunks, strict=True)
     ]
@@ -343,9 +386,11 @@ def _edit(
     model.rows_at_once = chunks.size
     noise = Noise(makings[0].experiment.spec.seed, tuple(example.id for example in examples))
     try:
+        start = time.perf_counter()
         with_masks = _find_masks(makings, model, grid, noise, examples)
         prepared = _fit_lora(makings[0], model, with_masks)
         meter = Meter(model)
+        aside = time.perf_counter() - start
         edits = _edits(makings, prepared, model, grid, noise)
         shared = meter.lap()
         edited = [(edit(), meter.lap()) for edit in edits]
@@ -353,7 +398,8 @@ def _edit(
         broken = ", ".join(examples[row].id for row in error.rows)
         raise UserError(f"{broken}: {error}") from error
     part = [cost / len(makings) for cost in shared]
-    return [Made(made, *map(operator.add, own, part)) for made, own in edited]
+    every = (Made(made, *map(operator.add, own, part)) for made, own in edited)
+    return [replace(made, aside=aside) for made in every]
 
 
 def _edits(
@@ -365,6 +411,7 @@ def _edits(
 ) -> Sequence[Callable[[], Tensor]]:
     experiment = makings[0].experiment
     task, sampler = experiment.task, experiment.sampler
+    assert not isinstance(sampler, MadeElsewhere)
     if len(makings) == 1:
         return [lambda: task.edit(examples, model, sampler, grid, noise)]
     assert isinstance(task, SharesWayUp)

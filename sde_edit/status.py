@@ -93,7 +93,7 @@ def shards_of(run: Run, states: Mapping[str, str]) -> list[Part]:
 def _part(run: Run, facts: Mapping[str, Any], states: Mapping[str, str]) -> Part:
     file = run.row_file(facts["attempt"])
     lines = file.read_text().splitlines() if file.exists() else []
-    seconds = [json.loads(line)["seconds"] for line in lines[-_RECENT_ROWS - 1 : -1]]
+    seconds = [json.loads(line)["seconds"] or 0 for line in lines[-_RECENT_ROWS - 1 : -1]]
     rate = len(seconds) / sum(seconds) if sum(seconds) else None
     state = _state(facts, states)
     return Part(run, facts, state, len(lines), facts["images"], rate)

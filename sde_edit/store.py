@@ -78,18 +78,19 @@ class Row:
     pixels: SHA-256 of the uint8 RGB array, independent of how PNG compresses it.
     seconds: its share of the wall time of its batch. evaluations: rows of the network it cost.
     calls: of the network that its batch waited for, one after the other; 0 in rows of old. What
-    runs share that are made together counts in equal parts.
+    runs share that are made together counts in equal parts. Of images made elsewhere all three are
+    None, and device and dtype empty.
     """
 
     id: str
     file: str
     size: int
     pixels: str
-    seconds: float
-    evaluations: float
+    seconds: float | None
+    evaluations: float | None
     device: str
     dtype: str
-    calls: float = 0
+    calls: float | None = 0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from sde_edit.compare import (
     FACTS,
     Measured,
     common_convention,
+    cost_cell,
     finished,
     flatten,
     metrics_of,
@@ -43,7 +44,7 @@ def summary_table(
         Row(label, "arm", tuple(cells[i] for cells in found)) for i, label in enumerate(labels)
     )
     ids = ", ".join(f"{label} `{run.id}`" for label, run in zip(labels, read, strict=True))
-    notes = (*_conventions(names, read), *settings_notes(read), _devices(read), f"Runs: {ids}.")
+    notes = (*_conventions(names, read), *settings_notes(read), *_devices(read), f"Runs: {ids}.")
     return Table("summary", title, "sampler", columns, (Block("", rows),), notes)
 
 
@@ -67,17 +68,19 @@ def _metric_cells(metric: str, runs: Sequence[Measured]) -> tuple[Cell, ...]:
 
 def _cost_cells(runs: Sequence[Measured]) -> list[tuple[Cell, ...]]:
     return [
-        aligned(Cell(run.seconds, n=run.n, of=run.of, runs=(run.id,)) for run in runs),
-        aligned(Cell(run.evaluations, n=run.n, of=run.of, runs=(run.id,)) for run in runs),
+        aligned(cost_cell([run], "seconds") for run in runs),
+        aligned(cost_cell([run], "evaluations") for run in runs),
     ]
 
 
-def _devices(runs: Sequence[Measured]) -> str:
+def _devices(runs: Sequence[Measured]) -> list[str]:
     devices = dict.fromkeys(device for run in runs for device in run.devices)
-    return (
+    if not devices:
+        return []
+    return [
         f"Seconds: share of the wall time of its batch, on {', '.join(devices)}. "
         "Evaluations: rows that went through the network."
-    )
+    ]
 
 
 def _labels(runs: Sequence[Measured]) -> list[str]:
@@ -90,7 +93,7 @@ def _labels(runs: Sequence[Measured]) -> list[str]:
     varying = [key for key in keys if len({canonical(flat.get(key)) for flat in flats}) > 1]
     plain = [key for key in varying if key.rpartition(".")[2] not in FACTS]
     return [
-        " ".join([name, *(f"{key}={flat.get(key)}" for key in plain or varying)])
+        " ".join([name, *(f"{key}={flat[key]}" for key in plain or varying if key in flat)])
         for name, flat in zip(names, flats, strict=True)
     ]
 

@@ -21,7 +21,7 @@ from sde_edit.publish import publish_runs
 from sde_edit.report import Block, Cell, Column, Row, Table, markdown
 from sde_edit.runner import ModelCache, Plan, check_examples, plan
 from sde_edit.store import RunStore, run_id, write_atomic
-from sde_edit.types import Job, SharesWayUp, UserError
+from sde_edit.types import Job, MadeElsewhere, SharesWayUp, UserError
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
@@ -40,6 +40,8 @@ class PlannedRun:
     def evaluations(self) -> int:
         """Rows of the network that are still to be evaluated."""
         e = self.experiment
+        if isinstance(e.sampler, MadeElsewhere):
+            return 0
         rows = e.task.evaluations_per_image(e.spec.steps)
         if isinstance(e.task, SharesWayUp) and not self.goes_up:
             rows -= e.task.evaluations_up(e.spec.steps)
@@ -140,7 +142,8 @@ def check_sweep(sweep: Sweep) -> None:
     checked: dict[str, set[str]] = {}
     for run in sweep.runs:
         spec = run.experiment.spec
-        known = checked.setdefault(repr((spec.data, spec.task, spec.model)), set())
+        parts = (spec.data, spec.task, spec.model, spec.sampler.digest)
+        known = checked.setdefault(repr(parts), set())
         check_examples(run.experiment, sorted(run.todo.missing - known))
         known |= run.todo.missing
 
@@ -217,18 +220,21 @@ def _shared(sweep: Sweep) -> list[str]:
 
 
 def _seconds(run: PlannedRun) -> float | None:
+    if not run.evaluations:
+        return 0.0
     found = estimate_seconds(run.experiment.settings.results, run.experiment, run.evaluations)
     return found[0] if found else None
 
 
 def _estimates(sweep: Sweep) -> list[str]:
     """Where the hours come from, or how to get them."""
-    found = [estimate_seconds(sweep.results, run.experiment, run.evaluations) for run in sweep.runs]
+    runs = [run for run in sweep.runs if run.evaluations]
+    found = [estimate_seconds(sweep.results, run.experiment, run.evaluations) for run in runs]
     sources = dict.fromkeys(estimate[1] for estimate in found if estimate)
     total = sum(estimate[0] for estimate in found if estimate) / 3600
     lines = [f"about {total:.2f} hours of one worker, by {source}" for source in sources]
     if None in found:
-        model = sweep.runs[found.index(None)].experiment.spec
+        model = runs[found.index(None)].experiment.spec
         lines.append(
             "hours are unknown where there is no benchmark: "
             f"sde-edit bench model={model.model.name} dtype={model.dtype}"

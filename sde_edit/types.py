@@ -69,7 +69,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that decides the images of a run, and nothing else; hashed into its run id."""
+    """Everything that decides the images of a run, and nothing else; hashed into its run id.
+
+    A choice of version 0 is a name alone, of what had no part in the images.
+    """
 
     task: Choice
     sampler: Choice
@@ -80,6 +83,13 @@ class RunSpec:
     last_sigma: str
     dtype: str
     seed: int
+
+    @property
+    def made_elsewhere(self) -> bool:
+        """Whether another program made the images; model, steps, dtype and seed then say nothing
+        of them, and of the task nothing but its name.
+        """
+        return self.model.version == 0
 
 
 # ------------------------------------------------------------------ data
@@ -153,6 +163,16 @@ class Dataset(Protocol):
 
     def digest(self) -> str:
         """Identifies the content of the data set; part of the run id."""
+
+
+@runtime_checkable
+class Composed(Dataset, Protocol):
+    """A data set that says what it is made of."""
+
+    def composition(self) -> Mapping[str, Mapping[str, int]]:
+        """What is counted, as `category` -> label -> how many examples. Under `images`, `all` are
+        all of them. Raises UserError where the data is missing.
+        """
 
 
 # ------------------------------------------------------------------ models and samplers
@@ -297,6 +317,23 @@ class Invertible(Sampler, Protocol):
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
         """From x at grid.t[-1] up to tape[0][0] at grid.t[0], and what leads back."""
+
+
+@runtime_checkable
+class MadeElsewhere(Protocol):
+    """In a sampler's place: images that another program made. No network is loaded or evaluated."""
+
+    def there(self, ids: Sequence[str], limit: int | None) -> Sequence[str]:
+        """Those of the ids that have an image, in order.
+
+        Raises UserError if one of the first `limit` (None: of all) has none and must have one.
+        """
+
+    def digest(self, ids: Sequence[str]) -> str:
+        """Of the content of their images; part of the run id."""
+
+    def read(self, example: Example) -> Pixels:
+        """uint8 [H, W, 3], as large as the example's. Raises UserError naming the file."""
 
 
 class Task(Protocol):

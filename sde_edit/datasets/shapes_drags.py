@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -81,10 +83,29 @@ class ShapesDrags(FirstScenes):
             moved = _moved(scene, rng)
         return scene, moved
 
+    def composition(self) -> Mapping[str, Mapping[str, int]]:
+        """Of the images before their drag, and of the things that are dragged."""
+        scenes = [self.scenes(example_id) for example_id in self.ids()]
+        pairs = ((a, b) for x, y in scenes for a, b in zip(x.things, y.things, strict=True))
+        dragged = [before for before, after in pairs if before != after]
+        return {
+            "things in the image": _counts(str(len(before.things)) for before, _ in scenes),
+            "shape that is dragged": _counts(thing.shape for thing in dragged),
+            "colour that is dragged": _counts(thing.colour for thing in dragged),
+            "images": {
+                "all": len(scenes),
+                "with a mask": len(scenes) if self.mask == "changed" else 0,
+            },
+        }
+
     def digest(self) -> str:
         """The version of what draws scenes, and the settings; n changes no example."""
         parts = f"shapes-drags/{WORLD_VERSION}/{self.split}/{self.mask}"
         return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _counts(labels: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(labels).items()))
 
 
 def _moved(scene: Scene, rng: random.Random) -> Scene | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from pydantic import ConfigDict
 
 from sde_edit.compare import (
+    Cost,
     Measured,
     Setting,
     centred_interval,
@@ -19,21 +20,22 @@ from sde_edit.compare import (
     check_where,
     command,
     common_convention,
+    cost_cell,
     difference_cell,
     flatten,
     literal,
     matches,
     measured,
     metrics_of,
+    says,
     settings_notes,
 )
 from sde_edit.registry import plugin
 from sde_edit.report import Block, Cell, Column, Row, Table, aligned, published_title
 from sde_edit.store import Run
-from sde_edit.types import UserError
+from sde_edit.types import RunSpec, UserError
 
 _NFE = "nfe"
-Cost = Literal["evaluations", "calls", "seconds"]
 _COSTS: dict[Cost, str] = {
     "evaluations": "network evaluations per image",
     "calls": "network calls, one after the other",
@@ -61,9 +63,9 @@ Published = list[float | None] | dict[str, float]
 
 @dataclass(frozen=True)
 class Paper:
-    """Published numbers: values[metric][label] along the columns, null where there is none; or by
-    column, as {0.5: 7.57}, if the table may have others. Without a column of theirs a metric's
-    numbers are left out.
+    """Published numbers: values[metric or cost][label] along the columns, null where there is none;
+    or by column, as {0.5: 7.57}, if the table may have others. Without a column of theirs a
+    metric's numbers are left out.
     """
 
     source: str
@@ -79,8 +81,9 @@ class Arms:
     """runs: the grid that arms share, override key -> values. column: the key whose values go
     across, or `nfe`: steps times the arm's evaluations per step. average: a key; runs that differ
     in it alone share a cell, as three seeds. baseline: the label from which others differ.
-    metrics: null is all that the runs have. costs: further blocks, of what an image costs. also:
-    overrides that the runs are made with and that do not tell them apart, as {data.limit: 64}.
+    metrics: null is all that the runs have, [] is none. costs: further blocks, of what an image
+    costs. also: overrides that the runs are made with and that do not tell them apart, as
+    {data.limit: 64}.
     """
 
     name: str
@@ -110,15 +113,30 @@ class Arms:
         missing = self._absent(cells)
         if not every:
             raise UserError(f"no finished run for {self.name}. {missing[0]}")
-        blocks = [self._metric_block(m, cells) for m in self.metrics or metrics_of(every)]
+        blocks = [self._metric_block(m, cells) for m in self._metrics(every)]
         if any(arm.same_as for arm in self.arms):
             blocks.append(self._identity_block(cells, {run.id: run for run in runs}))
         blocks += [self._cost_block(cost, cells) for cost in self.costs]
-        notes = (*settings_notes(every), *missing, *self._published_note(), *self.remarks)
+        notes = (
+            *settings_notes(every),
+            *self._timing_note(every),
+            *missing,
+            *self._published_note(),
+            *self.remarks,
+        )
         corner = "NFE" if self.column == _NFE else self.column.rpartition(".")[2]
         columns = tuple(Column("", str(value)) for value in self._columns())
         blocks += self._paper_blocks()
         return Table(self.name, self.title, corner, columns, tuple(blocks), notes)
+
+    def _metrics(self, runs: Sequence[Measured]) -> list[str]:
+        return metrics_of(runs) if self.metrics is None else self.metrics
+
+    def _timing_note(self, runs: Sequence[Measured]) -> list[str]:
+        machines = dict.fromkeys(machine for run in runs for machine in run.machines)
+        if "seconds" not in self.costs or not machines:
+            return []
+        return [f"Seconds: an image's share of the wall time, on {'; '.join(machines)}."]
 
     # -- the grid
 
@@ -149,6 +167,12 @@ class Arms:
     def _column_of(self, arm: Arm, flat: Mapping[str, Setting]) -> Setting:
         return int(flat["steps"]) * arm.evaluations if self.column == _NFE else flat[self.column]
 
+    def _columns_of(self, arm: Arm, spec: RunSpec) -> list[Setting]:
+        """Its own; all of the arm's for images made elsewhere, which are the same in each."""
+        if says(spec, self._key):
+            return [self._column_of(arm, flatten(spec))]
+        return [self._column_of(arm, {self._key: value}) for value in self._grid(arm)[self._key]]
+
     def _columns(self) -> list[Setting]:
         found = {
             self._column_of(arm, {self._key: value})
@@ -167,8 +191,8 @@ class Arms:
             sealed = [run for run in map(measured, fitting) if run is not None]
             check_uniform(sealed, depends)
             for run in sealed:
-                place = (arm.label, self._column_of(arm, flatten(run.spec)))
-                cells.setdefault(place, []).append(run)
+                for column in self._columns_of(arm, run.spec):
+                    cells.setdefault((arm.label, column), []).append(run)
             every += sealed
         vary = {key.partition(".")[0] for arm in self.arms for key in arm.set}
         check_equal(every, {*vary, *depends})
@@ -228,11 +252,7 @@ class Arms:
 
     def _cost_block(self, cost: Cost, cells: _Cells) -> Block:
         def cell(arm: Arm, column: Setting) -> Cell:
-            group = cells.get((arm.label, column), [])
-            if not group:
-                return Cell()
-            value = sum(getattr(run, cost) for run in group) / len(group)
-            return Cell(value, n=group[0].n, of=group[0].of, runs=tuple(run.id for run in group))
+            return cost_cell(cells.get((arm.label, column), []), cost)
 
         return Block(_COSTS[cost], self._rows(cell), False)
 
@@ -242,7 +262,7 @@ class Arms:
         if not self.paper:
             return []
         blocks = [
-            Block(published_title(metric), self._paper_rows(values), metric in self.paper.higher)
+            Block(_published_title(metric), self._paper_rows(values), metric in self.paper.higher)
             for metric, values in self.paper.values.items()
         ]
         return [block for block in blocks if any(_filled(row) for row in block.rows)]
@@ -282,6 +302,14 @@ class Arms:
                         f"`{command('run', place)}`"
                     )
         return notes
+
+
+def _published_title(name: str) -> str:
+    """Of a metric or a cost."""
+    costs = {str(cost): words for cost, words in _COSTS.items()}
+    return (
+        f"Published {costs[name]}, another experiment" if name in costs else published_title(name)
+    )
 
 
 def mean_cell(runs: Sequence[Measured], metric: str) -> Cell:

@@ -13,6 +13,7 @@ from sde_edit.config import (
     parsed,
     table_grids,
 )
+from sde_edit.publish import publish_table
 from sde_edit.registry import (
     GROUPS,
     conf_dir,
@@ -29,7 +30,10 @@ COMPOSED = (
     *("data", "experiment", "hardware", "launcher", "model", "paths", "sampler", "task", "wandb"),
 )
 _FOLDERS = ("folder", "sample_cifar10", "sample_scribble_sd15")
-GIVEN = {name: ["data.images=i"] for name in _FOLDERS} | {"picture": ["data.image=i"]}
+GIVEN = {name: ["data.images=i"] for name in _FOLDERS} | {
+    "picture": ["data.image=i"],
+    "external": ["sampler.outputs=o"],
+}
 
 
 def every(wanted):
@@ -57,12 +61,22 @@ def test_launcher_builds(name):
     assert type(launcher([f"launcher={name}"])).__module__ == f"sde_edit.launchers.{name}"
 
 
-@pytest.mark.parametrize("name", names("table"))
+OF_RUNS = [name for name in names("table") if "runs" in group_file("table", name)]
+
+
+@pytest.mark.parametrize("name", OF_RUNS)
 def test_table_builds_and_its_runs_are_overrides(name):
     with pytest.raises(UserError, match=r"sde-edit (sweep|run)"):
         build_table(group_file("table", name), [])
     for grid in table_grids(group_file("table", name)):
         experiment(expand(grid)[0])
+
+
+@pytest.mark.parametrize("name", sorted({*names("table")} - {*OF_RUNS}))
+def test_table_of_a_data_set_builds_on_its_own(name, tmp_path):
+    written = publish_table(name, [f"paths.results={tmp_path}"])
+    assert {path.suffix for path in written} == {".md", ".csv", ".tex", ".json"}
+    assert all(path.read_text() for path in written)
 
 
 def test_there_is_no_group_that_this_file_forgets():

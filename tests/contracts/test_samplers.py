@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sde_edit.noise import Noise
-from sde_edit.registry import build, kinds
+from sde_edit.registry import build, kinds, plugin_class
 from sde_edit.schedule import Schedule
 from sde_edit.types import Invertible, keep
 
@@ -22,7 +22,11 @@ def decode(kind, ids, project=keep, dtype=torch.float64):
     return build("samplers", kind, {}).decode(eps, x, GRID, noise, project)
 
 
-@pytest.fixture(params=sorted(kinds("samplers")))
+# All but what stands in a sampler's place and computes nothing.
+KINDS = [k for k in sorted(kinds("samplers")) if hasattr(plugin_class("samplers", k), "decode")]
+
+
+@pytest.fixture(params=KINDS)
 def kind(request):
     return request.param
 
@@ -89,9 +93,7 @@ def test_evaluates_as_often_as_it_says(kind):
 
 # ------------------------------------------------------------------ the way back
 
-INVERTIBLE = [
-    k for k in sorted(kinds("samplers")) if isinstance(build("samplers", k, {}), Invertible)
-]
+INVERTIBLE = [k for k in KINDS if isinstance(build("samplers", k, {}), Invertible)]
 
 
 def round_trip(kind, ids, network=eps, back=eps, dtype=torch.float64):

@@ -1,5 +1,8 @@
 """Image to image from the command line: t_0 swept in one go, masks found once, both resumed."""
 
+import dataclasses
+import time
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -51,6 +54,17 @@ def test_runs_of_a_t_0_sweep_share_way_up_and_masks(grid, tmp_path):
         copies = {file.name: file.read_bytes() for file in (run.path / "masks").iterdir()}
         assert copies == {file.name: file.read_bytes() for file in cache.iterdir()}
         assert len(copies) == N
+
+
+def test_seconds_do_not_tell_which_run_found_the_masks(grid, tmp_path, monkeypatch):
+    def slowly(makings, model, grid, noise, examples):
+        time.sleep(3)
+        return [dataclasses.replace(e, mask=np.ones((64, 64), np.float32)) for e in examples]
+
+    monkeypatch.setattr("sde_edit.runner._find_masks", slowly)
+    invoke(*grid, "sampler=ode", "data.limit=2")
+    (run,) = found(tmp_path).values()
+    assert 0 < sum(row.seconds for row in run.rows().values()) < 3
 
 
 def test_made_together_or_apart_the_images_are_the_same(grid, tmp_path):

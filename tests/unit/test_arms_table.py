@@ -114,6 +114,31 @@ def test_nfe_goes_across_where_an_arm_costs_double(store):
     assert line(table, "fid", "EDICT \N{MINUS SIGN} DDIM")["20"].verdict == "worse"
 
 
+def test_a_table_of_costs_alone_names_what_they_were_paid_on(store):
+    fill_nfe(store)
+    cost = {"metrics": [], "costs": ["seconds"], "where": {"steps": 10}, "column": "steps"}
+    paper = {
+        "source": "s", "setting": "x", "values": {"seconds": {"DDIM": {"10": 3.06}}}, "higher": [],
+    }  # fmt: skip
+    config = NFE | cost | {"paper": paper}
+    bare = build_table(config, store.runs())
+    titles = ["seconds per image", "Published seconds per image, another experiment"]
+    assert [block.title for block in bare.blocks] == titles
+    assert not [note for note in bare.notes if note.startswith("Seconds")]
+    for run in store.runs():
+        facts = {
+            "device": "cuda", "device_name": "A100", "threads": 4, "batch_size": 1,
+            "compile": run.spec.sampler.name == "edict", "images": N,
+        }  # fmt: skip
+        write_atomic(run.path / "attempts" / "a.json", json.dumps(facts).encode())
+        idle = facts | {"device_name": "of nobody", "images": 0}
+        write_atomic(run.path / "attempts" / "b.json", json.dumps(idle).encode())
+    (note,) = [n for n in build_table(config, store.runs()).notes if n.startswith("Seconds")]
+    assert "cuda (A100), 4 threads, batches of 1;" in note
+    assert "cuda (A100), 4 threads, batches of 1, compiled" in note
+    assert "of nobody" not in note
+
+
 def test_seeds_share_a_cell_and_equal_images_are_counted(store):
     for dtype in ("float32", "float64"):
         add(store, 1.0, sampler="none", steps=10, dtype=dtype)

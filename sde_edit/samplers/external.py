@@ -1,0 +1,109 @@
+"""Images made elsewhere, by another program or by other code, brought in to be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from sde_edit.digests import file_digests
+from sde_edit.images import SUFFIXES, counted, list_images, read_rgb, to_pixels
+from sde_edit.registry import plugin
+from sde_edit.store import safe_name
+from sde_edit.types import Example, UserError
+
+if TYPE_CHECKING:
+    from sde_edit.types import Pixels
+
+
+@plugin
+@dataclass(frozen=True)
+class External:
+    """No sampler: what stands in the place of one for images that are there already.
+
+    outputs   the folder that holds an image for each example, `<id>.png` or another suffix of
+              image files, in sub-folders where the id has slashes; or under the name that runs
+              give it, which has no slashes
+    partial   examples without an image are left out, and counted; else they are an error
+
+    Other files in the folder are left alone. Files are found by listing the folder, so that no id
+    leads out of it; a link that does is refused.
+    """
+
+    outputs: str = field(metadata={"identity": False})  # the digest says what is in it
+    partial: bool = field(default=False, metadata={"identity": False})  # it covers what is there
+    version: ClassVar[int] = 1
+
+    def there(self, ids: Sequence[str], limit: int | None) -> Sequence[str]:
+        found = [example_id for example_id in ids if self._file(example_id)]
+        if not found:
+            raise UserError(
+                f"sampler.outputs={self.outputs}: holds no image of any of the {len(ids)} examples"
+                f"; {self._expected(ids[0])}"
+            )
+        missing = [example_id for example_id in ids[:limit] if not self._file(example_id)]
+        if missing and not self.partial:
+            (names,) = counted(f"of the {len(ids[:limit])} examples have no image", missing)
+            raise UserError(
+                f"sampler.outputs={self.outputs}: {names}; {self._expected(missing[0])}. "
+                "sampler.partial=true leaves them out and counts them"
+            )
+        return found
+
+    def digest(self, ids: Sequence[str]) -> str:
+        """SHA-256 over (id, content of its file), whatever the file's place and suffix."""
+        total = sha256()
+        files = [self._found(example_id) for example_id in ids]
+        for example_id, content in zip(ids, file_digests(files), strict=True):
+            total.update(f"{example_id}\x1f{content}\n".encode())
+        return total.hexdigest()
+
+    def read(self, example: Example) -> Pixels:
+        """Refused beside what is no image: another size, and pixels that are transparent."""
+        file = self._found(example.id)
+        image = read_rgb(file, transparency="refuse")
+        height, width = example.image.shape[:2]
+        if image.size != (width, height):
+            raise UserError(
+                f"{file}: is {image.width}x{image.height}, but example {example.id!r} is "
+                f"{width}x{height}. Resize it, or choose the resolution of the data by "
+                "data.resolution"
+            )
+        return to_pixels(image)
+
+    # -- files
+
+    @cached_property
+    def _files(self) -> Mapping[str, Sequence[Path]]:
+        """Path below the folder, without suffix -> the image files of that name."""
+        root = Path(self.outputs)
+        if not root.is_dir():
+            raise UserError(f"sampler.outputs={self.outputs}: no such folder")
+        files: dict[str, list[Path]] = {}
+        for file in list_images(root)[0]:
+            files.setdefault(file.relative_to(root).with_suffix("").as_posix(), []).append(file)
+        return files
+
+    def _file(self, example_id: str) -> Path | None:
+        """Raises UserError for two files of one example, and for one that is not in the folder."""
+        names = dict.fromkeys((example_id, safe_name(example_id)))
+        files = [file for name in names for file in self._files.get(name, ())]
+        if len(files) > 1:
+            several = " and ".join(map(str, files))
+            raise UserError(f"{several} are both of example {example_id!r}: take one away")
+        if files and not files[0].resolve().is_relative_to(Path(self.outputs).resolve()):
+            raise UserError(f"{files[0]}: a link that leads out of the folder. Copy the file there")
+        return files[0] if files else None
+
+    def _found(self, example_id: str) -> Path:
+        file = self._file(example_id)
+        assert file is not None, example_id
+        return file
+
+    def _expected(self, example_id: str) -> str:
+        names = dict.fromkeys((example_id, safe_name(example_id)))
+        places = " or ".join(str(Path(self.outputs, f"{name}.png")) for name in names)
+        return f"expected is {places}, or another of {' '.join(SUFFIXES)}"
