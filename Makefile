@@ -9,10 +9,11 @@ BIN := $(VENV)/bin
 ARGS ?= dtype=bfloat16
 DEMO := task=inpaint steps=25 data.limit=32 dtype=float32
 
-TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 exactness \
-          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5
+SENSITIVITY := figure8 figure9 figure10 figure11 figure12 drag-r
+TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 exactness \
+          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 $(SENSITIVITY)
 
-.PHONY: help demo test test-slow check format shapes-card $(TABLES) table4 figure2 figure5 theory clean
+.PHONY: help demo test test-slow check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity theory clean
 
 help:
 	@echo "demo         both samplers on the embedded model, a table and a contact sheet"
@@ -22,6 +23,7 @@ help:
 	@echo "             $(filter-out table2,$(TABLES))"
 	@echo "table4       Table 4: what a data set of drags is made of; needs no runs"
 	@echo "figure2      Table 8 as trade-offs, drawn with it"
+	@echo "sensitivity  dragging over its settings: $(SENSITIVITY)"
 	@echo "figure5      Fig. 5, the 1-D toy: results/figures/figure5.*, in a minute"
 	@echo "theory       results/figures/theory_kl.* and the numbers of docs/theory.md, in minutes"
 	@echo "shapes-card  measures the embedded model and writes docs/shapes-model-card.md"
@@ -63,6 +65,8 @@ table4: $(VENV)/installed
 	$(BIN)/sde-edit table $@ $(ARGS)
 
 figure2: table8 # drawn with it
+
+sensitivity: $(SENSITIVITY)
 
 figure5: $(VENV)/installed
 	$(BIN)/sde-edit figure $@

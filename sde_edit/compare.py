@@ -21,7 +21,7 @@ from sde_edit.report import Cell, Verdict
 from sde_edit.store import Run, canonical
 from sde_edit.types import Choice, RunSpec, UserError
 
-Setting = str | int | float | bool
+Setting = str | int | float | bool | None
 Cost = Literal["evaluations", "calls", "seconds"]
 
 _OVERRIDES = {"spacing": "grid.spacing", "last_sigma": "grid.last_sigma"}
@@ -188,13 +188,15 @@ def differing(a: RunSpec, b: RunSpec) -> dict[str, tuple[Any, Any]]:
 def command(verb: str, overrides: Mapping[str, Setting]) -> str:
     """The shell command that does `verb` to the run of these overrides."""
     given = {k: v for k, v in overrides.items() if k.rpartition(".")[2] not in FACTS}
-    words = (shlex.quote(f"{key}={value}") for key, value in given.items())
+    words = (shlex.quote(f"{key}={literal(value)}") for key, value in given.items())
     return " ".join(["sde-edit", verb, *words])
 
 
 def literal(value: Setting | Sequence[Setting]) -> Setting:
-    """A value as an override writes it: a list in brackets."""
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else value  # type: ignore[return-value]
+    """A value as an override writes it: a list in brackets, None as null."""
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    return "null" if value is None else value  # type: ignore[return-value]
 
 
 def matches(spec: RunSpec, allowed: Mapping[str, Sequence[Setting]]) -> bool:
@@ -358,6 +360,11 @@ def common_convention(metric: str, runs: Sequence[Measured]) -> tuple[str, bool]
 def metrics_of(runs: Sequence[Measured]) -> list[str]:
     """All metrics of the runs, in the order of their first appearance."""
     return list(dict.fromkeys(name for run in runs for name in run.scores))
+
+
+def ranked(values: Mapping[str, float]) -> list[str]:
+    """Ids, that of the highest value first; equal ones by id."""
+    return sorted(values, key=lambda i: (-values[i], i))
 
 
 # ------------------------------------------------------------------ what the runs were made with

@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sde_edit.compare import literal
+from sde_edit.compare import Setting, literal
 from sde_edit.registry import build, conf_dir, names, suggest
 from sde_edit.subset import Subset
 from sde_edit.types import (
@@ -283,10 +283,10 @@ def _as_overrides(grid: Mapping[str, Any]) -> list[str]:
     return [f"{key}={','.join(map(_quoted, values))}" for key, values in swept.items()]
 
 
-def _quoted(value: object) -> str:
+def _quoted(value: Setting) -> str:
     """As an override writes it; braces as in {target} would be a dictionary."""
     plain = not isinstance(value, str) or re.fullmatch(r"[\w./:-]*", value)
-    return str(value) if plain else override("", str(value))[1:]
+    return str(literal(value)) if plain else override("", str(value))[1:]
 
 
 def override(key: str, value: object) -> str:

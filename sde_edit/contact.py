@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from sde_edit.store import Run, write_atomic
-from sde_edit.types import Dataset, Example, UserError
+from sde_edit.types import Dataset, Drag, Example, Point, UserError
 
 Pixels = NDArray[np.uint8]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -22,45 +22,53 @@ _GAP = 12  # pixels between images and around the sheet
 _PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (90, 90, 90)
 _CHECKS = (96, 160)  # grey levels of the hidden region
 _COMFORTABLE_SIDE = 192
+_SMOOTH = 4  # arrows are drawn so many times larger
 
 
 def contact_sheet(
     columns: Mapping[str, Sequence[Pixels]],
     *,
     captions: Sequence[str] | None = None,
+    drags: Sequence[Sequence[Drag]] = (),
+    title: str = "",
     scale: int | None = None,
 ) -> Image.Image:
-    """Images [H, W, 3] uint8 of one size, under their headings; captions stand under the rows.
+    """Images [H, W, 3] uint8 of one size, under their headings; captions stand under the rows, the
+    title over all. drags: for each row what the arrows in its first image show.
 
     scale: whole factor of enlargement, by nearest neighbour so that pixels stay as they are;
     None: the smallest that makes them about 192 pixels wide. Raises ValueError if there is no
-    image, if columns differ in length, images in size, or captions in number.
+    image, if columns differ in length, images in size, or captions or drags in number.
     """
-    rows = _checked(columns, captions)
+    rows = _checked(columns, captions, drags)
     side = rows[0][0].shape[1]
     factor = scale or max(1, round(_COMFORTABLE_SIDE / side))
     heading, small = _fonts(side * factor)
-    parts = [_headings(list(columns), side * factor, heading)]
+    top = _headings(list(columns), side * factor, heading)
+    parts = [_title(title, top.width, heading), top] if title else [top]
     for i, images in enumerate(rows):
-        parts.append(_strip([_enlarged(image, factor) for image in images]))
+        first, *others = (_enlarged(image, factor) for image in images)
+        for drag in drags[i] if drags else ():
+            _draw_arrow(first, drag, factor)
+        parts.append(_strip([first, *others]))
         if captions is not None:
-            parts.append(_caption(captions[i], parts[0].width, small))
+            parts.append(_caption(captions[i], top.width, small))
     return stacked(parts)
 
 
 def runs_sheet(
-    runs: Mapping[str, Run], dataset: Dataset, *, hidden: bool, rows: int = 6
+    runs: Mapping[str, Run], dataset: Dataset, *, hidden: bool, rows: int = 6, title: str = ""
 ) -> Image.Image:
     """original | truth of an edit, or what the mask leaves if `hidden` | each run under its label.
 
-    Shows the first `rows` examples, in the data set's order, that all runs have. Raises UserError
-    if they have none in common.
+    In the original arrows show what is to be dragged where. Shows the first `rows` examples, in the
+    data set's order, that all runs have. Raises UserError if they have none in common.
     """
     made = [run.rows() for run in runs.values()]
     common = [i for i in dataset.ids() if all(i in found for found in made)][:rows]
     if not common:
         raise UserError(f"no example was edited by all of {', '.join(r.id for r in runs.values())}")
-    return examples_sheet(runs, dataset, common, hidden=hidden)
+    return examples_sheet(runs, dataset, common, hidden=hidden, title=title)
 
 
 def examples_sheet(
@@ -70,6 +78,7 @@ def examples_sheet(
     *,
     hidden: bool,
     words: Sequence[str] | None = None,
+    title: str = "",
 ) -> Image.Image:
     """As `runs_sheet`, of examples that all runs have; `words` follow each one's caption."""
     examples = [dataset.load(example_id) for example_id in ids]
@@ -80,7 +89,8 @@ def examples_sheet(
     captions = [_words(example) for example in examples]
     if words is not None:
         captions = [f"{caption}.  {more}" for caption, more in zip(captions, words, strict=True)]
-    return contact_sheet(columns, captions=captions)
+    drags = [example.drags for example in examples]
+    return contact_sheet(columns, captions=captions, drags=drags, title=title)
 
 
 def run_sheet(run: Run, dataset: Dataset, *, hidden: bool) -> Path:
@@ -114,7 +124,7 @@ def save_sheet_as_svg(png: Path) -> Path:
 
 
 def _given(examples: Sequence[Example], *, hidden: bool) -> dict[str, list[Pixels]]:
-    columns = {"original": [_with_arrows(example) for example in examples]}
+    columns = {"original": [example.image for example in examples]}
     if any(example.target or example.drags for example in examples):
         truths = [example.truth for example in examples if example.truth is not None]
         return columns | ({"truth": truths} if len(truths) == len(examples) else {})
@@ -141,24 +151,6 @@ def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
     return pixels.astype(np.float64)
 
 
-def _with_arrows(example: Example) -> Pixels:
-    """The image, an arrow from where to where for each of its drags."""
-    if not example.drags:
-        return example.image
-    picture = Image.fromarray(example.image)
-    draw, wide = ImageDraw.Draw(picture), max(1, picture.width // 128)
-    for drag in example.drags:
-        angle = math.atan2(drag.target[1] - drag.source[1], drag.target[0] - drag.source[0])
-        barbs = [
-            (drag.target[0] - 5 * wide * math.cos(turn), drag.target[1] - 5 * wide * math.sin(turn))
-            for turn in (angle - 0.5, angle + 0.5)
-        ]
-        for colour, width in ((_INK, 3 * wide), (_PAPER, wide)):
-            for line in ((drag.source, drag.target), *((barb, drag.target) for barb in barbs)):
-                draw.line(line, colour, width)
-    return np.array(picture)
-
-
 def _words(example: Example) -> str:
     wish = f"  ->  {example.target}" if example.target else ""
     return f"{example.id}  {example.caption}{wish}"
@@ -181,7 +173,9 @@ def masked(image: Pixels, mask: NDArray[np.floating]) -> Pixels:
 
 
 def _checked(
-    columns: Mapping[str, Sequence[Pixels]], captions: Sequence[str] | None
+    columns: Mapping[str, Sequence[Pixels]],
+    captions: Sequence[str] | None,
+    drags: Sequence[Sequence[Drag]],
 ) -> list[tuple[Pixels, ...]]:
     rows = list(zip(*columns.values(), strict=True))
     if not rows:
@@ -191,6 +185,8 @@ def _checked(
         raise ValueError(f"images must all be [H, W, 3] of one size, not {sorted(shapes)}")
     if captions is not None and len(captions) != len(rows):
         raise ValueError(f"{len(captions)} captions for {len(rows)} rows")
+    if drags and len(drags) != len(rows):
+        raise ValueError(f"drags of {len(drags)} images for {len(rows)} rows")
     return rows
 
 
@@ -226,6 +222,32 @@ def _enlarged(image: Pixels, factor: int) -> Image.Image:
     return Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
 
 
+def _draw_arrow(picture: Image.Image, drag: Drag, factor: int) -> None:
+    """White with a dark rim, from source to target, in an image enlarged by `factor`. Its lines are
+    drawn larger and reduced, so that they are smooth."""
+    wide = max(2.0, picture.width / 96)
+    (x, y), (to_x, to_y) = ((px * factor, py * factor) for px, py in (drag.source, drag.target))
+    angle = math.atan2(to_y - y, to_x - x)
+    barbs = [
+        (to_x - 5 * wide * math.cos(turn), to_y - 5 * wide * math.sin(turn))
+        for turn in (angle - 0.5, angle + 0.5)
+    ]
+    for colour, width in ((_INK, 3 * wide), (_PAPER, 1.4 * wide)):
+        mask = Image.new("L", [_SMOOTH * side for side in picture.size])
+        draw = ImageDraw.Draw(mask)
+        for start in ((x, y), *barbs):
+            _draw_line(draw, start, (to_x, to_y), width)
+        picture.paste(colour, mask=mask.resize(picture.size, Image.Resampling.BOX))
+
+
+def _draw_line(draw: ImageDraw.ImageDraw, start: Point, end: Point, width: float) -> None:
+    """With round ends, on a mask _SMOOTH times as large."""
+    ends = [(_SMOOTH * x, _SMOOTH * y) for x, y in (start, end)]
+    draw.line(ends, 255, round(_SMOOTH * width))
+    for centre in ends:
+        draw.circle(centre, _SMOOTH * width / 2, 255)
+
+
 def _strip(images: Sequence[Image.Image]) -> Image.Image:
     """Images side by side, a gap around each."""
     width, height = images[0].size
@@ -235,14 +257,27 @@ def _strip(images: Sequence[Image.Image]) -> Image.Image:
     return strip
 
 
+def _title(text: str, width: int, font: Font) -> Image.Image:
+    """At the left, over the headings."""
+    lines = _wrapped(text, font, width - 2 * _GAP)
+    part = _blank(width, _GAP + len(lines) * _line(font))
+    draw = ImageDraw.Draw(part)
+    for i, line in enumerate(lines):
+        draw.text((_GAP, _GAP + i * _line(font)), line, _INK, font)
+    return part
+
+
 def _headings(names: Sequence[str], width: int, font: Font) -> Image.Image:
-    """Names centred over columns `width` pixels wide."""
-    height = 2 * _line(font)
+    """Names centred over columns `width` pixels wide, on as many lines as that takes."""
+    texts = [_wrapped(name, font, width + _GAP - 2) for name in names]
+    height = (1 + max(map(len, texts))) * _line(font)
     part = _blank(_GAP + len(names) * (width + _GAP), height)
     draw = ImageDraw.Draw(part)
-    for i, name in enumerate(names):
+    for i, lines in enumerate(texts):
         centre = _GAP + i * (width + _GAP) + width // 2
-        draw.text((centre, height // 2), name, _INK, font, anchor="mm")
+        for j, line in enumerate(lines):
+            y = height // 2 + round((j - (len(lines) - 1) / 2) * _line(font))
+            draw.text((centre, y), line, _INK, font, anchor="mm")
     return part
 
 

@@ -16,6 +16,7 @@ from sde_edit.compare import (
     difference_cell,
     differing,
     finished,
+    ranked,
     score_cell,
     settings_notes,
 )
@@ -245,7 +246,7 @@ def chosen_metric(pair: Pair, metric: str | None, preferred: Sequence[str]) -> s
 
 def most_different(gains: Mapping[str, float], count: int) -> list[str]:
     """Ids: half of them where A is better, by most first; then half where B is."""
-    order = sorted(gains, key=lambda i: (-gains[i], i))
+    order = ranked(gains)
     a = [i for i in order if gains[i] > 0][: count - count // 2]
     b = [i for i in reversed(order) if gains[i] < 0][: count // 2]
     return a + b

@@ -8,8 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from PIL.Image import Image
-
 from sde_edit.config import (
     chosen_data,
     compose_config,
@@ -19,11 +17,10 @@ from sde_edit.config import (
     results_dir,
     table_config,
 )
-from sde_edit.contact import runs_sheet, save_sheet, save_sheet_as_svg, stacked
+from sde_edit.contact import runs_sheet, save_sheet
 from sde_edit.launch import finished_run
 from sde_edit.registry import names, suggest
 from sde_edit.report import (
-    Table,
     build_composition,
     build_figure,
     build_table,
@@ -33,6 +30,7 @@ from sde_edit.report import (
     write,
     write_figure,
 )
+from sde_edit.sheets import write_sheets
 from sde_edit.store import Run, RunStore
 from sde_edit.summary import summary_table
 from sde_edit.theory import figures
@@ -83,37 +81,14 @@ def publish_composition(
 def publish_runs(
     name: str, config: Mapping[str, Any], runs: Sequence[Run], results: Path
 ) -> list[Path]:
-    """Write the table of a config and its figure, made of those of the runs that it asks for."""
+    """Write the table of a config, its figure and its contact sheets, made of those of the runs
+    that it asks for."""
     table = build_table(config, runs)
     paths = write(table, results / "tables")
     figure = build_figure(config, table)
     if figure is not None:
         paths += write_figure(figure, figure_name(config, name), results / "figures")
-    if rows := config.get("sheet"):
-        png = _sheet(name, table, runs, rows, results)
-        paths += [png, save_sheet_as_svg(png)]
-    return paths
-
-
-def _sheet(name: str, table: Table, runs: Sequence[Run], rows: int, results: Path) -> Path:
-    """The contact sheet of a table's runs: an arm across, the settings of the columns below each
-    other. The data set of each is the one that its runs were made with."""
-    found = {run.id: run for run in runs}
-    sheets = []
-    for column in table.columns:
-        named = {
-            row.label: found[cell.runs[0]]
-            for block, row, place, cell in table.cells()
-            if (block, place, row.kind) == (table.blocks[0], column, "arm") and cell.runs
-        }
-        if named:
-            sheets.append(_sheet_of(named, rows))
-    return save_sheet(stacked(sheets), results / "figures" / f"{name}.png")
-
-
-def _sheet_of(named: Mapping[str, Run], rows: int) -> Image:
-    made_with = experiment(next(iter(named.values())).attempts()[-1]["overrides"])
-    return runs_sheet(named, made_with.dataset, hidden=made_with.task.uses_mask, rows=rows)
+    return paths + write_sheets(name, config, table, runs, results)
 
 
 def publish_figure(name: str, overrides: Sequence[str]) -> list[Path]:

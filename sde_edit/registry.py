@@ -107,14 +107,19 @@ def plugin_class(group: str, kind: str) -> type[Any]:
 
 def build(group: str, kind: str, params: Mapping[str, Any]) -> Any:
     """The plug-in of a kind with its settings. Raises UserError naming a wrong key or value."""
-    cls = plugin_class(group, kind)
+    return settings(plugin_class(group, kind), params, of=f"{group[:-1]} {kind!r}")
+
+
+def settings(cls: type[T], params: Mapping[str, Any], *, of: str) -> T:
+    """A dataclass marked by `strict`, from a YAML's values. Raises UserError naming a wrong key or
+    value of what `of` names."""
     try:
         return TypeAdapter(cls).validate_json(json.dumps(dict(params)))
     except ValidationError as error:
-        fields = list(cls.__dataclass_fields__)
+        fields = list(cls.__dataclass_fields__)  # type: ignore[attr-defined]
         lines = []
         for problem in error.errors():
             key = ".".join(str(part) for part in problem["loc"])
             tail = suggest(key, fields) if problem["type"] == "unexpected_keyword_argument" else ""
             lines.append(f"{key}: {problem['msg']}.{tail}")
-        raise UserError(f"{group[:-1]} {kind!r}: " + " ".join(lines)) from None
+        raise UserError(f"{of}: " + " ".join(lines)) from None

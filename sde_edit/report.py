@@ -140,7 +140,8 @@ def published_title(metric: str) -> str:
 
 def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
     """The table of a `conf/table/*.yaml`. Raises UserError for a wrong setting or unfit runs."""
-    params = {key: value for key, value in config.items() if key not in ("kind", "figure", "sheet")}
+    others = ("kind", "figure", "sheet", "failures")
+    params = {key: value for key, value in config.items() if key not in others}
     table: Table = registry.build("tables", config["kind"], params).build(runs)
     return table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import ConfigDict
@@ -125,7 +125,7 @@ class Arms:
             *self.remarks,
         )
         corner = "NFE" if self.column == _NFE else self.column.rpartition(".")[2]
-        columns = tuple(Column("", str(value)) for value in self._columns())
+        columns = tuple(Column("", str(literal(value))) for value in self._columns())
         blocks += self._paper_blocks()
         return Table(self.name, self.title, corner, columns, tuple(blocks), notes)
 
@@ -164,7 +164,7 @@ class Arms:
         chosen = {key: [value] for key, value in (self.where or {}).items()}
         return {**self.runs, **own, **chosen}
 
-    def _column_of(self, arm: Arm, flat: Mapping[str, Setting]) -> Setting:
+    def _column_of(self, arm: Arm, flat: Mapping[str, Any]) -> Setting:
         return int(flat["steps"]) * arm.evaluations if self.column == _NFE else flat[self.column]
 
     def _columns_of(self, arm: Arm, spec: RunSpec) -> list[Setting]:
@@ -174,7 +174,7 @@ class Arms:
         return [self._column_of(arm, {self._key: value}) for value in self._grid(arm)[self._key]]
 
     def _columns(self) -> list[Setting]:
-        found = {
+        found: set[Any] = {
             self._column_of(arm, {self._key: value})
             for arm in self.arms
             for value in self._grid(arm)[self._key]

@@ -26,7 +26,7 @@ from sde_edit.types import Sampler
 
 @dataclass(frozen=True)
 class Arm:
-    """A sampler with its look (that of figures/steps.py) and its nodes: the ODE's cost little."""
+    """A sampler with its look (that of drawing.py) and its nodes: the ODE's cost little."""
 
     name: str
     sampler: Sampler

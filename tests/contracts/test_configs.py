@@ -16,6 +16,7 @@ from sde_edit.config import (
 from sde_edit.publish import publish_table
 from sde_edit.registry import (
     GROUPS,
+    build,
     conf_dir,
     groups,
     kinds,
@@ -24,6 +25,7 @@ from sde_edit.registry import (
     plugin_class,
 )
 from sde_edit.report import build_table
+from sde_edit.sheets import sheet_settings
 from sde_edit.types import UserError
 
 COMPOSED = (
@@ -77,6 +79,15 @@ def test_table_of_a_data_set_builds_on_its_own(name, tmp_path):
     written = publish_table(name, [f"paths.results={tmp_path}"])
     assert {path.suffix for path in written} == {".md", ".csv", ".tex", ".json"}
     assert all(path.read_text() for path in written)
+
+
+@pytest.mark.parametrize("name", names("table"))
+def test_figure_and_sheets_of_a_table_build(name):
+    config = group_file("table", name)
+    assert any(sheet_settings(config)) == bool(config.keys() & {"sheet", "failures"})
+    if figure := config.get("figure"):
+        settings = {key: value for key, value in figure.items() if key not in ("kind", "name")}
+        build("figures", figure["kind"], settings)
 
 
 def test_there_is_no_group_that_this_file_forgets():

@@ -296,3 +296,28 @@ def test_every_arm_has_its_own_grid():
     assert grids[1] == ["task=sample", "steps=5,10", "sampler=edict"]
     assert len(expand(grids[1])) == 2
     assert table_grids(DTYPES)[0][-2:] == ["data.n=6", "metrics=[psnr,ssim]"]
+
+
+def test_a_setting_may_be_null(store):
+    """As task.m, which then depends on the example: such runs are told from those with a number."""
+    grid = NFE | {
+        "runs": {"task": ["sample"], "steps": [10], "sampler.gamma": [None, 0.5]},
+        "arms": [{"label": "BDIA", "set": {"sampler": "bdia"}}],
+        "column": "sampler.gamma",
+        "baseline": None,
+    }
+    assert table_grids(grid)[0][2] == "sampler.gamma=null,0.5"
+    add(store, 4.0, sampler="bdia", steps=10, gamma=0.5)
+    table = build_table(grid, store.runs())
+    assert [cell.value for cell in line(table, "fid", "BDIA").values()] == [None, 4.0]
+    assert any("sampler.gamma=null" in note for note in table.notes)
+    add(store, 9.0, sampler="bdia", steps=10, gamma=None)
+    table = build_table(grid, store.runs())
+    assert {at: c.value for at, c in line(table, "fid", "BDIA").items()} == {
+        "null": 9.0,
+        "0.5": 4.0,
+    }
+    assert (
+        build_table(grid | {"where": {"sampler.gamma": None}}, store.runs()).columns[0].label
+        == "null"
+    )

@@ -14,7 +14,7 @@ from PIL import Image
 from sde_edit.contact import contact_sheet, masked, run_sheet, runs_sheet
 from sde_edit.shapes import scene_of
 from sde_edit.store import Row, Run, RunStore, canonical, write_atomic
-from sde_edit.types import Choice, DataStatus, Example, RunSpec, UserError
+from sde_edit.types import Choice, DataStatus, Drag, Example, RunSpec, UserError
 
 
 def images(n: int) -> list[np.ndarray]:
@@ -81,6 +81,40 @@ def test_unfit_input_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         contact_sheet(columns, captions=captions)
+
+
+def test_an_arrow_is_drawn_smoothly_in_the_first_image_from_source_to_target() -> None:
+    grey = [np.full((64, 64, 3), 128, np.uint8)]
+    sheet = contact_sheet({"a": grey, "b": grey}, drags=[[Drag((10, 32), (40, 32))]], scale=3)
+    first, second = (np.asarray(sheet)[-12 - 192 : -12, x : x + 192, 0] for x in (12, 216))
+    assert (second == 128).all()
+    changed = np.argwhere(first != 128)
+    assert changed.min(axis=0) == pytest.approx([32 * 3 - 8, 10 * 3 - 3], abs=2)
+    assert changed.max(axis=0) == pytest.approx([32 * 3 + 8, 40 * 3 + 3], abs=2)
+    assert (first[32 * 3, 31 : 40 * 3 - 1] == 255).all()
+    assert ((first > 20) & (first < 128)).any()  # its rim fades
+
+
+def test_arrows_are_for_rows() -> None:
+    with pytest.raises(ValueError, match="drags of 2 images for 1 rows"):
+        contact_sheet({"a": images(1)}, drags=[(), ()])
+
+
+def test_a_title_stands_over_the_headings_at_the_left() -> None:
+    plain = np.asarray(contact_sheet({"a": images(1), "b": images(1)}))
+    titled = np.asarray(contact_sheet({"a": images(1), "b": images(1)}, title="r = 3"))
+    added = len(titled) - len(plain)
+    np.testing.assert_array_equal(titled[added:], plain)
+    inked = (titled[:added] < 128).any(axis=(0, 2))
+    assert inked[12:100].any()
+    assert not inked[100:].any()
+
+
+def test_headings_wider_than_their_column_take_more_lines() -> None:
+    short = contact_sheet({"a": images(1), "b": images(1)})
+    sheet = np.asarray(contact_sheet({"a heading that is far too long": images(1), "": images(1)}))
+    assert len(sheet) > short.height
+    assert (sheet[: -12 - 192, 12 + 192 + 6 :] == 255).all()
 
 
 def test_masked_hides_only_what_the_mask_hides() -> None:

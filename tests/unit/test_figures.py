@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def example(n: int = 256) -> Table:
 
 
 def draw(table: Table, **settings: object) -> Figure:
-    figure = build_figure({"figure": {"kind": "steps", **settings}}, table)
+    figure = build_figure({"figure": {"kind": "curves", **settings}}, table)
     assert figure is not None
     return figure
 
@@ -76,10 +77,56 @@ def test_decided_differences_and_partial_runs_are_marked() -> None:
 
 def test_metrics_can_be_chosen_and_unknown_ones_are_refused() -> None:
     assert len(draw(example(), metrics=["psnr"]).axes) == 2
-    with pytest.raises(UserError, match="no metric 'ssim'"):
-        draw(example(), metrics=["ssim"])
-    with pytest.raises(UserError, match="no metric 'empty'"):
+    with pytest.raises(UserError, match="no metric 'pnsr' to draw"):
+        draw(example(), metrics=["psnr", "pnsr"])
+    with pytest.raises(UserError, match="no metric 'empty' to draw"):
         draw(example(), metrics=["empty"])
+
+
+def test_metrics_that_the_runs_lack_are_left_out_unless_it_is_all() -> None:
+    figure = draw(example(), metrics=["ssim", "psnr"])
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == ["psnr\n↑ higher is better"]
+    with pytest.raises(UserError, match=r"no measured cell of ssim, kid to draw\. Known: .*'psnr'"):
+        draw(example(), metrics=["ssim", "kid"])
+
+
+def over(labels: Sequence[str], metrics: int = 1) -> Table:
+    """A table of two arms over the values of a setting."""
+    rows = tuple(
+        Row(
+            label,
+            "arm",
+            tuple(Cell(float(i), i - 0.5, i + 0.5, 8, 8) for i, _ in enumerate(labels)),
+        )
+        for label in ("Drag-SDE", "Drag-ODE")
+    )
+    blocks = tuple(Block(f"m{i}", rows, True) for i in range(metrics))
+    return Table("t", "T", "beta", tuple(Column("", label) for label in labels), blocks)
+
+
+def test_a_setting_that_may_be_zero_is_drawn_on_a_linear_axis() -> None:
+    (axes,) = draw(over(["0.0", "0.5", "1.0"]), scale="linear", x="what is left").axes
+    assert (axes.get_xscale(), axes.get_xlabel()) == ("linear", "what is left")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "0.5", "1"]
+    left, right = (list(bars[0].get_xdata()) for bars in axes.containers)
+    assert left == pytest.approx([-0.006, 0.494, 0.994])
+    assert right == pytest.approx([0.006, 0.506, 1.006])
+    with pytest.raises(UserError, match="scale=log: it has no 0: use linear"):
+        draw(over(["0.0", "0.5"]))
+
+
+def test_a_column_that_is_no_number_is_refused() -> None:
+    with pytest.raises(UserError, match="the column 'null' is no number"):
+        draw(over(["null", "2"]))
+
+
+def test_panels_stand_side_by_side_and_the_lowest_have_the_words_below() -> None:
+    figure = draw(over(["1", "2"], metrics=3), across=2)
+    places = [axes.get_subplotspec().get_geometry()[2:] for axes in figure.axes]
+    assert [place[0] for place in places] == [0, 1, 2]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "beta", "beta"]
+    lowest = [axes.xaxis.get_tick_params()["labelbottom"] for axes in figure.axes]
+    assert lowest == [False, True, True]
 
 
 def test_a_table_without_figure_has_none() -> None:
@@ -226,7 +273,7 @@ def test_ode_and_sde_look_the_same_whichever_comes_first() -> None:
 
 def test_a_figure_may_have_a_name_of_its_own() -> None:
     assert report.figure_name({"figure": {"kind": "tradeoff", "name": "figure2"}}, "t") == "figure2"
-    assert report.figure_name({"figure": {"kind": "steps"}}, "t") == "t"
+    assert report.figure_name({"figure": {"kind": "curves"}}, "t") == "t"
     assert report.figure_name({}, "t") == "t"
 
 

@@ -559,5 +559,5 @@ def test_runs_table_of_an_empty_store(store: RunStore) -> None:
 def test_shipped_configs_agree_with_themselves(name: str) -> None:
     raw = config(name)
     assert raw["name"] == name
-    assert raw["figure"]["kind"] == "steps"
+    assert raw["figure"]["kind"] == "curves"
     assert set(raw["arms"]) == set(raw["runs"]["sampler"])
