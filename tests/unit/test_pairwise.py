@@ -199,7 +199,7 @@ def attempted(store):
     """Two runs that know the command they were made by."""
     runs = add(store, A, sampler="sde"), add(store, B)
     for run in runs:
-        text = json.dumps({"overrides": ["data=shapes", "data.n=10"]})
+        text = json.dumps({"overrides": ["data=shapes", "data.n=10"], "images": 0})
         write_atomic(run.path / "attempts" / "a.json", text.encode())
     return runs
 

@@ -49,7 +49,7 @@ def made(store, sampler, r, *, overrides=SCENES, ids=IDS, scores=None, side=64):
         write_atomic(run.path / "outputs" / row.file, data)
     lines = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
     write_atomic(run.path / "rows" / "a.jsonl", lines.encode())
-    attempt = {"overrides": [*overrides, f"sampler={sampler.lower()}"]}
+    attempt = {"overrides": [*overrides, f"sampler={sampler.lower()}"], "images": 0}
     write_atomic(run.path / "attempts" / "a.json", json.dumps(attempt).encode())
     run.write_seal(list(ids), len(ids))
     for metric, values in (scores or {}).items():
