@@ -166,7 +166,14 @@ def _synthetic(experiment: Experiment, images: int, folder: Path) -> Experiment:
     distinct = [_example(i, experiment.source.resolution) for i in range(min(images, DISTINCT))]
     ids = [f"bench-{i:06d}" for i in range(images)]
     examples = {name: replace(distinct[i % DISTINCT], id=name) for i, name in enumerate(ids)}
-    settings = replace(experiment.settings, results=folder, limit=None, shard=0, shards=1)
+    settings = replace(
+        experiment.settings,
+        results=folder,
+        cache=folder / "cache",
+        limit=None,
+        shard=0,
+        shards=1,
+    )
     return replace(experiment, dataset=Synthetic(examples), settings=settings)
 
 
@@ -222,7 +229,7 @@ class _Engine:
     def at_once(self) -> int:
         """Images edited at once: the batch size, or what the runner halved it to for memory."""
         settings = self.experiment.settings
-        file = settings.results / "cache" / "chunks.json"
+        file = settings.cache / "chunks.json"
         halved = json.loads(file.read_text()).values() if file.exists() else ()
         return min(settings.batch_size, self.images, *halved)
 

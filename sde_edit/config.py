@@ -52,6 +52,7 @@ class Settings:
     """How to run, which does not change the images."""
 
     results: Path
+    cache: Path
     limit: int | None
     device: str
     compile: bool
@@ -345,6 +346,7 @@ def _settings(config: Mapping[str, Any]) -> Settings:
         )
     return Settings(
         results=Path(config["paths"]["results"]),
+        cache=Path(config["paths"]["cache"]),
         limit=limit,
         device=hardware["device"],
         compile=hardware["compile"],

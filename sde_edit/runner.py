@@ -436,7 +436,7 @@ def _find_masks(
         own = Noise(noise.seed, tuple(example.id for example in some))
         return task.find_masks(some, model, grid, own)
 
-    cache = MaskCache(experiment.settings.results / "cache", experiment.spec, task)
+    cache = MaskCache(experiment.settings.cache, experiment.spec, task)
     return cache.fill(examples, find, [making.run for making in makings])
 
 
@@ -461,7 +461,7 @@ def _fit_lora(making: Making, model: Model, examples: Sequence[Example]) -> Sequ
         chunks = Chunks(experiment, making.attempt.device, "lora")  # gradients take more memory
         return [adapter for part in chunks.map(range(len(x)), some) for adapter in part]
 
-    cache = LoraCache(experiment.settings.results / "cache", experiment.spec, lora)
+    cache = LoraCache(experiment.settings.cache, experiment.spec, lora)
     return cache.fill(examples, shown, fit)
 
 
@@ -529,13 +529,13 @@ class Chunks:
     """Does the work of a batch in the largest chunks that the device's memory holds.
 
     Out of memory halves the chunk and goes on; the `size` that worked is remembered for the device
-    in <results>/cache/chunks.json. Noise belongs to the example, so the images stay what they
+    in <cache>/chunks.json. Noise belongs to the example, so the images stay what they
     were, up to the rounding of another batch size.
     """
 
     def __init__(self, experiment: Experiment, device: str, work: str) -> None:
         spec = experiment.spec
-        self._file = experiment.settings.results / "cache" / "chunks.json"
+        self._file = experiment.settings.cache / "chunks.json"
         parts = (device_name(device), spec.model.digest[:12], spec.dtype, work)
         self._key = " ".join([*parts, str(experiment.source.resolution)])
         self.size = self._recall().get(self._key, experiment.settings.batch_size)

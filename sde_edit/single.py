@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from platformdirs import user_cache_dir
+
 from sde_edit.config import experiment, override
 from sde_edit.launch import run_all
 from sde_edit.types import UserError
@@ -19,8 +21,9 @@ def edit_picture(
 ) -> list[Path]:
     """Write the edited picture to `out`, and original and result side by side beside it.
 
-    picture: settings of data=picture. Raises UserError for what is wrong with them, before any
-    work; and if there is a file at `out`, unless by force.
+    picture: settings of data=picture. A mask or a LoRA that was found for it is kept in the user's
+    cache folder, so that the next edit of it starts at once. Raises UserError for what is wrong
+    with the settings, before any work; and if there is a file at `out`, unless by force.
     """
     sheet = out.with_name(f"{out.stem}-sheet.png")
     if out.suffix.lower() != ".png":
@@ -29,7 +32,8 @@ def edit_picture(
         raise UserError(f"{there[0]} is there already: choose another --out, or give --force")
     given = [override(f"data.{key}", value) for key, value in picture.items()]
     with TemporaryDirectory() as folder:
-        chosen = ["data=picture", *overrides, *given, override("paths.results", folder)]
+        cache = override("paths.cache", user_cache_dir("sde-edit"))
+        chosen = ["data=picture", cache, *overrides, *given, override("paths.results", folder)]
         (run,) = run_all([experiment(chosen)])
         (row,) = run.rows().values()
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,9 @@ def photo(tmp_path):
 
 
 @pytest.fixture
-def edit(tmp_path, tiny_model):
+def edit(tmp_path, tiny_model, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
     def edit(*arguments, code=0):
         small = ["model.resolution=64", "dtype=float32", "steps=3", "hardware.threads=1"]
         out = ["--out", str(tmp_path / "out.png"), f"model.path={tiny_model}"]
@@ -51,6 +53,16 @@ def test_drag(tmp_path, edit, photo):
     points = ["--from", "40,30", "--to", "56,30", "--from", "50,50", "--to", "50,40"]
     edit("drag", photo, *points, "--prompt", "noise")
     assert (tmp_path / "out.png").exists()
+
+
+def test_a_second_drag_of_a_photo_has_its_lora_at_hand(tmp_path, edit, photo):
+    one = ["drag", photo, "--prompt", "noise", "task.lora_steps=1", "--from", "40,30", "--to"]
+    edit(*one, "56,30")
+    files = {f: f.stat().st_mtime_ns for f in tmp_path.glob("cache/**/lora/*/*.safetensors")}
+    assert len(files) == 1
+    edit(*one, "40,40", "--force")
+    again = tmp_path.glob("cache/**/lora/*/*.safetensors")
+    assert {f: f.stat().st_mtime_ns for f in again} == files
 
 
 @pytest.mark.parametrize(
