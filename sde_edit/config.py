@@ -257,17 +257,25 @@ def sweep_overrides(
 
 
 def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """conf/table/<name>.yaml with the overrides of its own grid applied; the other overrides."""
+    """conf/table/<name>.yaml with the overrides of its own grid applied, and those of its arms'
+    settings to the arms that name the key; the other overrides.
+
+    Raises UserError for a key that tells the arms apart.
+    """
     config, rest = group_file("table", name), []
-    runs = config.get("runs", {})
+    arms = [arm["set"] for arm in config.get("arms", ()) if isinstance(arm, Mapping)]
     for override in _parse(overrides):
         key = override.get_key_element()
-        if key not in runs:
+        own = [arm for arm in arms if key in arm]
+        if any(arm[key] != own[0][key] for arm in own):
+            raise UserError(f"{override.input_line}: {key} tells the arms of {name} apart")
+        swept = override.is_sweep_override()
+        values = list(override.sweep_iterator()) if swept else [override.value()]
+        asked = [grid for grid in (config.get("runs", {}), *own) if key in grid]
+        for grid in asked:
+            grid[key] = values
+        if not asked:
             rest.append(str(override.input_line))
-        elif override.is_sweep_override():
-            runs[key] = list(override.sweep_iterator())
-        else:
-            runs[key] = [override.value()]
     return config, rest
 
 

@@ -46,6 +46,18 @@ def test_a_table_is_its_grid_and_a_grid_is_itself():
         sweep_overrides(["table=tabel2"])
 
 
+def test_an_override_of_a_table_goes_to_the_arms_that_name_its_key():
+    combinations, _ = sweep_overrides(["table=figure3", "task.r=5", "data=dragbench", "seed=1"])
+    by_task = {("task=drag_diffusion" in arm): arm for arm in combinations}
+    assert {len(combinations), len(by_task)} == {4, 2}
+    assert "task.r=5" in by_task[False]
+    assert not any("task.r" in override for override in by_task[True])
+    assert all({"data=dragbench", "seed=1"} <= set(arm) for arm in combinations)
+    for key in ("steps=10", "sampler=sde"):
+        with pytest.raises(UserError, match="tells the arms of figure3 apart"):
+            sweep_overrides(["table=figure3", key])
+
+
 def test_runs_are_cut_into_shards_of_whole_batches(small):
     sweep = plan_sweep([*small, "sampler=ode,sde", "shards=2"])
     assert len(sweep.runs) == 2
