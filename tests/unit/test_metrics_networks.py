@@ -383,6 +383,15 @@ def test_clip_is_open_clip(tmp_path, images, examples):
     assert rows.std() > 1e-4
     assert_batches_agree(metric, images, examples)
 
+    beside = loaded("clip", model=model, pretrained="", against="source")
+    sources = torch.stack([preprocess(Image.fromarray(example.image)) for example in examples])
+    with torch.no_grad():
+        expected = F.cosine_similarity(image, network.encode_image(sources))
+    own = beside.rows(images, examples)
+    torch.testing.assert_close(own[:, 0].float(), expected, rtol=1e-4, atol=1e-6)
+    same = beside.rows(torch.from_numpy(np.stack([e.image for e in examples])), examples)
+    torch.testing.assert_close(same, torch.ones_like(same), rtol=0, atol=1e-6)
+
 
 def test_clip_offline_says_what_to_fetch(monkeypatch):
     def refuse(*_args: object, **_kwargs: object) -> None:
