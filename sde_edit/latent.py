@@ -195,7 +195,7 @@ class LoadedStableDiffusion(Network):
 
     @cached_property
     def _lora(self) -> LoraLayers:
-        return LoraLayers(self.unet)
+        return LoraLayers(getattr(self.unet, "_orig_mod", self.unet))  # itself if not compiled
 
     def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         x = x_BCHW.to(self.dtype, memory_format=self.layout)

@@ -125,6 +125,18 @@ def test_left_or_at_scale_0_the_network_is_what_it_was(model, latents):
     assert torch.equal(eps(model, latents), before)
 
 
+def test_a_compiled_network_is_fitted_and_adapted_alike(tiny_model, model, latents):
+    """By its own layers: nothing is compiled here."""
+    compiled = LoadedStableDiffusion(tiny_model, 64, torch.device("cpu"), torch.float64, True)
+    ours, theirs = fitted(model, latents), fitted(compiled, latents)
+    assert ours[0].keys() == theirs[0].keys()
+    for name, weight in ours[0].items():
+        torch.testing.assert_close(theirs[0][name], weight, rtol=0, atol=1e-12)
+    with model.adapted(ours, always(1.0)), compiled.adapted(ours, always(1.0)):
+        expected, found = eps(model, latents), eps(compiled, latents)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
 def test_a_fit_leaves_the_global_generator_alone_and_counts_its_evaluations(model, latents):
     state = torch.get_rng_state()
     fitted(model, latents)
