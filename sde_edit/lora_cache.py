@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from sde_edit.lora import VERSION
 from sde_edit.noise import Noise
 from sde_edit.store import canonical, write_atomic
-from sde_edit.types import Adapter, Example, LoraSettings, RunSpec
+from sde_edit.types import Adapter, Example, LoraSettings, RunSpec, UserError
 
 # From the places of some examples, and the noise of each, to their LoRAs.
 Fit = Callable[[Sequence[int], Noise], Sequence[Adapter]]
@@ -34,13 +34,21 @@ class LoraCache:
         self._seed = spec.seed
 
     def fill(self, examples: Sequence[Example], prompts: Sequence[str], fit: Fit) -> list[Example]:
-        """The examples, each with its LoRA; those that are missing are fitted first, in a batch."""
+        """The examples, each with its LoRA; those that are missing are fitted first, in a batch.
+
+        Raises UserError for a fit that is not finite, which is not kept.
+        """
         keys = [_key(*pair) for pair in zip(examples, prompts, strict=True)]
         files = [self.folder / f"{key}.safetensors" for key in keys]
         missing = [b for b, file in enumerate(files) if not file.exists()]
         if missing:
             noise = Noise(self._seed, tuple(keys[b] for b in missing))
             for b, adapter in zip(missing, fit(missing, noise), strict=True):
+                if not all(weight.isfinite().all() for weight in adapter.values()):
+                    raise UserError(
+                        f"{examples[b].id}: the fit of its LoRA gave NaN or infinity: use "
+                        "dtype=bfloat16 or dtype=float32, or a smaller task.lora_rate"
+                    )
                 named = {f"{_PREFIX}{name}{_SUFFIX}": w for name, w in adapter.items()}
                 write_atomic(files[b], save({n: w.contiguous() for n, w in named.items()}))
         return [replace(e, adapter=_read(file)) for e, file in zip(examples, files, strict=True)]

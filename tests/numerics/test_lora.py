@@ -11,7 +11,7 @@ from sde_edit.config import experiment
 from sde_edit.latent import LoadedStableDiffusion
 from sde_edit.lora_cache import LoraCache
 from sde_edit.noise import Noise
-from sde_edit.types import Example, LoraSettings
+from sde_edit.types import Example, LoraSettings, UserError
 
 PROMPTS = ["a red circle", "a blue star on green background"]
 SETTINGS = LoraSettings(rank=2, rate=0.01, steps=3)
@@ -187,6 +187,16 @@ def test_what_is_fitted_once_serves_every_task_sampler_and_name(tmp_path, tiny_m
     assert fill(spec(tiny_model, dtype="bfloat16"), [example("a", 1)]) == [5]
     assert fill(mine, [example("a", 1)], settings=LoraSettings(2, 0.01, 4)) == [6]
     assert asked == [2, 1, 1, 1, 1, 1]
+
+
+def test_a_fit_that_is_not_finite_is_named_and_not_kept(tmp_path, tiny_model):
+    def fit(missing, noise):
+        return [{"layer.lora_A": torch.tensor([[1.0, torch.nan]])} for _ in missing]
+
+    cache = LoraCache(tmp_path, spec(tiny_model), SETTINGS)
+    with pytest.raises(UserError, match="the third: .* smaller task.lora_rate"):
+        cache.fill([example("the third")], ["p"], fit)
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_diffusers_pipelines_load_the_files(tmp_path, tiny_model, model, latents):
