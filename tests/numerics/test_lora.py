@@ -194,7 +194,7 @@ def test_a_fit_that_is_not_finite_is_named_and_not_kept(tmp_path, tiny_model):
         return [{"layer.lora_A": torch.tensor([[1.0, torch.nan]])} for _ in missing]
 
     cache = LoraCache(tmp_path, spec(tiny_model), SETTINGS)
-    with pytest.raises(UserError, match="the third: .* smaller task.lora_rate"):
+    with pytest.raises(UserError, match=r"the third: .* smaller task\.lora_rate"):
         cache.fill([example("the third")], ["p"], fit)
     assert not list(tmp_path.rglob("*.safetensors"))
 
