@@ -40,7 +40,8 @@ require_packages() {
 }
 
 require_free() {
-    ! is_ours || fail "$DIR is there, but nothing answers: $0 stop"
+    ! is_ours || has_no_daemon || fail "$DIR is there, but does not answer: $0 stop"
+    ! is_ours || { say "removing $DIR: its daemons were killed" && rm -rf "$DIR"; }
     [ ! -e "$DIR" ] || fail "$DIR is taken by something else: set SLURM_LOCAL_DIR"
     local port
     for port in "$PORT" $((PORT + 1)) $((PORT + 2)); do
@@ -174,6 +175,13 @@ start() {
 pid_of() {
     local pid
     pid=$(cat "$2" 2> /dev/null) && [ "$(cat "/proc/$pid/comm" 2> /dev/null)" = "$1" ] && echo "$pid"
+}
+
+# As after a power cut: the folder is there, and none of its processes.
+has_no_daemon() {
+    local node
+    for node in "${NODES[@]}"; do ! pid_of slurmd "$DIR/slurmd-$node.pid" > /dev/null || return; done
+    ! pid_of slurmctld "$DIR/slurmctld.pid" > /dev/null && ! pid_of munged "$DIR/munge/pid" > /dev/null
 }
 
 # end_by SIGNAL NAME PIDFILE
