@@ -61,10 +61,16 @@ def lines(name: str, task: Task, samplers: Mapping[str, Sampler]) -> list[str]:
     ]
 
 
+def by_number(name: str) -> tuple[str, int]:
+    """figure9 before figure10."""
+    word = name.rstrip("0123456789")
+    return word, int(name.removeprefix(word) or 0)
+
+
 def results(task: str) -> str:
     """Links to the configs of the tables that have runs of a task."""
     links = []
-    for table in names("table"):
+    for table in sorted(names("table"), key=by_number):
         config = group_file("table", table)
         arms = [arm["set"] for arm in config.get("arms", ()) if isinstance(arm, Mapping)]
         if task in [*config.get("runs", {}).get("task", []), *(arm.get("task") for arm in arms)]:

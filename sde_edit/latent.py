@@ -5,6 +5,7 @@ Letters in tensor names: as in types.py; K tokens of a prompt, D their size.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from sde_edit.lora import LoraLayers, fit, joined
 from sde_edit.networks import Network, alpha_at, eps_of_v, refuse_hints, to_levels
 from sde_edit.noise import Noise
 from sde_edit.schedule import Schedule
-from sde_edit.types import Adapter, Denoiser, LoraSettings, Scale
+from sde_edit.types import Adapter, Denoiser, LoraSettings, Scale, UserError
 
 _WEIGHTS = (
     "unet/diffusion_pytorch_model.safetensors",
@@ -54,12 +55,25 @@ class LatentSource:
         """Where the files are, fetched first if the path is a hub id. Raises UserError."""
         return checkpoint_folder(self.path, [*_WEIGHTS, *_CONFIGS], self.key)
 
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        return _latent_shape(self.folder(), self.resolution)
+
     def schedule(self) -> Schedule:
         return read_scheduler(self.folder() / _SCHEDULER)[0]
 
     def digest(self) -> str:
         names = (*_WEIGHTS, _SCHEDULER)
         return checkpoint_digest(self.folder(), names, f"{self.key}={self.path}")
+
+
+def _latent_shape(folder: Path, resolution: int) -> tuple[int, int, int]:
+    file = folder / "vae" / "config.json"
+    if not file.is_file():
+        raise UserError(f"{file} is missing: model.path must hold a diffusers folder")
+    vae = json.loads(file.read_text())
+    side = resolution // 2 ** (len(vae["block_out_channels"]) - 1)
+    return vae["latent_channels"], side, side
 
 
 class LoadedStableDiffusion(Network):
@@ -87,8 +101,7 @@ class LoadedStableDiffusion(Network):
         unet.requires_grad_(False)  # gradients go to embeddings and latents only
         self.unet, self._compiled = self._placed(unet, compile=compile), compile
         self.vae = self._placed(load_network(AutoencoderKL, folder / "vae", dtype))
-        side = resolution // 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.latent_shape = (self.vae.config.latent_channels, side, side)
+        self.latent_shape = _latent_shape(folder, resolution)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.prompt_tokens: int = self.tokenizer.model_max_length
         schedule, self.prediction = read_scheduler(folder / _SCHEDULER)

@@ -19,8 +19,10 @@ from sde_edit.runner import (
     ModelCache,
     OnBatch,
     Plan,
+    evaluations,
     execute,
     is_sealed,
+    lora_first,
     pick_device,
     plan,
     seal_if_complete,
@@ -185,11 +187,10 @@ def describe(experiment: Experiment, missing: frozenset[str], ids: Sequence[str]
     if isinstance(experiment.sampler, MadeElsewhere):
         without = f"; {n} examples have none" if (n := experiment.left_out) else ""
         return f"{len(missing)} of {len(ids)} images to bring in{without}"
-    steps, each = experiment.spec.steps, experiment.sampler.evaluations_per_step
-    cost = each * experiment.task.evaluations_per_image(steps)
+    first = f", after {lora}" if (lora := lora_first(experiment)) else ""
     return (
-        f"{len(missing)} of {len(ids)} images to make, about {cost * len(missing)} "
-        "network evaluations"
+        f"{len(missing)} of {len(ids)} images to make, about "
+        f"{evaluations(experiment, sorted(missing))} network evaluations{first}"
     )
 
 

@@ -42,6 +42,7 @@ from sde_edit.types import (
     Adaptable,
     Adapter,
     Choice,
+    CostsByExample,
     Example,
     FindsMask,
     FitsLora,
@@ -85,6 +86,34 @@ def plan(experiment: Experiment, run: Run | None) -> Plan:
     done = run.rows() if run else {}
     missing = frozenset(i for batch in mine for i in batch if i not in done)
     return Plan(ids, len(every) + experiment.left_out, mine, missing)
+
+
+def evaluations(experiment: Experiment, ids: Sequence[str]) -> int:
+    """Rows of the network that these images cost, where a task can say it beforehand; LoRAs and
+    masks that come first are not counted. Raises UserError for an example with a mistake.
+    """
+    task, sampler, steps = experiment.task, experiment.sampler, experiment.spec.steps
+    if isinstance(sampler, MadeElsewhere):
+        return 0
+    if not isinstance(task, CostsByExample):
+        return sampler.evaluations_per_step * task.evaluations_per_image(steps) * len(ids)
+    _, *size = experiment.source.latent_shape
+
+    def one(example_id: str) -> int:
+        example = experiment.dataset.load(example_id)
+        task.check(example)
+        return task.evaluations_of(example, steps, (size[0], size[1]))
+
+    with ThreadPoolExecutor(experiment.settings.loaders) as pool:
+        return sampler.evaluations_per_step * sum(pool.map(one, ids))
+
+
+def lora_first(experiment: Experiment) -> str:
+    """What comes before the images and is not counted with them, for a message; "" for nothing."""
+    task = experiment.task
+    if isinstance(experiment.sampler, MadeElsewhere) or not isinstance(task, FitsLora):
+        return ""
+    return f"a LoRA of {task.lora.steps} steps for each image that has none" if task.lora else ""
 
 
 def pick_device(wanted: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
 
 from sde_edit.compare import (
     FACTS,
@@ -16,7 +18,7 @@ from sde_edit.compare import (
     settings_notes,
 )
 from sde_edit.report import Block, Cell, Column, Row, Table, aligned, arrow
-from sde_edit.store import Run, RunStore, canonical
+from sde_edit.store import Run, RunStore
 from sde_edit.types import UserError
 
 COSTS = ("seconds/image", "evaluations/image")
@@ -89,12 +91,25 @@ def _labels(runs: Sequence[Measured]) -> list[str]:
     names = [run.spec.sampler.name for run in runs]
     if len(set(names)) == len(names):
         return names
-    keys = sorted({key for flat in flats for key in flat if key.partition(".")[0] != "sampler"})
-    varying = [key for key in keys if len({canonical(flat.get(key)) for flat in flats}) > 1]
+    varying = _varying(flats)
     plain = [key for key in varying if key.rpartition(".")[2] not in FACTS]
     return [
         " ".join([name, *(f"{key}={flat[key]}" for key in plain or varying if key in flat)])
         for name, flat in zip(names, flats, strict=True)
+    ]
+
+
+def _varying(flats: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys that tell the runs apart; a sampler's own, if they do so among runs of that sampler."""
+    keys = sorted({key for flat in flats for key in flat if key != "sampler"})
+    return [
+        key
+        for key in keys
+        if any(
+            a.get(key) != b.get(key)
+            for a, b in combinations(flats, 2)
+            if not key.startswith("sampler.") or a["sampler"] == b["sampler"]
+        )
     ]
 
 

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,14 @@ from sde_edit.evaluate import check_metrics
 from sde_edit.launch import T_0, Worker, is_finished, run_together, shared
 from sde_edit.publish import publish_runs
 from sde_edit.report import Block, Cell, Column, Row, Table, markdown
-from sde_edit.runner import ModelCache, Plan, check_examples, plan
+from sde_edit.runner import (
+    ModelCache,
+    Plan,
+    check_examples,
+    evaluations,
+    lora_first,
+    plan,
+)
 from sde_edit.store import RunStore, run_id, write_atomic
 from sde_edit.types import Job, MadeElsewhere, SharesWayUp, UserError
 
@@ -36,16 +44,16 @@ class PlannedRun:
     jobs: tuple[Job, ...]
     goes_up: bool  # False where another run of the sweep goes the way up for this one too
 
-    @property
+    @cached_property
     def evaluations(self) -> int:
-        """Rows of the network that are still to be evaluated."""
-        e = self.experiment
-        if isinstance(e.sampler, MadeElsewhere):
-            return 0
-        rows = e.task.evaluations_per_image(e.spec.steps)
-        if isinstance(e.task, SharesWayUp) and not self.goes_up:
-            rows -= e.task.evaluations_up(e.spec.steps)
-        return e.sampler.evaluations_per_step * rows * len(self.todo.missing)
+        """Rows of the network that are still to be evaluated. Raises UserError for a mistake in an
+        example."""
+        e, missing = self.experiment, sorted(self.todo.missing)
+        rows = evaluations(e, missing)
+        if isinstance(e.sampler, MadeElsewhere) or not isinstance(e.task, SharesWayUp):
+            return rows
+        up = e.sampler.evaluations_per_step * e.task.evaluations_up(e.spec.steps)
+        return rows if self.goes_up else rows - up * len(missing)
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,8 @@ def describe_sweep(sweep: Sweep) -> str:
         f"{len(sweep.jobs)} jobs: {images} images, {evaluations:,} network evaluations, "
         f"{_gib(disk_bytes(sweep))} of disk"
     )
+    firsts = dict.fromkeys(filter(None, (lora_first(run.experiment) for run in sweep.runs)))
+    lines += [f"and first {first}, not counted here" for first in firsts]
     return "\n".join([*lines, *_estimates(sweep)])
 
 

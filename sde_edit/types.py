@@ -274,6 +274,10 @@ class ModelSource(Protocol):
     def resolution(self) -> int:
         """Side of the square images it works on, in pixels."""
 
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C, h, w) of the state, as the loaded model has it. Raises UserError as `digest` does."""
+
     def schedule(self) -> Schedule: ...
 
     def digest(self) -> str:
@@ -375,6 +379,14 @@ class Selective(Task, Protocol):
     @property
     def samplers(self) -> Sequence[str]:
         """Their kinds; () for all."""
+
+
+@runtime_checkable
+class CostsByExample(Task, Protocol):
+    """A task whose images differ in what they cost; evaluations_per_image is of the cheapest."""
+
+    def evaluations_of(self, example: Example, steps: int, size: tuple[int, int]) -> int:
+        """As evaluations_per_image, of an example that `check` takes; size: (h, w) of a latent."""
 
 
 @runtime_checkable

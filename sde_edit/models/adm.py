@@ -53,6 +53,10 @@ class ADM:
             )
         return files
 
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        return 3, self.resolution, self.resolution
+
     def schedule(self) -> Schedule:
         return Schedule.from_betas("linear", 1e-4, 0.02, 1000)
 

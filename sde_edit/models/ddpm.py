@@ -46,6 +46,10 @@ class DDPM:
                 break
         return folder
 
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        return 3, self.resolution, self.resolution
+
     def schedule(self) -> Schedule:
         return read_scheduler(_scheduler_file(self.folder()))[0]
 

@@ -77,6 +77,10 @@ class GMM:
     def resolution(self) -> int:
         return self.shape[1]
 
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        return self.shape
+
     def schedule(self) -> Schedule:
         return Schedule.from_betas(
             self.beta_schedule, self.beta_start, self.beta_end, self.train_times

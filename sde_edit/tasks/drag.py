@@ -224,9 +224,12 @@ class DragTask:
         return eps
 
     def evaluations_per_image(self, steps: int) -> int:
-        """Of one drag step, or of m. How many an image has where m is null, its points decide."""
+        """Of one drag step."""
         each = 2 if self.guidance != self.guidance_at_0 else rows_per_evaluation(self.guidance)
-        return (self.m or 1) * 2 * steps_below(self.t_0, steps) * each
+        return 2 * steps_below(self.t_0, steps) * each
+
+    def evaluations_of(self, example: Example, steps: int, size: tuple[int, int]) -> int:
+        return len(self.plan(example, size)) * self.evaluations_per_image(steps)
 
 
 def _doubled(part: Tensor, examples: int) -> Tensor:

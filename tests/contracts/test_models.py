@@ -128,6 +128,7 @@ def test_from_image_to_state_and_back(source, model):
         x = model.encode(images(source))
         back = model.decode(x)
     assert tuple(x.shape) == (2, *model.latent_shape)
+    assert tuple(model.latent_shape) == tuple(source.latent_shape)
     assert x.dtype == torch.float64
     assert back.shape == images(source).shape
     assert back.dtype == torch.uint8

@@ -54,6 +54,18 @@ def test_arms_share_the_loras_and_a_switch_leaves_them_out(grid, tmp_path):
     assert len({tuple(images.values()) for images in found.values()}) == 4
 
 
+def test_the_plan_knows_the_evaluations_of_all_drag_steps(grid, tmp_path):
+    planned = CliRunner().invoke(main, ["sweep", "--dry-run", *grid, "task.m=null"])
+    assert planned.exit_code == 0, planned.output
+    invoke(*grid, "task.m=null")
+    rows = [row for run in RunStore(tmp_path).runs() for row in run.rows().values()]
+    spent = sum(row.evaluations for row in rows)
+    assert f"{spent:,.0f} network evaluations" in planned.output
+    assert "a LoRA of 2 steps for each image that has none" in planned.output
+    one_drag_step = 2 * 4 * 2  # both ways, 4 of the 6 steps, guidance
+    assert spent > N * one_drag_step
+
+
 def test_with_loras_of_an_earlier_run_the_images_are_the_same(grid, tmp_path):
     invoke(*grid, "sampler=sde")
     (run,) = RunStore(tmp_path).runs()

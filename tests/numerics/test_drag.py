@@ -160,16 +160,18 @@ def test_images_of_unequal_m_are_each_as_alone_in_any_order(sampler, pairs):
 
 def test_a_finished_image_costs_nothing_more():
     model, chosen = WORLD.load("cpu", "float64"), task()
-    steps = sum(len(chosen.plan(example, (8, 8))) for example in UNEQUAL)
     with torch.inference_mode():
         noise = Noise(0, tuple(example.id for example in UNEQUAL))
         chosen.edit(UNEQUAL, model, build("samplers", "ode", {}), GRID, noise)
-    assert model.evaluations == steps * chosen.evaluations_per_image(GRID.steps)
+    announced = [chosen.evaluations_of(example, GRID.steps, (8, 8)) for example in UNEQUAL]
+    assert len(set(announced)) > 1
+    assert model.evaluations == sum(announced)
 
 
-def test_m_that_is_given_is_announced():
-    assert task(m=4).evaluations_per_image(200) == 4 * 2 * 120 * 2
-    assert task(guidance=1.0).evaluations_per_image(200) == 2 * 120
+def test_what_is_announced_is_that_of_all_drag_steps():
+    assert task(m=4).evaluations_of(UNEQUAL[0], 200, (8, 8)) == 4 * 2 * 120 * 2
+    assert task(m=4, guidance=1.0).evaluations_of(UNEQUAL[0], 200, (8, 8)) == 4 * 2 * 120
+    assert task().evaluations_per_image(200) == 2 * 120 * 2
 
 
 def test_each_drag_step_has_noise_of_its_own():

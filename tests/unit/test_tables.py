@@ -514,6 +514,20 @@ def test_summary_table_tells_runs_of_one_sampler_apart(store: RunStore, fill: Fi
     assert labels == ["sde data.masks=small steps=25", "sde data.masks=large steps=50"]
 
 
+def test_summary_table_tells_runs_apart_by_a_setting_of_their_sampler(store: RunStore) -> None:
+    samplers = [
+        Choice("bdia", "bdia", 1, {"gamma": 0.5}),
+        Choice("bdia", "bdia", 1, {"gamma": 1.0}),
+        Choice("ode", "ddim", 1),
+    ]
+    runs = [store.open(dataclasses.replace(make_spec(), sampler=choice)) for choice in samplers]
+    for run in runs:
+        add_images(run, N)
+        add_score(run, "psnr", 20.0)
+    labels = [row.label for row in summary_table(runs, ["psnr"]).blocks[0].rows]
+    assert labels == ["bdia sampler.gamma=0.5", "bdia sampler.gamma=1.0", "ode"]
+
+
 def test_summary_table_refuses_an_unfinished_run(store: RunStore) -> None:
     run = store.open(make_spec())
     add_images(run, 2, seal=False)
