@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,10 @@ class Failures:
     metric: str | list[str]
     rows: int = 4
 
+    @property
+    def wanted(self) -> list[str]:
+        return [self.metric] if isinstance(self.metric, str) else self.metric
+
 
 def sheet_settings(config: Mapping[str, Any]) -> tuple[Sheet | None, Failures | None]:
     """What a table's config asks for. Raises UserError for a wrong key or value, and for a sheet
@@ -57,6 +61,18 @@ def sheet_settings(config: Mapping[str, Any]) -> tuple[Sheet | None, Failures | 
         settings(Sheet, given, of=f"{name}: sheet") if given else None,
         settings(Failures, failures, of=f"{name}: failures") if failures else None,
     )
+
+
+def check_sheets(config: Mapping[str, Any], metrics: Collection[str]) -> None:
+    """Before there are runs, of which `metrics` will be measured. Raises UserError for a wrong
+    setting, and if failures go by other metrics alone."""
+    _, failures = sheet_settings(config)
+    if failures and not any(metric in metrics for metric in failures.wanted):
+        wanted = " or ".join(failures.wanted)
+        raise UserError(
+            f"{config['name']}: its sheet of failures goes by {wanted}, which is not among "
+            f"metrics=[{','.join(metrics)}]: add it, or name another metric in the table's config"
+        )
 
 
 def write_sheets(
@@ -149,7 +165,7 @@ def _failures(asked: Failures, table: Table, runs: Mapping[str, Run]) -> list[Im
 
 
 def _failed(asked: Failures, named: _Named, setting: str) -> Image:
-    metric, scores = _scores(asked.metric, named)
+    metric, scores = _scores(asked.wanted, named)
     values = {label: score.per_example or {} for label, score in scores.items()}
     ids = worst(scores[asked.arm], set.intersection(*map(set, values.values())), asked.rows)
     words = [f"{metric}: {', '.join(f'{a} {of[i]:#.3g}' for a, of in values.items())}" for i in ids]
@@ -166,15 +182,14 @@ def worst(score: Measurement, among: set[str], count: int) -> list[str]:
     return ranked({i: sign * values[i] for i in among})[:count]
 
 
-def _scores(metrics: str | list[str], named: _Named) -> tuple[str, dict[str, Measurement]]:
+def _scores(metrics: Sequence[str], named: _Named) -> tuple[str, dict[str, Measurement]]:
     """The first of the metrics that all runs have per example, and the score of each."""
     runs = {label: finished(run) for label, run in named.items()}
-    wanted = [metrics] if isinstance(metrics, str) else metrics
-    for metric in wanted:
+    for metric in metrics:
         scores = {label: run.scores[metric] for label, run in runs.items() if metric in run.scores}
         if len(scores) == len(runs) and all(score.per_example for score in scores.values()):
             return metric, scores
     raise UserError(
-        f"failures: not all of {', '.join(named)} have {' or '.join(wanted)} per example: evaluate "
-        "their runs with it, or name another metric in the table's config"
+        f"failures: not all of {', '.join(named)} have {' or '.join(metrics)} per example: "
+        "evaluate their runs with it, or name another metric in the table's config"
     )

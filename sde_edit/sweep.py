@@ -28,6 +28,7 @@ from sde_edit.runner import (
     lora_first,
     plan,
 )
+from sde_edit.sheets import check_sheets
 from sde_edit.store import RunStore, run_id, write_atomic
 from sde_edit.types import Job, MadeElsewhere, SharesWayUp, UserError
 
@@ -147,6 +148,8 @@ def check_sweep(sweep: Sweep) -> None:
     metrics = {named.choice.name: named for e in sweep.experiments for named in e.metrics}
     if problems := check_metrics(list(metrics.values())):
         raise UserError("\n".join(problems))
+    for config in sweep.tables.values():
+        check_sheets(config, metrics)
     checked: dict[str, set[str]] = {}
     for run in sweep.runs:
         spec = run.experiment.spec
@@ -201,8 +204,8 @@ def describe_sweep(sweep: Sweep) -> str:
         f"{len(sweep.jobs)} jobs: {images} images, {evaluations:,} network evaluations, "
         f"{_gib(disk_bytes(sweep))} of disk"
     )
-    firsts = dict.fromkeys(filter(None, (lora_first(run.experiment) for run in sweep.runs)))
-    lines += [f"and first {first}, not counted here" for first in firsts]
+    firsts = dict.fromkeys(lora_first(run.experiment) for run in sweep.runs if run.todo.missing)
+    lines += [f"and first {first}, not counted here" for first in firsts if first]
     return "\n".join([*lines, *_estimates(sweep)])
 
 

@@ -116,6 +116,10 @@ def test_everything_is_checked_before_anything_is_launched(small, monkeypatch, t
     assert "launcher.workers=0" in invoke("sweep", *small, "launcher.workers=0", code=1)
     assert "retires" in invoke("sweep", *small, "launcher.retires=1", code=1)
     assert "no launcher" in invoke("sweep", *small, "launcher.kind=pbs", code=1)
+    other_metric = ("sweep", "table=figure3", f"paths.results={tmp_path}", "metrics=[ssim]")
+    assert "goes by psnr or drag_distance, which is not among metrics=[ssim]" in invoke(
+        *other_metric, code=1
+    )
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
     with pytest.raises(UserError, match=r"0\.1 MiB will be written and 0\.0 MiB are free"):
