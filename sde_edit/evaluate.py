@@ -25,7 +25,7 @@ from sde_edit.compare import centred_interval
 from sde_edit.feature_cache import FeatureCache
 from sde_edit.images import read_rgb, to_pixels
 from sde_edit.store import Row, Run, Seal, cut, rows_digest, write_atomic
-from sde_edit.types import Dataset, Example, Metric, NamedMetric, Score, UserError
+from sde_edit.types import Dataset, Example, Metric, NamedMetric, Pooled, Score, UserError
 
 if TYPE_CHECKING:
     from sde_edit.types import Pixels
@@ -368,15 +368,24 @@ def score_of(metric: Metric, rows: Mapping[str, Tensor], resamplings: int) -> Sc
         raise UserError("its value is not finite")
     value, replicates = float(values[0]), values[1:]
     low, high = centred_interval(value, replicates)
-    per_example = dict(zip(ids, rows_ND[:, 0].tolist(), strict=True))
     return Score(
         value=value,
         low=low,
         high=high,
         n=len(ids),
         replicates=replicates.tolist(),
-        per_example=per_example if rows_ND.shape[1] == 1 else None,
+        per_example=_per_example(metric, ids, rows_ND),
     )
+
+
+def _per_example(metric: Metric, ids: Sequence[str], rows_ND: Tensor) -> dict[str, float] | None:
+    if isinstance(metric, Pooled):
+        values = metric.each(rows_ND)
+    elif rows_ND.shape[1] == 1:
+        values = rows_ND[:, 0]
+    else:
+        return None
+    return dict(zip(ids, values.tolist(), strict=True))
 
 
 def _write_score(run: Run, seal: Seal, ledger: Ledger, bootstrap: int | None) -> dict[str, Any]:

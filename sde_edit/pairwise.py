@@ -26,7 +26,7 @@ from sde_edit.evaluate import score_of
 from sde_edit.registry import build, suggest
 from sde_edit.report import MISSING, Block, Cell, Column, Row, Table, aligned, arrow, markdown
 from sde_edit.store import Run, RunStore
-from sde_edit.types import Dataset, UserError
+from sde_edit.types import Dataset, Pooled, UserError
 
 _MINUS = "\N{MINUS SIGN}"
 _COLUMNS = ("A", "B", f"A {_MINUS} B", "verdict", "examples where A is better")
@@ -116,22 +116,26 @@ def pair_of(left: Run, right: Run) -> Pair:
 
 
 def _on(ids: frozenset[str], run: Run, whole: Measured) -> Measured:
-    """The run on some of its examples, scored again from its values per example."""
+    """The run on some of its examples, scored again from its values per example, where their mean
+    is the score."""
     scores = {}
     for name, raw in run.scores().items():
-        if raw["per_example"]:
-            metric = build("metrics", raw["kind"], raw["settings"])
-            rows = {i: torch.tensor([raw["per_example"][i]], dtype=torch.float64) for i in ids}
-            score = score_of(metric, rows, len(raw["replicates"]))
-            scores[name] = replace(
-                whole.scores[name],
-                value=score.value,
-                low=score.low,
-                high=score.high,
-                n=score.n,
-                replicates=np.asarray(score.replicates),
-                per_example=score.per_example,
-            )
+        if not raw["per_example"]:
+            continue
+        metric = build("metrics", raw["kind"], raw["settings"])
+        if isinstance(metric, Pooled):
+            continue
+        rows = {i: torch.tensor([raw["per_example"][i]], dtype=torch.float64) for i in ids}
+        score = score_of(metric, rows, len(raw["replicates"]))
+        scores[name] = replace(
+            whole.scores[name],
+            value=score.value,
+            low=score.low,
+            high=score.high,
+            n=score.n,
+            replicates=np.asarray(score.replicates),
+            per_example=score.per_example,
+        )
     return replace(whole, n=len(ids), examples=ids, scores=scores)
 
 

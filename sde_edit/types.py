@@ -461,7 +461,7 @@ class Score:
 
     replicates: the value under bootstrap resamplings of the examples. Resampling b draws the same
     examples for every run with the same ids, so differences of replicates are paired.
-    per_example: id -> value, for metrics that have one value per image.
+    per_example: id -> value, for metrics that have a value for each image.
     """
 
     value: float
@@ -496,6 +496,14 @@ class Metric(Protocol):
 
     def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
         """Float64 values [B], one for each way of counting example n counts_BN[b, n] times."""
+
+
+@runtime_checkable
+class Pooled(Metric, Protocol):
+    """A metric that has a value for each image all the same, of which its own is no plain mean."""
+
+    def each(self, rows_ND: Tensor) -> Tensor:
+        """Float64 [N]: the value of each example by itself."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class DragDistance:
     block: int = 1
     ensemble: int = 8
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     higher_is_better: ClassVar[bool] = False
     resamplings: ClassVar[int] = 1000
 
@@ -81,6 +81,10 @@ class DragDistance:
         """Sums of distances over numbers of points [B]."""
         sums_B2 = counts_BN @ rows_ND
         return sums_B2[:, 0] / sums_B2[:, 1]
+
+    def each(self, rows_ND: Tensor) -> Tensor:
+        """Means over the points of an image [N]."""
+        return rows_ND[:, 0] / rows_ND[:, 1]
 
 
 def _row(

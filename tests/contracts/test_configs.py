@@ -13,6 +13,7 @@ from sde_edit.config import (
     parsed,
     table_grids,
 )
+from sde_edit.features import PerImage
 from sde_edit.publish import publish_table
 from sde_edit.registry import (
     GROUPS,
@@ -26,7 +27,7 @@ from sde_edit.registry import (
 )
 from sde_edit.report import build_table
 from sde_edit.sheets import sheet_settings
-from sde_edit.types import UserError
+from sde_edit.types import Pooled, UserError
 
 COMPOSED = (
     *("data", "experiment", "hardware", "launcher", "model", "paths", "sampler", "task", "wandb"),
@@ -88,6 +89,9 @@ def test_figure_and_sheets_of_a_table_build(name):
     if figure := config.get("figure"):
         settings = {key: value for key, value in figure.items() if key not in ("kind", "name")}
         build("figures", figure["kind"], settings)
+    if failures := sheet_settings(config)[1]:
+        for wanted in failures.wanted:
+            assert isinstance(metric(wanted).metric, (PerImage, Pooled)), "a value for each image"
 
 
 def test_there_is_no_group_that_this_file_forgets():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sde_edit.correspondence import Layer, corresponding, unet_features
 from sde_edit.datasets.shapes_drags import DISTANCES, ShapesDrags
+from sde_edit.evaluate import score_of
 from sde_edit.latent import LoadedStableDiffusion
 from sde_edit.noise import Noise
 from sde_edit.registry import build
@@ -235,6 +236,9 @@ def test_drag_distance_is_the_mean_over_points_not_images() -> None:
     assert rows.tolist() == [[5.0, 1.0], [7.0, 2.0]]  # (4, 2) to (7, 6), and (5, 5) to (5, 7)
     counts = torch.tensor([[1.0, 1.0], [2.0, 0.0]], dtype=torch.float64)
     assert metric.statistic(rows, counts).tolist() == [4.0, 5.0]
+    score = score_of(metric, {"one": rows[0], "two": rows[1]}, 10)
+    assert score.value == 4.0
+    assert score.per_example == {"one": 5.0, "two": 3.5}
     with pytest.raises(UserError, match="'none' has no drags"):
         metric.rows(batch(output), [Example("none", image)])
 
