@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -282,7 +282,14 @@ def _conflict_message(conflicts: Mapping[str, Mapping[str, Sequence[str]]]) -> s
 def score_cell(run: Measured, metric: str) -> Cell:
     """Value, interval and n. Raises KeyError if the run lacks the metric."""
     score = run.scores[metric]
-    return Cell(score.value, score.low, score.high, score.n, run.of, (run.id,))
+    return of_several(Cell(score.value, score.low, score.high, score.n, run.of, (run.id,)))
+
+
+def of_several(cell: Cell) -> Cell:
+    """The cell; without interval and undecided if it is of one example, which has no spread."""
+    if cell.n != 1:
+        return cell
+    return replace(cell, low=None, high=None, verdict="undecided" if cell.verdict else "")
 
 
 def cost_cell(runs: Sequence[Measured], cost: Cost) -> Cell:
@@ -325,7 +332,7 @@ def difference_cell(
     low, high = centred_interval(value, left_replicates - right_replicates)
     verdict = verdict_of(low, high, higher_is_better=score.higher_is_better)
     ids = tuple(run.id for run in [first, *others])
-    return Cell(value, low, high, score.n, first.of, ids, verdict)
+    return of_several(Cell(value, low, high, score.n, first.of, ids, verdict))
 
 
 def _mean(runs: Sequence[Measured], metric: str) -> tuple[float, NDArray[np.float64]]:

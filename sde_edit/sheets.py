@@ -168,11 +168,17 @@ def _failed(asked: Failures, named: _Named, setting: str) -> Image:
     metric, scores = _scores(asked.wanted, named)
     values = {label: score.per_example or {} for label, score in scores.items()}
     ids = worst(scores[asked.arm], set.intersection(*map(set, values.values())), asked.rows)
-    words = [f"{metric}: {', '.join(f'{a} {of[i]:#.3g}' for a, of in values.items())}" for i in ids]
+    told = [", ".join(f"{arm} {_short(of[i])}" for arm, of in values.items()) for i in ids]
+    words = [f"{metric}: {text}" for text in told]
     title = ", ".join(filter(None, (setting, f"{asked.arm} at its worst by {metric}")))
     made_with = _made_with(named)
     hidden = made_with.task.uses_mask
     return examples_sheet(named, made_with.dataset, ids, hidden=hidden, words=words, title=title)
+
+
+def _short(value: float) -> str:
+    """Three digits, and no point at the end."""
+    return f"{value:#.3g}".rstrip(".")
 
 
 def worst(score: Measurement, among: set[str], count: int) -> list[str]:

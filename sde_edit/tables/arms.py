@@ -27,6 +27,7 @@ from sde_edit.compare import (
     matches,
     measured,
     metrics_of,
+    of_several,
     says,
     settings_notes,
 )
@@ -333,7 +334,7 @@ def mean_cell(runs: Sequence[Measured], metric: str) -> Cell:
     else:
         low, high = centred_interval(value, np.mean([s.replicates for s in scores], axis=0))
     ids = tuple(run.id for run in runs)
-    return Cell(value, low, high, scores[0].n, runs[0].of, ids)
+    return of_several(Cell(value, low, high, scores[0].n, runs[0].of, ids))
 
 
 def _filled(row: Row) -> bool:

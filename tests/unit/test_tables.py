@@ -16,7 +16,15 @@ import pytest
 import yaml
 
 from sde_edit import report
-from sde_edit.compare import command, difference_cell, flatten, measured, verdict_of
+from sde_edit.compare import (
+    command,
+    difference_cell,
+    finished,
+    flatten,
+    measured,
+    score_cell,
+    verdict_of,
+)
 from sde_edit.report import Block, Cell, Column, Row, Table, aligned, build_table, number
 from sde_edit.store import Row as ImageRow
 from sde_edit.store import Run, RunStore, canonical, write_atomic
@@ -526,6 +534,18 @@ def test_summary_table_tells_runs_apart_by_a_setting_of_their_sampler(store: Run
         add_score(run, "psnr", 20.0)
     labels = [row.label for row in summary_table(runs, ["psnr"]).blocks[0].rows]
     assert labels == ["bdia sampler.gamma=0.5", "bdia sampler.gamma=1.0", "ode"]
+
+
+def test_one_example_has_no_interval_and_decides_nothing(store: RunStore) -> None:
+    runs = [store.open(make_spec(sampler)) for sampler in ("sde", "ode")]
+    for run, value in zip(runs, (25.0, 20.0), strict=True):
+        add_images(run, 1)
+        add_score(run, "psnr", value)
+    ours, theirs = map(finished, runs)
+    assert difference_cell([ours], [theirs], "psnr") == Cell(
+        5.0, n=1, of=N, runs=(ours.id, theirs.id), verdict="undecided"
+    )
+    assert score_cell(ours, "psnr") == Cell(25.0, n=1, of=N, runs=(ours.id,))
 
 
 def test_summary_table_refuses_an_unfinished_run(store: RunStore) -> None:
