@@ -261,6 +261,7 @@ def edit_drag(
     """Drag what lies at --from to --to, in pixels of the file: SDE-Drag, or what sampler=... names.
 
     Several pairs: --from and --to once for each. steps=200 is the paper's number.
+    task=drag_diffusion sampler=ode is DragDiffusion.
     """
     if len(sources) != len(targets):
         raise UserError(f"--from is given {len(sources)} times and --to {len(targets)} times")

@@ -49,9 +49,10 @@ def test_prompt(tmp_path, edit, photo, more, monkeypatch):
     assert (tmp_path / "out.png").exists()
 
 
-def test_drag(tmp_path, edit, photo):
+@pytest.mark.parametrize("more", [[], ["task=drag_diffusion", "sampler=ode", "task.drag_steps=1"]])
+def test_drag(tmp_path, edit, photo, more):
     points = ["--from", "40,30", "--to", "56,30", "--from", "50,50", "--to", "50,40"]
-    edit("drag", photo, *points, "--prompt", "noise")
+    edit("drag", photo, *points, "--prompt", "noise", "task.lora_steps=1", *more)
     assert (tmp_path / "out.png").exists()
 
 
