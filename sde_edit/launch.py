@@ -12,8 +12,8 @@ from tqdm import tqdm
 from sde_edit import config
 from sde_edit.contact import run_sheet
 from sde_edit.evaluate import evaluate_run, measure_run, score_path
+from sde_edit.progress import MININTERVAL
 from sde_edit.runner import (
-    MININTERVAL,
     Attempt,
     Making,
     ModelCache,

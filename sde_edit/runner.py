@@ -15,17 +15,15 @@ import logging
 import operator
 import os
 import platform
-import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from PIL import Image
@@ -36,6 +34,7 @@ from sde_edit.batch import images
 from sde_edit.lora_cache import LoraCache
 from sde_edit.mask_cache import MaskCache
 from sde_edit.noise import Noise
+from sde_edit.progress import MININTERVAL, Progress
 from sde_edit.schedule import Grid
 from sde_edit.store import LOG_VARIABLE, Row, Run, cut, rows_digest, safe_name, write_atomic
 from sde_edit.types import (
@@ -62,9 +61,6 @@ log = logging.getLogger("sde_edit")
 S = TypeVar("S")
 T = TypeVar("T")
 
-# A progress bar in a log file is a line every half minute.
-MININTERVAL = 0.1 if sys.stderr.isatty() else 30.0
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -88,15 +84,19 @@ def plan(experiment: Experiment, run: Run | None) -> Plan:
     return Plan(ids, len(every) + experiment.left_out, mine, missing)
 
 
-def evaluations(experiment: Experiment, ids: Sequence[str]) -> int:
+def evaluations(experiment: Experiment, ids: Sequence[str], *, goes_up: bool = True) -> int:
     """Rows of the network that these images cost, where a task can say it beforehand; LoRAs and
-    masks that come first are not counted. Raises UserError for an example with a mistake.
+    masks that come first are not counted. Without the way up, if another run goes it for this one
+    too. Raises UserError for an example with a mistake.
     """
     task, sampler, steps = experiment.task, experiment.sampler, experiment.spec.steps
     if isinstance(sampler, MadeElsewhere):
         return 0
     if not isinstance(task, CostsByExample):
-        return sampler.evaluations_per_step * task.evaluations_per_image(steps) * len(ids)
+        each = task.evaluations_per_image(steps)
+        if isinstance(task, SharesWayUp) and not goes_up:
+            each -= task.evaluations_up(steps)
+        return sampler.evaluations_per_step * each * len(ids)
     _, *size = experiment.source.latent_shape
 
     def one(example_id: str) -> int:
@@ -324,49 +324,37 @@ def _edit_all(makings: Sequence[Making], model: Model, grid: Grid) -> None:
     label = f"{spec.task.name} {spec.sampler.name} {spec.steps} steps"
     label += f", {len(makings)} t_0" if len(makings) > 1 else ""
     total = sum(len(making.todo.missing) for making in makings)
+    progress = Progress(label, model, total, _evaluations(makings))
     chunks = Chunks(experiment, first.attempt.device, spec.task.kind)
     with (
         ExitStack() as stack,  # the writers outlive the pool, whose last writes need them
         ThreadPoolExecutor(experiment.settings.loaders) as pool,
-        tqdm(total=total, desc=label, unit="img", mininterval=MININTERVAL) as bar,
-        _ticking(bar, model),
+        progress.shown(),
     ):
         outs = [Out(making, stack.enter_context(making.writer()), pool) for making in makings]
         start = time.perf_counter()
         for examples in _read_ahead(experiment, _pending(makings), pool):
             wanting = [out for out in outs if out.wants(examples)]
-            edit = partial(_edit, [out.making for out in wanting], model, chunks, grid)
+            edit = partial(_edit, [out.making for out in wanting], model, chunks, grid, progress)
             made = joined(chunks.map(examples, edit))
             now = time.perf_counter()
             # reading and writing count too; what `aside` was spent on serves other runs as well
             stretch = (now - start - made[0].aside) / sum(one.seconds for one in made)
             start = now
             for out, one in zip(wanting, made, strict=True):
-                bar.update(out.write(examples, replace(one, seconds=stretch * one.seconds)))
+                progress.add(out.write(examples, replace(one, seconds=stretch * one.seconds)))
         for out in outs:
             out.finish()
 
 
-@contextmanager
-def _ticking(bar: Any, model: Model) -> Iterator[None]:
-    """The bar tells of network evaluations while a batch is at work, which may take minutes."""
-    ended, before = threading.Event(), model.evaluations
-
-    def tell() -> None:
-        bar.set_postfix_str(f"{model.evaluations - before} network evaluations")
-
-    def tick() -> None:
-        while not ended.wait(max(1.0, MININTERVAL)):
-            tell()
-
-    thread = threading.Thread(target=tick, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        tell()
+def _evaluations(makings: Sequence[Making]) -> int:
+    """Of runs that share their way up, which is that of the largest t_0."""
+    tops = [task.t_0 for m in makings if isinstance(task := m.experiment.task, SharesWayUp)]
+    goes_up = tops.index(max(tops)) if tops else 0
+    return sum(
+        evaluations(making.experiment, sorted(making.todo.missing), goes_up=i == goes_up)
+        for i, making in enumerate(makings)
+    )
 
 
 def _pending(makings: Sequence[Making]) -> list[tuple[str, ...]]:
@@ -407,6 +395,7 @@ def _edit(
     model: Model,
     chunks: Chunks,
     grid: Grid,
+    progress: Progress,
     examples: Sequence[Example],
 ) -> list[Made]:
     """The images of each run. What they share counts in equal parts; masks to be found and LoRAs to
@@ -416,8 +405,10 @@ def _edit(
     noise = Noise(makings[0].experiment.spec.seed, tuple(example.id for example in examples))
     try:
         start = time.perf_counter()
-        with_masks = _find_masks(makings, model, grid, noise, examples)
-        prepared = _fit_lora(makings[0], model, with_masks)
+        with progress.aside("masks"):
+            with_masks = _find_masks(makings, model, grid, noise, examples)
+        with progress.aside("LoRA"):
+            prepared = _fit_lora(makings[0], model, with_masks)
         meter = Meter(model)
         aside = time.perf_counter() - start
         edits = _edits(makings, prepared, model, grid, noise)

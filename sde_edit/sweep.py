@@ -30,7 +30,7 @@ from sde_edit.runner import (
 )
 from sde_edit.sheets import check_sheets
 from sde_edit.store import RunStore, run_id, write_atomic
-from sde_edit.types import Job, MadeElsewhere, SharesWayUp, UserError
+from sde_edit.types import Job, SharesWayUp, UserError
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
@@ -49,12 +49,7 @@ class PlannedRun:
     def evaluations(self) -> int:
         """Rows of the network that are still to be evaluated. Raises UserError for a mistake in an
         example."""
-        e, missing = self.experiment, sorted(self.todo.missing)
-        rows = evaluations(e, missing)
-        if isinstance(e.sampler, MadeElsewhere) or not isinstance(e.task, SharesWayUp):
-            return rows
-        up = e.sampler.evaluations_per_step * e.task.evaluations_up(e.spec.steps)
-        return rows if self.goes_up else rows - up * len(missing)
+        return evaluations(self.experiment, sorted(self.todo.missing), goes_up=self.goes_up)
 
 
 @dataclass(frozen=True)
@@ -197,7 +192,7 @@ def describe_sweep(sweep: Sweep) -> str:
     lines = [f"{len(sweep.experiments)} runs of {of}: {finished} finished"]
     if not sweep.runs:
         return lines[0]
-    lines += ["", markdown(_plan_table(sweep)), ""]
+    lines += ["", markdown(_plan_table(sweep))]
     images = sum(len(run.todo.missing) for run in sweep.runs)
     evaluations = sum(run.evaluations for run in sweep.runs)
     lines.append(
