@@ -22,9 +22,9 @@ from sde_edit.runner import (
     evaluations,
     execute,
     is_sealed,
-    lora_first,
     pick_device,
     plan,
+    remarks,
     seal_if_complete,
 )
 from sde_edit.store import Run, RunStore
@@ -187,11 +187,9 @@ def describe(experiment: Experiment, missing: frozenset[str], ids: Sequence[str]
     if isinstance(experiment.sampler, MadeElsewhere):
         without = f"; {n} examples have none" if (n := experiment.left_out) else ""
         return f"{len(missing)} of {len(ids)} images to bring in{without}"
-    first = f", after {lora}" if (lora := lora_first(experiment)) else ""
-    return (
-        f"{len(missing)} of {len(ids)} images to make, about "
-        f"{evaluations(experiment, sorted(missing))} network evaluations{first}"
-    )
+    count = evaluations(experiment, sorted(missing))
+    plan = f"{len(missing)} of {len(ids)} images to make, about {count} network evaluations"
+    return "; ".join([plan, *remarks(experiment)])
 
 
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:

@@ -97,23 +97,33 @@ def evaluations(experiment: Experiment, ids: Sequence[str], *, goes_up: bool = T
         if isinstance(task, SharesWayUp) and not goes_up:
             each -= task.evaluations_up(steps)
         return sampler.evaluations_per_step * each * len(ids)
-    _, *size = experiment.source.latent_shape
+    size = _latent_size(experiment)
 
     def one(example_id: str) -> int:
         example = experiment.dataset.load(example_id)
         task.check(example)
-        return task.evaluations_of(example, steps, (size[0], size[1]))
+        return task.evaluations_of(example, steps, size)
 
     with ThreadPoolExecutor(experiment.settings.loaders) as pool:
         return sampler.evaluations_per_step * sum(pool.map(one, ids))
 
 
-def lora_first(experiment: Experiment) -> str:
-    """What comes before the images and is not counted with them, for a message; "" for nothing."""
-    task = experiment.task
-    if isinstance(experiment.sampler, MadeElsewhere) or not isinstance(task, FitsLora):
-        return ""
-    return f"a LoRA of {task.lora.steps} steps for each image that has none" if task.lora else ""
+def remarks(experiment: Experiment) -> list[str]:
+    """What there is to say of an experiment before its images are made, a message each."""
+    task, said = experiment.task, []
+    if isinstance(experiment.sampler, MadeElsewhere):
+        return []
+    if isinstance(task, FitsLora) and task.lora:
+        steps = task.lora.steps
+        said.append(f"first a LoRA of {steps} steps for each image that has none, not counted")
+    if isinstance(task, CostsByExample):
+        said.append(task.follows(_latent_size(experiment)))
+    return [text for text in said if text]
+
+
+def _latent_size(experiment: Experiment) -> tuple[int, int]:
+    _, height, width = experiment.source.latent_shape
+    return height, width
 
 
 def pick_device(wanted: str) -> str:

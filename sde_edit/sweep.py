@@ -25,8 +25,8 @@ from sde_edit.runner import (
     Plan,
     check_examples,
     evaluations,
-    lora_first,
     plan,
+    remarks,
 )
 from sde_edit.sheets import check_sheets
 from sde_edit.store import RunStore, run_id, write_atomic
@@ -199,9 +199,9 @@ def describe_sweep(sweep: Sweep) -> str:
         f"{len(sweep.jobs)} jobs: {images} images, {evaluations:,} network evaluations, "
         f"{_gib(disk_bytes(sweep))} of disk"
     )
-    firsts = dict.fromkeys(lora_first(run.experiment) for run in sweep.runs if run.todo.missing)
-    lines += [f"and first {first}, not counted here" for first in firsts if first]
-    return "\n".join([*lines, *_estimates(sweep)])
+    at_work = (run.experiment for run in sweep.runs if run.todo.missing)
+    said = dict.fromkeys(remark for one in at_work for remark in remarks(one))
+    return "\n".join([*lines, *said, *_estimates(sweep)])
 
 
 def _plan_table(sweep: Sweep) -> Table:

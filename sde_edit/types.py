@@ -383,10 +383,16 @@ class Selective(Task, Protocol):
 
 @runtime_checkable
 class CostsByExample(Task, Protocol):
-    """A task whose images differ in what they cost; evaluations_per_image is of the cheapest."""
+    """A task whose images differ in what they cost; evaluations_per_image is of the cheapest.
+
+    size: (h, w) of the latent.
+    """
 
     def evaluations_of(self, example: Example, steps: int, size: tuple[int, int]) -> int:
-        """As evaluations_per_image, of an example that `check` takes; size: (h, w) of a latent."""
+        """As evaluations_per_image, of an example that `check` takes."""
+
+    def follows(self, size: tuple[int, int]) -> str:
+        """The settings that it takes from the size, for a message; "" for none."""
 
 
 @runtime_checkable

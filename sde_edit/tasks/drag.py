@@ -190,13 +190,19 @@ class DragTask:
     def _steps(self, drags: Sequence[Drag], size: tuple[int, int]) -> list[list[Move]]:
         """Equal steps along the segments, points in cells."""
         side = min(size)
-        r = self.r or max(1, round(5 * side / _SIDE))
+        r = self._r(side)
         m = self.m or self._m(max(math.dist(d.source, d.target) for d in drags), side)
         ways = [[_corner(_between(d, j / m), size) for j in range(m + 1)] for d in drags]
         return [[_move(way[j], way[j + 1], r, size) for way in ways] for j in range(m)]
 
     def _m(self, distance: float, side: int) -> int:
-        return max(1, math.ceil(distance * (self.m_factor or min(1, 0.5 * _SIDE / side))))
+        return max(1, math.ceil(distance * self._m_factor(side)))
+
+    def _r(self, side: int) -> int:
+        return self.r or max(1, round(5 * side / _SIDE))
+
+    def _m_factor(self, side: int) -> float:
+        return self.m_factor or min(1.0, 0.5 * _SIDE / side)
 
     # -- the network
 
@@ -230,6 +236,16 @@ class DragTask:
 
     def evaluations_of(self, example: Example, steps: int, size: tuple[int, int]) -> int:
         return len(self.plan(example, size)) * self.evaluations_per_image(steps)
+
+    def follows(self, size: tuple[int, int]) -> str:
+        side = min(size)
+        own: dict[str, float] = {"r": self._r(side)} if self.r is None else {}
+        if self.m is None and self.m_factor is None:
+            own["m_factor"] = self._m_factor(side)
+        if side == _SIDE or not own:
+            return ""
+        taken = ", ".join(f"task.{key}={value:g}" for key, value in own.items())
+        return f"{taken}: a latent is {size[1]}x{size[0]} here, the paper's {_SIDE}x{_SIDE}"
 
 
 def _doubled(part: Tensor, examples: int) -> Tensor:

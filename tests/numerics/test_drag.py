@@ -174,6 +174,18 @@ def test_what_is_announced_is_that_of_all_drag_steps():
     assert task().evaluations_per_image(200) == 2 * 120 * 2
 
 
+def test_says_what_follows_from_the_size_of_the_latent():
+    said = "task.r=1, task.m_factor=1: a latent is 16x16 here, the paper's 64x64"
+    assert task(r=None).follows((16, 16)) == said
+    assert task(r=None, m=3).follows((16, 16)).startswith("task.r=1: a latent")
+    assert (
+        task(r=None)
+        .follows((128, 96))
+        .startswith("task.r=8, task.m_factor=0.333333: a latent is 96x128")
+    )
+    assert task(r=None).follows((64, 64)) == task(r=3, m=2).follows((16, 16)) == ""
+
+
 def test_each_drag_step_has_noise_of_its_own():
     """Two steps of one pair are not the same step from two states."""
     noise, x = Noise(0, ("a",)), torch.zeros(1, *SHAPE)
