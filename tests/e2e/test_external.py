@@ -12,7 +12,7 @@ from sde_edit.report import build_table, markdown
 from sde_edit.store import RunStore
 
 DATA = ("task=drag", "data=shapes-drags", "data.n=3")
-QUICK = (*DATA, "metrics=[psnr]", "hardware.threads=1", "steps=2", "task.m=1")
+QUICK = (*DATA, "metrics=[psnr]", "hardware.threads=1", "steps=2", "task.m=1", "task.lora_steps=0")
 ARMS = {
     "name": "t",
     "kind": "arms",
