@@ -36,6 +36,7 @@ from sde_edit.runner import (
     ModelCache,
     Plan,
     device_name,
+    evaluations,
     execute,
     pick_device,
     plan,
@@ -249,8 +250,10 @@ class _Engine:
             todo = plan(experiment, run)
             if only is not None:
                 todo = _part(todo, only)
+            cost = evaluations(experiment, sorted(todo.missing))
             with Attempt(experiment, run, todo) as attempt:
-                execute([Making(experiment, run, todo, attempt, lambda *_: None)], self._models)
+                making = Making(experiment, run, todo, cost, attempt, lambda *_: None)
+                execute([making], self._models)
 
         seconds = _seconds(run_all, self.device)
         shutil.rmtree(folder)

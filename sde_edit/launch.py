@@ -52,19 +52,35 @@ def run_together(
     runs = [RunStore(e.settings.results).open(e.spec) for e in experiments]
     with ExitStack() as stack:
         at_work = []
-        for experiment, run in zip(experiments, runs, strict=True):
-            todo = plan(experiment, run)
-            log.info("%s: %s", run.id, describe(experiment, todo.missing, todo.ids))
+        todos = [plan(experiment, run) for experiment, run in zip(experiments, runs, strict=True)]
+        costs = _costs(experiments, todos)
+        for experiment, run, todo, cost in zip(experiments, runs, todos, costs, strict=True):
+            log.info("%s: %s", run.id, describe(experiment, todo, cost))
             if not is_finished(run, todo, experiment.metrics if evaluate else ()):
                 attempt = stack.enter_context(Attempt(experiment, run, todo))
                 tracker = stack.enter_context(Tracker(experiment))
                 on_batch = _on_batch(tracker, on_images)
-                at_work.append((Making(experiment, run, todo, attempt, on_batch), tracker))
+                at_work.append((Making(experiment, run, todo, cost, attempt, on_batch), tracker))
         if missing := [making for making, _ in at_work if making.todo.missing]:
             execute(missing, models)
         for making, tracker in at_work:
             _finish(making, tracker, evaluate=evaluate)
     return runs
+
+
+def _costs(experiments: Sequence[Experiment], todos: Sequence[Plan]) -> list[int]:
+    """Evaluations that each has left; a way up that is shared counts for the one that goes it."""
+    wanting = [e for e, todo in zip(experiments, todos, strict=True) if todo.missing]
+    top = max(map(t_0_of, wanting), default=1.0)
+    return [
+        evaluations(e, sorted(todo.missing), goes_up=t_0_of(e) == top)
+        for e, todo in zip(experiments, todos, strict=True)
+    ]
+
+
+def t_0_of(experiment: Experiment) -> float:
+    """How far up it goes: of runs that share their way up the largest goes it for all."""
+    return experiment.task.t_0 if isinstance(experiment.task, SharesWayUp) else 1.0
 
 
 def _finish(making: Making, tracker: Tracker, *, evaluate: bool) -> None:
@@ -180,16 +196,16 @@ def _score_bar() -> Iterator[Callable[[int, int], None]]:
         yield on_progress
 
 
-def describe(experiment: Experiment, missing: frozenset[str], ids: Sequence[str]) -> str:
-    """One line on what is about to happen."""
+def describe(experiment: Experiment, todo: Plan, cost: int) -> str:
+    """One line on what is about to happen, for about `cost` evaluations."""
+    missing, ids = todo.missing, todo.ids
     if not missing:
         return f"all {len(ids)} images are there, nothing left to do"
     if isinstance(experiment.sampler, MadeElsewhere):
         without = f"; {n} examples have none" if (n := experiment.left_out) else ""
         return f"{len(missing)} of {len(ids)} images to bring in{without}"
-    count = evaluations(experiment, sorted(missing))
-    plan = f"{len(missing)} of {len(ids)} images to make, about {count} network evaluations"
-    return "; ".join([plan, *remarks(experiment)])
+    said = f"{len(missing)} of {len(ids)} images to make, about {cost} network evaluations"
+    return "; ".join([said, *remarks(experiment)])
 
 
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:

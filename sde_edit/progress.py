@@ -56,8 +56,8 @@ class Progress:
     def _set(self) -> None:
         now = self._model.evaluations
         what, counted = self._aside or ("", now)
-        done = self._images + round((counted - self._begun) / self._each, 2)
-        self._bar.n = min(int(done) if done == int(done) else round(done, 2), self._bar.total)
+        done = round(self._images + (counted - self._begun) / self._each, 2)
+        self._bar.n = min(int(done) if done.is_integer() else done, self._bar.total)
         told = f"{now - self._first} network evaluations"
         self._bar.set_postfix_str(", ".join(filter(None, (told, what))), refresh=False)
 

@@ -90,7 +90,7 @@ def evaluations(experiment: Experiment, ids: Sequence[str], *, goes_up: bool = T
     too. Raises UserError for an example with a mistake.
     """
     task, sampler, steps = experiment.task, experiment.sampler, experiment.spec.steps
-    if isinstance(sampler, MadeElsewhere):
+    if isinstance(sampler, MadeElsewhere) or not ids:
         return 0
     if not isinstance(task, CostsByExample):
         each = task.evaluations_per_image(steps)
@@ -161,13 +161,15 @@ OnBatch = Callable[[int, float, int], None]
 
 @dataclass(frozen=True)
 class Making:
-    """A run at work. on_batch(images, images_per_second, evaluations), of this run so far, is
-    called after every batch.
+    """A run at work. evaluations: what its missing images cost, about.
+    on_batch(images, images_per_second, evaluations), of this run so far, is called after every
+    batch.
     """
 
     experiment: Experiment
     run: Run
     todo: Plan
+    evaluations: int
     attempt: Attempt
     on_batch: OnBatch
 
@@ -334,7 +336,7 @@ def _edit_all(makings: Sequence[Making], model: Model, grid: Grid) -> None:
     label = f"{spec.task.name} {spec.sampler.name} {spec.steps} steps"
     label += f", {len(makings)} t_0" if len(makings) > 1 else ""
     total = sum(len(making.todo.missing) for making in makings)
-    progress = Progress(label, model, total, _evaluations(makings))
+    progress = Progress(label, model, total, sum(making.evaluations for making in makings))
     chunks = Chunks(experiment, first.attempt.device, spec.task.kind)
     with (
         ExitStack() as stack,  # the writers outlive the pool, whose last writes need them
@@ -357,16 +359,6 @@ def _edit_all(makings: Sequence[Making], model: Model, grid: Grid) -> None:
             out.finish()
 
 
-def _evaluations(makings: Sequence[Making]) -> int:
-    """Of runs that share their way up, which is that of the largest t_0."""
-    tops = [task.t_0 for m in makings if isinstance(task := m.experiment.task, SharesWayUp)]
-    goes_up = tops.index(max(tops)) if tops else 0
-    return sum(
-        evaluations(making.experiment, sorted(making.todo.missing), goes_up=i == goes_up)
-        for i, making in enumerate(makings)
-    )
-
-
 def _pending(makings: Sequence[Making]) -> list[tuple[str, ...]]:
     """The batches of which a run still misses something; runs made together are cut alike."""
     missing = frozenset().union(*(making.todo.missing for making in makings))
@@ -375,8 +367,8 @@ def _pending(makings: Sequence[Making]) -> list[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Made:
-    """uint8 [B, H, W, 3], and what they cost together. aside: seconds that do not count, of the
-    search for masks.
+    """uint8 [B, H, W, 3], and what they cost together. aside: seconds that do not count, of
+    masks and LoRAs.
     """
 
     images: Tensor

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sde_edit.benchmarks import estimate_seconds
 from sde_edit.config import experiment, launcher, sweep_overrides
 from sde_edit.evaluate import check_metrics
-from sde_edit.launch import T_0, Worker, is_finished, run_together, shared
+from sde_edit.launch import T_0, Worker, is_finished, run_together, shared, t_0_of
 from sde_edit.publish import publish_runs
 from sde_edit.report import Block, Cell, Column, Row, Table, markdown
 from sde_edit.runner import (
@@ -30,7 +30,7 @@ from sde_edit.runner import (
 )
 from sde_edit.sheets import check_sheets
 from sde_edit.store import RunStore, run_id, write_atomic
-from sde_edit.types import Job, SharesWayUp, UserError
+from sde_edit.types import Job, UserError
 
 if TYPE_CHECKING:
     from sde_edit.config import Experiment
@@ -98,12 +98,8 @@ def _planned(group: Sequence[Experiment]) -> list[PlannedRun]:
         if not (run and is_finished(run, todo, whole.metrics)):
             left.append((sharded, whole, todo))
     jobs = _jobs([sharded for sharded, _, _ in left], [todo for _, _, todo in left])
-    top = max((_t_0(whole) for _, whole, _ in left), default=1.0)
-    return [PlannedRun(whole, todo, jobs, _t_0(whole) == top) for _, whole, todo in left]
-
-
-def _t_0(experiment: Experiment) -> float:
-    return experiment.task.t_0 if isinstance(experiment.task, SharesWayUp) else 1.0
+    top = max((t_0_of(whole) for _, whole, _ in left), default=1.0)
+    return [PlannedRun(whole, todo, jobs, t_0_of(whole) == top) for _, whole, todo in left]
 
 
 def _jobs(sharded: Sequence[Experiment], todos: Sequence[Plan]) -> tuple[Job, ...]:
