@@ -79,14 +79,20 @@ def load_network(cls: Any, folder: Path, dtype: torch.dtype, *, safetensors: boo
     return network.eval()
 
 
+def read_config(file: Path) -> dict[str, Any]:
+    """A config of diffusers. Raises UserError if the file is missing."""
+    if not file.is_file():
+        raise UserError(f"{file} is missing: model.path must hold a diffusers folder")
+    config: dict[str, Any] = json.loads(file.read_text())
+    return config
+
+
 def read_scheduler(file: Path) -> tuple[Schedule, Prediction]:
     """alpha_bar, and what the network predicts, of a scheduler_config.json.
 
     Raises UserError if the file is missing or asks for what is not supported.
     """
-    if not file.is_file():
-        raise UserError(f"{file} is missing: model.path must hold a diffusers folder")
-    config = json.loads(file.read_text())
+    config = read_config(file)
     prediction = config.get("prediction_type", "epsilon")
     if prediction not in get_args(Prediction):
         known = ", ".join(get_args(Prediction))

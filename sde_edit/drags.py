@@ -147,10 +147,10 @@ class ImageDrags(ImagePairs):
         ids = self.ids()
         items = [self._items.good[example_id] for example_id in ids]
         tops = [example_id.split("/")[0] for example_id in ids if "/" in example_id]
-        said = {"category": _counts(tops)} if any(not top.isdecimal() for top in tops) else {}
+        said = {"category": label_counts(tops)} if any(not top.isdecimal() for top in tops) else {}
         return {
             **said,
-            "pairs of points": _counts(str(len(item.drags)) for item in items),
+            "pairs of points": label_counts(str(len(item.drags)) for item in items),
             "images": {
                 "all": len(items),
                 "with a mask": sum(item.mask is not None for item in items),
@@ -229,7 +229,8 @@ class ImageDrags(ImagePairs):
         ]
 
 
-def _counts(labels: Iterable[str]) -> dict[str, int]:
+def label_counts(labels: Iterable[str]) -> dict[str, int]:
+    """How often each occurs, by label."""
     return dict(sorted(Counter(labels).items()))
 
 

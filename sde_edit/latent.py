@@ -5,7 +5,6 @@ Letters in tensor names: as in types.py; K tokens of a prompt, D their size.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -21,13 +20,14 @@ from sde_edit.checkpoints import (
     checkpoint_digest,
     checkpoint_folder,
     load_network,
+    read_config,
     read_scheduler,
 )
 from sde_edit.lora import LoraLayers, fit, joined
 from sde_edit.networks import Network, alpha_at, eps_of_v, refuse_hints, to_levels
 from sde_edit.noise import Noise
 from sde_edit.schedule import Schedule
-from sde_edit.types import Adapter, Denoiser, LoraSettings, Scale, UserError
+from sde_edit.types import Adapter, Denoiser, LoraSettings, Scale
 
 _WEIGHTS = (
     "unet/diffusion_pytorch_model.safetensors",
@@ -68,10 +68,7 @@ class LatentSource:
 
 
 def _latent_shape(folder: Path, resolution: int) -> tuple[int, int, int]:
-    file = folder / "vae" / "config.json"
-    if not file.is_file():
-        raise UserError(f"{file} is missing: model.path must hold a diffusers folder")
-    vae = json.loads(file.read_text())
+    vae = read_config(folder / "vae" / "config.json")
     side = resolution // 2 ** (len(vae["block_out_channels"]) - 1)
     return vae["latent_channels"], side, side
 

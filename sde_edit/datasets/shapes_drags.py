@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from sde_edit.drags import label_counts
 from sde_edit.registry import plugin
 from sde_edit.shapes import (
     IMAGE_SIZE,
@@ -89,9 +89,9 @@ class ShapesDrags(FirstScenes):
         pairs = ((a, b) for x, y in scenes for a, b in zip(x.things, y.things, strict=True))
         dragged = [before for before, after in pairs if before != after]
         return {
-            "things in the image": _counts(str(len(before.things)) for before, _ in scenes),
-            "shape that is dragged": _counts(thing.shape for thing in dragged),
-            "colour that is dragged": _counts(thing.colour for thing in dragged),
+            "things in the image": label_counts(str(len(before.things)) for before, _ in scenes),
+            "shape that is dragged": label_counts(thing.shape for thing in dragged),
+            "colour that is dragged": label_counts(thing.colour for thing in dragged),
             "images": {
                 "all": len(scenes),
                 "with a mask": len(scenes) if self.mask == "changed" else 0,
@@ -102,10 +102,6 @@ class ShapesDrags(FirstScenes):
         """The version of what draws scenes, and the settings; n changes no example."""
         parts = f"shapes-drags/{WORLD_VERSION}/{self.split}/{self.mask}"
         return hashlib.sha256(parts.encode()).hexdigest()
-
-
-def _counts(labels: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(labels).items()))
 
 
 def _moved(scene: Scene, rng: random.Random) -> Scene | None:

@@ -93,7 +93,7 @@ class LoadedADM(PixelNetwork):
         self.classifier = self._placed(classifier, compile=compile)
         alpha = source.schedule().alpha
         self.alpha_T = torch.tensor(alpha, dtype=torch.float64, device=device)
-        self.latent_shape = (3, source.resolution, source.resolution)
+        self.latent_shape = source.latent_shape
 
     def denoiser(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.checkpoints import checkpoint_folder, load_network, read_scheduler
+from sde_edit.checkpoints import checkpoint_folder, load_network, read_config, read_scheduler
 from sde_edit.digests import files_digest
 from sde_edit.networks import PixelNetwork, alpha_at, dtype_of, eps_of_v, refuse_hints
 from sde_edit.registry import plugin
@@ -86,9 +85,7 @@ def _weights_file(unet: Path) -> Path:
 def _config(unet: Path) -> dict[str, Any]:
     """The network's config. Raises UserError if it is not what this plug-in can drive."""
     file = unet / "config.json"
-    if not file.is_file():
-        raise UserError(f"{file} is missing: model.path must hold a diffusers folder")
-    config: dict[str, Any] = json.loads(file.read_text())
+    config = read_config(file)
     if config.get("_class_name") != "UNet2DModel":
         raise UserError(f"{file}: must be a UNet2DModel, not {config.get('_class_name')}")
     if config.get("class_embed_type") or config.get("num_class_embeds"):
