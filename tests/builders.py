@@ -1,0 +1,125 @@
+"""Small made-up things that many tests need: run specs, finished runs on disk, pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sde_edit.store import Row, Run, RunStore, canonical, write_atomic
+from sde_edit.types import Choice, RunSpec
+
+
+def make_spec(
+    sampler: str = "ode",
+    steps: int = 25,
+    *,
+    task: str = "inpaint",
+    task_params: Mapping[str, Any] | None = None,
+    sampler_params: Mapping[str, Any] | None = None,
+    data_params: Mapping[str, Any] | None = None,
+    model: str = "shapes",
+    data: str = "shapes",
+    dtype: str = "float32",
+    spacing: str = "linspace",
+    seed: int = 0,
+) -> RunSpec:
+    """A spec whose kinds are its names, with digests that follow from them."""
+    return RunSpec(
+        task=Choice(task, task, 1, dict(task_params or {"guidance": 7.5})),
+        sampler=Choice(sampler, sampler, 1, dict(sampler_params or {})),
+        model=Choice(model, "stable_diffusion", 1, {}, f"digest-of-{model}"),
+        data=Choice(data, data, 1, dict(data_params or {}), f"digest-of-{data}-{data_params}"),
+        steps=steps,
+        spacing=spacing,
+        last_sigma="sigma_min",
+        dtype=dtype,
+        seed=seed,
+    )
+
+
+def add_images(
+    run: Run,
+    ids: Sequence[str],
+    *,
+    of: int | None = None,
+    pixels: str | None = None,
+    seconds: float = 0.25,
+    evaluations: float = 50.0,
+    calls: float = 25.0,
+    seal: bool = True,
+) -> None:
+    """Rows and stand-in files of three bytes for these images; sealed unless asked otherwise.
+
+    pixels: what the digest of every image starts with; None is another for each run.
+    """
+    rows = [
+        Row(
+            id=i,
+            file=f"{i}.png",
+            size=3,
+            pixels=f"{pixels or run.id}-{i}",
+            seconds=seconds,
+            evaluations=evaluations,
+            device="cpu",
+            dtype="float32",
+            calls=calls,
+        )
+        for i in ids
+    ]
+    for row in rows:
+        write_atomic(run.path / "outputs" / row.file, b"png")
+    text = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
+    write_atomic(run.row_file("a"), text.encode())
+    if seal:
+        run.write_seal(ids, of or len(ids))
+
+
+def stored_score(run: Run, metric: str, value: float, **changes: Any) -> dict[str, Any]:
+    """A score as it is stored; its replicates share a common part with every other run's, as
+    paired resamplings do."""
+    seal, b = run.seal, range(100)
+    assert seal
+    own = int(run.id[:4], 16) / 2**16
+    score = {
+        "metric": metric,
+        "kind": metric,
+        "version": 1,
+        "settings": {},
+        "seal": seal.digest,
+        "convention": f"{metric} of the embedded encoder",
+        "value": value,
+        "low": value - 0.5,
+        "high": value + 0.5,
+        "n": seal.n,
+        "replicates": [value + 0.3 * math.sin(i) + 0.02 * math.cos((3 + own) * i) for i in b],
+        "per_example": None,
+        "higher_is_better": metric in ("psnr", "ssim"),
+        "seconds": 0.1,
+    }
+    return score | changes
+
+
+def add_score(run: Run, metric: str, value: float, **changes: Any) -> None:
+    """Write a score of a sealed run into its folder."""
+    text = json.dumps(stored_score(run, metric, value, **changes))
+    write_atomic(run.score_file(metric, 1, {}), text.encode())
+
+
+def finished_run(
+    store: RunStore,
+    spec: RunSpec,
+    scores: Mapping[str, float],
+    *,
+    n: int = 8,
+    of: int | None = None,
+    **images: Any,
+) -> Run:
+    """A sealed run of `n` images in the store, with these scores."""
+    run = store.open(spec)
+    add_images(run, [f"{i:03d}" for i in range(n)], of=of or n, **images)
+    for metric, value in scores.items():
+        add_score(run, metric, value)
+    return run
