@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from sde_edit.images import list_images, read_size
-from sde_edit.masks import RATIOS, Hole, draw_mask
-from sde_edit.store import write_atomic
-from sde_edit.types import UserError
+from sde_edit.errors import UserError
+from sde_edit.imaging.files import list_images, read_size
+from sde_edit.imaging.masks import RATIOS, Hole, draw_mask
+from sde_edit.store.files import write_atomic
 
 if TYPE_CHECKING:
-    from sde_edit.types import Mask
+    from sde_edit.api.example import Mask
 
 
 def main(argv: list[str] | None = None) -> int:

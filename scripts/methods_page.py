@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.task import Selective, Task
 from sde_edit.config import compose_config, group_file
 from sde_edit.registry import build, listing, names
-from sde_edit.types import Invertible, Sampler, Selective, Task
 
 PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
 INTRO = """\

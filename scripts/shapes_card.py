@@ -18,14 +18,14 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from sde_edit.checkpoints import ASSETS
-from sde_edit.contact import contact_sheet
-from sde_edit.encoders import ShapesCLIP
-from sde_edit.latent import LoadedStableDiffusion
+from sde_edit.diffusion.noise import Noise
+from sde_edit.imaging.shapes_world import SPLITS, Scene, make_scene
 from sde_edit.models.stable_diffusion import StableDiffusion
-from sde_edit.noise import Noise
+from sde_edit.networks.checkpoints import ASSETS
+from sde_edit.networks.latent_diffusion import LoadedStableDiffusion
+from sde_edit.networks.recogniser import ShapesCLIP
 from sde_edit.registry import build
-from sde_edit.shapes import SPLITS, Scene, make_scene
+from sde_edit.report.contact_sheet import contact_sheet
 
 FOLDER = ASSETS / "shapes"
 GUIDANCE, STEPS, BATCH = 3.0, 50, 50

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from sde_edit.encoders import ShapesCLIP, ShapesCLIPConfig
-from sde_edit.shapes import BACKGROUNDS, COLOURS, SHAPES, SPLITS, Scene, make_scene
+from sde_edit.imaging.shapes_world import BACKGROUNDS, COLOURS, SHAPES, SPLITS, Scene, make_scene
+from sde_edit.networks.recogniser import ShapesCLIP, ShapesCLIPConfig
 
 SEED = 0
 N_TRAIN = 24_000

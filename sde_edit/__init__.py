@@ -1,0 +1,1 @@
+"""Does randomness help in diffusion-based image editing, and by how much?"""

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from sde_edit.types import UserError
+from sde_edit.errors import UserError
 
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 
@@ -58,8 +58,8 @@ def run(overrides: tuple[str, ...], no_evaluate: bool) -> None:
 
     The same command again does only what is missing.
     """
+    from sde_edit.commands.run import run_all
     from sde_edit.config import expand, experiment
-    from sde_edit.launch import run_all
 
     if launchers := [o for o in overrides if o.startswith("launcher")]:
         raise UserError(f"{launchers[0]}: run works in this process; launchers are for sweep")
@@ -81,7 +81,7 @@ def sweep(overrides: tuple[str, ...], dry_run: bool) -> None:
     Checks every run before anything starts and does only what is missing; a table is written when
     its runs are finished.
     """
-    from sde_edit.sweep import check_sweep, describe_sweep, launch_sweep, plan_sweep
+    from sde_edit.commands.sweep import check_sweep, describe_sweep, launch_sweep, plan_sweep
 
     planned = plan_sweep(overrides)
     click.echo(describe_sweep(planned), err=not dry_run)
@@ -96,8 +96,8 @@ def sweep(overrides: tuple[str, ...], dry_run: bool) -> None:
 @click.option("--force", is_flag=True, help="Compute scores again that are there already.")
 def evaluate(overrides: tuple[str, ...], force: bool) -> None:
     """Score finished runs; the overrides are those the runs were made with."""
+    from sde_edit.commands.run import finished_run, score
     from sde_edit.config import expand, experiment
-    from sde_edit.launch import finished_run, score
 
     for combination in expand(overrides):
         chosen = experiment(combination)
@@ -110,7 +110,7 @@ def evaluate(overrides: tuple[str, ...], force: bool) -> None:
 @OVERRIDES
 def table(name: str, overrides: tuple[str, ...]) -> None:
     """Write results/tables/NAME.{md,csv,tex,json} and its figure from finished runs."""
-    from sde_edit.publish import publish_table
+    from sde_edit.commands.table import publish_table
 
     for path in publish_table(name, overrides):
         click.echo(path)
@@ -124,7 +124,7 @@ def figure(name: str, overrides: tuple[str, ...]) -> None:
 
     `sde-edit list figure` names them. The only override is paths.results=DIR.
     """
-    from sde_edit.publish import publish_figure
+    from sde_edit.commands.table import publish_figure
 
     for path in publish_figure(name, overrides):
         click.echo(path)
@@ -134,7 +134,7 @@ def figure(name: str, overrides: tuple[str, ...]) -> None:
 @OVERRIDES
 def summary(overrides: tuple[str, ...]) -> None:
     """Finished runs side by side: a table of their scores and costs, and a contact sheet."""
-    from sde_edit.publish import publish_summary
+    from sde_edit.commands.table import publish_summary
 
     text, sheet = publish_summary(overrides)
     click.echo(text)
@@ -153,7 +153,7 @@ def compare(a: str, b: str, overrides: tuple[str, ...], metric: str | None, exam
     A and B are run ids, names of run folders, or beginnings of them, or paths of run folders. The
     only overrides are paths.results=DIR, and paths.data=DIR if the data has moved.
     """
-    from sde_edit.pairwise import describe, open_pair, write_sheet
+    from sde_edit.commands.compare import describe, open_pair, write_sheet
 
     pair = open_pair(a, b, overrides)
     click.echo(describe(pair))
@@ -168,7 +168,7 @@ def status_of_runs(overrides: tuple[str, ...]) -> None:
 
     The only override that matters is paths.results=DIR.
     """
-    from sde_edit.status import describe_status
+    from sde_edit.commands.status import describe_status
 
     click.echo(describe_status(overrides))
 
@@ -180,8 +180,8 @@ def status_of_runs(overrides: tuple[str, ...]) -> None:
 @click.option("--json", "in_json", is_flag=True, help="One JSON object on stdout.")
 def bench(overrides: tuple[str, ...], images: int, repeats: int, in_json: bool) -> None:
     """Time the engine: per image, against the bare network, and against diffusers' pipeline."""
-    from sde_edit.bench import bench as measure
-    from sde_edit.benchmarks import as_json, markdown
+    from sde_edit.bench.measure import bench as measure
+    from sde_edit.bench.result import as_json, markdown
     from sde_edit.config import experiment
 
     measured = measure(experiment(overrides), images=images, repeats=repeats)
@@ -212,7 +212,7 @@ def _single(command: Any) -> Any:
 def _edit(
     task: str, picture: dict[str, Any], out: Path, force: bool, overrides: tuple[str, ...]
 ) -> None:
-    from sde_edit.single import edit_picture
+    from sde_edit.commands.edit import edit_picture
 
     logging.getLogger("sde_edit").setLevel(logging.WARNING)  # of a run whose folder goes away
     given = [f"task={task}", "model=sd15", *overrides]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,66 +20,27 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sde_edit.compare import Setting, literal
+from sde_edit.api.dataset import Dataset
+from sde_edit.api.experiment import Experiment, Settings
+from sde_edit.api.launcher import Launcher
+from sde_edit.api.metric import NamedMetric
+from sde_edit.api.sampler import Invertible, MadeElsewhere
+from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.task import Selective, Task
+from sde_edit.errors import UserError
+from sde_edit.imaging.subset import Subset
 from sde_edit.registry import build, conf_dir, names, suggest
-from sde_edit.subset import Subset
-from sde_edit.types import (
-    Choice,
-    Dataset,
-    Invertible,
-    Launcher,
-    MadeElsewhere,
-    ModelSource,
-    NamedMetric,
-    RunSpec,
-    Sampler,
-    Selective,
-    Task,
-    UserError,
-)
+from sde_edit.report.selection import Setting, literal
 
 # Keys of a group's YAML that are not settings of its plug-in.
 _RUN_KEYS = {
     "model": {"dtype", "batch_size", "plain_guidance"},
     "data": {"limit", "prompt", "metrics"},
 }
+
+
 _GROUPS = {"task": "tasks", "sampler": "samplers", "model": "models", "data": "datasets"}
 _PACKAGES = _GROUPS | {"launcher": "launchers"}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to run, which does not change the images."""
-
-    results: Path
-    cache: Path
-    limit: int | None
-    device: str
-    compile: bool
-    batch_size: int
-    loaders: int
-    threads: int | None
-    shard: int
-    shards: int
-    wandb: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One composed command: the plug-ins, the spec that names their images, and the settings.
-
-    left_out: examples that are not in `dataset` because images made elsewhere lack them.
-    """
-
-    spec: RunSpec
-    task: Task
-    sampler: Sampler | MadeElsewhere
-    source: ModelSource
-    dataset: Dataset
-    metrics: tuple[NamedMetric, ...]
-    settings: Settings
-    overrides: tuple[str, ...]
-    left_out: int = 0
 
 
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:

@@ -18,15 +18,16 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from sde_edit.types import UserError
+from sde_edit.errors import UserError
 
 GROUPS = (
     *("tasks", "samplers", "models", "datasets", "metrics"),
     *("tables", "figures", "launchers"),
 )
+
+
 _ROOT = Path(__file__).parent
-
-
+_PLACE = {"tables": "report.tables", "figures": "report.figures", "launchers": "engine.launchers"}
 T = TypeVar("T")
 
 
@@ -74,7 +75,7 @@ def _describe(group: str, name: str) -> str:
 
 def kinds(group: str) -> dict[str, str]:
     """Kind -> first line of its file's docstring."""
-    files = sorted((_ROOT / group).glob("[!_]*.py"))
+    files = sorted((_ROOT / _PLACE.get(group, group).replace(".", "/")).glob("[!_]*.py"))
     return {file.stem: _first_line(file) for file in files}
 
 
@@ -93,7 +94,7 @@ def plugin_class(group: str, kind: str) -> type[Any]:
     """The class of a kind. Raises UserError with the nearest name if there is none."""
     if kind not in kinds(group):
         raise UserError(f"no {group[:-1]} {kind!r}.{suggest(kind, list(kinds(group)))}")
-    module = import_module(f"sde_edit.{group}.{kind}")
+    module = import_module(f"sde_edit.{_PLACE.get(group, group)}.{kind}")
     classes = [
         value
         for value in vars(module).values()

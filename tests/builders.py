@@ -6,10 +6,14 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from sde_edit.store import Row, Run, RunStore, canonical, write_atomic
-from sde_edit.types import Choice, RunSpec
+from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.store.files import canonical, write_atomic
+from sde_edit.store.runs import Row, Run, RunStore
+
+ROOT = Path(__file__).parents[1]  # of the checkout
 
 
 def make_spec(

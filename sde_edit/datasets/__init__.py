@@ -1,0 +1,1 @@
+"""Sources of examples; a data set is one file."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sde_edit.coco import CocoPairs, read_captions
-from sde_edit.images import counted
-from sde_edit.pairs import Offer, Pair
+from sde_edit.imaging.coco import CocoPairs, read_captions
+from sde_edit.imaging.files import counted
+from sde_edit.imaging.image_pairs import Offer, Pair
 from sde_edit.registry import plugin
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sde_edit.coco import Captions, CocoPairs, read_captions, refuse_doubles
-from sde_edit.images import counted
-from sde_edit.pairs import Offer, Pair, read_json
+from sde_edit.errors import UserError
+from sde_edit.imaging.coco import Captions, CocoPairs, read_captions, refuse_doubles
+from sde_edit.imaging.files import counted
+from sde_edit.imaging.image_pairs import Offer, Pair, read_json
 from sde_edit.registry import plugin
-from sde_edit.types import UserError
 
 
 @dataclass(frozen=True)

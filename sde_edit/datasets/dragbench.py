@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sde_edit.drags import ImageDrags, Instruction
-from sde_edit.pairs import read_json
+from sde_edit.api.example import Point
+from sde_edit.imaging.image_drags import ImageDrags, Instruction
+from sde_edit.imaging.image_pairs import read_json
 from sde_edit.registry import plugin
-from sde_edit.types import Point
 
 
 @dataclass(frozen=True)

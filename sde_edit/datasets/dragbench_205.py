@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from sde_edit.drags import ImageDrags, Instruction
-from sde_edit.pairs import read_json
+from sde_edit.api.example import Point
+from sde_edit.errors import UserError
+from sde_edit.imaging.image_drags import ImageDrags, Instruction
+from sde_edit.imaging.image_pairs import read_json
 from sde_edit.registry import plugin
-from sde_edit.types import Point, UserError
 
 _PICKLE = "meta_data.pkl"
 
@@ -76,6 +77,8 @@ def _pickled_points(file: Path) -> _Points:
 
 # What NumPy's arrays are pickled with, under the names of its versions 1 and 2.
 _rebuild = np.empty(0).__reduce__()[0]
+
+
 _ALLOWED: Mapping[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from PIL import Image
 
-from sde_edit.digests import file_digests
-from sde_edit.images import (
+from sde_edit.api.dataset import DataStatus
+from sde_edit.api.example import Example
+from sde_edit.errors import UserError
+from sde_edit.imaging.files import (
     Fit,
     Size,
     check_size,
@@ -28,12 +30,12 @@ from sde_edit.images import (
     read_size,
     to_pixels,
 )
-from sde_edit.masks import Hole, as_mask
+from sde_edit.imaging.masks import Hole, as_mask
 from sde_edit.registry import plugin
-from sde_edit.types import DataStatus, Example, UserError
+from sde_edit.store.digests import file_digests
 
 if TYPE_CHECKING:
-    from sde_edit.types import Mask, Pixels
+    from sde_edit.api.example import Mask, Pixels
 
 _THREADS = 8
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from sde_edit.images import counted, list_images
-from sde_edit.pairs import ImagePairs, Offer, Pair
+from sde_edit.errors import UserError
+from sde_edit.imaging.files import counted, list_images
+from sde_edit.imaging.image_pairs import ImagePairs, Offer, Pair
 from sde_edit.registry import plugin
-from sde_edit.types import UserError
 
 if TYPE_CHECKING:
     from timm.data import ImageNetInfo
@@ -144,8 +144,6 @@ def _references_note(drawn: int, there: int, label: str) -> str:
 
 
 # ------------------------------------------------------------------ the development kit
-
-
 def validation_wnids(devkit: Path) -> list[str]:
     """The wnid of the i-th validation image at i - 1. Raises UserError naming a file."""
     ground_truth = devkit / "ILSVRC2012_validation_ground_truth.txt"
@@ -178,8 +176,6 @@ def _unusable(path: Path, error: Exception) -> UserError:
 
 
 # ------------------------------------------------------------------ names
-
-
 @cache
 def _info() -> ImageNetInfo:
     """All 21,841 classes of ImageNet; the 1,000 of ILSVRC2012 are among them."""

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from PIL import Image
 
-from sde_edit.digests import file_digest
-from sde_edit.images import Size, fit_point, fit_to, read_grey, read_rgb, to_pixels
-from sde_edit.masks import Hole, as_mask
+from sde_edit.api.dataset import DataStatus
+from sde_edit.api.example import Drag, Example, Point
+from sde_edit.errors import UserError
+from sde_edit.imaging.files import Size, fit_point, fit_to, read_grey, read_rgb, to_pixels
+from sde_edit.imaging.masks import Hole, as_mask
 from sde_edit.registry import plugin
-from sde_edit.types import DataStatus, Drag, Example, Point, UserError
+from sde_edit.store.digests import file_digest
 
 if TYPE_CHECKING:
-    from sde_edit.types import Mask
+    from sde_edit.api.example import Mask
 
 
 @plugin

@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sde_edit.masks import MASKS_VERSION, MaskSize, draw_mask
+from sde_edit.api.example import Example
+from sde_edit.imaging.masks import MASKS_VERSION, MaskSize, draw_mask
+from sde_edit.imaging.shapes_world import IMAGE_SIZE, WORLD_VERSION, FirstScenes, make_scene
 from sde_edit.registry import plugin
-from sde_edit.shapes import IMAGE_SIZE, WORLD_VERSION, FirstScenes, make_scene
-from sde_edit.types import Example
 
 
 @plugin

@@ -8,9 +8,17 @@ from typing import ClassVar
 
 import numpy as np
 
+from sde_edit.api.example import Example
+from sde_edit.errors import UserError
+from sde_edit.imaging.shapes_world import (
+    SHAPES,
+    SPLITS,
+    WORLD_VERSION,
+    FirstScenes,
+    Scene,
+    make_scene,
+)
 from sde_edit.registry import plugin, suggest
-from sde_edit.shapes import SHAPES, SPLITS, WORLD_VERSION, FirstScenes, Scene, make_scene
-from sde_edit.types import Example, UserError
 
 
 @plugin

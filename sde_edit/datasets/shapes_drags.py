@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from PIL import Image, ImageFilter
 
-from sde_edit.drags import label_counts
-from sde_edit.registry import plugin
-from sde_edit.shapes import (
+from sde_edit.api.example import Drag, Example
+from sde_edit.imaging.image_drags import label_counts
+from sde_edit.imaging.shapes_world import (
     IMAGE_SIZE,
     WORLD_VERSION,
     FirstScenes,
@@ -22,14 +22,15 @@ from sde_edit.shapes import (
     Thing,
     make_scene,
 )
-from sde_edit.types import Drag, Example
+from sde_edit.registry import plugin
 
 if TYPE_CHECKING:
-    from sde_edit.types import Mask, Pixels
+    from sde_edit.api.example import Mask, Pixels
 
 DISTANCES = (8.0, 24.0)  # pixels
-
 _REACH = 1.15  # the outermost point of any shape, in radii: that of a star
+
+
 _TRIES = 100
 _GROWN = 4  # pixels that a mask reaches beyond what changes: one cell of the embedded latents
 

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 
-from sde_edit.registry import plugin
-from sde_edit.shapes import (
+from sde_edit.api.example import Example
+from sde_edit.imaging.shapes_world import (
     BACKGROUNDS,
     COLOURS,
     SHAPES,
@@ -20,11 +20,15 @@ from sde_edit.shapes import (
     Scene,
     make_scene,
 )
-from sde_edit.types import Example
+from sde_edit.registry import plugin
 
 Attribute = Literal["colour", "shape", "background"]
 _Word = TypeVar("_Word", bound=str)
+
+
 _ATTRIBUTES: tuple[Attribute, ...] = ("colour", "shape", "background")
+
+
 _CHOICES = {"any": _ATTRIBUTES, "object": _ATTRIBUTES[:2]}
 
 

@@ -1,0 +1,1 @@
+"""Scores of images; a metric is one file."""

@@ -9,16 +9,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sde_edit.features import (
-    ByRecogniser,
-    recogniser_note,
-    references,
-)
+from sde_edit.api.example import Example
+from sde_edit.evaluation.per_image import references
+from sde_edit.evaluation.recognition import ByRecogniser, recogniser_note
 from sde_edit.registry import plugin
-from sde_edit.types import Example
 
 Seen = tuple[set[tuple[str, str]], str]  # {(shape, colour), ...}, background
-
 _AS_IN_THE_REFERENCE = {
     "all": "named exactly as their reference: all (shape, colour) pairs and the background",
     "shape": "whose set of shapes is named as their reference's",

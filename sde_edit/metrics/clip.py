@@ -14,16 +14,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sde_edit.features import (
-    PerImage,
-    captions,
-    device_of,
-    package,
-    references,
-    weights_note,
-)
+from sde_edit.api.example import Example
+from sde_edit.errors import UserError
+from sde_edit.evaluation.per_image import PerImage, captions, references
+from sde_edit.evaluation.weights import device_of, package, weights_note
 from sde_edit.registry import plugin
-from sde_edit.types import Example, UserError
 
 
 @plugin

@@ -11,11 +11,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.correspondence import Dift, Layer, corresponding
-from sde_edit.features import references
-from sde_edit.noise import Noise
+from sde_edit.api.example import Example
+from sde_edit.diffusion.noise import Noise
+from sde_edit.errors import UserError
+from sde_edit.evaluation.per_image import references
+from sde_edit.networks.dift import Dift, Layer, corresponding
 from sde_edit.registry import plugin
-from sde_edit.types import Example, UserError
 
 
 @plugin

@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sde_edit.features import PerImage, reference
-from sde_edit.foreground import THRESHOLD, foreground
+from sde_edit.api.example import Example
+from sde_edit.errors import UserError
+from sde_edit.evaluation.per_image import PerImage, reference
+from sde_edit.imaging.foreground import THRESHOLD, foreground
 from sde_edit.registry import plugin
-from sde_edit.types import Example, UserError
 
 if TYPE_CHECKING:
-    from sde_edit.types import Pixels
+    from sde_edit.api.example import Pixels
 
 
 @plugin

@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.features import OfFeatures
+from sde_edit.errors import UserError
+from sde_edit.evaluation.distributions import OfFeatures
 from sde_edit.registry import plugin
-from sde_edit.types import UserError
 
 
 def _moments(x_ND: Tensor, counts_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sde_edit.features import PerImage, references, to_unit
+from sde_edit.api.example import Example
+from sde_edit.errors import UserError
+from sde_edit.evaluation.per_image import PerImage, references, to_unit
 from sde_edit.registry import plugin
-from sde_edit.types import Example, UserError
 
 
 @plugin

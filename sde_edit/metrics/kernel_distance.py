@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.features import OfFeatures
+from sde_edit.errors import UserError
+from sde_edit.evaluation.distributions import OfFeatures
 from sde_edit.registry import plugin
-from sde_edit.types import UserError
 
 _BLOCK = 1024  # rows of the N x N kernel matrix that are held at once
 

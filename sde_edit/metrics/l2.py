@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.features import Compared, to_unit
+from sde_edit.api.example import Example
+from sde_edit.evaluation.per_image import Compared, to_unit
 from sde_edit.registry import plugin
-from sde_edit.types import Example
 
 
 @plugin

@@ -11,17 +11,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from sde_edit.features import (
-    Compared,
-    device_of,
-    fetch,
-    hub_file,
-    package,
-    to_signed,
-    weights_note,
-)
+from sde_edit.api.example import Example
+from sde_edit.errors import UserError
+from sde_edit.evaluation.per_image import Compared, to_signed
+from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, weights_note
 from sde_edit.registry import plugin
-from sde_edit.types import Example, UserError
 
 
 @plugin

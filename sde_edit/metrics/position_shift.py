@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.features import PerImage, reference
-from sde_edit.foreground import SHARES, THRESHOLD, centroid, foreground
+from sde_edit.api.example import Example
+from sde_edit.errors import UserError
+from sde_edit.evaluation.per_image import PerImage, reference
+from sde_edit.imaging.foreground import SHARES, THRESHOLD, centroid, foreground
 from sde_edit.registry import plugin
-from sde_edit.types import Example, UserError
 
 if TYPE_CHECKING:
-    from sde_edit.types import Pixels
+    from sde_edit.api.example import Pixels
 
 
 @plugin

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.features import Compared, to_unit
+from sde_edit.api.example import Example
+from sde_edit.evaluation.per_image import Compared, to_unit
 from sde_edit.registry import plugin
-from sde_edit.types import Example
 
 # Rounding to 8 bits hides errors up to half a grey level, so a smaller one is not told from none.
 _LEAST_MSE = (0.5 / 255) ** 2

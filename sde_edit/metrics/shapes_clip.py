@@ -10,15 +10,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.features import (
-    ByRecogniser,
-    captions,
-    device_of,
-    recogniser_note,
-    shapes_folder,
-)
+from sde_edit.api.example import Example
+from sde_edit.evaluation.per_image import captions
+from sde_edit.evaluation.recognition import ByRecogniser, recogniser_note, shapes_folder
+from sde_edit.evaluation.weights import device_of
 from sde_edit.registry import plugin
-from sde_edit.types import Example
 
 
 @plugin

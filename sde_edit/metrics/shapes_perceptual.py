@@ -10,13 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sde_edit.features import (
-    ByRecogniser,
-    Compared,
-    recogniser_note,
-)
+from sde_edit.api.example import Example
+from sde_edit.evaluation.per_image import Compared
+from sde_edit.evaluation.recognition import ByRecogniser, recogniser_note
 from sde_edit.registry import plugin
-from sde_edit.types import Example
 
 
 def _stage_distance(x_BCHW: Tensor, y_BCHW: Tensor) -> Tensor:

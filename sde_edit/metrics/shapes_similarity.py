@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.features import ByRecogniser, recogniser_note, references
+from sde_edit.api.example import Example
+from sde_edit.evaluation.per_image import references
+from sde_edit.evaluation.recognition import ByRecogniser, recogniser_note
 from sde_edit.registry import plugin
-from sde_edit.types import Example
 
 
 @plugin

@@ -1,0 +1,1 @@
+"""Kinds of diffusion models; a kind is one file."""

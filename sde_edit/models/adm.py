@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sde_edit.digests import files_digest
-from sde_edit.guided_diffusion import load_classifier, load_unet
-from sde_edit.networks import PixelNetwork, alpha_at, dtype_of, refuse_hints
+from sde_edit.diffusion.denoiser import Denoiser
+from sde_edit.diffusion.schedule import Schedule
+from sde_edit.errors import UserError
+from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, refuse_hints
+from sde_edit.networks.guided_diffusion import load_classifier, load_unet
 from sde_edit.registry import plugin
-from sde_edit.schedule import Schedule
-from sde_edit.types import Denoiser, UserError
+from sde_edit.store.digests import files_digest
 
 _OFFICIAL = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021"
 _CLASSES = 1000

@@ -11,11 +11,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.checkpoints import checkpoint_digest, checkpoint_folder, load_network
-from sde_edit.latent import LatentSource, LoadedStableDiffusion
-from sde_edit.networks import dtype_of
+from sde_edit.diffusion.denoiser import Denoiser
+from sde_edit.errors import UserError
+from sde_edit.networks.base import dtype_of
+from sde_edit.networks.checkpoints import checkpoint_digest, checkpoint_folder, load_network
+from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion
 from sde_edit.registry import plugin
-from sde_edit.types import Denoiser, UserError
 
 _FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 

@@ -10,12 +10,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.checkpoints import checkpoint_folder, load_network, read_config, read_scheduler
-from sde_edit.digests import files_digest
-from sde_edit.networks import PixelNetwork, alpha_at, dtype_of, eps_of_v, refuse_hints
+from sde_edit.diffusion.denoiser import Denoiser
+from sde_edit.diffusion.schedule import Schedule
+from sde_edit.errors import UserError
+from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, eps_of_v, refuse_hints
+from sde_edit.networks.checkpoints import (
+    checkpoint_folder,
+    load_network,
+    read_config,
+    read_scheduler,
+)
 from sde_edit.registry import plugin
-from sde_edit.schedule import Schedule
-from sde_edit.types import Denoiser, UserError
+from sde_edit.store.digests import files_digest
 
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 _CONFIGS = ("model_index.json", "config.json", "scheduler_config.json")

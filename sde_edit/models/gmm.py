@@ -19,10 +19,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.networks import PixelNetwork, alpha_at, dtype_of, refuse_hints
+from sde_edit.diffusion.denoiser import Denoiser
+from sde_edit.diffusion.schedule import Schedule
+from sde_edit.errors import UserError
+from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, refuse_hints
 from sde_edit.registry import plugin, strict, suggest
-from sde_edit.schedule import Schedule
-from sde_edit.types import Denoiser, UserError
 
 
 @strict

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from sde_edit.latent import LatentSource, LoadedStableDiffusion
-from sde_edit.networks import dtype_of
+from sde_edit.networks.base import dtype_of
+from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion
 from sde_edit.registry import plugin
 
 

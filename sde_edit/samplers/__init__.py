@@ -1,0 +1,1 @@
+"""Ways from noise to image and back; a sampler is one file."""

@@ -15,10 +15,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.noise import Noise
+from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid
+from sde_edit.diffusion.steps import ddim
+from sde_edit.errors import UserError
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid, ddim
-from sde_edit.types import Denoiser, Project, Tape, UserError, keep
 
 
 @plugin

@@ -9,14 +9,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from sde_edit.digests import file_digests
-from sde_edit.images import SUFFIXES, counted, list_images, read_rgb, to_pixels
+from sde_edit.api.example import Example
+from sde_edit.errors import UserError
+from sde_edit.imaging.files import SUFFIXES, counted, list_images, read_rgb, to_pixels
 from sde_edit.registry import plugin
-from sde_edit.store import safe_name
-from sde_edit.types import Example, UserError
+from sde_edit.store.digests import file_digests
+from sde_edit.store.files import safe_name
 
 if TYPE_CHECKING:
-    from sde_edit.types import Pixels
+    from sde_edit.api.example import Pixels
 
 
 @plugin

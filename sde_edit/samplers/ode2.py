@@ -15,11 +15,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.noise import Noise
+from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.diffusion.inversion import upwards
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid
+from sde_edit.diffusion.steps import half_log_snr, predict_x0
+from sde_edit.errors import UserError
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid, half_log_snr, predict_x0
-from sde_edit.trajectory import upwards
-from sde_edit.types import Denoiser, Project, Tape, UserError, keep
 
 
 @plugin

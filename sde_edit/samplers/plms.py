@@ -14,10 +14,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.noise import Noise
+from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid
+from sde_edit.diffusion.steps import ddim
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid, ddim
-from sde_edit.types import Denoiser, Project, Tape, keep
 
 _ADAMS_BASHFORTH = (
     (3 / 2, -1 / 2),

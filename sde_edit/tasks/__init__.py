@@ -1,0 +1,1 @@
+"""Edits; a task is one file."""

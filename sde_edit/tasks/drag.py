@@ -7,7 +7,7 @@ S, T            the squares of side 2r about the source and the target point
 fresh           eps of Eq. 12
 moves           what one drag step copies in one image, a (S, T) for each pair of points
 
-Letters in tensor names: as in types.py; h, w of a latent.
+Letters in tensor names: as in sde_edit/api; h, w of a latent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sde_edit.batch import (
+from sde_edit.api.example import Drag, Example, Point
+from sde_edit.api.model import LoraSettings, Model, Scale
+from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.diffusion.denoiser import Denoiser, Project
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid, steps_below
+from sde_edit.editing.batch import (
     adapted,
     check_drags,
     check_prompt,
@@ -31,22 +37,8 @@ from sde_edit.batch import (
     prompts,
     rows_per_evaluation,
 )
-from sde_edit.noise import Noise
+from sde_edit.errors import UserError
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid, steps_below
-from sde_edit.types import (
-    Denoiser,
-    Drag,
-    Example,
-    Invertible,
-    LoraSettings,
-    Model,
-    Point,
-    Project,
-    Sampler,
-    Scale,
-    UserError,
-)
 
 _SIDE = 64  # of the latent for which the paper gives r and the length of a step
 

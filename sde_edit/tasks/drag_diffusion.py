@@ -13,8 +13,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.attention import Reference
-from sde_edit.batch import (
+from sde_edit.api.example import Example
+from sde_edit.api.model import Attentive, LoraSettings, Model
+from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid, steps_below
+from sde_edit.editing.batch import (
     adapted,
     attentive,
     check_drags,
@@ -25,19 +29,10 @@ from sde_edit.batch import (
     may_change,
     prompts,
 )
-from sde_edit.motion import Motion, on_map
-from sde_edit.noise import Noise
+from sde_edit.editing.motion_supervision import Motion, on_map
+from sde_edit.errors import UserError
+from sde_edit.networks.attention import Reference
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid, steps_below
-from sde_edit.types import (
-    Attentive,
-    Example,
-    Invertible,
-    LoraSettings,
-    Model,
-    Sampler,
-    UserError,
-)
 
 
 @plugin

@@ -9,7 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.batch import (
+from sde_edit.api.example import Example
+from sde_edit.api.model import Model
+from sde_edit.api.sampler import Sampler
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid
+from sde_edit.editing.batch import (
     check_mask,
     check_prompt,
     images,
@@ -18,10 +23,7 @@ from sde_edit.batch import (
     prompts,
     rows_per_evaluation,
 )
-from sde_edit.noise import Noise
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid
-from sde_edit.types import Example, Model, Sampler
 
 
 def composite(edited_BHWC: Tensor, original_BHWC: Tensor, mask_BHW: Tensor) -> Tensor:

@@ -12,8 +12,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sde_edit.attention import Control, refinement, replacement, reweighting
-from sde_edit.batch import (
+from sde_edit.api.example import Example
+from sde_edit.api.model import Attentive, Model
+from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid, steps_below
+from sde_edit.editing.batch import (
     attentive,
     check_prompt,
     check_share,
@@ -21,11 +25,10 @@ from sde_edit.batch import (
     prompts,
     rows_per_evaluation,
 )
-from sde_edit.noise import Noise
-from sde_edit.null_text import NullText, rows_per_step
+from sde_edit.editing.null_text import NullText, rows_per_step
+from sde_edit.errors import UserError
+from sde_edit.networks.attention import Control, refinement, replacement, reweighting
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid, steps_below
-from sde_edit.types import Attentive, Example, Invertible, Model, Sampler, UserError
 
 
 @plugin

@@ -8,11 +8,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.batch import check_prompt, images, prompts, rows_per_evaluation
-from sde_edit.noise import Noise
+from sde_edit.api.example import Example
+from sde_edit.api.model import Model
+from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid
+from sde_edit.editing.batch import check_prompt, images, prompts, rows_per_evaluation
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid
-from sde_edit.types import Example, Invertible, Model, Sampler
 
 
 @plugin

@@ -6,7 +6,7 @@
     task=cyclediffusion  noise, w' kept    | change the prompt               Wu and De la Torre 2022
     task=sdedit          noise             | change the prompt               Meng et al. 2021
 
-Letters in tensor names: as in types.py; h, w of a latent.
+Letters in tensor names: as in sde_edit/api; h, w of a latent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sde_edit.batch import (
+from sde_edit.api.example import Example
+from sde_edit.api.model import Model
+from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.diffusion.denoiser import Denoiser, Tape
+from sde_edit.diffusion.inversion import forward, since
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid, steps_below
+from sde_edit.editing.batch import (
     check_mask,
     check_prompt,
     check_share,
@@ -28,11 +35,8 @@ from sde_edit.batch import (
     prompts,
     rows_per_evaluation,
 )
-from sde_edit.noise import Noise
+from sde_edit.errors import UserError
 from sde_edit.registry import plugin
-from sde_edit.schedule import Grid, steps_below
-from sde_edit.trajectory import forward, since
-from sde_edit.types import Denoiser, Example, Invertible, Model, Sampler, Tape, UserError
 
 
 @plugin

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from sde_edit.noise import Noise
-from sde_edit.schedule import Grid
+from sde_edit.api.sampler import Sampler
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid
 from sde_edit.theory.density import Density, Kernel, kernels
 from sde_edit.theory.mixture import Mixture, Normal, log_normal
-from sde_edit.types import Sampler
 
 Array = NDArray[np.float64]
 _FLOOR = 1e-14  # of the peak: columns of d below it are dropped
@@ -127,8 +127,6 @@ def trajectory(
 
 
 # ------------------------------------------------------------------ an edit that looks at x_0
-
-
 def source_path(x_0: Tensor, grid: Grid, noise: Noise) -> list[Tensor]:
     """Eq. 7 from x_0 up the grid; x at every time of the grid, the noisiest first."""
     path = [x_0]

@@ -22,15 +22,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sde_edit.noise import Noise
-from sde_edit.schedule import Grid
+from sde_edit.api.sampler import Sampler
+from sde_edit.diffusion.denoiser import Denoiser
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid
 from sde_edit.theory.mixture import Mixture, Prior
-from sde_edit.types import Denoiser, Sampler
 
 NODES = 800
 _REACH = 8.5  # standard deviations of noise that a grid reaches beyond the means
+
+
 _WIDEST = 1.25  # standard deviations of noise between two nodes; 3e-6 of a density is lost
 _FLOOR = 37.0  # nodes below exp(-37) = 1e-16 of the peak are dropped
+
+
 FAR = 650.0  # a floor for densities that stand under a logarithm far out; float64 ends at 745
 
 
@@ -87,8 +92,6 @@ def of_marginal(data: Mixture, alpha: float, nodes: int = NODES) -> Density:
 
 
 # ------------------------------------------------------------------ the kernel of one step
-
-
 @dataclass(frozen=True)
 class _Fixed(Noise):
     """Noise that is one number."""
@@ -139,8 +142,6 @@ def kernels(sampler: Sampler, data: Mixture, grid: Grid) -> Iterator[Kernel]:
 
 
 # ------------------------------------------------------------------ densities through kernels
-
-
 def push(p: Density, kernel: Kernel) -> Density:
     """The density of m(x_s). Raises ValueError if m is not increasing on the nodes."""
     mean_N, slope_N = kernel.mean(p.x_N), kernel.slope(p.x_N)

@@ -18,10 +18,10 @@ from itertools import pairwise
 import torch
 from scipy.interpolate import CubicSpline
 
-from sde_edit.schedule import Grid
+from sde_edit.api.sampler import Sampler
+from sde_edit.diffusion.schedule import Grid
 from sde_edit.theory.density import NODES, Density, trajectory
 from sde_edit.theory.mixture import Mixture
-from sde_edit.types import Sampler
 
 
 def kl(p: Density, data: Mixture, alpha: float) -> float:
@@ -74,8 +74,6 @@ def descent(p: Density, sampler: Sampler, data: Mixture, grid: Grid, nodes: int 
 
 
 # ------------------------------------------------------------------ Prop. D.1
-
-
 def bound(c: float, alpha_s: float, alpha_t: float) -> float:
     """Eq. 23: exp(-1/c int_s^t g^2), the factor on D_KL from t to s < t; asks for c >= 1."""
     return float((alpha_t / alpha_s) ** (1 / c))

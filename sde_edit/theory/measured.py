@@ -13,26 +13,20 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from sde_edit.noise import Noise
+from sde_edit.api.sampler import Sampler
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid
 from sde_edit.samplers.ode import ODE
 from sde_edit.samplers.sde import SDE
-from sde_edit.schedule import Grid
 from sde_edit.theory import cycle, sobolev
 from sde_edit.theory.density import NODES, of_marginal, of_prior, trajectory
 from sde_edit.theory.divergence import bound, descent, kl, order, sharp_bound
-from sde_edit.theory.mixture import (
-    PRIORS,
-    RIGHT,
-    SHIFTED,
-    Mixture,
-    Normal,
-    cosine,
-    cosine_grid,
-)
+from sde_edit.theory.mixture import PRIORS, RIGHT, SHIFTED, Mixture, Normal, cosine, cosine_grid
 from sde_edit.theory.plots import ARMS, DATA, cycle_curve, kl_curve
-from sde_edit.types import Sampler
 
 _ODE_ARM, _SDE_ARM = ARMS
+
+
 STEPS = (25, 50, 100, 200, 400)
 
 
@@ -69,8 +63,6 @@ def _orders(errors: Sequence[float], refinements: Sequence[float]) -> list[str]:
 
 
 # ------------------------------------------------------------------ Theorem 3.1
-
-
 def identity_in_t() -> str:
     """Both sides of Eq. 9 for N(2, 2²) from 0.5 T to 0.02 T, 800 nodes."""
     found = [
@@ -95,8 +87,6 @@ def identity_in_x() -> str:
 
 
 # ------------------------------------------------------------------ Theorem 3.2
-
-
 def invariance_in_t() -> str:
     """D_KL to q in closed form: the ODE from N(2, 2²) at 0.5 T down to 0, 20 000 nodes."""
     p, grids = of_prior(SHIFTED, _ODE_ARM.nodes), [cosine_grid(0.5, 0, steps) for steps in STEPS]
@@ -122,8 +112,6 @@ def invariance_in_x() -> str:
 
 
 # ------------------------------------------------------------------ the samplers' own error
-
-
 def own_errors(sampler: Sampler, nodes: int, steps: Sequence[int]) -> list[float]:
     """The column of `discretisation` for a sampler: order 2 in D_KL is order 1 in the density."""
     grids = [cosine_grid(0.5, 0.02, n) for n in steps]
@@ -142,8 +130,6 @@ def discretisation() -> str:
 
 
 # ------------------------------------------------------------------ Proposition D.1
-
-
 def constants() -> str:
     """What is known of c_LSI(q_0): bounds from below, from above, and the formula of App. E."""
     known: dict[str, Callable[[Mixture], float]] = {
@@ -204,8 +190,6 @@ def _shifted_gaussian(data: Mixture, steps: int) -> tuple[float, float, float]:
 
 
 # ------------------------------------------------------------------ Theorem 3.3
-
-
 def cycle_against_sde() -> str:
     """D_KL of Cycle-SDE and SDE from a fresh draw of N(0, 1) at 0.5 T down to 0.02 T."""
     rows = []

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sde_edit.schedule import Grid
-from sde_edit.types import Denoiser
+from sde_edit.diffusion.denoiser import Denoiser
+from sde_edit.diffusion.schedule import Grid
 
 _OFFSET = 0.008  # Nichol & Dhariwal 2021, Eq. 17
+
+
 _TRAIN_TIMES, _LARGEST_BETA = 1000, 0.999  # theirs too: what keeps alpha_T above 0
 
 
@@ -82,8 +84,6 @@ def log_normal(x: Tensor, mean: float, var: float) -> Tensor:
 
 
 # ------------------------------------------------------------------ the priors of Fig. 5
-
-
 @dataclass(frozen=True)
 class Normal:
     """N(mean, sd^2)."""
@@ -129,5 +129,9 @@ class Uniform:
 
 
 Prior = Normal | Uniform
+
+
 RIGHT, SHIFTED, UNIFORM = Normal(0, 1), Normal(2, 2), Uniform(-2, 2)
+
+
 PRIORS: tuple[Prior, ...] = (RIGHT, SHIFTED, UNIFORM)

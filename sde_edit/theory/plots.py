@@ -12,16 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from sde_edit.noise import Noise
-from sde_edit.report import write_figure
+from sde_edit.api.sampler import Sampler
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid
+from sde_edit.report.formats import write_figure
 from sde_edit.samplers.ode import ODE
 from sde_edit.samplers.sde import SDE
-from sde_edit.schedule import Grid
 from sde_edit.theory import cycle, sobolev
 from sde_edit.theory.density import NODES, of_prior, own_trajectory, trajectory
 from sde_edit.theory.divergence import bound, kl, kl_between
 from sde_edit.theory.mixture import PRIORS, Mixture, Normal, Prior, cosine_grid
-from sde_edit.types import Sampler
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,26 @@ ARMS = (
     Arm("ODE (DDIM)", ODE(), "#0072B2", "--", 25 * NODES),
     Arm("SDE (DDPM)", SDE(), "#D55E00", "-", NODES),
 )
+
+
 _CYCLE_COLOUR = "#009E73"
 _GREY = "#444444"
+
+
 DATA = Mixture()
+
+
 HISTOGRAM_STEPS, SAMPLES, SEED = 500, 50_000, 0
+
+
 KL_STEPS, FEW_STEPS = 100, 12
+
+
 STARTS = (1.0, 0.5)
 _KL_FLOOR = 1e-8  # below it stands the error of the quadrature
 
 
 # ------------------------------------------------------------------ Fig. 5
-
-
 def samples(prior: Prior, sampler: Sampler, data: Mixture, grid: Grid, n: int, seed: int) -> Tensor:
     """n draws of p~_0, float64 [n]: the sampler as it is, its noise from the project's stream."""
     noise = Noise(seed, ("toy",))
@@ -94,8 +102,6 @@ def _histograms(axes: Axes, prior: Prior, grid: Grid) -> None:
 
 
 # ------------------------------------------------------------------ D_KL over time
-
-
 def theory_kl(folder: Path) -> list[Path]:
     """`<folder>/theory_kl.{png,svg}`: D_KL(p~_t || p_t); a row per start, a column per prior.
 

@@ -2,6 +2,9 @@
 
 import pytest
 
+from sde_edit.api.metric import Pooled
+from sde_edit.commands.contact_sheets import sheet_settings
+from sde_edit.commands.table import build_table, publish_table
 from sde_edit.config import (
     compose_config,
     data_set,
@@ -13,21 +16,9 @@ from sde_edit.config import (
     parsed,
     table_grids,
 )
-from sde_edit.features import PerImage
-from sde_edit.publish import publish_table
-from sde_edit.registry import (
-    GROUPS,
-    build,
-    conf_dir,
-    groups,
-    kinds,
-    listing,
-    names,
-    plugin_class,
-)
-from sde_edit.report import build_table
-from sde_edit.sheets import sheet_settings
-from sde_edit.types import Pooled, UserError
+from sde_edit.errors import UserError
+from sde_edit.evaluation.per_image import PerImage
+from sde_edit.registry import GROUPS, build, conf_dir, groups, kinds, listing, names, plugin_class
 
 COMPOSED = (
     *("data", "experiment", "hardware", "launcher", "model", "paths", "sampler", "task", "wandb"),
@@ -61,7 +52,7 @@ def test_metric_builds(name):
 
 @pytest.mark.parametrize("name", names("launcher"))
 def test_launcher_builds(name):
-    assert type(launcher([f"launcher={name}"])).__module__ == f"sde_edit.launchers.{name}"
+    assert type(launcher([f"launcher={name}"])).__module__ == f"sde_edit.engine.launchers.{name}"
 
 
 OF_RUNS = [name for name in names("table") if "runs" in group_file("table", name)]

@@ -24,19 +24,17 @@ from unittest.mock import patch
 
 import pytest
 
-from sde_edit.config import (
-    expand,
-    experiment,
-    group_file,
-    table_grids,
-)
+from sde_edit.commands.table import build_table
+from sde_edit.config import expand, experiment, group_file, table_grids
 from sde_edit.registry import kinds, names, plugin_class
-from sde_edit.report import Table, build_table, from_json, latex, markdown, to_csv, to_json
-from sde_edit.store import RunStore, run_id
-from tests.builders import add_images, finished_run, make_spec
+from sde_edit.report.formats import from_json, markdown, to_csv, to_json
+from sde_edit.report.latex import latex
+from sde_edit.report.table import Table
+from sde_edit.store.runs import RunStore, run_id
+from tests.builders import ROOT, add_images, finished_run, make_spec
 
 GOLDEN = Path(__file__).parent / "golden"
-COMMITTED = Path(__file__).parents[2] / "results" / "tables"
+COMMITTED = ROOT / "results" / "tables"
 FORMS = {"md": markdown, "csv": to_csv, "tex": latex, "json": to_json}
 OF_RUNS = [name for name in names("table") if "runs" in group_file("table", name)]
 WRITTEN_EARLIER = {"exactness", "table3"}  # when n stood in every cell, not once below

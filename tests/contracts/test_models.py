@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from sde_edit.config import group_file
+from sde_edit.errors import NotFiniteError, UserError
 from sde_edit.registry import build, kinds, names
-from sde_edit.types import NotFiniteError, UserError
 
 WORDS = {  # two prompts that differ, where there are any
     "adm": ("n02129165 lion", "n02129604 tiger"),

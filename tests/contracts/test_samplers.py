@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from sde_edit.noise import Noise
+from sde_edit.api.sampler import Invertible
+from sde_edit.diffusion.denoiser import keep
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Schedule
 from sde_edit.registry import build, kinds, plugin_class
-from sde_edit.schedule import Schedule
-from sde_edit.types import Invertible, keep
 
 GRID = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(16)
 IDS = ("a", "b", "c", "d")

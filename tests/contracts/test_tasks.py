@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from sde_edit.api.example import Drag
+from sde_edit.api.task import CostsByExample, Selective
 from sde_edit.config import compose_config
 from sde_edit.datasets.shapes import Shapes
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Schedule
+from sde_edit.errors import UserError
 from sde_edit.models.stable_diffusion import StableDiffusion
-from sde_edit.noise import Noise
 from sde_edit.registry import build, names
-from sde_edit.schedule import Schedule
-from sde_edit.types import CostsByExample, Drag, Selective, UserError
 
 IDS = tuple(f"test-{i:06d}" for i in range(4))
 NONE_STOPS_EARLY = {"drag_diffusion": {"drag_steps": 1}}  # so that the plan is what it costs

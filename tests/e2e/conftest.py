@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sde_edit.store import RunStore
+from sde_edit.store.runs import RunStore
 
 # Two runs of six batches each, and metrics that merge over images.
 GRID = (

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from sde_edit.checkpoints import ASSETS
-from sde_edit.encoders import ShapesCLIP
+from sde_edit.diffusion.noise import Noise
+from sde_edit.imaging.shapes_world import SPLITS, make_scene
 from sde_edit.models.stable_diffusion import StableDiffusion
-from sde_edit.noise import Noise
+from sde_edit.networks.checkpoints import ASSETS
+from sde_edit.networks.recogniser import ShapesCLIP
 from sde_edit.registry import build
-from sde_edit.shapes import SPLITS, make_scene
 
 FOLDER = ASSETS / "shapes"
 

@@ -1,0 +1,55 @@
+"""One item of a data set. Images are uint8 RGB; masks float32 in [0, 1], 1 = hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sde_edit.api.model import Adapter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]
+    Mask = NDArray[np.float32]
+
+Point = tuple[float, float]  # (x, y) in pixels of the image, x to the right and y down
+
+
+@dataclass(frozen=True)
+class Drag:
+    """The content at `source` is to come to lie at `target`."""
+
+    source: Point
+    target: Point
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item of a data set, decoded.
+
+    image [H, W, 3] is what is edited; truth [H, W, 3] is the right answer where it is known
+    (None: not known); mask [H, W] in [0, 1], 1 = hidden, or to be changed; caption describes the
+    image, target what it is to become ("": the data set asks for no change). reference [H, W, 3]
+    is another image, of what the target says: no answer for this one, but one of the set whose
+    distribution the outputs should have (None: the truth or the image is). hint [H, W, 3] is what
+    a control net sees, such as a scribble. drags: what is to be moved from where to where.
+    adapter: the LoRA fitted to the image, for a task that asks for one.
+    """
+
+    id: str
+    image: Pixels
+    caption: str = ""
+    mask: Mask | None = None
+    truth: Pixels | None = None
+    target: str = ""
+    reference: Pixels | None = None
+    hint: Pixels | None = None
+    drags: tuple[Drag, ...] = ()
+    adapter: Adapter | None = None
+
+    @property
+    def prompt(self) -> str:
+        """What the output should show: the target, or the caption where no change is asked for."""
+        return self.target or self.caption

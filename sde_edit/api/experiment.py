@@ -1,0 +1,49 @@
+"""One composed command, with its plug-ins built and its settings read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sde_edit.api.dataset import Dataset
+from sde_edit.api.metric import NamedMetric
+from sde_edit.api.model import ModelSource
+from sde_edit.api.sampler import MadeElsewhere, Sampler
+from sde_edit.api.spec import RunSpec
+from sde_edit.api.task import Task
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run, which does not change the images."""
+
+    results: Path
+    cache: Path
+    limit: int | None
+    device: str
+    compile: bool
+    batch_size: int
+    loaders: int
+    threads: int | None
+    shard: int
+    shards: int
+    wandb: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One composed command: the plug-ins, the spec that names their images, and the settings.
+
+    left_out: examples that are not in `dataset` because images made elsewhere lack them.
+    """
+
+    spec: RunSpec
+    task: Task
+    sampler: Sampler | MadeElsewhere
+    source: ModelSource
+    dataset: Dataset
+    metrics: tuple[NamedMetric, ...]
+    settings: Settings
+    overrides: tuple[str, ...]
+    left_out: int = 0

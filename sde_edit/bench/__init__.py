@@ -1,0 +1,1 @@
+"""Times the engine against the bare network and against diffusers."""

@@ -1,0 +1,168 @@
+"""diffusers' own pipelines at the same work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sde_edit.bench.engine import _Engine, _seconds
+from sde_edit.bench.result import Diffusers, Timing
+from sde_edit.tasks.inpaint import Inpaint
+
+if TYPE_CHECKING:
+    from sde_edit.api.experiment import Experiment
+
+ONE_BY_ONE = 8  # images of a pass of diffusers' pipeline run image by image, at most
+
+
+# ------------------------------------------------------------------ diffusers' pipeline
+@dataclass(frozen=True)
+class _Counterparts:
+    """What diffusers has to set against the engine, and why not more."""
+
+    sides: Mapping[str, _Pipeline]
+    reason: str = ""
+
+    def result(self, passes: Mapping[str, tuple[float, ...]]) -> Diffusers:
+        timings = {name: Timing(passes[name], len(side.ids)) for name, side in self.sides.items()}
+        return Diffusers(timings.get("single"), timings.get("batched"), self.reason)
+
+
+def _counterparts(engine: _Engine) -> _Counterparts:
+    """Both ways to use diffusers' pipeline, warmed up, as far as memory holds them."""
+    if reason := _no_counterpart(engine.experiment):
+        return _Counterparts({}, reason)
+    sides = {
+        "single": _Pipeline(engine, engine.ids[:ONE_BY_ONE], 1),
+        "batched": _Pipeline(engine, engine.ids, engine.at_once),
+    }
+    fitting = {name: side for name, side in sides.items() if side.warm_up()}
+    return _Counterparts(fitting, "" if len(fitting) == len(sides) else "out of memory")
+
+
+def _no_counterpart(experiment: Experiment) -> str:
+    """Why diffusers has nothing that does the same; empty if it has."""
+    spec, task = experiment.spec, experiment.task
+    if not isinstance(task, Inpaint):
+        return f"diffusers has no pipeline for task={spec.task.name}"
+    if spec.sampler.kind not in ("ode", "sde", "ode2", "sde2"):
+        return f"diffusers has no scheduler for sampler={spec.sampler.name}"
+    if task.guidance < 1 and task.guidance != 0:
+        return f"diffusers does not guide at task.guidance={task.guidance}"
+    return ""
+
+
+class _Pipeline:
+    """diffusers' inpainting pipeline on the engine's components, `at_once` images at a time.
+
+    As a script would use it: pictures in memory, PNG files written as they come.
+    """
+
+    def __init__(self, engine: _Engine, ids: Sequence[str], at_once: int) -> None:
+        self.ids = ids
+        self._engine, self._at_once = engine, at_once
+        self._pipe = _inpaint_pipeline(engine)
+        self._folder = engine.experiment.settings.results / f"diffusers-{at_once}"
+        self._folder.mkdir(exist_ok=True)
+
+    def warm_up(self) -> bool:
+        """One batch of every size; False if the device's memory does not hold it."""
+        try:
+            for batch in {len(batch): batch for batch in self._batches()}.values():
+                self._edit(batch)
+        except torch.OutOfMemoryError:
+            return False
+        return True
+
+    def timed(self) -> float:
+        """Seconds per image of one pass."""
+
+        def run_all() -> None:
+            for batch in self._batches():
+                self._edit(batch)
+
+        return _seconds(run_all, self._engine.device) / len(self.ids)
+
+    def _batches(self) -> list[Sequence[str]]:
+        n = self._at_once
+        return [self.ids[i : i + n] for i in range(0, len(self.ids), n)]
+
+    def _edit(self, batch: Sequence[str]) -> None:
+        with torch.inference_mode():
+            images = self._pipe(**_pipeline_inputs(self._engine, batch)).images
+        for example_id, image in zip(batch, images, strict=True):
+            image.save(self._folder / f"{example_id}.png")
+
+
+def _inpaint_pipeline(engine: _Engine) -> Any:
+    from diffusers import StableDiffusionInpaintPipeline
+
+    model = engine.model
+    pipe = StableDiffusionInpaintPipeline(
+        vae=model.vae,
+        text_encoder=model.text_encoder,
+        tokenizer=model.tokenizer,
+        unet=model.unet,
+        scheduler=_scheduler(engine.experiment),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _scheduler(experiment: Experiment) -> Any:
+    """diffusers' scheduler of the sampler, on the model's own noise schedule."""
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
+    spec, trained = experiment.spec, _trained_alphas(experiment)
+    if not spec.sampler.kind.endswith("2"):
+        return DDIMScheduler(
+            **trained,
+            clip_sample=False,
+            set_alpha_to_one=spec.last_sigma == "zero",
+            timestep_spacing=spec.spacing,
+        )
+    return DPMSolverMultistepScheduler(
+        **trained,
+        algorithm_type="sde-dpmsolver++" if spec.sampler.kind == "sde2" else "dpmsolver++",
+        solver_order=2,
+        timestep_spacing=spec.spacing,
+        final_sigmas_type=spec.last_sigma,
+    )
+
+
+def _trained_alphas(experiment: Experiment) -> dict[str, Any]:
+    """The noise schedule as diffusers takes it: betas from alpha_bar."""
+    alpha = np.array(experiment.source.schedule().alpha)
+    betas = 1 - alpha / np.concatenate([[1.0], alpha[:-1]])
+    return {
+        "num_train_timesteps": len(alpha),
+        "trained_betas": betas.tolist(),
+        "steps_offset": 1,  # as our grids
+    }
+
+
+def _pipeline_inputs(engine: _Engine, batch: Sequence[str]) -> dict[str, Any]:
+    experiment, task = engine.experiment, engine.experiment.task
+    assert isinstance(task, Inpaint)
+    examples = [experiment.dataset.load(example_id) for example_id in batch]
+    where = "cuda" if engine.device.startswith("cuda") else "cpu"
+    return {
+        "prompt": [task.prompt.replace("{caption}", e.caption) for e in examples],
+        "negative_prompt": [task.negative_prompt] * len(batch),
+        "image": [Image.fromarray(e.image) for e in examples],
+        "mask_image": [Image.fromarray(np.uint8(np.asarray(e.mask) * 255)) for e in examples],
+        "height": experiment.source.resolution,
+        "width": experiment.source.resolution,
+        "num_inference_steps": experiment.spec.steps,
+        "guidance_scale": task.guidance,
+        "eta": 1.0 if experiment.spec.sampler.kind == "sde" else 0.0,
+        "generator": [torch.Generator(where).manual_seed(i) for i in range(len(batch))],
+    }

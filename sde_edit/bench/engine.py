@@ -1,0 +1,183 @@
+"""The engine at work on made-up examples, timed."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sde_edit.api.dataset import DataStatus
+from sde_edit.api.example import Example
+from sde_edit.engine.attempt import Attempt, pick_device
+from sde_edit.engine.execute import ModelCache, execute
+from sde_edit.engine.output import Making
+from sde_edit.engine.plan import Plan, evaluations, plan
+from sde_edit.errors import UserError
+from sde_edit.networks.latent_diffusion import LoadedStableDiffusion
+from sde_edit.store.runs import RunStore
+
+if TYPE_CHECKING:
+    from sde_edit.api.experiment import Experiment
+
+DISTINCT = 16  # synthetic images made; more examples repeat them
+
+
+# ------------------------------------------------------------------ synthetic examples
+@dataclass(frozen=True)
+class Synthetic:
+    """Examples held in memory: smooth random images, each with one half hidden."""
+
+    examples: Mapping[str, Example]
+
+    def ids(self) -> Sequence[str]:
+        return tuple(self.examples)
+
+    def load(self, example_id: str) -> Example:
+        return self.examples[example_id]
+
+    def status(self) -> DataStatus:
+        return DataStatus(len(self.examples))
+
+    def digest(self) -> str:
+        return "synthetic"
+
+
+def _synthetic(experiment: Experiment, images: int, folder: Path) -> Experiment:
+    """The experiment on synthetic examples, whole, into a throw-away folder."""
+    distinct = [_example(i, experiment.source.resolution) for i in range(min(images, DISTINCT))]
+    ids = [f"bench-{i:06d}" for i in range(images)]
+    examples = {name: replace(distinct[i % DISTINCT], id=name) for i, name in enumerate(ids)}
+    settings = replace(
+        experiment.settings,
+        results=folder,
+        cache=folder / "cache",
+        limit=None,
+        shard=0,
+        shards=1,
+    )
+    return replace(experiment, dataset=Synthetic(examples), settings=settings)
+
+
+def _example(seed: int, side: int) -> Example:
+    """A 4x4 random picture enlarged to side x side; a band of half its height is hidden."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    image = np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
+    mask = np.zeros((side, side), np.float32)
+    top = int(rng.integers(0, side // 2 + 1))
+    mask[top : top + side // 2] = 1
+    return Example("", image, "a quiet street", mask, image)
+
+
+# ------------------------------------------------------------------ the engine
+class _Engine:
+    """An experiment with its model loaded, run over and over into fresh folders."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.ids = tuple(experiment.dataset.ids())
+        self.images = len(self.ids)
+        self._models = ModelCache()
+        self._passes = 0
+        self.device = pick_device(experiment.settings.device)
+        model = self._models.get(experiment, self.device)
+        if not isinstance(model, LoadedStableDiffusion):
+            raise UserError(f"bench knows no bare network of model={experiment.spec.model.name}")
+        self.model = model
+
+    def warm_up(self) -> float:
+        """Edit one batch of every size a pass has; seconds."""
+        sizes = {len(batch): batch for batch in self.batches(self.experiment.settings.batch_size)}
+        seconds = self._pass(tuple(sizes.values()))
+        if self.device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats(self.device)
+        return seconds
+
+    def timed(self) -> float:
+        """Seconds per image of one pass over all images; counts evaluations and calls."""
+        evaluations, calls = self.model.evaluations, self.model.calls
+        seconds = self._pass(None)
+        self.evaluations = self.model.evaluations - evaluations
+        self.calls = self.model.calls - calls
+        return seconds / self.images
+
+    def batches(self, size: int) -> list[tuple[str, ...]]:
+        return [self.ids[i : i + size] for i in range(0, self.images, size)]
+
+    @property
+    def at_once(self) -> int:
+        """Images edited at once: the batch size, or what the engine halved it to for memory."""
+        settings = self.experiment.settings
+        file = settings.cache / "chunks.json"
+        halved = json.loads(file.read_text()).values() if file.exists() else ()
+        return min(settings.batch_size, self.images, *halved)
+
+    @property
+    def rows_per_call(self) -> int:
+        """Rows of one call of the network on a whole batch."""
+        batches = self.batches(self.experiment.settings.batch_size)
+        chunks = sum(math.ceil(len(batch) / self.at_once) for batch in batches)
+        return round(self.at_once * self.evaluations / self.images / (self.calls / chunks))
+
+    def _pass(self, only: tuple[tuple[str, ...], ...] | None) -> float:
+        """Run into a new folder and empty it again; seconds without the emptying."""
+        experiment, folder = self.experiment, self._folder()
+
+        def run_all() -> None:
+            run = RunStore(folder).open(experiment.spec)
+            todo = plan(experiment, run)
+            if only is not None:
+                todo = _part(todo, only)
+            cost = evaluations(experiment, sorted(todo.missing))
+            with Attempt(experiment, run, todo) as attempt:
+                making = Making(experiment, run, todo, cost, attempt, lambda *_: None)
+                execute([making], self._models)
+
+        seconds = _seconds(run_all, self.device)
+        shutil.rmtree(folder)
+        return seconds
+
+    def _folder(self) -> Path:
+        self._passes += 1
+        return self.experiment.settings.results / str(self._passes)
+
+
+def _part(todo: Plan, batches: tuple[tuple[str, ...], ...]) -> Plan:
+    return replace(todo, batches=batches, missing=frozenset(i for b in batches for i in b))
+
+
+def _synchronise(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    elif device.startswith("mps"):
+        torch.mps.synchronize()
+
+
+def _seconds(work: Callable[[], object], device: str) -> float:
+    """Wall seconds of work, with all that it has set going on the device."""
+    _synchronise(device)
+    start = time.perf_counter()
+    work()
+    _synchronise(device)
+    return time.perf_counter() - start
+
+
+def _peak_memory(device: str) -> tuple[int, str]:
+    """Bytes, and of what: the device's tensors on CUDA, else the whole process since its start."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device), "torch.cuda.max_memory_allocated"
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak, "peak resident set of the process"

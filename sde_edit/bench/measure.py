@@ -1,0 +1,114 @@
+"""Times the engine: against the bare network, against diffusers, against the device.
+
+One benchmark is one process, one set of weights, one dtype, one device and one number of threads.
+The engine is timed on the code path of a run (plan, read, edit, autoencoder, PNG files); loading
+the model and the first calls, which compile, are not in its time.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from sde_edit.bench.counterpart import _counterparts, _Pipeline
+from sde_edit.bench.engine import _Engine, _peak_memory, _synthetic
+from sde_edit.bench.network import _network
+from sde_edit.bench.result import Bench, Setup, Timing, as_json, record_path
+from sde_edit.engine.attempt import device_name
+from sde_edit.errors import UserError
+from sde_edit.store.files import write_atomic
+
+if TYPE_CHECKING:
+    from sde_edit.api.experiment import Experiment
+
+
+def bench(experiment: Experiment, *, images: int = 64, repeats: int = 3) -> Bench:
+    """Time one experiment on synthetic examples and store the result in <results>/bench.
+
+    images: per timed pass. repeats: timed passes of every side; medians count.
+    Raises UserError for numbers below 1 or a model that is not of Stable Diffusion's kind.
+    """
+    for name, value in {"images": images, "repeats": repeats}.items():
+        if value < 1:
+            raise UserError(f"--{name} {value}: must be at least 1")
+    if experiment.spec.made_elsewhere:
+        raise UserError(f"sampler={experiment.spec.sampler.name}: there is no network to time")
+    results = experiment.settings.results.resolve()
+    results.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=results) as folder:
+        measured = _measure(_synthetic(experiment, images, Path(folder)), repeats)
+    text = json.dumps(as_json(measured), indent=2, allow_nan=False) + "\n"
+    write_atomic(record_path(results, measured), text.encode())
+    return measured
+
+
+def _measure(experiment: Experiment, repeats: int) -> Bench:
+    engine = _Engine(experiment)
+    warmup = engine.warm_up()
+    first = engine.timed()
+    memory, memory_of = _peak_memory(engine.device)  # before anything else has run
+    theirs = _counterparts(engine)
+    passes = _alternate(engine, theirs.sides, first, repeats)
+    return Bench(
+        setup=_setup(engine),
+        wall=Timing(passes["engine"], engine.images),
+        evaluations_per_image=engine.evaluations / engine.images,
+        calls_per_image=engine.calls / engine.images,
+        rows_per_call=engine.rows_per_call,
+        warmup_seconds=warmup,
+        memory=memory,
+        memory_of=memory_of,
+        network=_network(engine),
+        diffusers=theirs.result(passes),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _alternate(
+    engine: _Engine, theirs: Mapping[str, _Pipeline], first: float, repeats: int
+) -> dict[str, tuple[float, ...]]:
+    """Seconds per image of each side's passes, in turn; `first` is the engine's first pass."""
+    passes = {"engine": [first], **{name: [] for name in theirs}}
+    for _ in range(repeats):
+        for name, side in theirs.items():
+            passes[name].append(side.timed())
+        if len(passes["engine"]) < repeats:
+            passes["engine"].append(engine.timed())
+    return {name: tuple(seconds) for name, seconds in passes.items()}
+
+
+def _setup(engine: _Engine) -> Setup:
+    spec, settings = engine.experiment.spec, engine.experiment.settings
+    return Setup(
+        model=spec.model.name,
+        model_digest=spec.model.digest,
+        task=spec.task.name,
+        sampler=spec.sampler.name,
+        steps=spec.steps,
+        resolution=engine.experiment.source.resolution,
+        dtype=spec.dtype,
+        compile=settings.compile,
+        batch_size=engine.at_once,
+        device=engine.device,
+        device_name=_device_name(engine.device),
+        memory_format=str(engine.model.layout).removeprefix("torch."),
+        threads=torch.get_num_threads(),
+        versions={name: version(name) for name in ("sde-edit", "torch", "diffusers")},
+    )
+
+
+def _device_name(device: str) -> str:
+    """As engine.attempt.device_name; of a CPU on Linux its model, which platform does not tell."""
+    file = Path("/proc/cpuinfo")
+    if device == "cpu" and file.exists():
+        for line in file.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return device_name(device)

@@ -1,0 +1,121 @@
+"""The bare network: seconds a row, floating point operations, the machine's peak."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from sde_edit.bench.engine import _Engine, _seconds
+from sde_edit.bench.result import Network
+from sde_edit.networks.base import DTYPES
+
+NETWORK_SECONDS = 3.0  # spent on timing the bare network at one number of rows
+MATMUL_SECONDS = 0.5  # spent on timing one size of matrices
+
+
+MATMUL_SIZES = {"cuda": (4096, 8192, 16384), "cpu": (512, 1024, 2048)}
+
+
+# ------------------------------------------------------------------ the bare network
+def _network(engine: _Engine) -> Network:
+    matmul, size = _matmul_peak(engine.device, DTYPES[engine.experiment.spec.dtype])
+    seconds_by_rows = {}
+    with torch.inference_mode():
+        for rows in _row_counts(engine.rows_per_call, engine.experiment.settings.compile):
+            if (seconds := _forward_seconds(engine, rows)) is None:
+                break
+            seconds_by_rows[rows] = seconds / rows
+    return Network(seconds_by_rows, _flops(engine), matmul, size)
+
+
+def _row_counts(rows_per_call: int, compiled: bool) -> list[int]:
+    """Powers of two up to twice the rows of a run's call, and those rows themselves.
+
+    Compiled, every count costs a compilation and torch gives up after eight: three counts then.
+    """
+    if compiled:
+        return sorted({max(1, rows_per_call // 2), rows_per_call, 2 * rows_per_call})
+    powers = {2**k for k in range((2 * rows_per_call).bit_length())}
+    return sorted(powers | {rows_per_call})
+
+
+def _forward_seconds(engine: _Engine, rows: int) -> float | None:
+    """Seconds of one call; None if the device's memory does not hold it."""
+    try:
+        forward = _forward(engine, rows, engine.model.unet)
+        return _repeated(forward, engine.device, NETWORK_SECONDS)[0]
+    except torch.OutOfMemoryError:
+        return None
+
+
+def _forward(engine: _Engine, rows: int, unet: Any) -> Callable[[], Tensor]:
+    """A call of the network on random latents, with the text embedded already."""
+    model = engine.model
+    example = engine.experiment.dataset.load(engine.ids[0])
+    latent = model.encode(torch.from_numpy(example.image.copy())[None])
+    noise = torch.randn(rows, *latent.shape[1:], generator=torch.Generator().manual_seed(0))
+    x = noise.to(model.device, model.dtype).contiguous(memory_format=model.layout)
+    t = torch.full((rows,), 500.0, device=model.device)
+    text = model.embed([example.caption] * rows)
+    return lambda: unet(x, t, text, return_dict=False)[0]
+
+
+def _repeated(call: Callable[[], object], device: str, budget: float) -> tuple[float, float]:
+    """(median, least) seconds of one call, over some groups of calls in about `budget` seconds.
+
+    The device is waited for once a group, as in a run, where calls follow each other.
+    """
+    _seconds(call, device)  # warm-up
+    seconds = [_seconds(call, device)]
+    calls = min(50, int(budget / 5 / seconds[0]))
+
+    def group() -> None:
+        for _ in range(calls):
+            call()
+
+    if calls > 1:
+        seconds = [_seconds(group, device) / calls for _ in range(5)]
+    elif seconds[0] < budget:
+        seconds += [_seconds(call, device) for _ in range(2)]
+    return statistics.median(seconds), min(seconds)
+
+
+def _flops(engine: _Engine) -> int:
+    """Floating-point operations of one evaluation; a multiplication and an addition are two.
+
+    Matrix products, convolutions and attention, as FlopCounterMode counts them; of itself it
+    overlooks the attention of CPUs.
+    """
+    cpu_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    counter = FlopCounterMode(display=False, custom_mapping={cpu_attention: _attention_flops})
+    unet = getattr(engine.model.unet, "_orig_mod", engine.model.unet)  # itself if not compiled
+    with torch.no_grad():
+        forward = _forward(engine, 1, unet)
+        with counter:
+            forward()
+    return int(counter.get_total_flops())
+
+
+def _attention_flops(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
+) -> int:
+    """From the shapes [B, heads, tokens, D]: the scores, and the values they weigh."""
+    return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
+
+
+def _matmul_peak(device: str, dtype: torch.dtype) -> tuple[float, int]:
+    """(FLOP/s, size) of the fastest product of two square matrices."""
+    found = []
+    for size in MATMUL_SIZES.get(device.split(":")[0], MATMUL_SIZES["cpu"]):
+        a = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+        seconds = _repeated(lambda a=a: a @ a, device, MATMUL_SECONDS)[1]  # type: ignore[misc]
+        found.append((2 * size**3 / seconds, size))
+        if seconds > MATMUL_SECONDS:
+            break  # the next size takes eight times as long
+    return max(found)

@@ -1,0 +1,262 @@
+"""What a benchmark is, its JSON and Markdown, where it is stored, what it says of runs to come.
+
+Needs no torch. Seconds are wall-clock seconds; a row is one latent through the network, an
+evaluation is one row evaluated once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sde_edit.store.files import canonical
+
+if TYPE_CHECKING:
+    from sde_edit.api.experiment import Experiment
+
+
+# ------------------------------------------------------------------ the result
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per image, one value for each timed pass over `images` images."""
+
+    seconds: tuple[float, ...]
+    images: int
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The median under `name`, and beside it the passes and the number of images."""
+        return {name: self.median, f"{name}_passes": self.seconds, f"{name}_images": self.images}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What was timed, on what. batch_size: images at once, after any halving for memory."""
+
+    model: str
+    model_digest: str
+    task: str
+    sampler: str
+    steps: int
+    resolution: int
+    dtype: str
+    compile: bool
+    batch_size: int
+    device: str
+    device_name: str
+    memory_format: str
+    threads: int
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Network:
+    """The bare network: seconds per evaluation by the number of rows in a call, and its FLOPs.
+
+    matmul: FLOP/s of the fastest square matrix product of matmul_size on the device, in the dtype.
+    """
+
+    seconds_by_rows: Mapping[int, float]
+    flops_per_evaluation: int
+    matmul: float
+    matmul_size: int
+
+    @property
+    def best_rows(self) -> int:
+        """The number of rows with the least seconds per evaluation."""
+        return min(self.seconds_by_rows, key=lambda rows: self.seconds_by_rows[rows])
+
+    @property
+    def seconds(self) -> float:
+        """Seconds per evaluation at best_rows."""
+        return self.seconds_by_rows[self.best_rows]
+
+
+@dataclass(frozen=True)
+class Diffusers:
+    """diffusers' own pipeline, image by image and in batches; None for what `reason` explains."""
+
+    single: Timing | None = None
+    batched: Timing | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One benchmark. Memory in bytes; `memory_of` says of what."""
+
+    setup: Setup
+    wall: Timing
+    evaluations_per_image: float
+    calls_per_image: float
+    rows_per_call: int
+    warmup_seconds: float
+    memory: int
+    memory_of: str
+    network: Network
+    diffusers: Diffusers
+    date: str
+
+    @property
+    def seconds_per_evaluation(self) -> float:
+        """Of the engine, everything included."""
+        return self.wall.median / self.evaluations_per_image
+
+    @property
+    def engine_efficiency(self) -> float:
+        """The share of the wall time that the bare network at its best would need; 1 is ideal."""
+        return self.network.seconds / self.seconds_per_evaluation
+
+
+def as_json(bench: Bench) -> dict[str, Any]:
+    """Flat and JSON-serialisable; the keys are those of docs/performance.md."""
+    return {
+        **asdict(bench.setup),
+        "date": bench.date,
+        **bench.wall.json("wall_seconds_per_image"),
+        "warmup_seconds": bench.warmup_seconds,
+        "evaluations_per_image": bench.evaluations_per_image,
+        "calls_per_image": bench.calls_per_image,
+        "rows_per_call": bench.rows_per_call,
+        "seconds_per_evaluation": bench.seconds_per_evaluation,
+        "engine_efficiency": bench.engine_efficiency,
+        **_network_json(bench),
+        **_diffusers_json(bench),
+        "peak_memory_bytes": bench.memory,
+        "peak_memory_of": bench.memory_of,
+    }
+
+
+def _network_json(bench: Bench) -> dict[str, Any]:
+    network, tera = bench.network, 1e12
+    bare = network.flops_per_evaluation / network.seconds
+    engine = network.flops_per_evaluation / bench.seconds_per_evaluation
+    by_rows = {str(rows): seconds for rows, seconds in network.seconds_by_rows.items()}
+    return {
+        "network_seconds_per_evaluation": network.seconds,
+        "network_best_rows": network.best_rows,
+        "network_seconds_per_evaluation_by_rows": by_rows,
+        "gflop_per_evaluation": network.flops_per_evaluation / 1e9,
+        "matmul_peak_tflops": network.matmul / tera,
+        "matmul_peak_size": network.matmul_size,
+        "network_tflops": bare / tera,
+        "network_share_of_matmul_peak": bare / network.matmul,
+        "engine_tflops": engine / tera,
+        "engine_share_of_matmul_peak": engine / network.matmul,
+    }
+
+
+def _diffusers_json(bench: Bench) -> dict[str, Any]:
+    found: dict[str, Any] = {"diffusers_reason": bench.diffusers.reason or None}
+    sides = {"": bench.diffusers.single, "_batched": bench.diffusers.batched}
+    for suffix, timing in sides.items():
+        name = f"diffusers{suffix}_seconds_per_image"
+        found |= timing.json(name) if timing else {name: None}
+        speedup = timing.median / bench.wall.median if timing else None
+        found[f"speedup_vs_diffusers{suffix}"] = speedup
+    return found
+
+
+def markdown(bench: Bench) -> str:
+    """A heading line and a two-column table."""
+    s = bench.setup
+    mode = "compiled" if s.compile else "eager"
+    versions = ", ".join(f"{name} {number}" for name, number in s.versions.items())
+    head = (
+        f"{s.model} {s.task} {s.sampler}, {s.steps} steps at {s.resolution}x{s.resolution}, "
+        f"{s.dtype}, {s.memory_format}, {mode}, {s.batch_size} images at once, on {s.device_name} "
+        f"({s.threads} CPU threads), {versions}, {bench.date[:10]}"
+    )
+    cells = [*_engine_rows(bench), *_network_rows(bench), *_diffusers_rows(bench)]
+    lines = [f"| {name} | {value} |" for name, value in cells]
+    return "\n".join([head, "", "| measure | value |", "|---|---|", *lines])
+
+
+def _engine_rows(bench: Bench) -> list[tuple[str, str]]:
+    return [
+        ("seconds per image", _timing(bench.wall)),
+        ("warm-up, compiling included", f"{bench.warmup_seconds:.1f} s"),
+        ("evaluations per image", f"{bench.evaluations_per_image:g}"),
+        ("calls per image", f"{bench.calls_per_image:g} of {bench.rows_per_call} rows"),
+        ("seconds per evaluation, engine", f"{bench.seconds_per_evaluation:.3g}"),
+        ("engine efficiency", f"{bench.engine_efficiency:.1%}"),
+        ("peak memory", f"{bench.memory / 2**30:.2f} GiB ({bench.memory_of})"),
+    ]
+
+
+def _network_rows(bench: Bench) -> list[tuple[str, str]]:
+    network, values = bench.network, _network_json(bench)
+    sizes = ", ".join(f"{rows}: {s:.3g}" for rows, s in network.seconds_by_rows.items())
+    best = f"{network.seconds:.3g} with {network.best_rows} rows"
+    peak = f"{values['matmul_peak_tflops']:.3g} TFLOP/s at {network.matmul_size}"
+    rows = [
+        ("seconds per evaluation, bare network", best),
+        ("the same by rows", sizes),
+        ("one evaluation", f"{values['gflop_per_evaluation']:.4g} GFLOP"),
+        ("matrix product, best", peak),
+    ]
+    for who in ("network", "engine"):
+        share = values[f"{who}_share_of_matmul_peak"]
+        rows.append((who, f"{values[f'{who}_tflops']:.3g} TFLOP/s, {share:.1%} of that"))
+    return rows
+
+
+def _diffusers_rows(bench: Bench) -> list[tuple[str, str]]:
+    sides = {"image by image": bench.diffusers.single, "batched": bench.diffusers.batched}
+    rows = []
+    for name, timing in sides.items():
+        if timing is None:
+            rows.append((f"diffusers, {name}", f"none: {bench.diffusers.reason}"))
+        else:
+            rows.append((f"diffusers, {name}, seconds per image", _timing(timing)))
+            speedup = f"{timing.median / bench.wall.median:.2f}"
+            rows.append((f"speedup over diffusers, {name}", speedup))
+    return rows
+
+
+def _timing(timing: Timing) -> str:
+    low, high = min(timing.seconds), max(timing.seconds)
+    passes = f"{len(timing.seconds)} passes over {timing.images} images"
+    return f"{timing.median:.4g} ({low:.4g} to {high:.4g}, {passes})"
+
+
+# ------------------------------------------------------------------ on disk
+def record_path(results: Path, measured: Bench) -> Path:
+    """Where a benchmark is stored; one of the same setup takes its place."""
+    s = measured.setup
+    digest = hashlib.sha256(canonical(asdict(s)).encode()).hexdigest()[:8]
+    parts = (s.model, s.task, s.dtype, s.device_name, digest)
+    name = "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-").lower() for part in parts)
+    return results / "bench" / f"{name}.json"
+
+
+def records(results: Path) -> list[dict[str, Any]]:
+    """Every stored benchmark, oldest first, as `sde-edit bench --json` prints it."""
+    found = [json.loads(file.read_text()) for file in (results / "bench").glob("*.json")]
+    return sorted(found, key=lambda record: str(record["date"]))
+
+
+def estimate_seconds(
+    results: Path, experiment: Experiment, evaluations: int
+) -> tuple[float, str] | None:
+    """Seconds of one worker for that many network evaluations, and one line on their source.
+
+    By the newest benchmark of the same weights and dtype, whatever device it was made on; None if
+    there is none.
+    """
+    wanted = (experiment.spec.model.digest, experiment.spec.dtype)
+    same = [r for r in records(results) if (r["model_digest"], r["dtype"]) == wanted]
+    if not same:
+        return None
+    each, device = float(same[-1]["seconds_per_evaluation"]), same[-1]["device_name"]
+    source = f"{each:.2g} s per evaluation on {device}, measured {same[-1]['date'][:10]}"
+    return each * evaluations, source

@@ -1,0 +1,273 @@
+"""Any two finished runs against each other, example by example: a table and a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL.Image import Image
+
+from sde_edit.api.dataset import Dataset
+from sde_edit.api.metric import Pooled
+from sde_edit.config import compose_config, data_set, results_dir
+from sde_edit.errors import UserError
+from sde_edit.evaluation.bootstrap import score_of
+from sde_edit.registry import build, suggest
+from sde_edit.report.cells import (
+    common_convention,
+    difference_cell,
+    ranked,
+    score_cell,
+    settings_notes,
+)
+from sde_edit.report.contact_sheet import examples_sheet, save_sheet
+from sde_edit.report.formats import markdown
+from sde_edit.report.results import Measured, finished
+from sde_edit.report.selection import differing
+from sde_edit.report.table import MISSING, Block, Cell, Column, Row, Table, aligned, arrow
+from sde_edit.store.runs import Run, RunStore
+
+_MINUS = "\N{MINUS SIGN}"
+_COLUMNS = ("A", "B", f"A {_MINUS} B", "verdict", "examples where A is better")
+
+
+_VERDICTS = {"better": "A better", "worse": "B better", "undecided": "undecided"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two sealed runs, A and B, of one data set. whole: as they are; shared: on the examples that
+    both have, where only metrics per example have a score unless these are all examples of both.
+    """
+
+    runs: tuple[Run, Run]
+    whole: tuple[Measured, Measured]
+    shared: tuple[Measured, Measured]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Those that both runs have."""
+        a, b = self.whole
+        return [metric for metric in a.scores if metric in b.scores]
+
+    @property
+    def per_example(self) -> list[str]:
+        """Those of `metrics` that have a value for each image."""
+        scores = self.shared[0].scores
+        return [name for name in self.metrics if name in scores and scores[name].per_example]
+
+    def values(self, metric: str) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """Id -> value, of A and of B, on the examples that both have."""
+        a, b = (run.scores[metric].per_example for run in self.shared)
+        assert a is not None
+        assert b is not None
+        return a, b
+
+    def gains(self, metric: str) -> dict[str, float]:
+        """Id -> by how much A is better; negative where B is."""
+        a, b = self.values(metric)
+        sign = 1 if self.whole[0].scores[metric].higher_is_better else -1
+        return {i: sign * (a[i] - b[i]) for i in sorted(self.shared[0].examples)}
+
+
+# ------------------------------------------------------------------ two runs
+def open_pair(a: str, b: str, overrides: Sequence[str]) -> Pair:
+    """Two runs, each by id, folder name, a unique beginning of either, or path.
+
+    overrides: paths alone. Raises UserError if the runs cannot be found or compared.
+    """
+    if idle := [o for o in overrides if not o.startswith("paths.")]:
+        raise UserError(f"{idle[0]}: the runs are finished; compare takes paths.*=DIR alone")
+    results = results_dir(overrides)
+    return pair_of(find_run(a, results), find_run(b, results))
+
+
+def find_run(name: str, results: Path) -> Run:
+    """The run at a path, or the only one whose id or folder begins so. Raises UserError."""
+    if (Path(name) / "spec.json").is_file():
+        return Run(Path(name).resolve())
+    store = RunStore(results)
+    found = [r for r in store.runs() if r.id.startswith(name) or r.path.name.startswith(name)]
+    if not found:
+        raise UserError(
+            f"no run {name!r} in {store.root}. `sde-edit status` lists its runs; "
+            "paths.results=DIR names another folder"
+        )
+    if len(found) > 1:
+        several = "\n".join(f"  {run.path.name}" for run in found)
+        raise UserError(f"{name!r} begins {len(found)} runs; give more of one's id\n{several}")
+    return found[0]
+
+
+def pair_of(left: Run, right: Run) -> Pair:
+    """Raises UserError unless both are sealed, of one data set, two, and share an example."""
+    a, b = finished(left), finished(right)
+    if a.id == b.id:
+        raise UserError(f"A and B are the same run {a.id}")
+    if a.spec.data.digest != b.spec.data.digest:
+        where = "; ".join(line for line in _unlike(a, b) if line.startswith("data"))
+        raise UserError(f"runs {a.id} and {b.id} are of different data, nothing to pair ({where})")
+    common = a.examples & b.examples
+    if not common:
+        raise UserError(f"runs {a.id} and {b.id} have no example in common")
+    shared = (a, b) if a.examples == b.examples else (_on(common, left, a), _on(common, right, b))
+    return Pair((left, right), (a, b), shared)
+
+
+def _on(ids: frozenset[str], run: Run, whole: Measured) -> Measured:
+    """The run on some of its examples, scored again from its values per example, where their mean
+    is the score."""
+    scores = {}
+    for name, raw in run.scores().items():
+        if not raw["per_example"]:
+            continue
+        metric = build("metrics", raw["kind"], raw["settings"])
+        if isinstance(metric, Pooled):
+            continue
+        rows = {i: torch.tensor([raw["per_example"][i]], dtype=torch.float64) for i in ids}
+        score = score_of(metric, rows, len(raw["replicates"]))
+        scores[name] = replace(
+            whole.scores[name],
+            value=score.value,
+            low=score.low,
+            high=score.high,
+            n=score.n,
+            replicates=np.asarray(score.replicates),
+            per_example=score.per_example,
+        )
+    return replace(whole, n=len(ids), examples=ids, scores=scores)
+
+
+# ------------------------------------------------------------------ the table
+def describe(pair: Pair) -> str:
+    """Markdown: every metric of both runs, what the numbers rest on, where the specs differ."""
+    found = [_row(pair, metric) for metric in pair.metrics]
+    a, b = pair.whole
+    title = f"{_name(a)} (A) against {_name(b)} (B)"
+    columns = tuple(Column("", text) for text in _COLUMNS)
+    block = Block("", tuple(row for row, _ in found))
+    notes = (*_runs_notes(pair), *(note for _, notes in found for note in notes))
+    table = Table("compare", title, "metric", columns, (block,), (*notes, *settings_notes([a, b])))
+    return f"{markdown(table)}\n{_differences(pair)}"
+
+
+def _name(run: Measured) -> str:
+    return f"{run.spec.sampler.name} `{run.id}`"
+
+
+def _row(pair: Pair, metric: str) -> tuple[Row, list[str]]:
+    """A metric's line, and the notes to it. Raises UserError if the conventions differ."""
+    convention, higher = common_convention(metric, pair.whole)
+    notes = [f"{metric}: {convention}"]
+    paired = all(metric in run.scores for run in pair.shared)
+    runs = pair.shared if paired else pair.whole
+    a, b = aligned(score_cell(run, metric) for run in runs)
+    difference: Cell | str = (
+        difference_cell([runs[0]], [runs[1]], metric)
+        if paired
+        else "it is of a whole set of images, and A and B hold different examples"
+    )
+    if isinstance(difference, str):
+        notes.append(f"{metric} has no paired difference: {difference}")
+        difference = Cell()
+    verdict = Cell(text=_VERDICTS.get(difference.verdict, MISSING))
+    (shown,) = aligned([replace(difference, verdict="")])
+    share = Cell(text=_share(pair, metric) if metric in pair.per_example else MISSING)
+    return Row(f"{metric} {arrow(higher)}", "arm", (a, b, shown, verdict, share)), notes
+
+
+def _share(pair: Pair, metric: str) -> str:
+    gains = pair.gains(metric).values()
+    better, equal = sum(gain > 0 for gain in gains), sum(gain == 0 for gain in gains)
+    counted = f"{better} of {len(gains)}" + (f", {equal} equal" if equal else "")
+    return f"{better / len(gains):.0%} ({counted})".replace("%", " %")
+
+
+def _runs_notes(pair: Pair) -> list[str]:
+    a, b = pair.whole
+    notes = [f"{letter}: `{run.path.name}`" for letter, run in zip("AB", pair.runs, strict=True)]
+    if a.examples != b.examples:
+        n = len(pair.shared[0].examples)
+        notes.append(f"A holds {a.n} examples and B {b.n}; the {n} that both have are compared")
+    for letter, one, other in (("A", a, b), ("B", b, a)):
+        if alone := [metric for metric in one.scores if metric not in other.scores]:
+            notes.append(f"Only {letter} has {', '.join(alone)}")
+    return [
+        *notes,
+        "Differences are paired by example; the verdict names a run where the interval excludes 0, "
+        "with no correction for the number of metrics",
+    ]
+
+
+def _differences(pair: Pair) -> str:
+    return "\n".join(["## Where the specs differ", "", *(f"- {x}" for x in _unlike(*pair.whole))])
+
+
+def _unlike(a: Measured, b: Measured) -> list[str]:
+    """A line for each key in which the specs differ; of digests, the beginning."""
+    found = differing(a.spec, b.spec).items()
+    cut = {key: 12 if key.endswith(".digest") else None for key, _ in found}
+    return [f"{key}: A {str(x)[: cut[key]]}, B {str(y)[: cut[key]]}" for key, (x, y) in found]
+
+
+# ------------------------------------------------------------------ the contact sheet
+def write_sheet(
+    pair: Pair, overrides: Sequence[str], *, metric: str | None, examples: int
+) -> Path | None:
+    """results/figures/compare__<A>__<B>.png, of the examples that differ most by the metric, of
+    those of the data set that A was made with; None if no example differs.
+
+    Raises UserError if the metric is not per example, or the data set is not on this machine.
+    """
+    made_with = [*pair.runs[0].attempts()[-1]["overrides"], *overrides]
+    chosen = chosen_metric(pair, metric, compose_config(made_with)["metrics"])
+    gains = pair.gains(chosen)
+    ids = most_different(gains, examples)
+    if not ids:
+        return None
+    name = f"compare__{'__'.join(run.id for run in pair.whole)}.png"
+    sheet = draw(pair, chosen, data_set(made_with)[1], ids)
+    return save_sheet(sheet, results_dir(overrides) / "figures" / name)
+
+
+def chosen_metric(pair: Pair, metric: str | None, preferred: Sequence[str]) -> str:
+    """The metric asked for, else the first of `preferred` that is per example, else any such.
+
+    Raises UserError if the one asked for is not per example in both runs, or none is.
+    """
+    known = pair.per_example
+    if not known:
+        raise UserError("A and B share no metric per example: evaluate them with one, as psnr")
+    if metric is not None and metric not in known:
+        raise UserError(f"no metric {metric!r} per example in both runs.{suggest(metric, known)}")
+    return metric or next(name for name in (*preferred, *known) if name in known)
+
+
+def most_different(gains: Mapping[str, float], count: int) -> list[str]:
+    """Ids: half of them where A is better, by most first; then half where B is."""
+    order = ranked(gains)
+    a = [i for i in order if gains[i] > 0][: count - count // 2]
+    b = [i for i in reversed(order) if gains[i] < 0][: count // 2]
+    return a + b
+
+
+def draw(pair: Pair, metric: str, dataset: Dataset, ids: Sequence[str]) -> Image:
+    """The examples in both runs, with their values of the metric."""
+    gains, (a, b) = pair.gains(metric), pair.values(metric)
+    words = [
+        f"{'A' if gains[i] > 0 else 'B'} is better in {metric}: A {a[i]:.4g}, B {b[i]:.4g}"
+        for i in ids
+    ]
+    named = {f"{x}: {r.spec.sampler.name}": r for x, r in zip("AB", pair.runs, strict=True)}
+    hidden = any(_uses_mask(run) for run in pair.whole)
+    return examples_sheet(named, dataset, ids, hidden=hidden, words=words)
+
+
+def _uses_mask(run: Measured) -> bool:
+    task = run.spec.task
+    if run.spec.made_elsewhere:
+        return False  # the task's settings, which decide it, are not known
+    return bool(build("tasks", task.kind, task.params).uses_mask)

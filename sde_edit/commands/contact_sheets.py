@@ -1,0 +1,205 @@
+"""The contact sheets that a table's config asks for: its runs side by side, and where one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+
+from sde_edit.api.experiment import Experiment
+from sde_edit.config import experiment
+from sde_edit.errors import UserError
+from sde_edit.registry import settings, strict, suggest
+from sde_edit.report.cells import ranked
+from sde_edit.report.contact_sheet import (
+    examples_sheet,
+    runs_sheet,
+    save_sheet,
+    save_sheet_as_svg,
+    stacked,
+)
+from sde_edit.report.results import Measurement, finished
+from sde_edit.report.table import Column, Table, figure_name
+from sde_edit.store.runs import Run
+
+_Named = Mapping[str, Run]  # what stands over a run's images -> the run
+
+
+@strict
+@dataclass(frozen=True)
+class Sheet:
+    """`sheet:` of a table's config, results/figures/<table>.png. rows: how many examples, the data
+    set's first; `sheet: 4` says no more than that. arm: the one whose settings go across; null: the
+    arms go across, and settings come below each other.
+    """
+
+    rows: int
+    arm: str | None = None
+
+
+@strict
+@dataclass(frozen=True)
+class Failures:
+    """`failures:` of a table's config, results/figures/<table>-failures.png: for each setting the
+    examples in which an arm is worst, the worst first, with the scores of all arms.
+
+    metric: one with a value per example; of several the first that all arms have.
+    """
+
+    arm: str
+    metric: str | list[str]
+    rows: int = 4
+
+    @property
+    def wanted(self) -> list[str]:
+        return [self.metric] if isinstance(self.metric, str) else self.metric
+
+
+def sheet_settings(config: Mapping[str, Any]) -> tuple[Sheet | None, Failures | None]:
+    """What a table's config asks for. Raises UserError for a wrong key or value, and for a sheet
+    that would take the file of the table's figure."""
+    sheet, failures, name = config.get("sheet"), config.get("failures"), config["name"]
+    given = {"rows": sheet} if isinstance(sheet, int) else sheet
+    if given and config.get("figure") and figure_name(config, name) == name:
+        raise UserError(f"{name}: its figure and its sheet would be one file: give figure.name")
+    return (
+        settings(Sheet, given, of=f"{name}: sheet") if given else None,
+        settings(Failures, failures, of=f"{name}: failures") if failures else None,
+    )
+
+
+def check_sheets(config: Mapping[str, Any], metrics: Collection[str]) -> None:
+    """Before there are runs, of which `metrics` will be measured. Raises UserError for a wrong
+    setting, and if failures go by other metrics alone."""
+    _, failures = sheet_settings(config)
+    if failures and not any(metric in metrics for metric in failures.wanted):
+        wanted = " or ".join(failures.wanted)
+        raise UserError(
+            f"{config['name']}: its sheet of failures goes by {wanted}, which is not among "
+            f"metrics=[{','.join(metrics)}]: add it, or name another metric in the table's config"
+        )
+
+
+def write_sheets(
+    name: str, config: Mapping[str, Any], table: Table, runs: Sequence[Run], results: Path
+) -> list[Path]:
+    """The PNG and SVG of each sheet, with those of the table's runs that there are.
+
+    Raises UserError for a wrong setting, or for data that is not on this machine.
+    """
+    sheet, failures = sheet_settings(config)
+    found = {run.id: run for run in runs}
+    drawn: dict[str, list[Image]] = {}
+    if sheet:
+        drawn[name] = _sheet(sheet, table, found)
+    if failures:
+        drawn[f"{name}-failures"] = _failures(failures, table, found)
+    paths = []
+    for file, parts in drawn.items():
+        if parts:
+            png = save_sheet(stacked(parts), results / "figures" / f"{file}.png")
+            paths += [png, save_sheet_as_svg(png)]
+    return paths
+
+
+# ------------------------------------------------------------------ runs side by side
+def _sheet(asked: Sheet, table: Table, runs: Mapping[str, Run]) -> list[Image]:
+    """One part for each setting, or one with the settings of an arm."""
+    if asked.arm:
+        _check_arm(asked.arm, table)
+        across = {
+            f"{table.corner} = {column.heading}": named[asked.arm]
+            for column in table.columns
+            if asked.arm in (named := _arms_at(table, column, runs))
+        }
+        return [_part(across, asked.rows, asked.arm)] if across else []
+    below = {column: _arms_at(table, column, runs) for column in table.columns}
+    return [
+        _part(named, asked.rows, _setting(table, column))
+        for column, named in below.items()
+        if named
+    ]
+
+
+def _part(named: _Named, rows: int, title: str) -> Image:
+    made_with = _made_with(named)
+    hidden = made_with.task.uses_mask
+    return runs_sheet(named, made_with.dataset, hidden=hidden, rows=rows, title=title)
+
+
+def _arms_at(table: Table, column: Column, runs: Mapping[str, Run]) -> dict[str, Run]:
+    """Arm's label -> its run at a setting, the first where several share a cell."""
+    named: dict[str, Run] = {}
+    for _, row, place, cell in table.cells():
+        if row.kind == "arm" and place == column and cell.runs:
+            named.setdefault(row.label, runs[cell.runs[0]])
+    labels = dict.fromkeys(row.label for _, row, *_ in table.cells())
+    return {label: named[label] for label in labels if label in named}
+
+
+def _setting(table: Table, column: Column) -> str:
+    """What tells the parts of a sheet apart, if there are several."""
+    return f"{table.corner} = {column.heading}" if len(table.columns) > 1 else ""
+
+
+def _made_with(named: _Named) -> Experiment:
+    """What the runs have in common: task and data set."""
+    return experiment(next(iter(named.values())).attempts()[-1]["overrides"])
+
+
+def _check_arm(arm: str, table: Table) -> None:
+    labels = list(dict.fromkeys(row.label for _, row, *_ in table.cells() if row.kind == "arm"))
+    if arm not in labels:
+        raise UserError(f"{table.name}: no arm is labelled {arm!r}.{suggest(arm, labels)}")
+
+
+# ------------------------------------------------------------------ where an arm fails
+def _failures(asked: Failures, table: Table, runs: Mapping[str, Run]) -> list[Image]:
+    """One part for each setting in which the arm has a run."""
+    _check_arm(asked.arm, table)
+    below = {column: _arms_at(table, column, runs) for column in table.columns}
+    return [
+        _failed(asked, named, _setting(table, column))
+        for column, named in below.items()
+        if asked.arm in named
+    ]
+
+
+def _failed(asked: Failures, named: _Named, setting: str) -> Image:
+    metric, scores = _scores(asked.wanted, named)
+    values = {label: score.per_example or {} for label, score in scores.items()}
+    ids = worst(scores[asked.arm], set.intersection(*map(set, values.values())), asked.rows)
+    told = [", ".join(f"{arm} {_short(of[i])}" for arm, of in values.items()) for i in ids]
+    words = [f"{metric}: {text}" for text in told]
+    title = ", ".join(filter(None, (setting, f"{asked.arm} at its worst by {metric}")))
+    made_with = _made_with(named)
+    hidden = made_with.task.uses_mask
+    return examples_sheet(named, made_with.dataset, ids, hidden=hidden, words=words, title=title)
+
+
+def _short(value: float) -> str:
+    """Three digits, and no point at the end."""
+    return f"{value:#.3g}".rstrip(".")
+
+
+def worst(score: Measurement, among: set[str], count: int) -> list[str]:
+    """The ids of the worst values, the worst first; equal ones by id."""
+    sign = -1 if score.higher_is_better else 1
+    values = score.per_example or {}
+    return ranked({i: sign * values[i] for i in among})[:count]
+
+
+def _scores(metrics: Sequence[str], named: _Named) -> tuple[str, dict[str, Measurement]]:
+    """The first of the metrics that all runs have per example, and the score of each."""
+    runs = {label: finished(run) for label, run in named.items()}
+    for metric in metrics:
+        scores = {label: run.scores[metric] for label, run in runs.items() if metric in run.scores}
+        if len(scores) == len(runs) and all(score.per_example for score in scores.values()):
+            return metric, scores
+    raise UserError(
+        f"failures: not all of {', '.join(named)} have {' or '.join(metrics)} per example: "
+        "evaluate their runs with it, or name another metric in the table's config"
+    )

@@ -1,0 +1,1 @@
+"""The mathematics that samplers share: schedules, grids, single steps, noise, inversion."""

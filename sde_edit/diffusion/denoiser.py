@@ -1,0 +1,28 @@
+"""What samplers call and are called with: eps(x, t), the edit, the inversion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Project = Callable[["Tensor", int], "Tensor"]  # the task's edit of x at the i-th time of the grid
+# What a way up leaves, the noisiest first: tape[0][i] is the source at the i-th time of the grid;
+# what decode needs beside is the sampler's own, and is indexed by time as well.
+Tape = tuple["Tensor", ...]
+
+
+def keep(x: Tensor, i: int) -> Tensor:
+    """The Project that edits nothing."""
+    return x
+
+
+class Denoiser(Protocol):
+    """eps_theta(x_t, t) with prompt and guidance bound; t holds one time per row.
+
+    x may hold the batch several times over, at other times: row r is of example r mod B.
+    """
+
+    def __call__(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor: ...

@@ -1,0 +1,132 @@
+"""alpha_bar and the grids of times: pure, no network, no state.
+
+alpha = alpha_bar (the paper's alpha_t), so x_t = sqrt(alpha_t) x_0 + sqrt(1 - alpha_t) eps, Eq. 1.
+Times are the integer train times 0 .. T-1; time 0 is the least noisy one the network knows, with
+alpha_0 = 0.99915 for Stable Diffusion, not 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from sde_edit.errors import UserError
+
+Spacing = Literal["linspace", "leading", "trailing"]
+LastSigma = Literal["sigma_min", "zero"]
+
+
+SPACINGS: tuple[str, ...] = get_args(Spacing)
+
+
+LAST_SIGMAS: tuple[str, ...] = get_args(LastSigma)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The times a sampler visits, decreasing, and alpha at each; a step joins two neighbours."""
+
+    t: tuple[float, ...]
+    alpha: tuple[float, ...]
+
+    @property
+    def steps(self) -> int:
+        return len(self.t) - 1
+
+    def pairs(self) -> Iterator[tuple[float, float, float]]:
+        """(s, alpha_s, alpha_t) of every step s -> t."""
+        return zip(self.t, self.alpha, self.alpha[1:], strict=False)
+
+    def turns(self) -> Iterator[tuple[float, float, float, float]]:
+        """(t, alpha before, alpha at t, alpha after) of every time but the first and the last."""
+        return zip(self.t[1:], self.alpha, self.alpha[1:], self.alpha[2:], strict=False)
+
+    def below(self, t_0: float) -> Grid:
+        """The last round(t_0 steps) steps: from t_0 T on, t_0 in (0, 1], where steps are even."""
+        first = self.steps - steps_below(t_0, self.steps)
+        return Grid(self.t[first:], self.alpha[first:])
+
+    def step_from(self, t: float) -> int:
+        """Which step starts at t. Raises UserError for a time at which none does."""
+        if t not in self.t[:-1]:
+            raise UserError(
+                f"the sampler asks for time {t:g}, at which the source has no state: the task "
+                "needs one that keeps to the grid, as ode, sde, bdia and edict do"
+            )
+        return self.t.index(t)
+
+    def reversed(self) -> Grid:
+        """The same times upwards, for the way from data to noise."""
+        return Grid(self.t[::-1], self.alpha[::-1])
+
+    def is_second_order(self, i: int) -> bool:
+        """Whether step i of a two-step method looks back: never the first; nor the last of a way
+        down that has fewer than 15 or ends at sigma = 0 (diffusers' `lower_order_final`)."""
+        down = self.t[0] > self.t[-1]
+        last_is_first_order = down and (self.steps < 15 or self.alpha[-1] == 1)
+        return i > 0 and not (i + 1 == self.steps and last_is_first_order)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """alpha_bar at every train time, in float64."""
+
+    alpha: tuple[float, ...]
+
+    @classmethod
+    def from_betas(cls, kind: str, start: float, end: float, n: int) -> Schedule:
+        """The beta schedules of diffusers' scheduler configs. Raises UserError for another kind."""
+        if kind == "scaled_linear":
+            betas = np.linspace(start**0.5, end**0.5, n) ** 2
+        elif kind == "linear":
+            betas = np.linspace(start, end, n)
+        else:
+            raise UserError(
+                f"beta_schedule {kind!r} in the model's scheduler config is not supported; "
+                "supported: scaled_linear, linear"
+            )
+        return cls(tuple(np.cumprod(1 - betas).tolist()))
+
+    def grid(
+        self, steps: int, spacing: str = "linspace", last_sigma: str = "sigma_min", offset: int = 1
+    ) -> Grid:
+        """The grid of `steps` steps from the noisiest time to time 0.
+
+        spacing (what diffusers calls `timestep_spacing`):
+            linspace   evenly over [0, T-1], rounded; DPM-Solver's, and the paper's for inpainting
+            leading    k * (T // steps) + offset; DDIM's in Stable Diffusion's own config
+            trailing   T, T - T/steps, ... minus one
+        last_sigma: where the last step ends.
+            sigma_min  at alpha_0, as diffusers 0.25.1, with which the paper's numbers were made
+            zero       at alpha = 1, the default of diffusers >= 0.26
+        Raises UserError if the grid would leave [0, T) or visit a time twice.
+        """
+        n = len(self.alpha)
+        if spacing == "linspace":
+            t = np.linspace(0, n - 1, max(steps, 1) + 1).round()[:0:-1]
+        elif spacing == "leading":
+            t = (np.arange(steps, dtype=float) * (n // max(steps, 1)) + offset)[::-1]
+        elif spacing == "trailing":
+            t = np.round(np.arange(n, 0, -n / max(steps, 1))) - 1
+        else:
+            raise UserError(f"spacing={spacing!r}: allowed are {', '.join(SPACINGS)}")
+        if last_sigma not in LAST_SIGMAS:
+            raise UserError(f"last_sigma={last_sigma!r}: allowed are {', '.join(LAST_SIGMAS)}")
+        times = [*t.astype(int).tolist(), 0]
+        if not 1 <= steps < n or times[0] >= n or any(np.diff(times) >= 0):
+            raise UserError(
+                f"steps={steps} with spacing={spacing!r} does not fit the model's {n} train times: "
+                f"use fewer steps or spacing=linspace (at most {n - 1} steps)"
+            )
+        alpha = [self.alpha[i] for i in times]
+        if last_sigma == "zero":
+            alpha[-1] = 1.0
+        return Grid(tuple(float(i) for i in times), tuple(alpha))
+
+
+def steps_below(t_0: float, steps: int) -> int:
+    """How many of a grid's steps lie below t_0 T, t_0 in (0, 1]; at least one."""
+    return max(1, round(t_0 * steps))

@@ -1,0 +1,154 @@
+"""What tasks ask of a batch of examples: its images, masks, prompts, and what guidance costs.
+
+In a prompt template `{caption}` and `{target}` stand for what the example says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sde_edit.api.example import Example
+from sde_edit.api.model import Adaptable, Attentive, LoraSettings, Model, Scale
+from sde_edit.errors import UserError
+
+_WORDS = {"{caption}": "caption", "{target}": "target"}
+
+
+def images(examples: Sequence[Example]) -> Tensor:
+    """uint8 [B, H, W, 3]."""
+    return torch.from_numpy(np.stack([example.image for example in examples]))
+
+
+def hints(examples: Sequence[Example]) -> Tensor | None:
+    """uint8 [B, H, W, 3], or None if the data set has none."""
+    found = [example.hint for example in examples if example.hint is not None]
+    return torch.from_numpy(np.stack(found)) if len(found) == len(examples) else None
+
+
+def check_mask(example: Example) -> None:
+    """Raises UserError if there is no mask, or none that fits."""
+    mask, size = example.mask, example.image.shape[:2]
+    if mask is None:
+        raise UserError(f"{example.id}: the task needs a mask, and the data set gives none")
+    if mask.shape != size:
+        raise UserError(f"{example.id}: mask {mask.shape} and image {size} differ in size")
+    if not mask.any():
+        raise UserError(f"{example.id}: the mask hides nothing; check data.hole")
+
+
+def check_drags(example: Example) -> None:
+    """Raises UserError if nothing is to be dragged, for a point outside the image, and for a mask
+    that does not fit; none is needed."""
+    if example.mask is not None:
+        check_mask(example)
+    if not example.drags:
+        raise UserError(
+            f"{example.id}: there is nothing to drag; use a data set with drags, or leave "
+            "the example out of it"
+        )
+    height, width = example.image.shape[:2]
+    for point in (point for drag in example.drags for point in (drag.source, drag.target)):
+        if not (0 <= point[0] < width and 0 <= point[1] < height):
+            raise UserError(
+                f"{example.id}: the point (x, y) = {point} lies outside the image of "
+                f"{width}x{height}: mend it in the data set"
+            )
+
+
+def masks(examples: Sequence[Example]) -> Tensor:
+    """float32 [B, H, W], 1 = hidden. Every example must have one."""
+    found = [example.mask for example in examples if example.mask is not None]
+    assert len(found) == len(examples)
+    return torch.from_numpy(np.stack(found))
+
+
+def latent_masks(examples: Sequence[Example], x_BCHW: Tensor) -> Tensor:
+    """Bool [B, 1, h, w], on the device and of the size of the latents x."""
+    height, width = x_BCHW.shape[2:]
+    return to_latent_size(masks(examples), (height, width)).to(x_BCHW.device)
+
+
+def may_change(examples: Sequence[Example], x_BCHW: Tensor) -> Tensor:
+    """Bool [B, 1, h, w]: the mask, or every cell of an example that has none."""
+    inside = torch.ones(len(examples), 1, *x_BCHW.shape[2:], dtype=torch.bool)
+    for own, example in zip(inside, examples, strict=True):
+        if example.mask is not None:
+            mask = torch.from_numpy(example.mask)[None]
+            own.copy_(to_latent_size(mask, (x_BCHW.shape[2], x_BCHW.shape[3]))[0])
+    return inside.to(x_BCHW.device)
+
+
+def to_latent_size(mask_BHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bool [B, 1, h, w]: a latent cell is hidden if any of its pixels is, even partly.
+
+    Taking the nearest pixel instead would keep latents that encode hidden pixels, and so leak the
+    answer along the edge of the hole.
+    """
+    return F.adaptive_max_pool2d(mask_BHW[:, None], size) > 0
+
+
+def prompts(template: str, examples: Sequence[Example]) -> list[str]:
+    """One prompt per example."""
+    return [_filled(template, example) for example in examples]
+
+
+def _filled(template: str, example: Example) -> str:
+    for word, field in _WORDS.items():
+        template = template.replace(word, getattr(example, field))
+    return template
+
+
+def check_prompt(key: str, template: str, example: Example) -> None:
+    """Raises UserError if the template asks for what the example does not have."""
+    for word, field in _WORDS.items():
+        if word in template and not getattr(example, field):
+            raise UserError(f"{example.id}: {key} asks for a {field}, and there is none")
+
+
+def lora_settings(steps: int, rank: int, rate: float) -> LoraSettings | None:
+    """Of a task's lora_steps, lora_rank and lora_rate; None for no steps. Raises UserError."""
+    for key, value, least in (("steps", steps, 0), ("rank", rank, 1)):
+        if value < least:
+            raise UserError(f"task.lora_{key}={value}: must be at least {least}")
+    if rate <= 0:
+        raise UserError(f"task.lora_rate={rate}: must be above 0")
+    return LoraSettings(rank, rate, steps) if steps else None
+
+
+def adapted(
+    model: Model, examples: Sequence[Example], scale: Scale
+) -> AbstractContextManager[None]:
+    """The LoRAs of the examples, if they have them, in the network until it is left."""
+    adapters = [example.adapter for example in examples if example.adapter is not None]
+    if not adapters:
+        return nullcontext()
+    assert isinstance(model, Adaptable)
+    assert len(adapters) == len(examples)
+    return model.adapted(adapters, scale)
+
+
+def check_share(key: str, value: float) -> None:
+    """Raises UserError unless the setting is a share of T that leaves a step, as t_0 is."""
+    if not 0 < value <= 1:
+        raise UserError(f"{key}={value}: must be above 0 and at most 1")
+
+
+def rows_per_evaluation(guidance: float) -> int:
+    """Rows of the network that one evaluation of eps costs: one at guidance 0 and 1, else two."""
+    return 1 if guidance in (0, 1) else 2
+
+
+def attentive(model: Model, task: str) -> Attentive:
+    """The model, whose layers the task must see or change. Raises UserError where it cannot."""
+    if not isinstance(model, Attentive):
+        raise UserError(
+            f"task={task} needs a model whose layers can be seen and changed, of kind "
+            "stable_diffusion: use model=shapes, sd15 or sd2"
+        )
+    return model

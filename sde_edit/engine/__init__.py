@@ -1,0 +1,1 @@
+"""Makes the images that runs lack."""

@@ -1,0 +1,1 @@
+"""Where the jobs of a sweep are done; a launcher is one file."""

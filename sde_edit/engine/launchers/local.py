@@ -1,0 +1,214 @@
+"""Worker processes on this machine, one per GPU or a given number."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import ClassVar, NoReturn
+
+import torch
+from tqdm import tqdm
+
+from sde_edit.api.launcher import Job, Launched, Work
+from sde_edit.errors import UserError
+from sde_edit.registry import plugin
+from sde_edit.store.runs import LOG_VARIABLE
+
+log = logging.getLogger("sde_edit")
+_GOODBYE_S = 10
+
+
+@plugin
+@dataclass(frozen=True)
+class Local:
+    """Workers take one job after the other and keep their model between jobs.
+
+    workers: null is one per GPU, or a single one. CPU cores are shared out evenly. A job whose
+    worker dies (killed, out of memory) is tried again `retries` times by a fresh one; a job that
+    ends in an error is not.
+    """
+
+    workers: int | None
+    retries: int
+    version: ClassVar[int] = 1
+
+    def check(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"launcher.workers={self.workers}: must be at least 1")
+
+    def launch(
+        self,
+        jobs: Sequence[Job],
+        worker: Callable[[], Work],
+        finish: Callable[[], object],
+        folder: Path,
+    ) -> Launched:
+        gpus = torch.cuda.device_count()
+        count = min(self.workers or max(gpus, 1), len(jobs))
+        lanes = [Lane(_share(k, count, gpus), folder / f"worker-{k}.log") for k in range(count)]
+        total = sum(job.images for job in jobs)
+        with _ended(lanes), tqdm(total=total, desc="sweep", unit="img", smoothing=0.05) as bar:
+            failures = self._drive(deque(jobs), worker, lanes, bar)
+        return Launched(failures)
+
+    def states(self, handle: str) -> Mapping[str, str]:
+        """Nothing: local jobs are waited for and have no handle."""
+        return {}
+
+    def _drive(
+        self,
+        waiting: deque[Job],
+        worker: Callable[[], Work],
+        lanes: Sequence[Lane],
+        bar: tqdm[NoReturn],
+    ) -> dict[Job, str]:
+        """Hand out jobs until there are none; returns the failures."""
+        failures: dict[Job, str] = {}
+        deaths = dict.fromkeys(waiting, 0)
+        while True:
+            for lane in lanes:
+                if waiting and lane.job is None:
+                    lane.take(waiting.popleft(), worker)
+            busy = [lane for lane in lanes if lane.job is not None]
+            if not busy:
+                return failures
+            ready = wait([lane.connection for lane in busy])
+            for lane in busy:
+                if lane.connection not in ready:
+                    continue
+                job, event = lane.receive()
+                if isinstance(event, int):
+                    bar.update(event)
+                elif isinstance(event, Death) and deaths[job] < self.retries:
+                    deaths[job] += 1
+                    waiting.append(job)
+                    log.warning("%s: %s; it is tried again", job, event)
+                elif event is not None:
+                    failures[job] = str(event)
+                    log.error("%s: %s", job, event)
+
+
+def _share(k: int, count: int, gpus: int) -> tuple[str, ...]:
+    """What worker k of `count` gets of the machine."""
+    if gpus:
+        return (f"hardware.device=cuda:{k % gpus}",)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (f"hardware.threads={max((cores or 1) // count, 1)}",) if count > 1 else ()
+
+
+@dataclass(frozen=True)
+class Death:
+    """A worker has gone without a word."""
+
+    exitcode: int
+    log: Path
+
+    def __str__(self) -> str:
+        killed = f"killed by signal {-self.exitcode}" + " (out of memory?)" * (self.exitcode == -9)
+        how = killed if self.exitcode < 0 else f"exit code {self.exitcode}"
+        return f"its worker died, {how}; see {self.log}"
+
+
+@dataclass
+class Lane:
+    """A share of the machine, and the worker process that has it now."""
+
+    share: tuple[str, ...]
+    log: Path
+    job: Job | None = None
+    process: BaseProcess | None = None
+    connection: Connection = field(init=False)
+
+    def take(self, job: Job, worker: Callable[[], Work]) -> None:
+        if self.process is None:
+            self._start(worker)
+        self.job = job
+        self.connection.send(replace(job, overrides=(*job.overrides, *self.share)))
+
+    def _start(self, worker: Callable[[], Work]) -> None:
+        self.connection, theirs = multiprocessing.Pipe()
+        spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+        self.process = spawn.Process(target=_serve, args=(worker, theirs, self.log), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def receive(self) -> tuple[Job, int | str | Death | None]:
+        """The job and what is new of it: images made, done (None), an error, the worker's death."""
+        assert self.process is not None
+        assert self.job is not None
+        job, event = self.job, self._next_event()
+        if not isinstance(event, int):
+            self.job = None
+        if isinstance(event, str | Death):
+            self.end()  # an error may have broken the device for this process
+        return job, event
+
+    def _next_event(self) -> int | str | Death | None:
+        try:
+            event: int | str | None = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            assert self.process is not None
+            self.process.join()
+            return Death(self.process.exitcode or 0, self.log)
+        return event
+
+    def end(self) -> None:
+        """An idle worker ends by itself when its pipe is closed; one at work is told to."""
+        if self.process is None:
+            return
+        self.connection.close()
+        if self.job is None:
+            self.process.join(_GOODBYE_S)
+        self.process.terminate()
+        self.process.join()
+        self.process = None
+
+
+@contextmanager
+def _ended(lanes: list[Lane]) -> Iterator[None]:
+    """No worker outlives the sweep, however it ends."""
+    try:
+        yield
+    finally:
+        for lane in lanes:
+            lane.end()
+
+
+def _serve(worker: Callable[[], Work], connection: Connection, log_file: Path) -> None:
+    """Body of a worker process: do jobs until the other end of the pipe is gone."""
+    _write_to(log_file)
+    work = worker()
+    while True:
+        try:
+            job: Job = connection.recv()
+        except EOFError:
+            return
+        try:
+            work(job, connection.send)
+            connection.send(None)
+        except UserError as error:
+            connection.send(str(error))
+        except Exception as error:  # noqa: BLE001 - told to the sweep, which goes on without it
+            traceback.print_exc()
+            connection.send(f"{type(error).__name__}: {error}; see {log_file}")
+
+
+def _write_to(log_file: Path) -> None:
+    """All that this process says goes to its log."""
+    os.environ[LOG_VARIABLE] = str(log_file)
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    with open(log_file, "ab", buffering=0) as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("sde_edit").setLevel(logging.INFO)

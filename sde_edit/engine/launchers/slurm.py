@@ -1,0 +1,136 @@
+"""One Slurm job array, a task per job, submitted through submitit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sde_edit.api.launcher import Job, Launched, Work
+from sde_edit.errors import UserError
+from sde_edit.registry import plugin
+from sde_edit.store.runs import LOG_VARIABLE
+
+_PATIENCE_S = 10  # for Slurm's controller, so that a login node is never blocked
+
+
+@plugin
+@dataclass(frozen=True)
+class Slurm:
+    """Every task of the array does one job. At its time limit, on preemption and after the failure
+    of a node a task is requeued, and goes on where it was.
+
+    minutes, memory_gb, gpus and cpus are per task; `extra` holds further #SBATCH options and
+    `setup` shell lines that come before the task. signal_seconds: how long before the time limit a
+    task is told; the batch under way should fit in.
+    """
+
+    partition: str | None
+    account: str | None
+    minutes: int
+    requeues: int
+    memory_gb: float
+    gpus: int
+    cpus: int
+    parallel: int
+    signal_seconds: int
+    setup: list[str]
+    extra: dict[str, str | int | bool]
+    version: ClassVar[int] = 1
+
+    def check(self) -> None:
+        if shutil.which("sbatch") is None:
+            raise UserError(
+                "launcher=slurm: there is no sbatch on this machine. Submit from a login node, use "
+                "launcher=local, or try it here with scripts/slurm_local.sh"
+            )
+
+    def launch(
+        self,
+        jobs: Sequence[Job],
+        worker: Callable[[], Work],
+        finish: Callable[[], object],
+        folder: Path,
+    ) -> Launched:
+        array = self._executor(folder, name="sde-edit")
+        with array.batch():
+            tasks = [array.submit(Resumable(JobOf(worker, job))) for job in jobs]
+        handle = str(tasks[0].job_id).partition("_")[0]
+        last = self._executor(folder, name="sde-edit-finish", dependency=f"afterany:{handle}")
+        last.submit(Resumable(finish))
+        return Launched(handle=handle)
+
+    def states(self, handle: str) -> Mapping[str, str]:
+        command = ["squeue", "--noheader", "--array", "--jobs", handle, "--format", "%i %T"]
+        try:
+            answer = subprocess.run(
+                command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise UserError(f"squeue gave no answer: {error}") from error
+        if answer.returncode and "Invalid job id" not in answer.stderr:
+            raise UserError(f"squeue: {answer.stderr.strip()}")
+        return dict(line.split() for line in answer.stdout.splitlines())
+
+    def _executor(self, folder: Path, *, name: str, dependency: str | None = None) -> Any:
+        from submitit import SlurmExecutor
+
+        executor = SlurmExecutor(folder=folder / "%j", max_num_timeout=self.requeues)
+        wanted = {
+            "partition": self.partition,
+            "account": self.account,
+            "gpus_per_node": self.gpus or None,
+            "dependency": dependency,
+        }
+        executor.update_parameters(
+            job_name=name,
+            time=self.minutes,
+            mem=f"{round(self.memory_gb * 1024)}M",
+            cpus_per_task=self.cpus,
+            ntasks_per_node=1,
+            array_parallelism=self.parallel,
+            signal_delay_s=self.signal_seconds,
+            setup=self.setup or None,
+            srun_args=[f"--cpus-per-task={self.cpus}"],  # since Slurm 22.05 srun forgets it
+            additional_parameters={"requeue": True, **self.extra},
+            **{key: value for key, value in wanted.items() if value is not None},
+        )
+        return executor
+
+
+@dataclass(frozen=True)
+class JobOf:
+    """A job as a function without arguments, in the process of its array task."""
+
+    worker: Callable[[], Work]
+    job: Job
+
+    def __call__(self) -> None:
+        from submitit import JobEnvironment
+
+        os.environ[LOG_VARIABLE] = str(JobEnvironment().paths.stderr)
+        self.worker()(self.job, lambda images: None)
+
+
+@dataclass(frozen=True)
+class Resumable:
+    """A function that submitit may requeue: it is simply called again, and skips what is done."""
+
+    function: Callable[[], object]
+
+    def __call__(self) -> None:
+        log = logging.getLogger("sde_edit")
+        log.addHandler(logging.StreamHandler())
+        log.setLevel(logging.INFO)
+        self.function()
+
+    def checkpoint(self) -> Any:
+        """What submitit calls before it requeues the task."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)

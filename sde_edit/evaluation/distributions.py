@@ -1,0 +1,223 @@
+"""What metrics share: the image compared with, value ranges, means, features and weights.
+
+Letters: B batch, N examples, D features, C channels, H height, W width. Images are uint8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sde_edit.api.example import Example
+from sde_edit.errors import UserError
+from sde_edit.evaluation.per_image import to_signed, wanted
+from sde_edit.evaluation.recognition import recogniser_note, shapes_folder
+from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, weights_note
+from sde_edit.networks.recogniser import ShapesCLIP
+
+if TYPE_CHECKING:
+    from sde_edit.api.example import Pixels
+
+ExtractorName = Literal["inception-clean", "inception-legacy-pytorch", "shapes"]
+
+
+class Extractor(Protocol):
+    """Images -> feature vectors."""
+
+    def describe(self) -> str:
+        """Resize, network and weights, for conventions."""
+
+    def fetch(self) -> None:
+        """Make sure that the weights are on disk. Raises UserError with the remedy."""
+
+    def load(self, device: str) -> None:
+        """Fetch and load. Raises UserError with the remedy if the weights cannot be had."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it was loaded to."""
+
+    def __call__(self, images_BHWC: Tensor) -> Tensor:
+        """uint8 [B, H, W, 3] -> float32 [B, D] on the CPU."""
+
+
+class Shapes:
+    """Last feature map of the embedded recogniser, averaged over places: D = 192."""
+
+    @cached_property
+    def _network(self) -> ShapesCLIP:
+        return ShapesCLIP.from_pretrained(shapes_folder("recogniser"))
+
+    def describe(self) -> str:
+        return f"{recogniser_note()}, last stage averaged over places, native size"
+
+    def fetch(self) -> None:
+        shapes_folder("recogniser")
+
+    def load(self, device: str) -> None:
+        self.fetch()
+        self._network.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self._network)
+
+    @torch.inference_mode()
+    def __call__(self, images_BHWC: Tensor) -> Tensor:
+        maps = self._network.image_features(to_signed(images_BHWC, self.device))
+        return maps[-1].mean(dim=(2, 3)).cpu()
+
+
+class Inception:
+    """Pool3 features (D = 2048) of the FID Inception as clean-fid computes them.
+
+    `clean`: Pillow bicubic with antialiasing, not requantised, and NVIDIA's TorchScript port.
+    `legacy_pytorch`: bilinear without antialiasing and pytorch-fid's port.
+    """
+
+    def __init__(self, mode: Literal["clean", "legacy_pytorch"]) -> None:
+        self.mode = mode
+
+    @cached_property
+    def _url(self) -> str:
+        from cleanfid.downloads_helper import inception_url
+        from cleanfid.inception_pytorch import FID_WEIGHTS_URL
+
+        return str(inception_url if self.mode == "clean" else FID_WEIGHTS_URL)
+
+    @cached_property
+    def _resize(self) -> Callable[[Pixels], Any]:
+        from cleanfid.resize import build_resizer
+
+        with warnings.catch_warnings():  # it silences all warnings of the process
+            return build_resizer(self.mode)  # type: ignore[no-any-return]
+
+    def describe(self) -> str:
+        return f"{package('clean-fid')} {self.mode}, {weights_note(hub_file(self._url))}"
+
+    def fetch(self) -> None:
+        fetch(self._url)
+
+    def load(self, device: str) -> None:
+        path = fetch(self._url)
+        self._device = torch.device(device)
+        try:
+            with warnings.catch_warnings():  # it calls torch and torchvision in their old ways
+                warnings.simplefilter("ignore")
+                self._network = self._build(path)
+        except (RuntimeError, ValueError, EOFError) as error:
+            raise UserError(
+                f"{path} is damaged ({error}). Delete it; it is fetched again"
+            ) from error
+
+    def _build(self, path: Path) -> Callable[[Tensor], Tensor]:
+        from cleanfid.features import feature_extractor
+        from cleanfid.inception_torchscript import InceptionV3W
+
+        network: Callable[[Tensor], Tensor]
+        if self.mode == "clean":
+            # Not clean-fid's build_feature_extractor: it keeps the weights in /tmp.
+            network = InceptionV3W(str(path.parent), download=False).to(self._device).eval()
+        else:
+            network = feature_extractor(
+                "pytorch_inception", device=self._device, use_dataparallel=False
+            )
+        return network
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    @torch.inference_mode()
+    def __call__(self, images_BHWC: Tensor) -> Tensor:
+        with ThreadPoolExecutor() as pool:
+            resized = np.stack(list(pool.map(self._resize, images_BHWC.cpu().numpy())))
+        x_BCHW = torch.from_numpy(resized).permute(0, 3, 1, 2).contiguous()
+        return self._network(x_BCHW.to(self._device)).float().cpu()
+
+
+def build_extractor(name: ExtractorName) -> Extractor:
+    """The extractor of a name, not loaded yet."""
+    if name == "shapes":
+        return Shapes()
+    return Inception("clean" if name == "inception-clean" else "legacy_pytorch")
+
+
+class FeatureMemory:
+    """Features of the latest batches, by content: the runs of a sweep share their references, and
+    metrics of one extractor share a run's outputs.
+
+    Only a whole batch is looked up, so features are the same to the bit whatever is remembered.
+    In memory alone: a process that starts afresh measures its references once more, which is little
+    beside the edits. Holds at most `capacity` bytes and drops the batch longest unused.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._size = 0
+
+    def features(self, extractor: Extractor, description: str, images_BHWC: Tensor) -> Tensor:
+        """What the extractor gives for a batch: float32 [B, D]."""
+        images_BHWC = images_BHWC.cpu().contiguous()
+        place = f"{description}\x1f{extractor.device}\x1f{tuple(images_BHWC.shape)}"
+        digest = hashlib.sha256(place.encode())
+        digest.update(images_BHWC.numpy().tobytes())
+        key = digest.hexdigest()
+        if key not in self._kept:
+            self._keep(key, extractor(images_BHWC))
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _keep(self, key: str, features_BD: Tensor) -> None:
+        self._kept[key] = features_BD
+        self._size += features_BD.nbytes
+        while self._size > self._capacity and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._size -= dropped.nbytes
+
+
+_MEMORY = FeatureMemory(capacity=2**29)  # 65,536 images of Inception
+
+
+@dataclass(frozen=True)
+class OfFeatures:
+    """Base of the metrics that compare two distributions of features.
+
+    Rows are the features of the output and of its reference, side by side [B, 2D]; the reference
+    is the example's own where it has one, else its truth, else its image.
+    resamplings: bootstrap resamplings drawn for the interval.
+    """
+
+    extractor: ExtractorName = "inception-clean"
+    resamplings: int = 200
+
+    @cached_property
+    def _features(self) -> Extractor:
+        return build_extractor(self.extractor)
+
+    @cached_property
+    def _description(self) -> str:
+        return self._features.describe()
+
+    def fetch(self) -> None:
+        self._features.fetch()
+
+    def load(self, device: str) -> None:
+        self._features.load(device)
+
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        both = (images_BHWC, wanted(examples))
+        halves = [_MEMORY.features(self._features, self._description, half) for half in both]
+        return torch.cat(halves, dim=1).double()

@@ -1,0 +1,113 @@
+"""The images of a sealed run beside their examples, read ahead."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from sde_edit.api.dataset import Dataset
+from sde_edit.api.example import Example
+from sde_edit.errors import UserError
+from sde_edit.imaging.files import read_rgb, to_pixels
+from sde_edit.store.runs import Row, Run, Seal, rows_digest
+
+if TYPE_CHECKING:
+    from sde_edit.api.example import Pixels
+
+    Item = tuple[Example, Pixels]
+
+
+def _seal_of(run: Run) -> Seal:
+    seal = run.seal
+    if seal is None:
+        raise UserError(f"run {run.path.name} is not finished: run it again to finish it")
+    return seal
+
+
+def sealed_rows(run: Run, seal: Seal, dataset: Dataset) -> dict[str, Row]:
+    """The sealed images by id, in the order of the data.
+
+    Raises UserError if one is missing, if they are not those that were sealed, or if the data set
+    offers fewer.
+    """
+    rows = run.rows()
+    ids = dataset.ids()[: seal.n]
+    if len(ids) < seal.n:
+        raise UserError(
+            f"run {run.path.name} holds {seal.n} images, and the data set has {len(ids)} of them "
+            f"now: give data.n={seal.n} or more; data.limit asks for fewer without taking any away"
+        )
+    if missing := [example_id for example_id in ids if example_id not in rows]:
+        raise UserError(
+            f"run {run.path.name}: {len(missing)} of its {seal.n} images are missing or "
+            f"cut short, first that of example {missing[0]!r}. Run it again to remake them"
+        )
+    sealed = {example_id: rows[example_id] for example_id in ids}
+    if rows_digest(sealed.values()) != seal.digest:
+        raise UserError(
+            f"run {run.path.name}: images have changed since the run was sealed: run the same "
+            "command again to seal it anew"
+        )
+    return sealed
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Images of a run, to be read with their examples. rows: of the images wanted, by id."""
+
+    run: Run
+    dataset: Dataset
+    rows: Mapping[str, Row]
+    workers: int
+
+    def read(self, batches: Sequence[Sequence[str]]) -> Iterator[list[Item]]:
+        """The items of each batch. Raises UserError naming a file that cannot be used."""
+        items = prefetch(self._load, chain.from_iterable(batches), workers=self.workers)
+        for batch in batches:
+            yield list(islice(items, len(batch)))
+
+    def _load(self, example_id: str) -> Item:
+        return load_item(self.run, self.dataset, self.rows[example_id])
+
+
+def load_item(run: Run, dataset: Dataset, row: Row) -> Item:
+    """An example and its output. Raises UserError naming a file that cannot be used."""
+    path = run.output(row)
+    again = "Delete it and run the same command again"
+    try:
+        output = to_pixels(read_rgb(path))
+    except UserError as error:
+        raise UserError(f"output {path} cannot be read as an image. {again}") from error
+    if hashlib.sha256(output.tobytes()).hexdigest() != row.pixels:
+        raise UserError(f"output {path} is not the image that was made. {again}")
+    example = dataset.load(row.id)
+    if output.shape != example.image.shape:
+        (h, w), (H, W) = output.shape[:2], example.image.shape[:2]
+        raise UserError(f"output {path} is {w}x{h}, example {row.id!r} is {W}x{H}. {again}")
+    return example, output
+
+
+def prefetch(load: Callable[[str], Item], ids: Iterable[str], *, workers: int) -> Iterator[Item]:
+    """Items in order, loaded by threads that stay at most two items each ahead."""
+    workers = max(workers, 1)
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[Future[Item]] = deque()
+        for example_id in ids:
+            ahead.append(pool.submit(load, example_id))
+            if len(ahead) > 2 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def by_size(items: Iterable[Item]) -> list[list[Item]]:
+    """The items of a batch in lists whose images are equal in size."""
+    groups: dict[tuple[int, ...], list[Item]] = {}
+    for item in items:
+        groups.setdefault(item[1].shape, []).append(item)
+    return list(groups.values())

@@ -1,0 +1,94 @@
+"""What metrics with a value for each image share, and what an image is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sde_edit.api.example import Example
+from sde_edit.errors import UserError
+
+if TYPE_CHECKING:
+    from sde_edit.api.example import Pixels
+
+# ------------------------------------------------------------------ images
+Against = Literal["truth", "source"]
+
+
+def reference(example: Example, against: Against = "truth") -> Pixels:
+    """What an output is compared with: the truth where it is known, else the input.
+
+    against="source": the input, known truth or not.
+    """
+    return example.image if example.truth is None or against == "source" else example.truth
+
+
+def references(examples: Sequence[Example], against: Against = "truth") -> Tensor:
+    """The references of a batch, uint8 [B, H, W, 3]."""
+    return torch.from_numpy(np.stack([reference(example, against) for example in examples]))
+
+
+def wanted(examples: Sequence[Example]) -> Tensor:
+    """The images whose distribution a batch of outputs should have, uint8 [B, H, W, 3]."""
+    images = [reference(e) if e.reference is None else e.reference for e in examples]
+    return torch.from_numpy(np.stack(images))
+
+
+def to_unit(images_BHWC: Tensor) -> Tensor:
+    """uint8 [B, H, W, 3] -> float64 [B, 3, H, W] in [0, 1]."""
+    return images_BHWC.permute(0, 3, 1, 2).double() / 255
+
+
+def to_signed(images_BHWC: Tensor, device: torch.device) -> Tensor:
+    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [-1, 1]."""
+    return images_BHWC.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def captions(examples: Sequence[Example]) -> list[str]:
+    """What the outputs of a batch should show. Raises UserError naming an example without words."""
+    for example in examples:
+        if not example.prompt:
+            raise UserError(f"example {example.id!r} has no caption to compare the image with")
+    return [example.prompt for example in examples]
+
+
+# ------------------------------------------------------------------ scores that are means
+class PerImage:
+    """Base of the metrics with one value per image, whose score is the mean over images."""
+
+    resamplings: ClassVar[int] = 1000
+
+    def fetch(self) -> None:
+        """Nothing to fetch unless a subclass says so."""
+
+    def load(self, device: str) -> None:
+        """Nothing to load unless a subclass says so."""
+
+    def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
+        """Means [B] of the values rows_ND [N, 1], example n counted counts_BN[b, n] times."""
+        return (counts_BN @ rows_ND)[:, 0] / counts_BN.sum(1)
+
+
+@dataclass(frozen=True)
+class Compared(PerImage):
+    """Base of the metrics that compare an output with one image.
+
+    against: `truth` where it is known, else the source; or always the `source`, the image that was
+    edited: how far the edit went from it.
+    """
+
+    against: Against = "truth"
+
+    def references(self, examples: Sequence[Example]) -> Tensor:
+        """uint8 [B, H, W, 3]."""
+        return references(examples, self.against)
+
+    @property
+    def compared_with(self) -> str:
+        """For conventions."""
+        return "the reference" if self.against == "truth" else "the source image"

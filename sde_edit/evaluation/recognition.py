@@ -1,0 +1,51 @@
+"""The embedded recogniser, shared by the metrics that ask it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor
+
+from sde_edit.errors import UserError
+from sde_edit.evaluation.per_image import PerImage, to_signed
+from sde_edit.evaluation.weights import device_of, weights_note
+from sde_edit.networks.recogniser import ShapesCLIP
+
+SHAPES_FOLDER = Path(__file__).parents[1] / "assets" / "shapes"
+
+
+def shapes_folder(name: str) -> Path:
+    """A folder of the embedded model. Raises UserError if it is not there."""
+    folder = SHAPES_FOLDER / name
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is not there. Reinstall sde-edit, or train the embedded model with "
+            "scripts/train_shapes.py"
+        )
+    return folder
+
+
+def recogniser_note() -> str:
+    """Name and digest of the embedded recogniser, as conventions state them."""
+    return (
+        f"embedded recogniser, {weights_note(SHAPES_FOLDER / 'recogniser' / 'model.safetensors')}"
+    )
+
+
+class ByRecogniser(PerImage):
+    """Base of the metrics with one value per image that the embedded recogniser gives."""
+
+    @cached_property
+    def _network(self) -> ShapesCLIP:
+        return ShapesCLIP.from_pretrained(shapes_folder("recogniser"))
+
+    def fetch(self) -> None:
+        shapes_folder("recogniser")
+
+    def load(self, device: str) -> None:
+        self.fetch()
+        self._network.to(device)
+
+    def _input(self, images_BHWC: Tensor) -> Tensor:
+        return to_signed(images_BHWC, device_of(self._network))

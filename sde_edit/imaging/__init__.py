@@ -1,0 +1,1 @@
+"""Image files, masks and rendered scenes: what data sets are made of."""

@@ -1,0 +1,172 @@
+"""Image files: found, decoded upright to RGB or grey, brought to size.
+
+Letters: H, W height and width in pixels. Whatever the file holds, its EXIF orientation is applied
+and the first frame is taken; colour profiles are not applied, as in the usual metric packages.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from sde_edit.errors import UserError
+
+if TYPE_CHECKING:
+    from sde_edit.api.example import Pixels, Point
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+Fit = Literal["exact", "crop"]
+
+
+Size = tuple[int, int]  # (width, height), as in Pillow
+# JPEG gives grey masks a tint of a few levels; more than this is a picture, not a mask.
+_TINT = 48
+_GREYS = ("1", "L", "LA", "I", "I;16")
+
+
+_SHOWN = 5  # names that a message gives
+_ORIENTATION = 0x0112
+
+
+_SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
+
+
+def list_images(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(image files, other files) below a folder, sorted by relative path; hidden ones left out.
+
+    Linked files count, linked subfolders are not entered. A folder that is not there is empty.
+    """
+    files = [
+        Path(parent, name)
+        for parent, subfolders, names in os.walk(folder)
+        for name in names
+        if not _hidden(Path(parent, name).relative_to(folder))
+    ]
+    files.sort(key=lambda file: file.relative_to(folder).as_posix())
+    images = [file for file in files if file.suffix.lower() in SUFFIXES]
+    return images, [file for file in files if file.suffix.lower() not in SUFFIXES]
+
+
+def _hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+def counted(what: str, names: Iterable[str]) -> list[str]:
+    """['7 images have no mask: a; b; c; d; e and 2 more'], or [] without names."""
+    listed = list(names)
+    if not listed:
+        return []
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return [f"{len(listed)} {what}: {'; '.join(listed[:_SHOWN])}{more}"]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The file as a Pillow image; any failure to decode inside the block names the file."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"{path}: cannot be read as an image ({error}). Fetch it again, or take it out"
+        ) from error
+
+
+def read_size(path: Path) -> Size:
+    """(width, height) of the upright image, from the header. Raises UserError naming the file."""
+    with _opened(path) as image:
+        width, height = image.size
+        sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+    return (height, width) if sideways else (width, height)
+
+
+def is_grey(path: Path) -> bool:
+    """Whether the file has no colours, by its header. Raises UserError naming the file."""
+    with _opened(path) as image:
+        return image.mode in _GREYS
+
+
+def read_rgb(path: Path, *, transparency: Literal["white", "refuse"] = "white") -> Image.Image:
+    """The upright image in mode RGB. Raises UserError naming the file.
+
+    Grey is repeated, a palette looked up, CMYK converted by Pillow, 16 bits rounded to 8.
+    Transparent pixels are composited on white, or refused; an opaque alpha channel is dropped.
+    """
+    with _opened(path) as image:
+        upright = _eight_bit(ImageOps.exif_transpose(image), path)
+        return _flat(upright, path, transparency)
+
+
+def read_grey(path: Path) -> Image.Image:
+    """A mask file, upright, as a float image (mode F) of values 0 to 255.
+
+    Raises UserError naming the file: unreadable, partly transparent, or coloured.
+    """
+    pixels = np.asarray(read_rgb(path, transparency="refuse"), dtype=np.float32)
+    if float(np.max(pixels.max(axis=-1) - pixels.min(axis=-1))) > _TINT:
+        raise UserError(f"{path}: coloured, so not a mask. Is it in the folder of the images?")
+    return Image.fromarray(pixels.mean(axis=-1))
+
+
+def _flat(image: Image.Image, path: Path, transparency: Literal["white", "refuse"]) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layered = image.convert("RGBA")
+    if transparency == "refuse" and layered.getchannel("A").getextrema() != (255, 255):
+        raise UserError(f"{path}: has transparent pixels, whose meaning is not known. Flatten it")
+    white = Image.new("RGBA", layered.size, "white")
+    return Image.alpha_composite(white, layered).convert("RGB")
+
+
+def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
+    """Integer grey of more than 8 bits becomes 8 bits; Pillow alone would clip it."""
+    if image.mode == "F":
+        raise UserError(f"{path}: floating-point pixels have no known range. Save it as 8-bit PNG")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    if values.min() < 0 or values.max() > 65535:
+        raise UserError(f"{path}: 32-bit pixels have no known range. Save it as 8-bit PNG")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+
+
+def fit_to(image: Image.Image, resolution: int, resample: Image.Resampling) -> Image.Image:
+    """The short side brought to `resolution` (antialiased), then the central square [R, R]."""
+    size, (left, top) = _fitting(image.size, resolution)
+    resized = image if size == image.size else image.resize(size, resample)
+    return resized.crop((left, top, left + resolution, top + resolution))
+
+
+def fit_point(point: Point, size: Size, resolution: int) -> Point:
+    """Where `fit_to` puts a point of an image of that size; outside the square if it is cut off."""
+    resized, (left, top) = _fitting(size, resolution)
+    return point[0] * resized[0] / size[0] - left, point[1] * resized[1] / size[1] - top
+
+
+def _fitting(size: Size, resolution: int) -> tuple[Size, Size]:
+    """The size that an image is brought to, and (left, top) of the square that is cut out."""
+    scale = resolution / min(size)
+    width, height = (max(resolution, round(side * scale)) for side in size)
+    return (width, height), ((width - resolution) // 2, (height - resolution) // 2)
+
+
+def check_size(path: Path, size: Size, *, resolution: int, fit: Fit) -> None:
+    """Raises UserError naming the file if `fit` is exact and it is not [R, R], R the resolution."""
+    if fit == "exact" and size != (resolution, resolution):
+        raise UserError(
+            f"{path}: is {size[0]}x{size[1]}, not {resolution}x{resolution}. "
+            "Resize it, or say data.fit=crop"
+        )
+
+
+def to_pixels(image: Image.Image) -> Pixels:
+    """uint8 [H, W, 3] of an RGB image, a copy that may be written to."""
+    return np.array(image, dtype=np.uint8)

@@ -1,0 +1,257 @@
+"""Examples of image dragging: folders of an image, pairs of points, a prompt, perhaps a mask.
+
+    <root>/<category>/<item>/{image, points and prompt, mask.png}
+
+Points are (x, y) in pixels of the image file, x to the right and y down; they are scaled and
+cropped with the image. A mask is white where the image may change. Files have fixed names: no path
+is taken from what is in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from sde_edit.api.dataset import DataStatus
+from sde_edit.api.example import Drag, Example
+from sde_edit.errors import UserError
+from sde_edit.imaging.files import Size, counted, fit_point, fit_to, read_grey, read_size
+from sde_edit.imaging.image_pairs import ImagePairs, Offer, Pair
+from sde_edit.store.digests import file_digests
+
+if TYPE_CHECKING:
+    from sde_edit.api.example import Mask, Point
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What is asked of an image; points in pixels of its file."""
+
+    prompt: str
+    sources: Sequence[Point]
+    targets: Sequence[Point]
+
+
+@dataclass(frozen=True)
+class _Item:
+    """drags in pixels of the image as loaded; mask: its file, None where all may change."""
+
+    image: Path
+    prompt: str
+    drags: tuple[Drag, ...]
+    mask: Path | None
+    far: bool  # a target lies outside the mask
+
+
+@dataclass(frozen=True)
+class _Items:
+    """By id: those that can be dragged; why others cannot; those that `crop` cuts a point off."""
+
+    good: dict[str, _Item] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+    cut: dict[str, str] = field(default_factory=dict)
+
+
+class _CutOffError(UserError):
+    """A point is not in the square that is taken of the image."""
+
+
+@dataclass(frozen=True)
+class ImageDrags(ImagePairs):
+    """Base of the data sets of image dragging. Settings: see `ImagePairs`.
+
+    An item that cannot be dragged is refused by name; one that `fit: crop` cuts a point off is left
+    out, and counted. An id is the path of the item's folder below root.
+    """
+
+    image_name: ClassVar[str]
+    instruction_names: ClassVar[Sequence[str]]  # of several, the first that is there is read
+
+    @abstractmethod
+    def read_instruction(self, file: Path) -> Instruction:
+        """Raises UserError naming the file."""
+
+    def mask_file(self, folder: Path) -> Path | None:
+        """The mask of an item, if it has one."""
+        return file if (file := folder / "mask.png").is_file() else None
+
+    def read_mask(self, file: Path) -> Image.Image:
+        """Mode F, 0 to 255, of the image file's size. Raises UserError naming the file."""
+        return read_grey(file)
+
+    # -- the protocol
+
+    @property
+    def listed_in(self) -> str:
+        return self.root
+
+    @property
+    def layout(self) -> str:
+        instruction = " or ".join(self.instruction_names)
+        return (
+            f"{self.root}/CATEGORY/ITEM with {self.image_name}, {instruction}, and mask.png if any"
+        )
+
+    def offer(self) -> Offer:
+        pairs = {name: Pair(item.image, item.prompt) for name, item in self._items.good.items()}
+        for name in self._items.faults:
+            pairs[name] = Pair(Path(self.root, name, self.image_name), "")
+        return Offer(pairs, self._notes())
+
+    def ids(self) -> Sequence[str]:
+        """In the order drawn. Raises UserError for items that cannot be used, naming them."""
+        ids, faults = super().ids(), self._items.faults
+        for problem in counted("items cannot be dragged", (faults[i] for i in ids if i in faults)):
+            raise UserError(f"{problem}. {self._remedy}")
+        return ids
+
+    def load(self, example_id: str) -> Example:
+        """image: uint8 [R, R, 3]; mask: float32 [R, R] of 0 and 1, 1 = may change, or None."""
+        if reason := {**self._items.faults, **self._items.cut}.get(example_id):
+            raise UserError(reason)
+        example, item = super().load(example_id), self._items.good[example_id]
+        mask = self._mask(item.mask, read_size(item.image)) if item.mask else None
+        return replace(example, mask=mask, drags=item.drags)
+
+    def status(self) -> DataStatus:
+        """Reads the points and masks of all items, and the headers of images."""
+        status, faults = super().status(), self._items.faults
+        seen: Collection[str] = self._drawn if status.found else faults
+        wrong = [fault for name, fault in faults.items() if name in seen]
+        problems = [*status.problems, *counted("items cannot be dragged", wrong)]
+        found = sum(name in self._items.good for name in seen)
+        return DataStatus(found, problems, self._remedy if problems else "", status.notes)
+
+    def digest(self) -> str:
+        """SHA-256 over what `ImagePairs` covers, and points and masks."""
+        items = [self._items.good[example_id] for example_id in self.ids()]
+        files = sorted({item.mask for item in items if item.mask})
+        contents: Mapping[Path | None, str] = dict(zip(files, file_digests(files), strict=True))
+        points = [[(*d.source, *d.target) for d in item.drags] for item in items]
+        said = [super().digest(), points, [contents.get(item.mask, "") for item in items]]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+    def composition(self) -> Mapping[str, Mapping[str, int]]:
+        """Of the items drawn. category: the folder below root, unless folders are numbered, which
+        says nothing of what is in them (the paper's own are).
+        """
+        ids = self.ids()
+        items = [self._items.good[example_id] for example_id in ids]
+        tops = [example_id.split("/")[0] for example_id in ids if "/" in example_id]
+        said = {"category": label_counts(tops)} if any(not top.isdecimal() for top in tops) else {}
+        return {
+            **said,
+            "pairs of points": label_counts(str(len(item.drags)) for item in items),
+            "images": {
+                "all": len(items),
+                "with a mask": sum(item.mask is not None for item in items),
+            },
+        }
+
+    # -- items
+
+    @cached_property
+    def _items(self) -> _Items:
+        found = _Items()
+        for folder in self._folders():
+            name = folder.relative_to(self.root).as_posix()
+            try:
+                found.good[name] = self._item(folder)
+            except _CutOffError as error:
+                found.cut[name] = str(error)
+            except UserError as error:
+                found.faults[name] = str(error)
+        return found
+
+    def _folders(self) -> Iterator[Path]:
+        """All below root that hold a file of an item, in order; linked folders are not entered."""
+        wanted = {self.image_name, *self.instruction_names}
+        for parent, folders, names in os.walk(self.root):
+            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+            if wanted & set(names) and Path(parent) != Path(self.root):
+                yield Path(parent)
+
+    def _item(self, folder: Path) -> _Item:
+        """Raises UserError naming what is wrong."""
+        image, file = folder / self.image_name, self._instruction_file(folder)
+        size, asked = read_size(image), self.read_instruction(file)
+        _check_points(file, asked, size)
+        pairs = zip(asked.sources, asked.targets, strict=True)
+        drags = tuple(Drag(self._fitted(a, size), self._fitted(b, size)) for a, b in pairs)
+        if not all(_inside(p, (self.resolution,) * 2) for d in drags for p in (d.source, d.target)):
+            raise _CutOffError(f"{folder}: a point lies outside the central square that is taken")
+        mask_file = self.mask_file(folder)
+        mask = self._mask(mask_file, size) if mask_file else None
+        if mask is None:
+            return _Item(image, asked.prompt, drags, mask=None, far=False)
+        if not all(_white(mask, drag.source) for drag in drags):
+            raise UserError(f"{mask_file}: a source point lies outside the white, where all stays")
+        far = not all(_white(mask, drag.target) for drag in drags)
+        return _Item(image, asked.prompt, drags, mask_file, far)
+
+    def _instruction_file(self, folder: Path) -> Path:
+        files = [folder / name for name in self.instruction_names]
+        return next((file for file in files if file.is_file()), files[0])
+
+    def _fitted(self, point: Point, size: Size) -> Point:
+        return fit_point(point, size, self.resolution)
+
+    def _mask(self, file: Path, size: Size) -> Mask | None:
+        """float32 [R, R] of 0 and 1; None where all is white. Raises UserError naming the file."""
+        greys = self.read_mask(file)
+        if greys.size != size:
+            raise UserError(f"{file}: a mask of {greys.size}, its image is {size}")
+        # An area filter, so that a pixel may change if most of what it covers may.
+        fitted = np.asarray(fit_to(greys, self.resolution, Image.Resampling.BOX))
+        white: Mask = (fitted > 127.5).astype(np.float32)
+        return None if white.all() else white
+
+    def _notes(self) -> list[str]:
+        good = self._items.good
+        tops = Counter(name.split("/")[0] for name in good if "/" in name)
+        by_category = ", ".join(f"{category} {n}" for category, n in sorted(tops.items()))
+        masked = sum(item.mask is not None for item in good.values())
+        still = [i for i, item in good.items() if any(d.source == d.target for d in item.drags)]
+        return [
+            f"{len(good)} items in {len(tops)} folders: {by_category}; {masked} with a mask",
+            *counted("items left out, as data.fit=crop cuts off a point", self._items.cut),
+            *counted("items hold a point still (source and target are one)", still),
+            *counted("items have a target that the mask keeps", (i for i in good if good[i].far)),
+        ]
+
+
+def label_counts(labels: Iterable[str]) -> dict[str, int]:
+    """How often each occurs, by label."""
+    return dict(sorted(Counter(labels).items()))
+
+
+def _check_points(file: Path, asked: Instruction, size: Size) -> None:
+    """Raises UserError if the points do not ask for a drag within the image."""
+    pairs = list(zip(asked.sources, asked.targets, strict=False))
+    if len(asked.sources) != len(asked.targets) or not pairs:
+        counts = f"{len(asked.sources)} source and {len(asked.targets)} target points"
+        raise UserError(f"{file}: {counts}; there must be as many of each, and at least one")
+    for point in (*asked.sources, *asked.targets):
+        if not _inside(point, size):
+            raise UserError(f"{file}: point {point} lies outside the image, {size[0]}x{size[1]}")
+    if all(source == target for source, target in pairs):
+        raise UserError(f"{file}: source and target are one, so nothing is to move")
+
+
+def _inside(point: Point, size: Size) -> bool:
+    return 0 <= point[0] < size[0] and 0 <= point[1] < size[1]
+
+
+def _white(mask: Mask, point: Point) -> bool:
+    return bool(mask[int(point[1]), int(point[0])] > 0)

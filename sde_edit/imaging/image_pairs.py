@@ -1,0 +1,244 @@
+"""Examples made of image files, for which no mask is known: drawn in a seeded order, checked, read.
+
+A data set says which examples there are; those that are chosen must be on disk, or are refused by
+name. So one choice of settings is the same examples on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+
+from sde_edit.api.dataset import DataStatus
+from sde_edit.api.example import Example
+from sde_edit.errors import UserError
+from sde_edit.imaging.files import (
+    Fit,
+    check_size,
+    counted,
+    fit_to,
+    is_grey,
+    read_rgb,
+    read_size,
+    to_pixels,
+)
+from sde_edit.store.digests import file_digests
+
+if TYPE_CHECKING:
+    from sde_edit.api.example import Pixels
+
+_THREADS = 8
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An example whose images are not read yet."""
+
+    image: Path
+    caption: str
+    target: str = ""
+    reference: Path | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """All examples by id, and notes: what was left out, or is worth knowing."""
+
+    pairs: Mapping[str, Pair]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ImagePairs(ABC):
+    """Base of the data sets of image files that are drawn from a larger set.
+
+    root        the folder of the data
+    n           how many examples; null: all
+    pairs_seed  of the order they are drawn in: an example's place depends on the seed and its id
+                alone, so the first n are the first n of more
+    fit         crop: the short side is resized (bicubic, antialiased) and the central square
+                taken; exact: images must be resolution x resolution
+    source      where the data can be had, for the message that it is missing
+    """
+
+    # The digest covers what is in the files and which were chosen.
+    root: str = field(metadata={"identity": False})
+    resolution: int
+    n: int | None = field(default=None, metadata={"identity": False})
+    pairs_seed: int = 0
+    fit: Fit = "crop"
+    source: str = field(default="", metadata={"identity": False})
+
+    def __post_init__(self) -> None:
+        if self.resolution < 8:
+            raise UserError(f"data.resolution={self.resolution}: must be at least 8 pixels")
+        if self.n is not None and self.n < 1:
+            raise UserError(f"data.n={self.n}: must be at least 1, or null for all")
+
+    # -- what a data set says
+
+    @abstractmethod
+    def offer(self) -> Offer:
+        """All examples that there are. Raises UserError where that cannot be told."""
+
+    @property
+    @abstractmethod
+    def listed_in(self) -> str:
+        """What says which examples there are, in words."""
+
+    @property
+    @abstractmethod
+    def layout(self) -> str:
+        """All files of the data set, in words."""
+
+    # -- the protocol
+
+    def ids(self) -> Sequence[str]:
+        """In the order drawn. Raises UserError for missing files, naming them."""
+        return list(self._chosen)
+
+    def load(self, example_id: str) -> Example:
+        """image, and reference where there is one: uint8 [R, R, 3], R the resolution."""
+        if example_id not in self._chosen:
+            raise UserError(f"no example {example_id!r} among the {len(self._chosen)} chosen")
+        pair = self._chosen[example_id]
+        reference = None if pair.reference is None else self._read(pair.reference)
+        return Example(
+            id=example_id,
+            image=self._read(pair.image),
+            caption=pair.caption,
+            target=pair.target,
+            reference=reference,
+        )
+
+    def status(self) -> DataStatus:
+        """Reads headers only: a file cut short is found by `load`."""
+        try:
+            pairs = self._drawn
+        except UserError as error:
+            return DataStatus(0, [str(error)], self._remedy)
+        files = _files(pairs.values())
+        absent = _absent(files)
+        found = sum(not absent & _files([pair]) for pair in pairs.values())
+        greys, unusable = self._headers(sorted(files - absent))
+        problems = [*_missing(absent), *counted("images cannot be used", unusable)]
+        notes = [*self._offer.notes, *counted("grey images become RGB", greys)]
+        return DataStatus(found, problems, self._remedy if problems else "", notes)
+
+    def digest(self) -> str:
+        """SHA-256 over the examples in their order: ids, texts, and contents of images."""
+        files = sorted(_files(self._chosen.values()))
+        contents = dict(zip(files, file_digests(files), strict=True))
+        total = hashlib.sha256()
+        for example_id, pair in self._chosen.items():
+            reference = "" if pair.reference is None else contents[pair.reference]
+            said = [example_id, contents[pair.image], pair.caption, pair.target, reference]
+            total.update(json.dumps(said).encode())
+        return total.hexdigest()
+
+    # -- which examples
+
+    def in_order(self, names: Iterable[str]) -> list[str]:
+        """Names in the seeded order, in which the place of each depends on itself alone."""
+        return sorted(names, key=self._place)
+
+    def _place(self, name: str) -> bytes:
+        return hashlib.sha256(f"{self.pairs_seed}\x1f{name}".encode()).digest()
+
+    @cached_property
+    def _offer(self) -> Offer:
+        return self.offer()
+
+    @cached_property
+    def _drawn(self) -> dict[str, Pair]:
+        """The first n in the seeded order."""
+        pairs = self._offer.pairs
+        if len(pairs) < (self.n or 1):
+            given = f"data.n={self.n}: there are {len(pairs)} examples in {self.listed_in}"
+            advice = ["data.n=null takes all"] if pairs else []
+            raise UserError("; ".join([given, *advice, *self._offer.notes]))
+        return {example_id: pairs[example_id] for example_id in self.in_order(pairs)[: self.n]}
+
+    @cached_property
+    def _chosen(self) -> dict[str, Pair]:
+        try:
+            pairs = self._drawn
+        except UserError as error:
+            raise UserError(f"{error}. {self._remedy}") from error
+        for problem in _missing(_absent(_files(pairs.values()))):
+            raise UserError(f"{problem}. {self._remedy}")
+        return pairs
+
+    # -- files
+
+    def _read(self, path: Path) -> Pixels:
+        picture = read_rgb(path)
+        check_size(path, picture.size, resolution=self.resolution, fit=self.fit)
+        return to_pixels(fit_to(picture, self.resolution, Image.Resampling.BICUBIC))
+
+    def _headers(self, paths: Sequence[Path]) -> tuple[list[str], list[str]]:
+        """Names of grey images, and what is wrong with those that cannot be used."""
+
+        def look(path: Path) -> tuple[str, str]:
+            try:
+                check_size(path, read_size(path), resolution=self.resolution, fit=self.fit)
+                return (path.name if is_grey(path) else ""), ""
+            except UserError as error:
+                return "", str(error)
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            seen = list(pool.map(look, paths))
+        return [grey for grey, _ in seen if grey], [problem for _, problem in seen if problem]
+
+    @property
+    def _remedy(self) -> str:
+        source = f" {self.source}" if self.source else ""
+        return f"The data set is {self.layout}.{source} See docs/data.md"
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """A file as a dataclass; keys that it does not have are left out. Raises UserError."""
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{path}: {where}: {first['msg']}") from error
+
+
+def _files(pairs: Iterable[Pair]) -> set[Path]:
+    """All images that the pairs need."""
+    return {path for pair in pairs for path in (pair.image, pair.reference) if path is not None}
+
+
+def _absent(files: Collection[Path]) -> set[Path]:
+    """Those not there; lists each folder once, for it may be large and remote."""
+    folders = {file.parent for file in files}
+    there = {file for folder in folders if folder.is_dir() for file in folder.iterdir()}
+    return set(files) - there
+
+
+def _missing(absent: Collection[Path]) -> list[str]:
+    """A line for each folder that lacks images."""
+    folders = sorted({file.parent for file in absent})
+    return [
+        line
+        for folder in folders
+        for line in counted(
+            f"images are not in {folder}",
+            (file.name for file in sorted(absent) if file.parent == folder),
+        )
+    ]

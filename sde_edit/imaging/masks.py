@@ -1,0 +1,179 @@
+"""Masks of what is to be generated: drawn (free-form, seeded), or the meaning of a file's greys.
+
+A mask is float32 [H, W] in [0, 1] with 1 = hidden. Files differ in polarity: where `hole` is
+"black", 0 is hidden (MAT, MI-GAN); where it is "white", 255 is (edge-connect, DeepFill, SD).
+
+Drawn masks follow the manner of the generators of LaMa and MAT: a few boxes, then zigzag strokes
+of a round brush. Here each mask has a target ratio of hidden pixels and the pen lifts when it is
+reached, so a data set's mean ratio is known. Drawn without Pillow, whose outlines changed between
+versions, from `random.Random.random`, whose stream Python guarantees.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sde_edit.errors import UserError
+
+if TYPE_CHECKING:
+    from sde_edit.api.example import Mask
+
+MASKS_VERSION = 1
+MaskSize = Literal["small", "large"]
+
+
+Hole = Literal["black", "white"]
+
+
+# Ratio of hidden pixels, uniform over a data set: the means are the paper's 0.2 and 0.4.
+RATIOS: dict[MaskSize, tuple[float, float]] = {"small": (0.1, 0.3), "large": (0.3, 0.5)}
+
+
+# All lengths are in units of the short side.
+_BOXES = 3  # at most this many, and at most this share of the target by boxes:
+_BOX_SHARE = 0.6
+
+
+_BOX_SIDES = (0.1, 0.5)
+_RADII = (0.04, 0.12)
+
+
+_REACHES = (0.1, 0.4)  # of one leg of a stroke
+_LEGS = (4, 12)
+
+
+_TURNS = (0.2, 2.4)  # radians, to the left and to the right by turns
+_LAST = 0.06  # area left, in squared short sides, from which the stroke goes on to the end
+
+
+# ------------------------------------------------------------------ drawn
+def draw_mask(masks: MaskSize, key: str, *, height: int, width: int) -> Mask:
+    """The free-form mask of a key: float32 [H, W] of 0 and 1, its ratio uniform in RATIOS[masks].
+
+    Depends on the arguments alone. `key` names the example, so each has a mask of its own.
+    """
+    rng = random.Random(f"masks-{MASKS_VERSION}-{masks}-{key}")
+    return free_form(rng, _between(rng, RATIOS[masks]), height=height, width=width)
+
+
+def free_form(rng: random.Random, ratio: float, *, height: int, width: int) -> Mask:
+    """Boxes and strokes until the share `ratio` of the pixels is hidden; float32 [H, W] of 0 and 1.
+
+    It exceeds `ratio` by at most one step of the pen. Raises ValueError for a ratio not in (0, 1).
+    """
+    if not 0 < ratio < 1:
+        raise ValueError(f"ratio {ratio}: not between 0 and 1")
+    canvas = _Canvas.blank(height, width, ratio)
+    for _ in range(int(rng.random() * (_BOXES + 1))):
+        _box(rng, canvas)
+    while canvas.left > 0:
+        _stroke(rng, canvas)
+    return canvas.hidden.astype(np.float32)
+
+
+@dataclass
+class _Canvas:
+    """hidden [H, W]; `left` pixels are still to be hidden; `side` is the short side in pixels."""
+
+    hidden: NDArray[np.bool_]
+    side: int
+    target: float
+    left: float
+
+    @classmethod
+    def blank(cls, height: int, width: int, ratio: float) -> _Canvas:
+        target = ratio * height * width
+        return cls(np.zeros((height, width), dtype=bool), min(height, width), target, target)
+
+    def hide(self, top: int, left: int, patch: NDArray[np.bool_]) -> None:
+        """Hide the true pixels of a patch whose corner is at (top, left), inside the canvas."""
+        view = self.hidden[top : top + patch.shape[0], left : left + patch.shape[1]]
+        self.left -= int(np.count_nonzero(patch & ~view))
+        view |= patch
+
+
+def _box(rng: random.Random, canvas: _Canvas) -> None:
+    """A rectangle inside the canvas, left out if boxes would then take most of the target."""
+    height, width = (max(1, round(canvas.side * _between(rng, _BOX_SIDES))) for _ in range(2))
+    rows, columns = canvas.hidden.shape
+    top, left = int(rng.random() * (rows - height + 1)), int(rng.random() * (columns - width + 1))
+    if canvas.left - height * width >= (1 - _BOX_SHARE) * canvas.target:
+        canvas.hide(top, left, np.ones((height, width), dtype=bool))
+
+
+def _stroke(rng: random.Random, canvas: _Canvas) -> None:
+    """A zigzag of a round brush. The last stroke goes on until the target is reached."""
+    rows, columns = canvas.hidden.shape
+    radius = canvas.side * _between(rng, _RADII)
+    x, y = columns * rng.random(), rows * rng.random()
+    heading, side = _between(rng, (-math.pi, math.pi)), 1.0 if rng.random() < 0.5 else -1.0
+    legs = int(_between(rng, _LEGS))
+    while canvas.left > 0 and (legs > 0 or canvas.left < _LAST * canvas.side**2):
+        reach = canvas.side * _between(rng, _REACHES)
+        goal_x = _fold(x + reach * math.cos(heading), columns)
+        goal_y = _fold(y + reach * math.sin(heading), rows)
+        _leg(canvas, (x, y), (goal_x, goal_y), radius)
+        heading = math.atan2(goal_y - y, goal_x - x) + side * _between(rng, _TURNS)
+        x, y, legs, side = goal_x, goal_y, legs - 1, -side
+
+
+def _fold(position: float, length: int) -> float:
+    """Mirrored at the edge, so that strokes turn back instead of running along it."""
+    return length - abs(length - abs(position))
+
+
+def _leg(
+    canvas: _Canvas, start: tuple[float, float], goal: tuple[float, float], radius: float
+) -> None:
+    """Move the pen from start to goal (x, y in pixels); it lifts when nothing is left to hide."""
+    steps = max(1, math.ceil(8 * math.dist(start, goal) / radius))
+    for i in range(steps + 1):
+        if canvas.left <= 0:
+            return
+        share = i / steps
+        x, y = (a + share * (b - a) for a, b in zip(start, goal, strict=True))
+        _dot(canvas, x, y, radius)
+
+
+def _dot(canvas: _Canvas, x: float, y: float, radius: float) -> None:
+    """Hide the pixels whose centre lies within `radius` of (x, y)."""
+    rows, columns = canvas.hidden.shape
+    top, left = max(0, math.floor(y - radius)), max(0, math.floor(x - radius))
+    dy = np.arange(top, min(rows, math.ceil(y + radius))) + 0.5 - y
+    dx = np.arange(left, min(columns, math.ceil(x + radius))) + 0.5 - x
+    canvas.hide(top, left, dy[:, None] ** 2 + dx**2 <= radius**2)
+
+
+def _between(rng: random.Random, limits: tuple[float, float]) -> float:
+    low, high = limits
+    return low + (high - low) * rng.random()
+
+
+# ------------------------------------------------------------------ read
+def as_mask(
+    values: NDArray[np.float32], *, file: Path, hole: Hole, threshold: float | None
+) -> Mask:
+    """float32 [H, W] in [0, 1], 1 = hidden, from grey values [H, W] of 0 to 255.
+
+    Hidden where the hiddenness (value / 255, or one less that for black holes) exceeds
+    `threshold`; None keeps it as a soft mask. Raises UserError naming `file` if all is hidden or
+    nothing.
+    """
+    bright = np.clip(values / np.float32(255), 0, 1)
+    hidden = bright if hole == "white" else 1 - bright
+    mask: Mask = hidden if threshold is None else (hidden > threshold).astype(np.float32)
+    if mask.max() > 0 and mask.min() < 1:
+        return mask
+    what = "hides nothing" if mask.max() <= 0 else "hides the whole image"
+    raise UserError(
+        f"{file}: mask {what}: its values are {values.min():.0f} to {values.max():.0f} of 255, "
+        f"hole={hole}, threshold={threshold}. Mend or take out the mask, or set data.hole or "
+        "data.threshold to what the files mean"
+    )

@@ -1,0 +1,29 @@
+"""Some of the examples of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sde_edit.api.dataset import Dataset, DataStatus
+from sde_edit.api.example import Example
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A data set that offers the chosen ones of another's ids, in the order given."""
+
+    whole: Dataset
+    chosen: tuple[str, ...]
+
+    def ids(self) -> Sequence[str]:
+        return self.chosen
+
+    def load(self, example_id: str) -> Example:
+        return self.whole.load(example_id)
+
+    def status(self) -> DataStatus:
+        return self.whole.status()
+
+    def digest(self) -> str:
+        return self.whole.digest()

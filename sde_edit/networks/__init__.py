@@ -1,0 +1,1 @@
+"""Loaded networks, and what is done through them: guidance, attention, LoRA, features."""

@@ -1,0 +1,153 @@
+"""What loaded models share: guidance, counting, pixels, times. Each knows only its own network.
+
+Letters in tensor names: as in sde_edit/api; a condition is a tuple of tensors, one row per example.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sde_edit.diffusion.denoiser import Denoiser
+from sde_edit.errors import NotFiniteError, UserError
+
+DTYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+}
+
+
+Condition = tuple[Tensor, ...]
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """Raises UserError with the allowed names."""
+    if name not in DTYPES:
+        raise UserError(f"dtype={name!r}: allowed are {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+class Network(ABC):
+    """A network on its device, its evaluations counted. The sampler's state stays float32 (float64
+    for a float64 network); only what enters the network is cast to its dtype."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self.state_dtype = torch.float64 if dtype == torch.float64 else torch.float32
+        # On a CPU the group norm of channels-last bf16 costs more than its convolutions save.
+        on_gpu = device.type == "cuda"
+        self.layout = torch.channels_last if on_gpu else torch.contiguous_format
+        self.evaluations = 0
+        self.calls = 0
+        self.rows_at_once = 1
+
+    def _placed(self, module: Any, *, compile: bool = False) -> Any:
+        """A part of the model on the device, in the layout of its inputs.
+
+        Compiled, it has one graph for each number of rows, made at its first call.
+        """
+        placed = module.to(self.device, memory_format=self.layout)
+        return torch.compile(placed, dynamic=False) if compile else placed
+
+    @abstractmethod
+    def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
+        """eps in the dtype of x, for one row of the condition per row of x."""
+
+    def _network(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
+        self.evaluations += len(x_BCHW)
+        self.calls += 1
+        return self._predict(x_BCHW, t_B, *condition)
+
+    def _guided(self, cond: Condition, null: Condition, guidance: float) -> Denoiser:
+        """App. A.1: eps(x, t, 0) + guidance (eps(x, t, c) - eps(x, t, 0)), both in one call.
+
+        Many times of a batch are split into calls of whole batches, as many as `rows_at_once` lets
+        share one.
+        """
+        examples = len(cond[0])
+        halves = [cond if guidance else null] if guidance in (0, 1) else [null, cond]
+
+        @cache
+        def condition(batches: int) -> Condition:
+            """Of that many batches, for each half of guidance: the same at every step."""
+            return tuple(
+                torch.cat([part for part in parts for _ in range(batches)])
+                for parts in zip(*halves, strict=True)
+            )
+
+        def at_once(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+            given = condition(len(x_BCHW) // examples)
+            if len(halves) == 1:
+                return self._network(x_BCHW, t_B, *given)
+            x, t = torch.cat([x_BCHW, x_BCHW]), torch.cat([t_B, t_B])
+            e_null, e_cond = self._network(x, t, *given).chunk(2)
+            guided: Tensor = e_null + guidance * (e_cond - e_null)
+            return guided
+
+        def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+            rows = max(1, self.rows_at_once // examples) * examples
+            parts = zip(torch.split(x_BCHW, rows), torch.split(t_B, rows), strict=True)
+            return torch.cat([at_once(x, t) for x, t in parts])
+
+        return eps
+
+
+class PixelNetwork(Network):
+    """A network whose state is the image itself, scaled to [-1, 1]."""
+
+    def encode(self, images_BHWC: Tensor) -> Tensor:
+        """uint8 [B, H, W, 3] -> float [B, 3, H, W] in [-1, 1]."""
+        pixels = images_BHWC.to(self.device).permute(0, 3, 1, 2)
+        return pixels.to(self.state_dtype) / 127.5 - 1
+
+    def decode(self, x_BCHW: Tensor) -> Tensor:
+        """Clamped to [-1, 1]; float [B, 3, H, W] -> uint8 [B, H, W, 3] on the CPU.
+
+        Raises NotFiniteError if the state is not finite.
+        """
+        return to_levels(x_BCHW, self.dtype)
+
+
+def to_levels(pixels_BCHW: Tensor, dtype: torch.dtype) -> Tensor:
+    """Rounded, not floored; [B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3] on the CPU.
+
+    Raises NotFiniteError, with a remedy for a network of that dtype.
+    """
+    pixels = pixels_BCHW.float()
+    broken = (~pixels.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+    if broken:
+        raise NotFiniteError(
+            f"the network gave NaN or infinity in {str(dtype).removeprefix('torch.')}: "
+            "use dtype=bfloat16 or dtype=float32, or a smaller guidance",
+            broken,
+        )
+    levels: Tensor = (127.5 * (pixels + 1)).clamp(0, 255).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).contiguous().cpu()
+
+
+def refuse_hints(hints_BHWC: Tensor | None) -> None:
+    """Raises UserError if there are hints, for a model that cannot see them."""
+    if hints_BHWC is not None:
+        raise UserError("hints need a model with a control net: use model=sd15_scribble")
+
+
+def alpha_at(alpha_T: Tensor, t_B: Tensor) -> Tensor:
+    """alpha_bar [B, 1, 1, 1] at train times of alpha_T [T]; between two, log alpha is linear."""
+    low = t_B.long().clamp(0, len(alpha_T) - 2)
+    log_alpha = alpha_T.log()
+    mixed = torch.lerp(log_alpha[low], log_alpha[low + 1], (t_B - low).to(alpha_T.dtype))
+    return mixed.exp().view(-1, 1, 1, 1)
+
+
+def eps_of_v(v_BCHW: Tensor, x_BCHW: Tensor, alpha_B111: Tensor) -> Tensor:
+    """eps of a network that predicts v = sqrt(alpha) eps - sqrt(1 - alpha) x_0 (Salimans and Ho
+    2022): eps = sqrt(alpha) v + sqrt(1 - alpha) x_t."""
+    a = alpha_B111.to(x_BCHW.dtype)
+    eps: Tensor = a.sqrt() * v_BCHW + (1 - a).sqrt() * x_BCHW
+    return eps

@@ -1,0 +1,142 @@
+"""Where a point's content is in another image, by the features of a diffusion UNet (DIFT).
+
+Tang et al. 2023: an image is noised to time t, and what an up block of the UNet then holds is its
+feature map; a point corresponds to the place of the largest cosine.
+
+Letters: B images, C channels, H and W of the image, h and w of the feature map, P points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sde_edit.api.example import Point
+from sde_edit.diffusion.noise import Noise
+from sde_edit.errors import UserError
+from sde_edit.networks.base import alpha_at
+from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion
+
+_CHANNELS = 64  # upsampled at once: all 1280 of Stable Diffusion at 512x512 would be 1.3 GB
+
+
+@dataclass(frozen=True)
+class _Source(LatentSource):
+    key: ClassVar[str] = "path"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Which features: of up block `block` (0 the lowest) at train time t, the mean over `ensemble`
+    draws of the noise."""
+
+    t: int
+    block: int
+    ensemble: int
+
+
+class Dift:
+    """The features of one layer of a model in Stable Diffusion's layout.
+
+    path: a folder in diffusers layout, a hub id, or `embedded:NAME`.
+    """
+
+    def __init__(self, path: str, layer: Layer) -> None:
+        self._path, self._layer = path, layer
+        self._source = _Source(path, resolution=8)  # of no consequence: images of any size do
+
+    def describe(self) -> str:
+        """Model, weights and layer, for conventions; never raises for missing weights."""
+        layer = self._layer
+        return (
+            f"DIFT features of {self._path}, {self._weights()}, diffusers {version('diffusers')}: "
+            f"up block {layer.block} at t = {layer.t}, mean of {layer.ensemble} draws of noise; "
+            "latents are posterior means, prompt without guidance, float32"
+        )
+
+    def _weights(self) -> str:
+        """Digest of the weights, if they are on this machine."""
+        from huggingface_hub import try_to_load_from_cache
+
+        path = self._path
+        if not path.startswith("embedded:") and not Path(path).is_dir():
+            config = try_to_load_from_cache(path, "model_index.json")
+            path = str(Path(config).parent) if isinstance(config, str) else ""
+        try:
+            return f"weights sha256 {_Source(path, resolution=8).digest()[:8]}"
+        except UserError:
+            return "weights not fetched"
+
+    def fetch(self) -> None:
+        """Raises UserError with the remedy if files cannot be had."""
+        self._source.digest()
+
+    def load(self, device: str) -> None:
+        """Raises UserError also for a layer that the network does not have."""
+        self.fetch()
+        folder = self._source.folder()
+        self._model = LoadedStableDiffusion(folder, 8, torch.device(device), torch.float32)
+        blocks, times = len(self._model.unet.up_blocks), len(self._model.alpha_T)
+        if self._layer.block >= blocks or self._layer.t >= times:
+            raise UserError(
+                f"t={self._layer.t}, block={self._layer.block}: {self._path} has times 0 to "
+                f"{times - 1} and up blocks 0 to {blocks - 1}"
+            )
+
+    def __call__(self, images_BHWC: Tensor, prompts: Sequence[str], noise: Noise) -> Tensor:
+        """uint8 [B, H, W, 3], one prompt for each -> float32 [B, C, h, w]."""
+        return unet_features(self._model, images_BHWC, prompts, noise, self._layer)
+
+
+@torch.inference_mode()
+def unet_features(
+    model: LoadedStableDiffusion,
+    images_BHWC: Tensor,
+    prompts: Sequence[str],
+    noise: Noise,
+    layer: Layer,
+) -> Tensor:
+    """uint8 [B, H, W, 3], one prompt for each -> float [B, C, h, w]."""
+    x_0, text_BKD = model.encode(images_BHWC), model.embed(prompts)
+    t_B = torch.full((len(x_0),), layer.t, device=x_0.device)
+    alpha = alpha_at(model.alpha_T, t_B).to(x_0.dtype)
+    total = torch.zeros((), device=x_0.device)
+    for draw in range(layer.ensemble):
+        x_t = alpha.sqrt() * x_0 + (1 - alpha).sqrt() * noise.like(x_0, "correspondence", draw)
+        total = total + model.features(x_t, t_B, text_BKD, layer.block)[1]
+    return total / layer.ensemble
+
+
+def corresponding(
+    source_Chw: Tensor, other_Chw: Tensor, points: Sequence[Point], size: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """Pixel (x, y) of the other image that looks most like each point's pixel of the source.
+
+    Both maps are resized to the images' size (H, W) by bilinear interpolation; all places of the
+    other image are compared, and the first of equals counts.
+    """
+    rows, columns = ([int(point[axis]) for point in points] for axis in (1, 0))
+    parts = [part[:, rows, columns].T for part in _resized(source_Chw, size)]
+    wanted_PC = F.normalize(torch.cat(parts, dim=1), dim=1)
+    dot_PHW = other_Chw.new_zeros(len(points), *size)
+    squared_HW = other_Chw.new_zeros(size)
+    for vector_PC, part_CHW in zip(
+        torch.split(wanted_PC, _CHANNELS, dim=1), _resized(other_Chw, size), strict=True
+    ):
+        dot_PHW += torch.einsum("pc,chw->phw", vector_PC, part_CHW)
+        squared_HW += part_CHW.square().sum(0)
+    best = (dot_PHW / squared_HW.sqrt().clamp_min(1e-8)).flatten(1).argmax(1).tolist()
+    return [(index % size[1], index // size[1]) for index in best]
+
+
+def _resized(features_Chw: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
+    """The map at another size, some channels at a time."""
+    for part in torch.split(features_Chw, _CHANNELS):
+        yield F.interpolate(part[None], size, mode="bilinear", align_corners=False)[0]

@@ -1,0 +1,253 @@
+"""guided-diffusion's checkpoints (Dhariwal and Nichol 2021) on diffusers' blocks: the UNet, and the
+classifier of noisy images, which is the way down of such a UNet with a head.
+
+The official files are read, and their keys renamed. The architecture is told by the shapes. What is
+read has scale-shift norms and residual blocks that resample (`resblock_updown`), as the models of
+ImageNet have; of another kind, tensors do not fit, and loading ends with an error.
+
+Letters in tensor names: as in sde_edit/api; K classes, D channels, L tokens (pixels and mean).
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from itertools import compress, count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sde_edit.errors import UserError
+
+Weights = Mapping[str, Tensor]
+# Their modules = diffusers' modules.
+_ENDS = {
+    "input_blocks.0.0": "conv_in",
+    "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2",
+}
+
+
+_UNET = _ENDS | {"label_emb": "class_embedding", "out.0": "conv_norm_out", "out.2": "conv_out"}
+_CLASSIFIER = _ENDS | {
+    "out.0": "norm_out",
+    "out.2": "pool",
+    "out.2.qkv_proj": "pool.qkv_proj",
+    "out.2.c_proj": "pool.c_proj",
+}
+
+
+_BLOCK = re.compile(r"(input_blocks\.\d+\.\d|middle_block\.\d|output_blocks\.\d+\.\d)\.(.+)")
+_RESNET = {
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+
+
+_ATTENTION = {"norm": "group_norm", "proj_out": "to_out.0"}
+_DOWN = {True: "AttnDownBlock2D", False: "ResnetDownsampleBlock2D"}  # by: has it attention?
+
+
+_UP = {True: "AttnUpBlock2D", False: "ResnetUpsampleBlock2D"}
+_GROUPS = 32  # of every group norm
+
+
+def load_unet(file: Path, dtype: torch.dtype, *, head_channels: int) -> Any:
+    """A UNet2DModel that takes (x_BCHW, t_B, label_B) and predicts eps; on the CPU, for inference.
+
+    The learned variance, the last three of the six channels out, is left behind. Raises UserError
+    if the file is not a class-conditional UNet of guided-diffusion.
+    """
+    from diffusers import UNet2DModel
+
+    weights = _read(file, "label_emb.weight")
+    weights |= {key: weights[key][:3] for key in ("out.2.weight", "out.2.bias")}
+    up = re.compile(r"output_blocks\.\d+\.[12]\.in_layers\.0\.bias")
+    levels = 1 + sum(bool(up.fullmatch(key)) for key in weights)
+    config = _config(weights, levels, head_channels, file)
+    with torch.device("meta"):
+        unet = UNet2DModel(**config, num_class_embeds=len(weights["label_emb.weight"]))
+    return _filled(unet, _renamed(weights, _UNET, config), dtype, file)
+
+
+def load_classifier(
+    file: Path, dtype: torch.dtype, *, resolution: int, head_channels: int
+) -> Classifier:
+    """On the CPU, for inference. Raises UserError if the file is not a classifier of
+    guided-diffusion with attention pooling, or not one for that resolution.
+    """
+    weights = _read(file, "out.2.positional_embedding")
+    side = round((weights["out.2.positional_embedding"].shape[1] - 1) ** 0.5)
+    levels = (resolution // side).bit_length()
+    if side * 2 ** (levels - 1) != resolution:
+        raise UserError(
+            f"{file} ends in {side}x{side} cells, and model.resolution={resolution} does not"
+        )
+    config = _config(weights, levels, head_channels, file)
+    with torch.device("meta"):
+        classifier = Classifier(config, side=side, classes=len(weights["out.2.c_proj.bias"]))
+    filled: Classifier = _filled(classifier, _renamed(weights, _CLASSIFIER, config), dtype, file)
+    return filled
+
+
+class Classifier(nn.Module):
+    """Logits of p(y | x_t, t): the way down of a UNet2DModel, then attention pooling."""
+
+    def __init__(self, config: Mapping[str, Any], *, side: int, classes: int) -> None:
+        from diffusers import UNet2DModel
+
+        super().__init__()
+        unet = UNet2DModel(**config)
+        self.time_proj, self.time_embedding = unet.time_proj, unet.time_embedding
+        self.conv_in, self.down_blocks = unet.conv_in, unet.down_blocks
+        self.mid_block = unet.mid_block
+        channels = config["block_out_channels"][-1]
+        self.norm_out = nn.GroupNorm(_GROUPS, channels)
+        self.classes = classes
+        self.pool = _AttentionPool(channels, side, config["attention_head_dim"], classes)
+
+    def forward(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """[B, K]; x in the dtype of the weights."""
+        emb = self.time_embedding(self.time_proj(t_B).to(x_BCHW.dtype))
+        h = self.conv_in(x_BCHW)
+        for block in self.down_blocks:
+            h, _ = block(h, emb)
+        logits: Tensor = self.pool(F.silu(self.norm_out(self.mid_block(h, emb))))
+        return logits
+
+
+class _AttentionPool(nn.Module):
+    """What the mean of the pixels finds when it attends to them and itself (as in CLIP)."""
+
+    def __init__(self, channels: int, side: int, head_channels: int, classes: int) -> None:
+        super().__init__()
+        self.heads = channels // head_channels
+        self.positional_embedding = nn.Parameter(torch.empty(channels, side**2 + 1))
+        self.qkv_proj = nn.Linear(channels, 3 * channels)
+        self.c_proj = nn.Linear(channels, classes)
+
+    def forward(self, x_BDHW: Tensor) -> Tensor:
+        x_BDL = x_BDHW.flatten(2)
+        x_BDL = torch.cat([x_BDL.mean(2, keepdim=True), x_BDL], 2) + self.positional_embedding
+        qkv = self.qkv_proj(x_BDL.mT).chunk(3, dim=2)
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in qkv)
+        mean_B1D = F.scaled_dot_product_attention(q[:, :, :1], k, v).transpose(1, 2).flatten(2)
+        logits: Tensor = self.c_proj(mean_B1D.squeeze(1))
+        return logits
+
+
+# ------------------------------------------------------------------ from their files to ours
+def _read(file: Path, must: str) -> dict[str, Tensor]:
+    """The tensors of a file, `must` among them. Raises UserError."""
+    try:
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{file} cannot be read, fetch it again: {reason}") from error
+    if not isinstance(weights, dict) or must not in weights:
+        raise UserError(f"{file} is not the checkpoint of guided-diffusion meant: no {must} in it")
+    return weights
+
+
+def _config(weights: Weights, levels: int, head_channels: int, file: Path) -> dict[str, Any]:
+    """Settings of the UNet2DModel with such blocks down. Raises UserError."""
+    depth, channels, attends = _levels(weights, levels, file)
+    if odd := [c for c in (*compress(channels, attends), channels[-1]) if c % head_channels]:
+        raise UserError(f"model.head_channels={head_channels} does not divide {odd[0]} ({file})")
+    return {
+        "layers_per_block": depth,
+        "block_out_channels": channels,
+        "down_block_types": [_DOWN[attention] for attention in attends],
+        "up_block_types": [_UP[attention] for attention in reversed(attends)],
+        "attention_head_dim": head_channels,
+        "downsample_type": "resnet",
+        "upsample_type": "resnet",
+        "resnet_time_scale_shift": "scale_shift",
+        "norm_num_groups": _GROUPS,
+        "attn_norm_num_groups": _GROUPS,
+    }
+
+
+def _levels(weights: Weights, levels: int, file: Path) -> tuple[int, list[int], list[bool]]:
+    """Residual blocks to a level, and for each level its channels and whether it has attention.
+
+    A level has one block more, which resamples, except that the last has none and the first has
+    the convolution in. Raises UserError.
+    """
+    conv = "input_blocks.{}.0.out_layers.3.weight"
+    blocks = next(i for i in count(1) if conv.format(i) not in weights)
+    depth = blocks // levels - 1
+    if depth < 1:
+        raise UserError(
+            f"{file}: {blocks} blocks make no {levels} levels; is it of resblock_updown, and for "
+            "model.resolution?"
+        )
+    first = [1 + level * (depth + 1) for level in range(levels)]
+    channels = [len(weights[conv.format(i)]) for i in first]
+    return depth, channels, [f"input_blocks.{i}.1.qkv.weight" in weights for i in first]
+
+
+def _renamed(
+    weights: Weights, ends: Mapping[str, str], config: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """The weights by diffusers' names. A key that has none keeps its own."""
+    depth, heads_of = config["layers_per_block"], config["attention_head_dim"]
+    renamed = {}
+    for key, theirs in weights.items():
+        module, _, parameter = key.rpartition(".")
+        name = ends.get(module) or _in_block(module, depth)
+        tensor = theirs.squeeze(2) if theirs.ndim == 3 else theirs  # Conv1d of one pixel: a Linear
+        if name.endswith(".qkv"):
+            split = tensor.reshape(-1, 3, heads_of, *tensor.shape[1:]).unbind(1)  # head by head
+            for letter, part in zip("qkv", split, strict=True):
+                renamed[f"{name[:-3]}to_{letter}.{parameter}"] = part.flatten(0, 1)
+        else:
+            renamed[f"{name}.{parameter}"] = tensor
+    return renamed
+
+
+def _in_block(module: str, depth: int) -> str:
+    """diffusers' name of a module such as `output_blocks.3.1.in_layers.0`."""
+    if not (found := _BLOCK.fullmatch(module)):
+        return module
+    block, part = found.groups()
+    if part in _RESNET:
+        return f"{_place(block, depth, attention=False)}.{_RESNET[part]}"
+    return f"{_place(block, depth, attention=True)}.{_ATTENTION.get(part, part)}"
+
+
+def _place(block: str, depth: int, *, attention: bool) -> str:
+    """Where diffusers has a residual or an attention block such as `output_blocks.3.1`."""
+    stage, *numbers = block.split(".")
+    kind, (*index, layer) = "attentions" if attention else "resnets", map(int, numbers)
+    if stage == "middle_block":
+        return f"mid_block.{kind}.{layer // 2}"
+    if stage == "input_blocks":
+        level, i = divmod(index[0] - 1, depth + 1)
+        return f"down_blocks.{level}." + ("downsamplers.0" if i == depth else f"{kind}.{i}")
+    level, i = divmod(index[0], depth + 1)
+    resamples = layer > 0 and not attention
+    return f"up_blocks.{level}." + ("upsamplers.0" if resamples else f"{kind}.{i}")
+
+
+def _filled(network: Any, weights: Weights, dtype: torch.dtype, file: Path) -> Any:
+    """The network with these weights, cast. Raises UserError if they do not fit."""
+    wanted = {key: tensor.shape for key, tensor in network.state_dict().items()}
+    given = {key: tensor.shape for key, tensor in weights.items()}
+    if odd := [key for key in sorted(wanted | given) if wanted.get(key) != given.get(key)]:
+        raise UserError(
+            f"{file}: {len(odd)} tensors do not fit, such as {odd[0]} (in diffusers' names): "
+            f"{given.get(odd[0])} instead of {wanted.get(odd[0])}. Are model.resolution and "
+            "model.head_channels its own?"
+        )
+    cast = {key: tensor.to(dtype) for key, tensor in weights.items()}
+    network.load_state_dict(cast, assign=True)
+    return network.eval().requires_grad_(False)

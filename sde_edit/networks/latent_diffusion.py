@@ -1,0 +1,235 @@
+"""Latent diffusion in Stable Diffusion's folder layout: the files, and the loaded pipeline.
+
+Letters in tensor names: as in sde_edit/api; K tokens of a prompt, D their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sde_edit.api.model import Adapter, AttentionControl, LoraSettings, Scale
+from sde_edit.diffusion.denoiser import Denoiser
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Schedule
+from sde_edit.networks.attention import controlled
+from sde_edit.networks.base import Network, alpha_at, eps_of_v, refuse_hints, to_levels
+from sde_edit.networks.checkpoints import (
+    checkpoint_digest,
+    checkpoint_folder,
+    load_network,
+    read_config,
+    read_scheduler,
+)
+from sde_edit.networks.lora import LoraLayers, fit, joined
+
+_WEIGHTS = (
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.safetensors",
+)
+
+
+_SCHEDULER = "scheduler/scheduler_config.json"
+_CONFIGS = ("model_index.json", "*/config.json", _SCHEDULER, "tokenizer/*")
+
+
+@dataclass(frozen=True)
+class LatentSource:
+    """The files of a pipeline: UNet, autoencoder, text encoder, tokenizer, scheduler config.
+
+    path: a folder in diffusers layout, a hub id, or `embedded:NAME` for a model shipped in this
+    package. The run id holds the digest of the weights, not the path.
+    """
+
+    path: str = field(metadata={"identity": False})
+    resolution: int
+
+    key: ClassVar[str] = "model.path"  # the setting that gives the path, for messages
+
+    def folder(self) -> Path:
+        """Where the files are, fetched first if the path is a hub id. Raises UserError."""
+        return checkpoint_folder(self.path, [*_WEIGHTS, *_CONFIGS], self.key)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        return _latent_shape(self.folder(), self.resolution)
+
+    def schedule(self) -> Schedule:
+        return read_scheduler(self.folder() / _SCHEDULER)[0]
+
+    def digest(self) -> str:
+        names = (*_WEIGHTS, _SCHEDULER)
+        return checkpoint_digest(self.folder(), names, f"{self.key}={self.path}")
+
+
+def _latent_shape(folder: Path, resolution: int) -> tuple[int, int, int]:
+    vae = read_config(folder / "vae" / "config.json")
+    side = resolution // 2 ** (len(vae["block_out_channels"]) - 1)
+    return vae["latent_channels"], side, side
+
+
+class LoadedStableDiffusion(Network):
+    """The pipeline on its device, loaded from safetensors only. State: scaled latents."""
+
+    def __init__(
+        self,
+        folder: Path,
+        resolution: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        compile: bool = False,
+    ) -> None:
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers.utils import logging
+
+        super().__init__(device, dtype)
+        logging.disable_progress_bar()  # one bar per component says nothing of use
+        text = CLIPTextModel.from_pretrained(
+            folder / "text_encoder", dtype=dtype, use_safetensors=True
+        )
+        self.text_encoder = text.eval().to(device)
+        unet = load_network(UNet2DConditionModel, folder / "unet", dtype)
+        unet.requires_grad_(False)  # gradients go to embeddings and latents only
+        self.unet, self._compiled = self._placed(unet, compile=compile), compile
+        self.vae = self._placed(load_network(AutoencoderKL, folder / "vae", dtype))
+        self.latent_shape = _latent_shape(folder, resolution)
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        self.prompt_tokens: int = self.tokenizer.model_max_length
+        schedule, self.prediction = read_scheduler(folder / _SCHEDULER)
+        self.alpha_T = torch.tensor(schedule.alpha, dtype=torch.float64, device=device)
+
+    def encode(self, images_BHWC: Tensor) -> Tensor:
+        """Scaled posterior means; uint8 [B, H, W, 3] -> float [B, 4, H/f, W/f]."""
+        pixels = images_BHWC.to(self.device).permute(0, 3, 1, 2)  # bytes over the bus
+        x = pixels.to(self.dtype) / 127.5 - 1
+        mean = self.vae.encode(x).latent_dist.mean
+        scaled: Tensor = mean.to(self.state_dtype) * self.vae.config.scaling_factor
+        return scaled
+
+    def decode(self, x_BCHW: Tensor) -> Tensor:
+        """Rounded, not floored; float [B, 4, h, w] -> uint8 [B, f h, f w, 3] on the CPU.
+
+        Raises NotFiniteError if the latents or the pixels are not finite.
+        """
+        z = (x_BCHW.to(self.state_dtype) / self.vae.config.scaling_factor).to(self.dtype)
+        return to_levels(self.vae.decode(z).sample, self.dtype)
+
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings [B, K, D]; each distinct prompt is encoded once."""
+        distinct = list(dict.fromkeys(prompts))
+        ids = self.tokenizer(
+            distinct,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        hidden: Tensor = self.text_encoder(ids.to(self.device)).last_hidden_state
+        rows = [distinct.index(prompt) for prompt in prompts]
+        embeddings: Tensor = hidden[rows]
+        return embeddings
+
+    def denoiser(
+        self,
+        prompts: Sequence[str],
+        guidance: float,
+        negatives: Sequence[str] = (),
+        hints_BHWC: Tensor | None = None,
+    ) -> Denoiser:
+        """eps with one prompt per row; the null condition is its negative."""
+        refuse_hints(hints_BHWC)
+        text = self.embed(prompts)
+        return self._guided((text,), (self.embed(negatives or [""] * len(prompts)),), guidance)
+
+    def word_tokens(self, prompt: str) -> list[list[int]]:
+        """Token ids of each word, words being what blanks separate, as the tokenizer does."""
+        return [self.tokenizer(word, add_special_tokens=False).input_ids for word in prompt.split()]
+
+    def attend(
+        self,
+        x_BCHW: Tensor,
+        t_B: Tensor,
+        text_BKD: Tensor,
+        control: AttentionControl | None = None,
+    ) -> Tensor:
+        """eps under these embeddings, without guidance, its attention as `control` says."""
+        with ExitStack() as stack:
+            if control:
+                stack.enter_context(controlled(self.unet, control))
+                stack.enter_context(self._eager())
+            return self._network(x_BCHW, t_B, text_BKD.to(self.dtype))
+
+    @property
+    def up_blocks(self) -> int:
+        return len(self.unet.up_blocks)
+
+    def features(
+        self, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor, block: int
+    ) -> tuple[Tensor, Tensor]:
+        """eps as `attend` gives it, and what up block `block` (0 the lowest) gives on the way, in
+        the dtype of x. Gradients to x go through both."""
+        with self._eager(), _kept(self.unet.up_blocks[block]) as outputs:
+            eps = self.attend(x_BCHW, t_B, text_BKD)
+        return eps, outputs[0].to(x_BCHW.dtype)
+
+    def _eager(self) -> AbstractContextManager[None]:
+        """The graphs of a compiled network know its layers without control and without hooks."""
+        return torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()
+
+    def fit_lora(
+        self, x_BCHW: Tensor, prompts: Sequence[str], settings: LoraSettings, noise: Noise
+    ) -> list[Adapter]:
+        """The LoRA of each image; a way back through the network counts as one evaluation."""
+        with torch.inference_mode(False), torch.no_grad():
+            text_BKD = self.embed(prompts)  # made here, it may be part of a gradient
+
+        def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+            self.evaluations += len(x_BCHW)
+            return self.attend(x_BCHW, t_B, text_BKD)
+
+        with self._eager():
+            return fit(self._lora, eps, x_BCHW, self.alpha_T, settings, noise)
+
+    @contextmanager
+    def adapted(self, adapters: Sequence[Adapter], scale: Scale) -> Iterator[None]:
+        """Row r of a call has the LoRA r mod B, `scale` times at the row's time."""
+        like = torch.empty((), dtype=self.dtype, device=self.device)
+        with self._eager(), self._lora.attached(joined(adapters, like), scale):
+            yield
+
+    @cached_property
+    def _lora(self) -> LoraLayers:
+        return LoraLayers(getattr(self.unet, "_orig_mod", self.unet))  # itself if not compiled
+
+    def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
+        x = x_BCHW.to(self.dtype, memory_format=self.layout)
+        out = self._unet(x, t_B, *condition).to(x_BCHW.dtype)
+        if self.prediction == "epsilon":
+            return out
+        return eps_of_v(out, x_BCHW, alpha_at(self.alpha_T, t_B))
+
+    def _unet(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
+        """What the network says, in its own dtype; the condition is (text_BKD,)."""
+        (text_BKD,) = condition
+        out: Tensor = self.unet(x_BCHW, t_B, text_BKD, return_dict=False)[0]
+        return out
+
+
+@contextmanager
+def _kept(module: Any) -> Iterator[list[Tensor]]:
+    """Collects what a module gives."""
+    outputs: list[Tensor] = []
+    handle = module.register_forward_hook(lambda _module, _given, out: outputs.append(out))
+    try:
+        yield outputs
+    finally:
+        handle.remove()

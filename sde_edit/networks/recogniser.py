@@ -1,0 +1,137 @@
+"""The embedded recogniser: a small CLIP-like pair for scores without downloads.
+
+An image tower (convolutions, for features at several depths) and a text tower (CLIPTextModel)
+trained together on the shapes world, with two heads that name what is in a picture. It is trained
+apart from the diffusion model, so it judges pictures that it did not help to make.
+
+Letters: B batch, C channels, H height, W width, K tokens, D embedding size.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sde_edit.imaging.shapes_world import BACKGROUNDS, COLOURS, SHAPES
+
+
+@dataclass(frozen=True)
+class ShapesCLIPConfig:
+    vocab_size: int
+    max_tokens: int
+    channels: tuple[int, ...] = (32, 64, 128, 192)
+    embedding: int = 128
+    text_width: int = 96
+    text_layers: int = 2
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions around a skip, halving the resolution first if asked to."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels_in, channels_out, 3, stride, 1)
+        self.second = nn.Conv2d(channels_out, channels_out, 3, 1, 1)
+        self.skip = nn.Conv2d(channels_in, channels_out, 1, stride)
+        self.norm = nn.GroupNorm(8, channels_out)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        h = F.silu(self.norm(self.first(x_BCHW)))
+        return F.silu(self.skip(x_BCHW) + self.second(h))
+
+
+class ShapesCLIP(nn.Module):
+    """Image and text towers on one unit sphere, and heads that name things and background."""
+
+    def __init__(self, config: ShapesCLIPConfig) -> None:
+        super().__init__()
+        from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+        self.config = config
+        self.stem = nn.Conv2d(3, config.channels[0], 3, 2, 1)
+        sizes = (config.channels[0], *config.channels)
+        self.stages = nn.ModuleList(
+            Residual(i, o, stride=1 if n == 0 else 2)
+            for n, (i, o) in enumerate(itertools.pairwise(sizes))
+        )
+        width = config.channels[-1]
+        self.image_projection = nn.Linear(width, config.embedding, bias=False)
+        # Which things are there is decided per place; a soft maximum over places pools it.
+        last = nn.Conv2d(width, len(SHAPES) * len(COLOURS), 1)
+        last.bias = nn.Parameter(
+            torch.full((last.out_channels,), -6.0)
+        )  # 1 of 48 in 1 of 16 places
+        self.things = nn.Sequential(nn.Conv2d(width, width, 1), nn.SiLU(), last)
+        self.background = nn.Linear(width, len(BACKGROUNDS))
+        self.text = CLIPTextModelWithProjection(
+            CLIPTextConfig(
+                vocab_size=config.vocab_size,
+                hidden_size=config.text_width,
+                intermediate_size=4 * config.text_width,
+                projection_dim=config.embedding,
+                num_hidden_layers=config.text_layers,
+                num_attention_heads=4,
+                max_position_embeddings=config.max_tokens,
+                bos_token_id=config.vocab_size - 2,
+                eos_token_id=config.vocab_size - 1,
+                pad_token_id=config.vocab_size - 1,
+            )
+        )
+        self.logit_scale = nn.Parameter(torch.tensor(2.5))
+
+    def image_features(self, x_BCHW: Tensor) -> list[Tensor]:
+        """Feature maps after each stage, at 1/2, 1/4, 1/8 and 1/16 of the size; x in [-1, 1]."""
+        maps, h = [], self.stem(x_BCHW)
+        for stage in self.stages:
+            h = stage(h)
+            maps.append(h)
+        return maps
+
+    def attributes(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits of (shape, colour) pairs [B, 48] and of backgrounds [B, 8]."""
+        last = features[-1]
+        return self.things(last).logsumexp(dim=(2, 3)), self.background(last.mean(dim=(2, 3)))
+
+    def embed_image(self, features: list[Tensor]) -> Tensor:
+        """Unit vectors [B, D]."""
+        return F.normalize(self.image_projection(features[-1].mean(dim=(2, 3))), dim=-1)
+
+    def embed_text(self, ids_BK: Tensor) -> Tensor:
+        """Unit vectors [B, D]."""
+        return F.normalize(self.text(ids_BK).text_embeds, dim=-1)
+
+    def recognise(self, x_BCHW: Tensor) -> list[tuple[set[tuple[str, str]], str]]:
+        """What each picture shows: ({(shape, colour), ...}, background)."""
+        things, background = self.attributes(self.image_features(x_BCHW))
+        colours, backgrounds = list(COLOURS), list(BACKGROUNDS)
+        return [
+            (
+                {(SHAPES[k // len(colours)], colours[k % len(colours)]) for k in present},
+                backgrounds[int(which)],
+            )
+            for present, which in zip(
+                [row.nonzero().flatten().tolist() for row in things > 0],
+                background.argmax(-1),
+                strict=True,
+            )
+        ]
+
+    def save_pretrained(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+        save_file(self.state_dict(), folder / "model.safetensors")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> ShapesCLIP:
+        """Load in float32. Raises FileNotFoundError if the folder has no model."""
+        config = json.loads((folder / "config.json").read_text())
+        model = cls(ShapesCLIPConfig(**(config | {"channels": tuple(config["channels"])})))
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        return model.eval()

@@ -1,0 +1,310 @@
+"""Contact sheets: labelled columns of images, one row per example. Deterministic, no torch."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from sde_edit.api.dataset import Dataset
+from sde_edit.api.example import Drag, Example, Point
+from sde_edit.errors import UserError
+from sde_edit.store.files import write_atomic
+from sde_edit.store.runs import Run
+
+Pixels = NDArray[np.uint8]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+_GAP = 12  # pixels between images and around the sheet
+
+
+_PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (90, 90, 90)
+
+
+_CHECKS = (96, 160)  # grey levels of the hidden region
+_COMFORTABLE_SIDE = 192
+
+
+_SMOOTH = 4  # arrows are drawn so many times larger
+
+
+def contact_sheet(
+    columns: Mapping[str, Sequence[Pixels]],
+    *,
+    captions: Sequence[str] | None = None,
+    drags: Sequence[Sequence[Drag]] = (),
+    title: str = "",
+    scale: int | None = None,
+) -> Image.Image:
+    """Images [H, W, 3] uint8 of one size, under their headings; captions stand under the rows, the
+    title over all. drags: for each row what the arrows in its first image show.
+
+    scale: whole factor of enlargement, by nearest neighbour so that pixels stay as they are;
+    None: the smallest that makes them about 192 pixels wide. Raises ValueError if there is no
+    image, if columns differ in length, images in size, or captions or drags in number.
+    """
+    rows = _checked(columns, captions, drags)
+    side = rows[0][0].shape[1]
+    factor = scale or max(1, round(_COMFORTABLE_SIDE / side))
+    heading, small = _fonts(side * factor)
+    top = _headings(list(columns), side * factor, heading)
+    parts = [_title(title, top.width, heading), top] if title else [top]
+    for i, images in enumerate(rows):
+        first, *others = (_enlarged(image, factor) for image in images)
+        for drag in drags[i] if drags else ():
+            _draw_arrow(first, drag, factor)
+        parts.append(_strip([first, *others]))
+        if captions is not None:
+            parts.append(_caption(captions[i], top.width, small))
+    return stacked(parts)
+
+
+def runs_sheet(
+    runs: Mapping[str, Run], dataset: Dataset, *, hidden: bool, rows: int = 6, title: str = ""
+) -> Image.Image:
+    """original | truth of an edit, or what the mask leaves if `hidden` | each run under its label.
+
+    In the original arrows show what is to be dragged where. Shows the first `rows` examples, in the
+    data set's order, that all runs have. Raises UserError if they have none in common.
+    """
+    made = [run.rows() for run in runs.values()]
+    common = [i for i in dataset.ids() if all(i in found for found in made)][:rows]
+    if not common:
+        raise UserError(f"no example was edited by all of {', '.join(r.id for r in runs.values())}")
+    return examples_sheet(runs, dataset, common, hidden=hidden, title=title)
+
+
+def examples_sheet(
+    runs: Mapping[str, Run],
+    dataset: Dataset,
+    ids: Sequence[str],
+    *,
+    hidden: bool,
+    words: Sequence[str] | None = None,
+    title: str = "",
+) -> Image.Image:
+    """As `runs_sheet`, of examples that all runs have; `words` follow each one's caption."""
+    examples = [dataset.load(example_id) for example_id in ids]
+    columns = _given(examples, hidden=hidden) | _found(examples, list(runs.values()))
+    for label, run in runs.items():
+        made = run.rows()
+        columns[label] = [_read(run.output(made[i])) for i in ids]
+    captions = [_words(example) for example in examples]
+    if words is not None:
+        captions = [f"{caption}.  {more}" for caption, more in zip(captions, words, strict=True)]
+    drags = [example.drags for example in examples]
+    return contact_sheet(columns, captions=captions, drags=drags, title=title)
+
+
+def run_sheet(run: Run, dataset: Dataset, *, hidden: bool) -> Path:
+    """Writes the sheet of one run to its `contact.png`. Raises UserError if it has no image."""
+    spec = run.spec
+    name = spec.sampler.name
+    label = name if spec.made_elsewhere else f"{name.upper()}, {spec.steps} steps"
+    return save_sheet(runs_sheet({label: run}, dataset, hidden=hidden), run.path / "contact.png")
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> Path:
+    """As PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG")
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def save_sheet_as_svg(png: Path) -> Path:
+    """The PNG in an SVG of its size, beside it."""
+    with Image.open(png) as sheet:
+        width, height = sheet.size
+    data = base64.b64encode(png.read_bytes()).decode()
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'
+        f'<image width="{width}" height="{height}" href="data:image/png;base64,{data}"/></svg>\n'
+    )
+    path = png.with_suffix(".svg")
+    write_atomic(path, svg.encode())
+    return path
+
+
+def _given(examples: Sequence[Example], *, hidden: bool) -> dict[str, list[Pixels]]:
+    columns = {"original": [example.image for example in examples]}
+    if any(example.target or example.drags for example in examples):
+        truths = [example.truth for example in examples if example.truth is not None]
+        return columns | ({"truth": truths} if len(truths) == len(examples) else {})
+    if hidden:
+        columns["masked"] = [masked(e.image, e.mask) for e in examples if e.mask is not None]
+    return columns
+
+
+def _found(examples: Sequence[Example], runs: Sequence[Run]) -> dict[str, list[Pixels]]:
+    """The masks that tasks found by themselves, the same in every run that has some."""
+    for run in runs:
+        files = [run.mask_file(example.id) for example in examples]
+        if all(file.exists() for file in files):
+            given = zip(examples, files, strict=True)
+            return {"mask found": [masked(e.image, _read_mask(file, e)) for e, file in given]}
+    return {}
+
+
+def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
+    """At the size of the example's image, 1 = white."""
+    height, width = example.image.shape[:2]
+    with Image.open(path) as mask:
+        pixels = np.asarray(mask.convert("1").resize((width, height), Image.Resampling.NEAREST))
+    return pixels.astype(np.float64)
+
+
+def _words(example: Example) -> str:
+    wish = f"  ->  {example.target}" if example.target else ""
+    return f"{example.id}  {example.caption}{wish}"
+
+
+def _read(path: Path) -> Pixels:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def masked(image: Pixels, mask: NDArray[np.floating]) -> Pixels:
+    """The image [H, W, 3] with what `mask` [H, W] hides (1) under grey checks; soft edges blend."""
+    height, width = mask.shape
+    tile = max(2, height // 16)
+    odd = (np.arange(height)[:, None] // tile + np.arange(width)[None] // tile) % 2
+    checks = np.asarray(_CHECKS, dtype=np.float64)[odd][..., None]
+    share = mask.astype(np.float64)[..., None]
+    blended: Pixels = np.rint(image * (1 - share) + checks * share).astype(np.uint8)
+    return blended
+
+
+def _checked(
+    columns: Mapping[str, Sequence[Pixels]],
+    captions: Sequence[str] | None,
+    drags: Sequence[Sequence[Drag]],
+) -> list[tuple[Pixels, ...]]:
+    rows = list(zip(*columns.values(), strict=True))
+    if not rows:
+        raise ValueError("a contact sheet needs at least one image")
+    shapes = {image.shape for images in rows for image in images}
+    if len(shapes) > 1 or any(len(shape) != 3 or shape[2] != 3 for shape in shapes):
+        raise ValueError(f"images must all be [H, W, 3] of one size, not {sorted(shapes)}")
+    if captions is not None and len(captions) != len(rows):
+        raise ValueError(f"{len(captions)} captions for {len(rows)} rows")
+    if drags and len(drags) != len(rows):
+        raise ValueError(f"drags of {len(drags)} images for {len(rows)} rows")
+    return rows
+
+
+def _fonts(width: int) -> tuple[Font, Font]:
+    """Heading and caption fonts that suit images of this width."""
+    size = max(12, min(28, width // 9))
+    return ImageFont.load_default(size), ImageFont.load_default(max(11, int(size * 0.72)))
+
+
+def _line(font: Font) -> int:
+    """Height of a line of text, in pixels."""
+    return round(1.5 * (font.getbbox("Ag")[3]))
+
+
+def _wrapped(text: str, font: Font, width: int) -> list[str]:
+    """Lines of whole words that fit into `width` pixels; a word alone may stick out."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines or [""]
+
+
+def _blank(width: int, height: int) -> Image.Image:
+    return Image.new("RGB", (width, height), _PAPER)
+
+
+def _enlarged(image: Pixels, factor: int) -> Image.Image:
+    height, width = (side * factor for side in image.shape[:2])
+    return Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
+
+
+def _draw_arrow(picture: Image.Image, drag: Drag, factor: int) -> None:
+    """White with a dark rim, from source to target, in an image enlarged by `factor`. Its lines are
+    drawn larger and reduced, so that they are smooth."""
+    wide = max(2.0, picture.width / 96)
+    (x, y), (to_x, to_y) = ((px * factor, py * factor) for px, py in (drag.source, drag.target))
+    angle = math.atan2(to_y - y, to_x - x)
+    barbs = [
+        (to_x - 5 * wide * math.cos(turn), to_y - 5 * wide * math.sin(turn))
+        for turn in (angle - 0.5, angle + 0.5)
+    ]
+    for colour, width in ((_INK, 3 * wide), (_PAPER, 1.4 * wide)):
+        mask = Image.new("L", [_SMOOTH * side for side in picture.size])
+        draw = ImageDraw.Draw(mask)
+        for start in ((x, y), *barbs):
+            _draw_line(draw, start, (to_x, to_y), width)
+        picture.paste(colour, mask=mask.resize(picture.size, Image.Resampling.BOX))
+
+
+def _draw_line(draw: ImageDraw.ImageDraw, start: Point, end: Point, width: float) -> None:
+    """With round ends, on a mask _SMOOTH times as large."""
+    ends = [(_SMOOTH * x, _SMOOTH * y) for x, y in (start, end)]
+    draw.line(ends, 255, round(_SMOOTH * width))
+    for centre in ends:
+        draw.circle(centre, _SMOOTH * width / 2, 255)
+
+
+def _strip(images: Sequence[Image.Image]) -> Image.Image:
+    """Images side by side, a gap around each."""
+    width, height = images[0].size
+    strip = _blank(_GAP + len(images) * (width + _GAP), height + _GAP)
+    for i, image in enumerate(images):
+        strip.paste(image, (_GAP + i * (width + _GAP), 0))
+    return strip
+
+
+def _title(text: str, width: int, font: Font) -> Image.Image:
+    """At the left, over the headings."""
+    lines = _wrapped(text, font, width - 2 * _GAP)
+    part = _blank(width, _GAP + len(lines) * _line(font))
+    draw = ImageDraw.Draw(part)
+    for i, line in enumerate(lines):
+        draw.text((_GAP, _GAP + i * _line(font)), line, _INK, font)
+    return part
+
+
+def _headings(names: Sequence[str], width: int, font: Font) -> Image.Image:
+    """Names centred over columns `width` pixels wide, on as many lines as that takes."""
+    texts = [_wrapped(name, font, width + _GAP - 2) for name in names]
+    height = (1 + max(map(len, texts))) * _line(font)
+    part = _blank(_GAP + len(names) * (width + _GAP), height)
+    draw = ImageDraw.Draw(part)
+    for i, lines in enumerate(texts):
+        centre = _GAP + i * (width + _GAP) + width // 2
+        for j, line in enumerate(lines):
+            y = height // 2 + round((j - (len(lines) - 1) / 2) * _line(font))
+            draw.text((centre, y), line, _INK, font, anchor="mm")
+    return part
+
+
+def _caption(text: str, width: int, font: Font) -> Image.Image:
+    lines = _wrapped(text, font, width - 2 * _GAP)
+    part = _blank(width, len(lines) * _line(font) + _GAP)
+    draw = ImageDraw.Draw(part)
+    for i, line in enumerate(lines):
+        draw.text((_GAP, i * _line(font)), line, _FAINT, font)
+    return part
+
+
+def stacked(parts: Sequence[Image.Image]) -> Image.Image:
+    """Below each other."""
+    sheet = _blank(max(part.width for part in parts), sum(part.height for part in parts))
+    y = 0
+    for part in parts:
+        sheet.paste(part, (0, y))
+        y += part.height
+    return sheet

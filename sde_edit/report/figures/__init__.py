@@ -1,0 +1,1 @@
+"""Kinds of figures; each draws a table, in one file."""

@@ -1,0 +1,192 @@
+"""Metrics over what goes across a table, as steps or t_0: a panel each, a curve per arm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sde_edit.errors import UserError
+from sde_edit.registry import names, plugin
+from sde_edit.report.plot_style import (
+    GREY,
+    Style,
+    arms,
+    caption,
+    dress,
+    key,
+    legend,
+    mark,
+    measured_blocks,
+    reach,
+    styles_of,
+)
+from sde_edit.report.table import Block, Cell, Row, Table, arrow
+
+_AXES = {"steps": "sampling steps", "NFE": "network evaluations (NFE)"}
+# So that the arms' intervals stand side by side: relative on a log axis, else of the axis's span.
+_DODGE = {"log": 0.025, "linear": 0.006}
+Scale = Literal["log", "linear"]
+
+
+@plugin
+@dataclass(frozen=True)
+class Curves:
+    """metrics: those of them that the table has, in that order; null: all of the table. units:
+    metric -> unit, as {psnr: dB}. x: words for the horizontal axis, in place of the setting's name.
+    across: how many metrics stand side by side.
+
+    Bars are 95 % intervals; hollow points are partial runs; with two arms a star stands over a pair
+    of points whose paired difference excludes 0.
+    """
+
+    metrics: list[str] | None = None
+    units: dict[str, str] = field(default_factory=dict)
+    x: str = ""
+    scale: Scale = "log"
+    across: Literal[1, 2, 3, 4] = 1
+
+    def draw(self, table: Table) -> Figure:
+        """Raises UserError if the table has nothing to draw, for a name that is no metric, and for
+        a column that is no number, or none for a log axis."""
+        blocks = self._blocks(table)
+        xs = _numbers(table, self.scale)
+        styles = styles_of(row.label for block in blocks for row in arms(block))
+        groups = list(dict.fromkeys(column.group for column in table.columns))
+        figure, panels = self._panels(len(blocks), len(groups))
+        for block, line in zip(blocks, panels, strict=True):
+            for group, axes in zip(groups, line, strict=True):
+                _panel(axes, table, block, group, styles, self.scale)
+                _axis(axes, xs, self.scale)
+            line[0].set_ylabel(self._label(block))
+        for axes in [axes for line in panels[-self.across :] for axes in line]:
+            axes.set_xlabel(self.x or _AXES.get(axis := table.corner.split(", ")[-1], axis))
+            axes.tick_params(labelbottom=True)
+        for line in panels[: self.across]:
+            for group, axes in zip(groups, line, strict=True):
+                axes.set_title(group, fontsize=11)
+        figure.suptitle(table.title, fontsize=12, fontweight="bold")
+        _legend(figure, table, blocks, styles)
+        return figure
+
+    def _panels(self, blocks: int, groups: int) -> tuple[Figure, list[list[Axes]]]:
+        """For each block its panels, one per group."""
+        across = min(self.across, blocks)
+        lines, side_by_side = math.ceil(blocks / across), across * groups
+        size = (0.9 + max(3.5 * side_by_side, 4.5), 1.1 + 1.95 * lines)
+        figure = Figure(figsize=size, layout="constrained")
+        figure.get_layout_engine().set(hspace=0.04, wspace=0.04)  # type: ignore[union-attr,call-arg]
+        grid = figure.subplots(lines, side_by_side, squeeze=False, sharex=True).ravel()
+        for axes in grid[blocks * groups :]:
+            axes.remove()
+        return figure, [list(grid[i * groups : (i + 1) * groups]) for i in range(blocks)]
+
+    def _blocks(self, table: Table) -> list[Block]:
+        known = measured_blocks(table)
+        wanted = list(known) if self.metrics is None else self.metrics
+        for name in wanted:
+            if name not in known and name not in names("metric"):
+                raise UserError(f"{table.name}: no metric {name!r} to draw. Known: {list(known)}")
+        if found := [known[name] for name in wanted if name in known]:
+            return found
+        asked = f" of {', '.join(self.metrics)}" if self.metrics else ""
+        raise UserError(f"{table.name}: no measured cell{asked} to draw. Known: {list(known)}")
+
+    def _label(self, block: Block) -> str:
+        unit = self.units.get(block.title)
+        name = f"{block.title} [{unit}]" if unit else block.title
+        direction = {True: "higher is better", False: "lower is better", None: ""}
+        return f"{name}\n{arrow(block.higher_is_better)} {direction[block.higher_is_better]}"
+
+
+def _numbers(table: Table, scale: Scale) -> list[float]:
+    """What the columns stand for, in order."""
+    found = set()
+    for column in table.columns:
+        try:
+            found.add(float(column.label))
+        except ValueError:
+            raise UserError(
+                f"{table.name}: figure: the column {column.label!r} is no number: no curve can be "
+                "drawn over it"
+            ) from None
+    if scale == "log" and min(found) <= 0:
+        raise UserError(f"{table.name}: figure.scale=log: it has no {min(found):g}: use linear")
+    return sorted(found)
+
+
+def _compared(block: Block) -> list[Row]:
+    """The row of differences, where there is but one: a star would not say which of several."""
+    rows = [row for row in block.rows if row.kind == "difference"]
+    return rows if len(rows) == 1 else []
+
+
+def _at(table: Table, row: Row, group: str) -> list[tuple[float, Cell]]:
+    """(column as a number, cell) of the measured cells of a group."""
+    return [
+        (float(column.label), cell)
+        for column, cell in zip(table.columns, row.cells, strict=True)
+        if column.group == group and cell.value is not None
+    ]
+
+
+def _panel(
+    axes: Axes,
+    table: Table,
+    block: Block,
+    group: str,
+    styles: Mapping[str, Style],
+    scale: Scale,
+) -> None:
+    rows, span = arms(block), np.ptp([float(column.label) for column in table.columns])
+    for i, row in enumerate(rows):
+        points, place = _at(table, row, group), 2 * i - len(rows) + 1
+        factor, shift = {
+            "log": ((1 + _DODGE["log"]) ** place, 0.0),
+            "linear": (1.0, _DODGE["linear"] * place * span),
+        }[scale]
+        x = [at * factor + shift for at, _ in points]
+        _curve(axes, x, [cell for _, cell in points], styles[row.label])
+    for row in _compared(block):
+        _stars(axes, _at(table, row, group))
+
+
+def _curve(axes: Axes, x: Sequence[float], cells: Sequence[Cell], style: Style) -> None:
+    y, low, high = np.array([reach(cell) for cell in cells]).reshape(-1, 3).T
+    axes.errorbar(x, y, [y - low, high - y], color=style.colour, ls=style.dash, lw=1.4, capsize=3)
+    for at, value, cell in zip(x, y, cells, strict=True):
+        face = "white" if cell.partial else style.colour
+        axes.plot(at, value, style.marker, ms=6, mec=style.colour, mfc=face, zorder=3)
+
+
+def _stars(axes: Axes, points: Sequence[tuple[float, Cell]]) -> None:
+    for x, cell in points:
+        if cell.verdict in ("better", "worse"):
+            axes.plot(x, 0.95, "*", color=GREY, markersize=8, transform=axes.get_xaxis_transform())
+
+
+def _axis(axes: Axes, x: Sequence[float], scale: Scale) -> None:
+    axes.set_xscale(scale)
+    axes.set_xticks(x, [f"{value:g}" for value in x])
+    axes.set_xticks([], minor=True)
+    axes.margins(x=0.12, y=0.2)
+    dress(axes, "y")
+
+
+def _legend(
+    figure: Figure, table: Table, blocks: Sequence[Block], styles: Mapping[str, Style]
+) -> None:
+    handles = [key(style, label) for label, style in styles.items()]
+    cells = [cell for block in blocks for row in block.rows for cell in row.cells]
+    starred = [cell for block in blocks for row in _compared(block) for cell in row.cells]
+    if any(cell.verdict in ("better", "worse") for cell in starred):
+        handles.append(mark("*", GREY, "paired difference excludes 0"))
+    if any(cell.partial for cell in cells):
+        handles.append(mark("o", "white", "hollow: partial run"))
+    columns = min(len(handles), max(2, round(figure.get_figwidth() / 2.2)))
+    legend(figure, handles, ncols=columns, title=caption(table))

@@ -1,0 +1,223 @@
+"""One metric against another, a line per arm: what the one costs in the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from sde_edit.errors import UserError
+from sde_edit.registry import plugin
+from sde_edit.report.plot_style import (
+    GREY,
+    Style,
+    arms,
+    caption,
+    dress,
+    key,
+    legend,
+    mark,
+    measured_blocks,
+    reach,
+    styles_of,
+)
+from sde_edit.report.table import Block, Cell, Row, Table, counted_once, published_title
+
+_ASIDE = 11.0  # points from a point to its label
+_HALO = withStroke(linewidth=2, foreground="white")
+
+
+_TITLES = ("Measured here", "Published: another experiment")
+_Pair = tuple[Block, ...]  # x and y of a panel; () of one that stays empty
+
+
+class _Point(NamedTuple):
+    column: str
+    x: Cell
+    y: Cell
+
+
+@plugin
+@dataclass(frozen=True)
+class Tradeoff:
+    """x: a metric. y: metrics, a panel for each. A list in place of a name means the first of it
+    that the table has, as [fid, shapes_fid]. arms: labels of those to draw; empty for all.
+
+    At each point stands its column; thin dashes link the arms of a column; bars are 95 % intervals;
+    hollow points are partial runs. Published numbers of the same metrics, which are those named by
+    the last word (`fid` for shapes_fid), have panels of their own below.
+    """
+
+    x: str | list[str]
+    y: list[str | list[str]]
+    arms: tuple[str, ...] = ()
+
+    def draw(self, table: Table) -> Figure:
+        """Raises UserError if the table lacks a metric, or if no y is asked for."""
+        table = self._of_arms(counted_once(table))
+        lines = self._lines(table)
+        pairs = [pair for line in lines for pair in line]
+        styles = styles_of(arm for pair in pairs for block in pair for arm in _rows(block))
+        size = (1 + 4.2 * len(self.y), 1.5 + 3.5 * len(lines))
+        figure = Figure(figsize=size, layout="constrained")
+        figure.get_layout_engine().set(hspace=0.06, wspace=0.04)  # type: ignore[union-attr,call-arg]
+        grid = figure.subplots(len(lines), len(self.y), squeeze=False)
+        for axes, pair in zip(grid.flat, pairs, strict=True):
+            _panel(axes, table, pair, styles)
+        for title, (first, *_) in zip(_TITLES, grid, strict=False):
+            first.set_title(title, loc="left", fontsize=11)
+        figure.suptitle(table.title, fontsize=12, fontweight="bold")
+        _legend(figure, table, pairs, styles)
+        return figure
+
+    def _of_arms(self, table: Table) -> Table:
+        """The table without the other arms."""
+        known = [row.label for row in arms(table.blocks[0])]
+        if unknown := [arm for arm in self.arms if arm not in known]:
+            raise UserError(f"{table.name}: figure.arms has {unknown[0]!r}, no arm. Known: {known}")
+        others = {arm for arm in known if self.arms and arm not in self.arms}
+        blocks = (
+            replace(b, rows=tuple(row for row in b.rows if row.label not in others))
+            for b in table.blocks
+        )
+        return replace(table, blocks=tuple(blocks))
+
+    def _lines(self, table: Table) -> list[list[_Pair]]:
+        """The panels, line by line: ours, and the paper's if it has any."""
+        if not self.y:
+            raise UserError(f"{table.name}: figure.y names no metric")
+        x = _chosen(table, self.x)
+        ours: list[_Pair] = [(x, _chosen(table, y)) for y in self.y]
+        published = [_published(table, pair) for pair in ours]
+        return [ours, published] if any(published) else [ours]
+
+
+def _chosen(table: Table, names: str | list[str]) -> Block:
+    known = measured_blocks(table)
+    wanted = [names] if isinstance(names, str) else names
+    for name in wanted:
+        if name in known:
+            return known[name]
+    raise UserError(
+        f"{table.name}: no metric {' or '.join(map(repr, wanted))} to draw. Known: {list(known)}"
+    )
+
+
+def _published(table: Table, pair: _Pair) -> _Pair:
+    """The blocks of a paper's numbers that go by the metrics' last words; () unless both are."""
+    titles = [published_title(block.title.rpartition("_")[2]) for block in pair]
+    found = {block.title: block for block in table.blocks}
+    return tuple(found[title] for title in titles) if found.keys() >= set(titles) else ()
+
+
+def _panel(axes: Axes, table: Table, pair: _Pair, styles: Mapping[str, Style]) -> None:
+    if not pair:
+        axes.set_axis_off()
+        return
+    x, y = pair
+    curves = _curves(table, x, y)
+    for label, aside in _asides(curves).items():
+        _curve(axes, curves[label], styles[label], aside)
+    _links(axes, list(curves.values()))
+    axes.set_xlabel(_label(x))
+    axes.set_ylabel(_label(y))
+    axes.margins(0.1)
+    dress(axes, "both")
+
+
+def _curves(table: Table, x: Block, y: Block) -> dict[str, list[_Point]]:
+    """Arm -> its points, of the columns in which it has both numbers, if there are any."""
+    across, up = _rows(x), _rows(y)
+    curves = {
+        label: [
+            _Point(column.heading, *cells)
+            for column, *cells in zip(
+                table.columns, across[label].cells, up[label].cells, strict=True
+            )
+            if all(cell.value is not None for cell in cells)
+        ]
+        for label in across
+        if label in up
+    }
+    return {label: points for label, points in curves.items() if points}
+
+
+def _rows(block: Block) -> dict[str, Row]:
+    """Arm -> its row; a block without arms is a paper's, whose rows go by the arms they are of."""
+    return {row.label.removeprefix("Paper "): row for row in arms(block) or block.rows}
+
+
+def _asides(curves: Mapping[str, Sequence[_Point]]) -> dict[str, tuple[float, float]]:
+    """Arm -> where its labels stand from their points, of length 1: across its curve, on the side
+    that is away from the other arms.
+    """
+    if not curves:
+        return {}
+    places = {arm: np.array([_place(p) for p in points]) for arm, points in curves.items()}
+    every = np.concatenate(list(places.values()))
+    scale = np.ptp(every, axis=0) + np.finfo(float).tiny
+    asides = {}
+    for arm, place in places.items():
+        along = (place[-1] - place[0]) / scale
+        length = np.hypot(*along)
+        x, y = along / length if length else (1.0, 0.0)
+        side = 1 if (place.mean(axis=0) - every.mean(axis=0)) / scale @ (-y, x) >= 0 else -1
+        asides[arm] = (-y * side, x * side)
+    return asides
+
+
+def _place(point: _Point) -> tuple[float, float]:
+    return reach(point.x)[0], reach(point.y)[0]
+
+
+def _curve(axes: Axes, points: Sequence[_Point], style: Style, aside: tuple[float, float]) -> None:
+    x, x_low, x_high = np.array([reach(point.x) for point in points]).T
+    y, y_low, y_high = np.array([reach(point.y) for point in points]).T
+    axes.plot(x, y, style.dash, color=style.colour, lw=1.4)
+    axes.hlines(y, x_low, x_high, style.colour, lw=0.7, alpha=0.55)
+    axes.vlines(x, y_low, y_high, style.colour, lw=0.7, alpha=0.55)
+    offset = (_ASIDE * aside[0], _ASIDE * aside[1])
+    for at, up, point in zip(x, y, points, strict=True):
+        face = "white" if point.x.partial or point.y.partial else style.colour
+        axes.plot(at, up, style.marker, ms=6, mec=style.colour, mfc=face, zorder=3)
+        text = axes.annotate(point.column, (at, up), offset, textcoords="offset points", zorder=4)
+        text.set(fontsize=7.5, color=style.colour, ha="center", va="center", path_effects=[_HALO])
+
+
+def _links(axes: Axes, curves: Sequence[Sequence[_Point]]) -> None:
+    for column in dict.fromkeys(point.column for points in curves for point in points):
+        linked = [point for points in curves for point in points if point.column == column]
+        if len(linked) > 1:
+            x, y = zip(*map(_place, linked), strict=True)
+            axes.add_line(_link(x, y))
+
+
+def _link(x: Sequence[float], y: Sequence[float], label: str = "") -> Line2D:
+    return Line2D(x, y, color=GREY, lw=0.6, ls=(0, (4, 3)), alpha=0.6, zorder=1, label=label)
+
+
+def _label(block: Block) -> str:
+    """The metric and where on its axis better is; an upright label reads upwards."""
+    name = block.title.removeprefix("Published ").partition(",")[0]
+    better = {True: "   better →", False: "   ← better", None: ""}
+    return f"{name}{better[block.higher_is_better]}"
+
+
+def _legend(
+    figure: Figure, table: Table, pairs: Sequence[_Pair], styles: Mapping[str, Style]
+) -> None:
+    handles = [key(style, label) for label, style in styles.items()]
+    handles.append(_link([], [], f"same {table.corner}"))
+    blocks = [block for pair in pairs for block in pair]
+    if any(cell.partial for block in blocks for row in arms(block) for cell in row.cells):
+        handles.append(mark("o", "white", "hollow: partial run"))
+    title = f"At the points: {table.corner}. {caption(table)}"
+    legend(
+        figure, handles, ncols=min(len(handles), round(figure.get_figwidth() / 1.6)), title=title
+    )

@@ -1,0 +1,135 @@
+"""Tables as Markdown, CSV and JSON, and the files of tables and figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
+from tabulate import tabulate
+
+from sde_edit.report.latex import latex
+from sde_edit.report.table import (
+    MISSING,
+    Block,
+    Cell,
+    Table,
+    _reading,
+    _trace,
+    central,
+    count,
+    counts,
+    interval,
+    readable,
+)
+from sde_edit.store.files import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+# ------------------------------------------------------------------ Markdown
+def markdown(table: Table) -> str:
+    """GitHub Markdown: findings first, then one small table per block, then what it rests on."""
+    shown = readable(table)
+    parts = [f"# {table.title}" if table.title else ""]
+    parts.append(_bullets([f"**{b.heading}**: {b.summary}" for b in table.blocks if b.summary]))
+    parts.append(" ".join(_reading(table, "**better**", "**worse**")))
+    for block in shown.blocks:
+        parts.append(f"## {block.heading}" if block.heading else "")
+        parts.append(_markdown_block(shown, block))
+    parts.append(_markdown_footing(table, shown))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _markdown_block(table: Table, block: Block) -> str:
+    always = len(counts(table)) > 1
+    lines = [
+        [row.label, *(_markdown_cell(c, always=always) for c in row.cells)] for row in block.rows
+    ]
+    return _pipes([table.corner, *(column.heading for column in table.columns)], lines)
+
+
+def _markdown_cell(cell: Cell, *, always: bool) -> str:
+    mark = f"**{cell.verdict}**" if cell.verdict in ("better", "worse") else ""
+    return " ".join(filter(None, (central(cell), interval(cell), mark, count(cell, always=always))))
+
+
+def _markdown_footing(table: Table, shown: Table) -> str:
+    notes = [f"{b.title}: {b.convention}" for b in shown.blocks if b.convention]
+    trace = [[label, *(f"`{i}`" if i else MISSING for i in ids)] for label, ids in _trace(table)]
+    parts = ["## What the numbers rest on" if notes or shown.notes else ""]
+    parts.append(_bullets([*notes, *shown.notes]))
+    if trace and table.blocks[0].title:
+        parts.append("Run ids:")
+        parts.append(_pipes([table.corner, *(c.heading for c in table.columns)], trace))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _pipes(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    def escape(texts: Sequence[str]) -> list[str]:
+        return [text.replace("|", "\\|") for text in texts]
+
+    rows = [escape(line) for line in lines]
+    return tabulate(rows, escape(headings), tablefmt="pipe", disable_numparse=True)
+
+
+# ------------------------------------------------------------------ CSV and JSON
+CSV_HEADINGS = (
+    "table", "metric", "row", "kind", "group", "column", "value", "low", "high", "n", "of",
+    "verdict", "runs", "text",
+)  # fmt: skip
+
+
+def to_csv(table: Table) -> str:
+    """One line per cell, numbers unrounded; run ids separated by spaces; UTF-8."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(CSV_HEADINGS)
+    for block, row, column, c in table.cells():
+        place = (table.name, block.title, row.label, row.kind, column.group, column.label)
+        writer.writerow(
+            (*place, c.value, c.low, c.high, c.n, c.of, c.verdict, " ".join(c.runs), c.text)
+        )
+    return buffer.getvalue()
+
+
+def to_json(table: Table) -> str:
+    """Everything, numbers unrounded."""
+    return TypeAdapter(Table).dump_json(table, indent=2).decode() + "\n"
+
+
+def from_json(text: str) -> Table:
+    """The table that `to_json` wrote. Raises ValueError if it is none."""
+    return TypeAdapter(Table).validate_json(text)
+
+
+# ------------------------------------------------------------------ files
+def write(table: Table, folder: Path) -> list[Path]:
+    """`<folder>/<name>.{md,csv,tex,json}`, each replaced whole. Raises UserError if it cannot."""
+    forms = {"md": markdown, "csv": to_csv, "tex": latex, "json": to_json}
+    texts = {folder / f"{table.name}.{suffix}": form(table) for suffix, form in forms.items()}
+    for path, text in texts.items():
+        write_atomic(path, text.encode())
+    return list(texts)
+
+
+def write_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
+    """`<folder>/<name>.{png,svg}`; the same figure and matplotlib give the same bytes."""
+    from matplotlib import rc_context  # 0.4 s that a listing need not pay
+
+    written = []
+    for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        buffer = io.BytesIO()
+        with rc_context({"svg.hashsalt": "sde-edit"}):
+            figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
+        written.append(folder / f"{name}.{suffix}")
+        write_atomic(written[-1], buffer.getvalue())
+    return written

@@ -1,0 +1,155 @@
+"""Which runs a table means, and how two runs differ."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.errors import UserError
+from sde_edit.registry import suggest
+from sde_edit.report.results import Measured
+from sde_edit.store.files import canonical
+from sde_edit.store.runs import Run
+
+Setting = str | int | float | bool | None
+_OVERRIDES = {"spacing": "grid.spacing", "last_sigma": "grid.last_sigma"}
+
+
+FACTS = ("kind", "version", "digest")  # of a choice; they follow from it and override nothing
+
+
+def says(spec: RunSpec, key: str) -> bool:
+    """Whether the key had a part in the images. In those made elsewhere only the task's name, the
+    data and the choice of images had one; they stand beside any network, steps and seed.
+    """
+    return not spec.made_elsewhere or key == "task" or key.partition(".")[0] in ("sampler", "data")
+
+
+def flatten(spec: RunSpec) -> dict[str, Any]:
+    """The spec by dotted key, of all that it says."""
+    flat: dict[str, Any] = {}
+    for field in fields(spec):
+        value = getattr(spec, field.name)
+        if isinstance(value, Choice):
+            facts = {fact: getattr(value, fact) for fact in FACTS}
+            flat[field.name] = value.name
+            flat |= _dotted(field.name, {**facts, **value.params})
+        else:
+            flat[_OVERRIDES.get(field.name, field.name)] = value
+    return {key: value for key, value in flat.items() if says(spec, key)}
+
+
+def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = isinstance(value, Mapping)
+        flat |= _dotted(f"{prefix}.{key}", value) if inner else {f"{prefix}.{key}": value}
+    return flat
+
+
+def differing(a: RunSpec, b: RunSpec) -> dict[str, tuple[Any, Any]]:
+    """Key -> its two values, where two specs differ; None where one lacks the key.
+
+    What follows from another name, as the kind of another sampler, is left out, and so is what one
+    of them says nothing of.
+    """
+    left, right = flatten(a), flatten(b)
+    common = [key for key in left | right if says(a, key) and says(b, key)]
+    keys = [key for key in common if left.get(key) != right.get(key)]
+    told = [key for key in keys if key.rpartition(".")[2] not in FACTS]
+    facts = [key for key in keys if key not in told and key.rpartition(".")[0] not in told]
+    return {key: (left.get(key), right.get(key)) for key in [*told, *facts]}
+
+
+def command(verb: str, overrides: Mapping[str, Setting]) -> str:
+    """The shell command that does `verb` to the run of these overrides."""
+    given = {k: v for k, v in overrides.items() if k.rpartition(".")[2] not in FACTS}
+    words = (shlex.quote(f"{key}={literal(value)}") for key, value in given.items())
+    return " ".join(["sde-edit", verb, *words])
+
+
+def literal(value: Setting | Sequence[Setting]) -> Setting:
+    """A value as an override writes it: a list in brackets, None as null."""
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    return "null" if value is None else value  # type: ignore[return-value]
+
+
+def matches(spec: RunSpec, allowed: Mapping[str, Sequence[Setting]]) -> bool:
+    """Whether the spec has one of the allowed values at every key that it says something of."""
+    flat = flatten(spec)
+    asked = {key: values for key, values in allowed.items() if says(spec, key)}
+    return all(key in flat and flat[key] in values for key, values in asked.items())
+
+
+def check_where(where: Mapping[str, Setting], runs: Sequence[Run]) -> None:
+    """Raises UserError for a key of `where` that no run's spec has."""
+    known = sorted({key for run in runs for key in flatten(run.spec)})
+    for key in where:
+        if known and key not in known:
+            raise UserError(f"where: no run has a setting {key!r}.{suggest(key, known)}")
+
+
+def check_uniform(runs: Sequence[Measured], depends: Mapping[str, str]) -> None:
+    """Raises UserError, with the run ids and the remedy, unless the runs are of one experiment.
+
+    depends: part of the spec -> key on which it may depend. {'data': 'data.masks'} lets runs with
+    different masks differ in all of `data`; parts that are not named must be equal everywhere.
+    """
+    conflicts: dict[str, dict[str, list[str]]] = {}
+    for key in sorted({key for run in runs for key in flatten(run.spec)}):
+        part = key.partition(".")[0]
+        if part in conflicts:
+            continue  # another model differs in its digest too; its name says enough
+        for group in _grouped(runs, depends.get(part)):
+            values = _values(group, key)
+            if len(values) > 1:
+                conflicts.setdefault(key, {}).update(values)
+    if conflicts:
+        raise UserError(_conflict_message(conflicts))
+
+
+def check_equal(runs: Sequence[Measured], varying: Collection[str]) -> None:
+    """Raises UserError, with the run ids and the remedy, if the runs differ in a part of the spec
+    other than those that may vary.
+    """
+    conflicts: dict[str, dict[str, list[str]]] = {}
+    for key in sorted({key for run in runs for key in flatten(run.spec)}):
+        part = key.partition(".")[0]
+        if part not in varying and part not in conflicts and len(values := _values(runs, key)) > 1:
+            conflicts[key] = values
+    if conflicts:
+        raise UserError(_conflict_message(conflicts))
+
+
+def _grouped(runs: Sequence[Measured], key: str | None) -> list[list[Measured]]:
+    groups: dict[str, list[Measured]] = {}
+    for run in runs:
+        label = canonical(flatten(run.spec).get(key)) if key else ""
+        groups.setdefault(label, []).append(run)
+    return list(groups.values())
+
+
+def _values(runs: Sequence[Measured], key: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        if says(run.spec, key):
+            found.setdefault(canonical(flatten(run.spec).get(key)), []).append(run.id)
+    return found
+
+
+def _conflict_message(conflicts: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
+    lines = []
+    for key, values in conflicts.items():
+        parts = (f"{value} (runs {', '.join(ids)})" for value, ids in values.items())
+        lines.append(f"  {key}: {'; '.join(parts)}")
+    key, values = next(iter(conflicts.items()))
+    example = f"where: {{{key}: {next(iter(values))}}}"
+    return (
+        "the runs that fit this table are of more than one experiment; they differ in\n"
+        + "\n".join(lines)
+        + f"\nChoose one in the table's config, for example `{example}`"
+    )

@@ -1,0 +1,307 @@
+"""Tables of numbers with intervals, and their four forms: Markdown, CSV, LaTeX and JSON.
+
+A `Table` holds all that any form shows, so that the forms cannot disagree; JSON reads back into an
+equal `Table`. Nothing here knows what a cell means: `tables/` fills tables from runs and `figures/`
+draws them. No time, host or path enters a file: the same runs give the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
+
+MISSING = "—"
+Verdict = Literal["better", "worse", "undecided", ""]
+
+
+RowKind = Literal["arm", "difference", "paper"]
+
+
+# ------------------------------------------------------------------ what a table is
+@dataclass(frozen=True)
+class Cell:
+    """One entry. `value` None is a missing one; `text` stands in for a number where it is given.
+
+    low, high: 95 % interval. n of `of` images. runs: the ids of the runs it was made of.
+    verdict: of a difference, whether its interval excludes 0 and to whose advantage.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    of: int | None = None
+    runs: tuple[str, ...] = ()
+    verdict: Verdict = ""
+    decimals: int = 3
+    text: str = ""
+
+    @property
+    def partial(self) -> bool:
+        """Made of fewer images than the data set has."""
+        return self.n is not None and self.of is not None and self.n < self.of
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    kind: RowKind
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that share a metric; `higher_is_better` None where the question makes no sense."""
+
+    title: str
+    rows: tuple[Row, ...]
+    higher_is_better: bool | None = None
+    summary: str = ""
+    convention: str = ""
+
+    @property
+    def heading(self) -> str:
+        return " ".join(filter(None, (self.title, arrow(self.higher_is_better))))
+
+
+@dataclass(frozen=True)
+class Column:
+    """`group` spans neighbouring columns, as 'small masks' spans 25, 50 and 100 steps."""
+
+    group: str
+    label: str
+
+    @property
+    def heading(self) -> str:
+        return ", ".join(filter(None, (self.group, self.label)))
+
+
+@dataclass(frozen=True)
+class Table:
+    """`corner` names what the column labels count. Backquotes in notes mark code."""
+
+    name: str
+    title: str
+    corner: str
+    columns: tuple[Column, ...]
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...] = ()
+
+    def cells(self) -> Iterator[tuple[Block, Row, Column, Cell]]:
+        for block in self.blocks:
+            for row in block.rows:
+                for column, cell in zip(self.columns, row.cells, strict=True):
+                    yield block, row, column, cell
+
+
+@dataclass(frozen=True)
+class Published:
+    """Numbers of a paper: values[metric][arm][group] is a list along `steps`.
+
+    where: the runs that the numbers may stand beside, as `where` of a table; for all others they
+    are set apart. higher: metrics of which higher is better.
+    """
+
+    source: str
+    setting: str
+    where: dict[str, str | int | float | bool]
+    steps: list[int]
+    values: dict[str, dict[str, dict[str, list[float]]]]
+    higher: list[str]
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+
+def published_title(metric: str) -> str:
+    """The title of a block of published numbers that are no match for ours."""
+    return f"Published {metric.upper()}, another experiment"
+
+
+def transposed(table: Table) -> Table:
+    """Rows for columns: the narrow form of a table of one untitled block, for a terminal."""
+    (block,) = table.blocks
+    columns = tuple(Column("", row.label) for row in block.rows)
+    lines = zip(*(row.cells for row in block.rows), strict=True)
+    rows = (Row(c.heading, "arm", cells) for c, cells in zip(table.columns, lines, strict=True))
+    return replace(table, corner="", columns=columns, blocks=(Block("", tuple(rows)),))
+
+
+def figure_name(config: Mapping[str, Any], table: str) -> str:
+    """What the files of a table's figure are called: as the table, unless the figure has a name."""
+    return str((config.get("figure") or {}).get("name", table))
+
+
+def readable(table: Table) -> Table:
+    """As Markdown and LaTeX show it: one column is turned into lines, or each metric would be a
+    block with one number per line; a number of images that all cells share is said once."""
+    one_column = len(table.columns) == 1 and all(block.title for block in table.blocks)
+    return counted_once(turned(table) if one_column else table)
+
+
+def turned(table: Table) -> Table:
+    """A table of one column the other way round: a line per arm, a column per metric or cost.
+
+    Differences are a block of their own, and so are published numbers. Conventions, and what stood
+    over the column, become notes.
+    """
+    (column,) = table.columns
+    columns = tuple(Column("", block.heading) for block in table.blocks)
+    blocks = [_turned_block(table, kind, title) for kind, title in _TURNED.items()]
+    notes = [f"{b.title}: {b.convention}." for b in table.blocks if b.convention]
+    notes.append(f"{table.corner}: {column.heading} in every line.")
+    return replace(
+        table,
+        corner="",
+        columns=columns,
+        blocks=tuple(block for block in blocks if block.rows),
+        notes=(*notes, *table.notes),
+    )
+
+
+_TURNED: dict[RowKind, str] = {"arm": "", "difference": "Differences", "paper": "Published"}
+
+
+def _turned_block(table: Table, kind: RowKind, title: str) -> Block:
+    found = {
+        (row.label, i): row.cells[0]
+        for i, block in enumerate(table.blocks)
+        for row in block.rows
+        if row.kind == kind
+    }
+    places = range(len(table.blocks))
+    lines = (
+        (label, tuple(found.get((label, i), Cell()) for i in places))
+        for label in dict.fromkeys(label for label, _ in found)
+    )
+    return Block(title, tuple(Row(label, kind, cells) for label, cells in lines))
+
+
+def counted_once(table: Table) -> Table:
+    """If all cells are of the same part of the data set, a note says so in place of each cell."""
+    counted = {(cell.n, cell.of) for *_, cell in table.cells() if cell.n is not None}
+    if len(counted) != 1 or not any(cell.partial for *_, cell in table.cells()):
+        return table
+    ((n, of),) = counted
+    blocks = tuple(
+        replace(block, rows=tuple(map(_uncounted, block.rows))) for block in table.blocks
+    )
+    return replace(table, blocks=blocks, notes=(f"n: {n} of the data set's {of}.", *table.notes))
+
+
+def _uncounted(row: Row) -> Row:
+    return replace(row, cells=tuple(replace(cell, of=None) for cell in row.cells))
+
+
+# ------------------------------------------------------------------ numbers as text
+def arrow(higher_is_better: bool | None) -> str:
+    return "" if higher_is_better is None else "↑" if higher_is_better else "↓"
+
+
+def aligned(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """The cells with common decimals: two significant digits of the typical half interval.
+
+    Without intervals: as many as the values have, at most four significant digits.
+    """
+    cells = tuple(cells)
+    decimals = _decimals(cells)
+    return tuple(replace(cell, decimals=decimals) for cell in cells)
+
+
+def _decimals(cells: Sequence[Cell]) -> int:
+    halves = [
+        (cell.high - cell.low) / 2
+        for cell in cells
+        if cell.low is not None and cell.high is not None and cell.high > cell.low
+    ]
+    if halves:
+        return _clip(1 - math.floor(math.log10(statistics.median(halves))))
+    values = [cell.value for cell in cells if cell.value is not None]
+    return max((_own_decimals(value) for value in values), default=0)
+
+
+def _own_decimals(value: float) -> int:
+    exponent = Decimal(repr(float(value))).normalize().as_tuple().exponent
+    own = -int(exponent)
+    most = 3 - math.floor(math.log10(abs(value))) if value else 0
+    return _clip(min(own, most))
+
+
+def _clip(decimals: int) -> int:
+    return max(0, min(decimals, 8))
+
+
+def number(value: float, decimals: int) -> str:
+    """Fixed decimals, a true minus sign, and no negative zero."""
+    text = f"{value:.{decimals}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def interval(cell: Cell) -> str:
+    """'[low, high]', or nothing."""
+    if cell.low is None or cell.high is None:
+        return ""
+    return f"[{number(cell.low, cell.decimals)}, {number(cell.high, cell.decimals)}]"
+
+
+def count(cell: Cell, *, always: bool) -> str:
+    """'(n = 64 of 256)' for a partial run; '(n = 256)' for a full one if `always`."""
+    if cell.partial:
+        return f"(n = {cell.n} of {cell.of})"
+    return f"(n = {cell.n})" if always and cell.n is not None else ""
+
+
+def central(cell: Cell) -> str:
+    """The value alone, or what stands in for it."""
+    if cell.value is None:
+        return cell.text or MISSING
+    return cell.text or number(cell.value, cell.decimals)
+
+
+def counts(table: Table) -> list[int]:
+    """The different n of the table's cells."""
+    return sorted({cell.n for *_, cell in table.cells() if cell.n is not None})
+
+
+def _decided(table: Table) -> bool:
+    return any(cell.verdict for *_, cell in table.cells())
+
+
+def _intervals(table: Table) -> bool:
+    return any(cell.low is not None for *_, cell in table.cells())
+
+
+def _reading(table: Table, better: str, worse: str) -> list[str]:
+    """How to read the cells; `better` and `worse` are the marks of the form at hand."""
+    lines = []
+    if _intervals(table):
+        lines.append("Brackets: 95 % interval, bootstrap over the examples.")
+    if _decided(table):
+        lines.append(
+            f"Differences are paired by example. {better}: the interval excludes 0 to the "
+            f"advantage of the sampler named first; {worse}: to its disadvantage; no mark: "
+            "undecided. No correction for the number of cells."
+        )
+    if len(counts(table)) == 1:
+        lines.append(f"n = {counts(table)[0]} images in every cell.")
+    return lines
+
+
+def _trace(table: Table) -> list[tuple[str, list[str]]]:
+    """Per arm, the run ids behind each column."""
+    found: dict[str, list[dict[str, None]]] = {}
+    for block in table.blocks:
+        for row in block.rows:
+            if row.kind == "arm":
+                ids = found.setdefault(row.label, [{} for _ in table.columns])
+                for seen, cell in zip(ids, row.cells, strict=True):
+                    seen.update(dict.fromkeys(cell.runs))
+    return [(label, [" ".join(seen) for seen in ids]) for label, ids in found.items() if any(ids)]

@@ -1,0 +1,1 @@
+"""Kinds of tables; each fills a table from runs, in one file."""

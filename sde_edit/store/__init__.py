@@ -1,0 +1,1 @@
+"""What is kept on disk, addressed by content: runs, digests, features."""

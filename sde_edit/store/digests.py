@@ -1,0 +1,103 @@
+"""SHA-256 of files, remembered between runs so that a large data set is hashed once.
+
+The memory is `<cache>/sde-edit/digests.json` with <cache> = $XDG_CACHE_HOME or ~/.cache: path ->
+[size, mtime_ns, ctime_ns, sha256]. It only saves time: where it is missing, damaged or cannot be
+written, files are hashed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sde_edit.errors import UserError
+from sde_edit.store.files import write_atomic
+
+# A file written twice within one tick of the file system's clock keeps its times.
+_SETTLED_NS = 2_000_000_000
+_THREADS = 8
+
+
+_Stamp = tuple[int, int, int]
+_Memory = dict[str, tuple[_Stamp, str]]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hex. Raises UserError if it cannot be read."""
+    return file_digests([path])[0]
+
+
+def files_digest(paths: Iterable[Path], relative_to: Path) -> str:
+    """SHA-256 over the names (relative to a folder) and contents of files, whatever their order.
+
+    Raises UserError if a file cannot be read, ValueError if one is outside the folder.
+    """
+    named = sorted((path.relative_to(relative_to).as_posix(), path) for path in paths)
+    total = hashlib.sha256()
+    for (name, _), digest in zip(named, file_digests([path for _, path in named]), strict=True):
+        total.update(f"{name}\x1f{digest}\n".encode())
+    return total.hexdigest()
+
+
+def file_digests(paths: Sequence[Path]) -> list[str]:
+    """SHA-256 of each file's content, in the order given. Raises UserError as `file_digest`."""
+    memory = _recall()
+    keys = [str(path.resolve()) for path in paths]
+    stamps = [_stamp(path) for path in paths]
+    new = {
+        key: path
+        for key, stamp, path in zip(keys, stamps, paths, strict=True)
+        if key not in memory or memory[key][0] != stamp
+    }
+    with ThreadPoolExecutor(_THREADS) as pool:
+        hashed = dict(zip(new, pool.map(_hash, new.values()), strict=True))
+    if hashed:
+        _remember({k: (s, hashed[k]) for k, s in zip(keys, stamps, strict=True) if k in hashed})
+    return [hashed[key] if key in hashed else memory[key][1] for key in keys]
+
+
+def _hash(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _memory_file() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(cache) if cache else Path.home() / ".cache") / "sde-edit" / "digests.json"
+
+
+def _recall() -> _Memory:
+    try:
+        raw = json.loads(_memory_file().read_text())
+        return {k: ((size, mtime, ctime), sha) for k, (size, mtime, ctime, sha) in raw.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _remember(new: _Memory) -> None:
+    """Merge with what another process may have written since; the last writer wins."""
+    settled = time.time_ns() - _SETTLED_NS
+    kept = {k: (s, sha) for k, (s, sha) in new.items() if max(s[1], s[2]) < settled}
+    if not kept:
+        return
+    raw = {k: [*stamp, sha] for k, (stamp, sha) in {**_recall(), **kept}.items()}
+    try:
+        write_atomic(_memory_file(), json.dumps(raw).encode())
+    except (UserError, OSError):
+        return  # a read-only home: the next run hashes again

@@ -1,0 +1,119 @@
+"""What metrics measured of single images, on disk by content: rows that need not be measured again.
+
+    <results>/cache/features/<metric>@<version>-<hash>/<run id>-<time and random>.safetensors
+
+The hash covers the metric's settings and convention and the run's data. A part holds `rows` [N, D],
+the `keys` [N, 32] of the images they were measured of, and a `checksum` [32] over both. Parts are
+only ever added, so processes at work on one run need no lock; where two hold a row of one image,
+the later part counts. Deleting the cache at any time costs time alone.
+
+Letters: N images, D numbers per image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from sde_edit.api.metric import NamedMetric
+from sde_edit.store.files import canonical, write_atomic
+from sde_edit.store.runs import Row, Run
+
+log = logging.getLogger("sde_edit")
+
+
+def content_key(row: Row) -> bytes:
+    """What a measured row belongs to: the example and the pixels of its output.
+
+    The batch it was measured in is left out, as are device and threads: they move its rounding
+    only, and another batch size must not make a cache of hours worthless. So scores are the same
+    to the bit among processes of one batch size, and to about the sixth digit among others.
+    """
+    return hashlib.sha256(f"{row.id}\x1f{row.pixels}".encode()).digest()
+
+
+class FeatureCache:
+    """The stored rows of one metric over one run. `root` is <results>/cache."""
+
+    def __init__(self, root: Path, run: Run, named: NamedMetric) -> None:
+        choice = named.choice
+        decides = {
+            "kind": choice.kind,
+            "settings": dict(choice.params),
+            "convention": named.metric.convention(),
+            "data": asdict(run.spec.data),
+        }
+        digest = hashlib.sha256(canonical(decides).encode()).hexdigest()[:12]
+        self._folder = root / "features" / f"{choice.name}@{choice.version}-{digest}"
+        self._run_id = run.id
+
+    def read(self, images: Mapping[str, Row]) -> dict[str, Tensor]:
+        """Id -> float64 row [D], of those images that were measured as they are now."""
+        ids = {content_key(row): example_id for example_id, row in images.items()}
+        found = {}
+        for part in self._parts():
+            for key, row_D in _rows_of(part):
+                if key in ids:
+                    found[ids[key]] = row_D.double()
+        return found
+
+    def write(self, rows: Mapping[str, Tensor], images: Mapping[str, Row]) -> None:
+        """Store rows as a part of their own. Raises UserError if the disk is full."""
+        # Names sort by time, so that the part that counts is the later one.
+        name = f"{self._run_id}-{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.safetensors"
+        keys = b"".join(content_key(images[example_id]) for example_id in rows)
+        write_atomic(self._folder / name, _packed(torch.stack(list(rows.values())), keys))
+
+    def clear(self) -> None:
+        """Forget what is stored of this run."""
+        for part in self._parts():
+            part.unlink(missing_ok=True)
+
+    def _parts(self) -> list[Path]:
+        try:
+            return sorted(self._folder.glob(f"{self._run_id}-*.safetensors"))
+        except FileNotFoundError:  # deleted while it was listed
+            return []
+
+
+def _packed(rows_ND: Tensor, keys: bytes) -> bytes:
+    """A part's content; rows are kept as float32 where that loses nothing."""
+    narrow_ND = rows_ND.float()
+    lossless = torch.equal(narrow_ND.double(), rows_ND)
+    keys_NK = torch.frombuffer(bytearray(keys), dtype=torch.uint8).view(len(rows_ND), -1)
+    tensors = {"rows": narrow_ND if lossless else rows_ND, "keys": keys_NK}
+    return safetensors.torch.save(tensors | {"checksum": _checksum(**tensors)})
+
+
+def _checksum(rows: Tensor, keys: Tensor) -> Tensor:
+    digest = hashlib.sha256(keys.numpy().tobytes())
+    digest.update(rows.numpy().tobytes())
+    return torch.from_numpy(np.frombuffer(digest.digest(), np.uint8).copy())
+
+
+def _rows_of(part: Path) -> Iterator[tuple[bytes, Tensor]]:
+    """(key, row [D]) of a part; none of one that has gone or is damaged."""
+    try:
+        tensors = safetensors.torch.load(part.read_bytes())
+        checksum = tensors.pop("checksum")
+        if not torch.equal(checksum, _checksum(**tensors)):
+            raise ValueError("its content is not what was written")
+    except FileNotFoundError:
+        return  # another process has cleared it
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        log.warning("%s is damaged (%s): deleted, its images are measured again", part, error)
+        part.unlink(missing_ok=True)
+        return
+    for key, row_D in zip(tensors["keys"].numpy(), tensors["rows"], strict=True):
+        yield key.tobytes(), row_D

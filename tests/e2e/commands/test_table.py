@@ -1,0 +1,120 @@
+"""From sweep to table, figure and summary, on the small random model."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from sde_edit.cli import main
+from sde_edit.store.runs import RunStore
+
+GRID = ["steps=2,3", "data.masks=small,large", "data.n=4"]
+
+
+@pytest.fixture(scope="module")
+def results(tiny_model, tmp_path_factory):
+    """The runs of a small Table 2."""
+    folder = tmp_path_factory.mktemp("results")
+    arguments = [
+        f"model.path={tiny_model}",
+        f"paths.results={folder}",
+        "metrics=[psnr,truth_error]",
+    ]
+    outcome = CliRunner().invoke(main, ["sweep", "table=table2", *GRID, *arguments])
+    assert outcome.exit_code == 0, outcome.output
+    assert len(RunStore(folder).runs()) == 8
+    return folder
+
+
+def invoke(*arguments, code=0):
+    outcome = CliRunner().invoke(main, arguments)
+    assert outcome.exit_code == code, outcome.output
+    return outcome.stdout if code == 0 else outcome.output
+
+
+def test_table_in_four_formats_and_its_figure(results):
+    written = invoke("table", "table2", *GRID[:2], f"paths.results={results}").split()
+    assert [path.split("/results")[-1].split("/", 1)[-1] for path in written]
+    names = {path.rsplit("/", 1)[1] for path in written}
+    assert names == {f"table2.{suffix}" for suffix in ("md", "csv", "tex", "json", "png", "svg")}
+    text = (results / "tables" / "table2.md").read_text()
+    assert "psnr" in text
+    assert "n = 4 images in every cell" in text
+    table = json.loads((results / "tables" / "table2.json").read_text())
+    cells = [c for block in table["blocks"] for row in block["rows"] for c in row["cells"]]
+    assert all(cell["runs"] for cell in cells if cell["value"] is not None and cell["n"])
+    Image.open(results / "figures" / "table2.png").load()
+
+
+def test_the_same_table_twice_is_the_same_bytes(results):
+    def read():
+        invoke("table", "table2", *GRID[:2], f"paths.results={results}")
+        return [f.read_bytes() for f in sorted(results.glob("*/table2.*"))]
+
+    assert read() == read()
+
+
+def test_a_table_without_runs_says_how_to_make_them(tmp_path):
+    assert "sde-edit run task=inpaint" in invoke(
+        "table", "table2", f"paths.results={tmp_path}", code=1
+    )
+    said = invoke("table", "tabel2", f"paths.results={tmp_path}", code=1)
+    assert "Did you mean 'table2'" in said
+
+
+def test_a_filter_that_fits_no_run(results):
+    arguments = ["table", "table2", *GRID[:2], f"paths.results={results}"]
+    invoke(*arguments, "model=shapes")
+    assert "task.guidence" in invoke(*arguments, "task.guidence=3", code=1)
+    invoke(*arguments, "experiment=inpaint_places_sd15", code=1)
+
+
+def test_summary_shows_both_arms_and_a_contact_sheet(results, tiny_model):
+    output = invoke(
+        "summary",
+        "sampler=ode,sde",
+        "steps=2",
+        "data.n=4",
+        "metrics=[psnr,truth_error]",
+        f"model.path={tiny_model}",
+        f"paths.results={results}",
+    )
+    assert "evaluations/image" in output
+    assert "ode" in output
+    sheet = output.split("contact sheet: ")[1].strip()
+    Image.open(sheet).load()
+
+
+def test_evaluate_again_and_list_and_status(results, tiny_model):
+    where = [f"model.path={tiny_model}", f"paths.results={results}", "data.n=4", "metrics=[psnr]"]
+    first = invoke("evaluate", "sampler=ode", "steps=2", *where)
+    assert first == invoke("evaluate", "sampler=ode", "steps=2", *where, "--force")
+    assert "not finished yet" in invoke("evaluate", "steps=7", *where, code=1)
+    assert "DDIM" in invoke("list", "sampler")
+    assert "Did you mean 'sampler'" in invoke("list", "samplers", code=1)
+    assert "256 examples" in invoke("data", "status")
+    assert "places: 0 examples" in invoke(
+        "data", "status", "data=places", f"paths.data={results}", code=1
+    )
+    listed = invoke("status", f"paths.results={results}")
+    assert listed.count("finished") == 8
+
+
+def test_two_runs_compared_example_by_example(results):
+    where = f"paths.results={results}"
+    ode, sde = (
+        run
+        for run in RunStore(results).runs()
+        if run.spec.steps == 2 and run.spec.data.params["masks"] == "small"
+    )
+    output = invoke("compare", sde.id, ode.path.name, where, "--examples", "2")
+    (line,) = [line for line in output.splitlines() if line.startswith("| psnr ↑")]
+    assert line.count("[") == 3
+    assert "- sampler: A sde, B ode" in output
+    sheet = output.split("contact sheet: ")[1].strip()
+    assert sheet == str(results / "figures" / f"compare__{sde.id}__{ode.id}.png")
+    Image.open(sheet).load()
+    assert "Did you mean 'psnr'" in invoke(
+        "compare", sde.id, ode.id, where, "--metric", "psn", code=1
+    )

@@ -1,0 +1,357 @@
+"""SDE-Drag: the loop against Alg. 1 written plainly, batches of unequal images, edges, limits."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sde_edit.api.example import Drag, Example
+from sde_edit.config import group_file
+from sde_edit.datasets.shapes_edits import ShapesEdits
+from sde_edit.diffusion.noise import Noise
+from sde_edit.errors import UserError
+from sde_edit.models.gmm import GMM, Component
+from sde_edit.models.stable_diffusion import StableDiffusion
+from sde_edit.registry import build
+
+IDS = ("test-000000", "test-000001", "test-000002")
+INVERTIBLE = ("ode", "ode2", "sde", "sde2", "sde_textbook", "bdia", "edict")
+SHAPE = (3, 8, 8)
+WORLD = GMM(SHAPE, (Component("red", (0.7, -0.5, -0.5), 0.3), Component("blue", -0.6, 0.4)))
+GRID = WORLD.schedule().grid(10)
+DRAG = Drag((2, 3), (5, 3))
+LEFT = np.zeros((8, 8), np.float32)
+LEFT[:, :6] = 1
+
+
+def task(**settings):
+    config = group_file("task", "drag")
+    del config["name"]
+    return build("tasks", config.pop("kind"), config | settings)
+
+
+def picture(name, drags, seed=0, mask=None):
+    image = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+    return Example(name, image, caption="red", drags=tuple(drags), mask=mask)
+
+
+class Spy:
+    """A model that tells what it is to decode."""
+
+    def __init__(self, model):
+        self.encode, self.denoiser = model.encode, model.denoiser
+        self._model = model
+
+    def decode(self, x):
+        self.x = x
+        return self._model.decode(x)
+
+
+def latent(chosen, examples, sampler="sde", model=None, grid=GRID):
+    """What the last drag step leaves, before it is decoded."""
+    spy = Spy(model or WORLD.load("cpu", "float64"))
+    noise = Noise(0, tuple(example.id for example in examples))
+    with torch.inference_mode():
+        chosen.edit(examples, spy, build("samplers", sampler, {}), grid, noise)
+    return spy.x
+
+
+def encoded(example):
+    return WORLD.load("cpu", "float64").encode(torch.from_numpy(example.image)[None])
+
+
+# ------------------------------------------------------------------ Alg. 1, written plainly
+
+
+def mean_and_sigma(x, e, a_s, a_t, eta):
+    """Eq. 6 without its noise."""
+    sigma = eta * math.sqrt((1 - a_t) / (1 - a_s) * (1 - a_s / a_t)) if eta else 0.0
+    x_0 = (x - math.sqrt(1 - a_s) * e) / math.sqrt(a_s)
+    return math.sqrt(a_t) * x_0 + math.sqrt(1 - a_t - sigma**2) * e, sigma
+
+
+def eq_12(x, source, target, fresh, r, alpha, beta):
+    """Cell by cell; squares that stay within the latent."""
+    out = x.clone()
+    (x_s, y_s), (x_t, y_t) = source, target
+    square = [(dx, dy) for dx in range(-r, r) for dy in range(-r, r)]
+    in_target = {(x_t + dx, y_t + dy) for dx, dy in square}
+    for dx, dy in square:
+        i, j = x_s + dx, y_s + dy
+        if (i, j) not in in_target:
+            out[..., j, i] = beta * x[..., j, i] + math.sqrt(1 - beta**2) * fresh[..., j, i]
+        out[..., y_t + dy, x_t + dx] = alpha * x[..., j, i]
+    return out
+
+
+def algorithm_1(example, eta, n, m, noise, mask=None, r=1, alpha=1.1, beta=0.3):
+    """One pair of points, along a row; eta = 1 is SDE-Drag, 0 ODE-Drag."""
+    model = WORLD.load("cpu", "float64")
+    null, cond = model.denoiser([""], 1.0), model.denoiser([example.caption], 1.0)
+    times, alphas = GRID.t[-n - 1 :], GRID.alpha[-n - 1 :]
+
+    def eps(x, t):
+        t_1 = torch.tensor([t], dtype=torch.float64)
+        return null(x, t_1) + (1 + 2 * t / times[0]) * (cond(x, t_1) - null(x, t_1))
+
+    ((a_s, a_t),) = [(drag.source, drag.target) for drag in example.drags]
+    x_0 = encoded(example)
+    for j in range(m):
+        own = noise.within(f"drag {j}")
+        path, ws = [x_0], []
+        for i in range(n, 0, -1):  # from time i of the grid to the noisier i - 1
+            s, a_i, a_up = times[i - 1], alphas[i], alphas[i - 1]
+            if eta:
+                w = own.like(x_0, "forward", int(times[i]))
+                up = math.sqrt(a_up / a_i) * path[-1] + math.sqrt(1 - a_up / a_i) * w
+                mean, sigma = mean_and_sigma(up, eps(up, s), a_up, a_i, eta)
+                ws.append((path[-1] - mean) / sigma)
+            else:
+                up, _ = mean_and_sigma(path[-1], eps(path[-1], times[i]), a_i, a_up, 0)
+                ws.append(torch.zeros_like(up))
+            path.append(up)
+        step = (a_t[0] - a_s[0]) // m
+        source, target = (a_s[0] + j * step, a_s[1]), (a_s[0] + (j + 1) * step, a_s[1])
+        x = eq_12(path[-1], source, target, own.like(x_0, "source"), r, alpha, beta)
+        for i in range(n + 1):
+            if i > 0:
+                a_up, a_i = alphas[i - 1], alphas[i]
+                mean, sigma = mean_and_sigma(x, eps(x, times[i - 1]), a_up, a_i, eta)
+                x = mean + sigma * ws[n - i]
+            if mask is not None:
+                x = torch.where(torch.from_numpy(mask) > 0, x, path[n - i])
+        x_0 = x
+    return x_0
+
+
+@pytest.mark.parametrize("mask", [None, LEFT])
+@pytest.mark.parametrize(("sampler", "eta"), [("sde", 1), ("ode", 0)])
+def test_the_loop_is_algorithm_1(sampler, eta, mask):
+    example = picture("a", [DRAG], mask=mask)
+    plain = algorithm_1(example, eta, n=6, m=3, noise=Noise(0, ("a",)), mask=mask)
+    x = latent(task(), [example], sampler)
+    torch.testing.assert_close(x, plain, rtol=0, atol=1e-9)
+    assert (x - encoded(example)).abs().max() > 0.02
+
+
+# ------------------------------------------------------------------ batches
+
+
+UNEQUAL = [
+    picture("one", [Drag((3, 3), (3, 4))], seed=1),
+    picture("far", [Drag((1, 6), (6, 1)), Drag((2, 2), (2, 3))], seed=2, mask=LEFT),
+    picture("mid", [Drag((5, 5), (3, 5)), Drag((7, 7), (7, 6)), Drag((4, 2), (4, 2))], seed=3),
+]
+
+
+@pytest.mark.parametrize("pairs", ["together", "sequence"])
+@pytest.mark.parametrize("sampler", INVERTIBLE)
+def test_images_of_unequal_m_are_each_as_alone_in_any_order(sampler, pairs):
+    chosen = task(pairs=pairs)
+    assert len({len(chosen.plan(example, (8, 8))) for example in UNEQUAL}) == 3
+    together = latent(chosen, UNEQUAL, sampler)
+    backwards = latent(chosen, UNEQUAL[::-1], sampler).flip(0)
+    alone = torch.cat([latent(chosen, [example], sampler) for example in UNEQUAL])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-9)
+    torch.testing.assert_close(together, backwards, rtol=0, atol=1e-9)
+
+
+def test_a_finished_image_costs_nothing_more():
+    model, chosen = WORLD.load("cpu", "float64"), task()
+    with torch.inference_mode():
+        noise = Noise(0, tuple(example.id for example in UNEQUAL))
+        chosen.edit(UNEQUAL, model, build("samplers", "ode", {}), GRID, noise)
+    announced = [chosen.evaluations_of(example, GRID.steps, (8, 8)) for example in UNEQUAL]
+    assert len(set(announced)) > 1
+    assert model.evaluations == sum(announced)
+
+
+def test_what_is_announced_is_that_of_all_drag_steps():
+    assert task(m=4).evaluations_of(UNEQUAL[0], 200, (8, 8)) == 4 * 2 * 120 * 2
+    assert task(m=4, guidance=1.0).evaluations_of(UNEQUAL[0], 200, (8, 8)) == 4 * 2 * 120
+    assert task().evaluations_per_image(200) == 2 * 120 * 2
+
+
+def test_says_what_follows_from_the_size_of_the_latent():
+    said = "task.r=1, task.m_factor=1: a latent is 16x16 here, the paper's 64x64"
+    assert task(r=None).follows((16, 16)) == said
+    assert task(r=None, m=3).follows((16, 16)).startswith("task.r=1: a latent")
+    assert (
+        task(r=None)
+        .follows((128, 96))
+        .startswith("task.r=8, task.m_factor=0.333333: a latent is 96x128")
+    )
+    assert task(r=None).follows((64, 64)) == task(r=3, m=2).follows((16, 16)) == ""
+
+
+def test_each_drag_step_has_noise_of_its_own():
+    """Two steps of one pair are not the same step from two states."""
+    noise, x = Noise(0, ("a",)), torch.zeros(1, *SHAPE)
+    draws = [noise.within(f"drag {j}").like(x, "source") for j in range(2)]
+    assert abs(np.corrcoef(draws[0].flatten(), draws[1].flatten())[0, 1]) < 0.3
+    assert torch.equal(noise.of([0]).like(x, "init"), noise.like(x, "init"))
+
+
+# ------------------------------------------------------------------ limits
+
+
+@pytest.mark.parametrize("sampler", ["sde", "sde2", "sde_textbook", "bdia", "edict"])
+def test_nothing_changes_if_the_edit_is_none(sampler):
+    """alpha = beta = 1 and a target in its source: an exact way back returns the image."""
+    still = picture("a", [Drag((3, 4), (3, 4))])
+    x = latent(task(alpha=1.0, beta=1.0, m=2), [still], sampler)
+    torch.testing.assert_close(x, encoded(still), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("sampler", INVERTIBLE)
+def test_what_is_copied_arrives(sampler):
+    """A bright square, alpha = beta = 1, near time 0: a copy of pixels, but for the little
+    noise of t_0, of which Cycle-SDE takes off the target's where the source's was copied. Five
+    steps: of BDIA's two interleaved ways the one that an edit of z_N does not meet ends it."""
+    image = np.full((8, 8, 3), 64, np.uint8)
+    image[2:4, 1:3] = 255
+    example = Example("a", image, caption="red", drags=(Drag((2, 3), (5, 3)),))
+    grid = WORLD.schedule().grid(200)
+    chosen = task(m=1, r=1, alpha=1.0, beta=1.0, t_0=0.025, guidance=1.0)
+    x = latent(chosen, [example], sampler, grid=grid)
+    copied = encoded(example)
+    copied[..., 2:4, 4:6] = copied[..., 2:4, 1:3]
+    noise = (1 - grid.below(0.025).alpha[0]) ** 0.5
+    torch.testing.assert_close(x, copied, rtol=0, atol=5 * noise)
+    assert 5 * noise < (copied - encoded(example)).abs().max() / 2
+
+
+def test_outside_the_mask_every_bit_stays():
+    example = picture("a", [DRAG, Drag((4, 5), (7, 5))], mask=LEFT)
+    x = latent(task(), [example])
+    assert torch.equal(x[..., 6:], encoded(example)[..., 6:])
+    assert not torch.equal(x[..., :6], encoded(example)[..., :6])
+
+
+def test_equal_guidance_at_both_ends_is_plain_guidance():
+    """A ramp between guidances that differ by nothing to speak of, which takes the other path."""
+    example = picture("a", [DRAG])
+    flat = latent(task(guidance=3.0, guidance_at_0=3.0), [example])
+    ramp = latent(task(guidance=3.0, guidance_at_0=3.0 + 1e-12), [example])
+    torch.testing.assert_close(flat, ramp, rtol=0, atol=1e-8)
+
+
+def test_on_a_network_images_of_unequal_m_are_as_alone(tiny_model):
+    source = StableDiffusion(str(tiny_model), 64)
+    model, grid = source.load("cpu", "float64"), source.schedule().grid(3)
+    drags = [(Drag((20, 20), (44, 20)),), (Drag((8, 8), (8, 16)),)]
+    examples = [
+        dataclasses.replace(ShapesEdits().load(i), drags=own)
+        for i, own in zip(IDS, drags, strict=False)
+    ]
+    together = latent(task(), examples, model=model, grid=grid)
+    alone = torch.cat([latent(task(), [e], model=model, grid=grid) for e in examples])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-9)
+
+
+# ------------------------------------------------------------------ which cells
+
+
+def squares(chosen, *drags, size=(8, 8), pixels=8):
+    example = Example("a", np.zeros((pixels, pixels, 3), np.uint8), drags=drags)
+    return [
+        [tuple((s.start, s.stop) for square in move for s in square) for move in step]
+        for step in chosen.plan(example, size)
+    ]
+
+
+def test_r_and_m_are_the_papers_for_a_latent_of_64_and_in_proportion_for_others():
+    drag = Drag((160, 160), (160, 304))
+    sd = squares(task(), drag, size=(64, 64), pixels=512)
+    assert len(sd) == 9  # 144 pixels, 18 cells, over 2
+    assert sd[0] == [((15, 25), (15, 25), (17, 27), (15, 25))]  # rows, columns of S; of T
+    small = squares(task(), drag, size=(16, 16), pixels=512)
+    assert len(small) == 5  # 4.5 cells, of which a step is one
+    assert small[0] == [((4, 6), (4, 6), (5, 7), (4, 6))]
+    large = squares(task(), drag, size=(128, 128), pixels=512)
+    assert len(large) == 9
+    assert large[0] == [((30, 50), (30, 50), (34, 54), (30, 50))]
+
+
+def test_m_is_rounded_up_and_never_zero():
+    assert len(squares(task(m_factor=0.5), Drag((1, 1), (6, 1)))) == 3
+    assert len(squares(task(m_factor=0.5), Drag((1, 1), (1, 1)))) == 1
+    assert len(squares(task(m_factor=0.5), Drag((1, 1), (5, 4)), Drag((1, 1), (2, 1)))) == 3
+
+
+def test_pairs_go_together_or_in_sequence():
+    drags = (Drag((2, 2), (4, 2)), Drag((6, 6), (6, 5)))
+    assert [len(step) for step in squares(task(), *drags)] == [2, 2]
+    steps = squares(task(pairs="sequence"), *drags)
+    assert [len(step) for step in steps] == [1, 1, 1]
+    assert steps[2] == [((5, 7), (5, 7), (4, 6), (5, 7))]
+
+
+def test_squares_that_leave_the_image_are_cut_off_alike():
+    (step,) = squares(task(r=3, m=1), Drag((1, 4), (6, 4)))
+    assert step == [((1, 7), (0, 3), (1, 7), (5, 8))]  # one column to the left, two to the right
+    (corners,) = squares(task(r=3, m=1), Drag((0, 0), (7.9, 7.9)))
+    assert corners == [((0, 1), (0, 1), (7, 8), (7, 8))]
+
+
+def test_every_pair_reads_before_any_writes():
+    """Three squares in a ring change places."""
+    x = torch.arange(64.0, dtype=torch.float64).view(1, 1, 8, 8)
+    ring = [(2, 2), (6, 2), (6, 6), (2, 2)]
+    drags = [Drag(a, b) for a, b in itertools.pairwise(ring)]
+    chosen = task(r=1, m=1, alpha=2.0)
+    moves = chosen.plan(picture("a", drags), (8, 8))[0]
+    out = chosen.moved(x, [moves], torch.full_like(x, math.nan))
+    assert torch.equal(out[..., 1:3, 5:7], 2 * x[..., 1:3, 1:3])
+    assert torch.equal(out[..., 5:7, 5:7], 2 * x[..., 1:3, 5:7])
+    assert torch.equal(out[..., 1:3, 1:3], 2 * x[..., 5:7, 5:7])
+    assert out.isfinite().all()  # no source is left that is not a target too
+
+
+def test_where_squares_overlap_the_target_wins():
+    x = torch.arange(64.0, dtype=torch.float64).view(1, 1, 8, 8)
+    chosen = task(r=2, m=1, alpha=2.0, beta=0.5)
+    moves = chosen.plan(picture("a", [Drag((3, 4), (4, 4))]), (8, 8))[0]
+    out = chosen.moved(x, [moves], torch.zeros_like(x))
+    assert torch.equal(out[..., 2:6, 2:6], 2 * x[..., 2:6, 1:5])
+    assert torch.equal(out[..., 2:6, 1], 0.5 * x[..., 2:6, 1])
+    out[..., 2:6, 1:6] = x[..., 2:6, 1:6]
+    assert torch.equal(out, x)
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"drags": ()}, "a: there is nothing to drag"),
+        (
+            {"drags": (Drag((2, 2), (8, 2)),)},
+            r"a: the point \(x, y\) = \(8, 2\) lies outside .* 8x8",
+        ),
+        ({"drags": (Drag((2, -1), (3, 2)),)}, r"\(2, -1\)"),
+        ({"drags": (Drag((2, math.nan), (3, 2)),)}, r"\(2, nan\)"),
+        ({"mask": np.zeros((8, 8), np.float32)}, "a: the mask hides nothing"),
+        ({"mask": np.ones((4, 8), np.float32)}, "a: mask .* differ in size"),
+        ({"caption": ""}, "a: task.prompt asks for a caption"),
+    ],
+)
+def test_check_names_what_is_wrong(change, message):
+    example = picture("a", [DRAG])
+    task().check(example)
+    with pytest.raises(UserError, match=message):
+        task().check(dataclasses.replace(example, **change))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"t_0": 0.0}, {"beta": 1.5}, {"r": 0}, {"m": 0}, {"m_factor": -1.0}, {"alpha": 0.0}],
+)
+def test_wrong_settings_are_named(settings):
+    ((key, value),) = settings.items()
+    with pytest.raises(UserError, match=f"{key}={value}"):
+        task(**settings)

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from sde_edit.diffusion.schedule import SPACINGS, Schedule
+from sde_edit.diffusion.steps import half_log_snr, predict_x0
+from sde_edit.errors import UserError
+
+SCHEDULE = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000)
+
+
+def test_alpha_is_that_of_stable_diffusion():
+    assert SCHEDULE.alpha[0] == pytest.approx(0.99915)
+    assert SCHEDULE.alpha[-1] == pytest.approx(0.0046600, abs=1e-7)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("steps", [1, 2, 25, 50, 100, 333])
+def test_grid_runs_from_noise_to_time_zero(spacing, steps):
+    grid = SCHEDULE.grid(steps, spacing)
+    assert grid.steps == steps
+    assert grid.t[-1] == 0
+    assert np.all(np.diff(grid.t) < 0)
+    assert grid.alpha == tuple(SCHEDULE.alpha[int(t)] for t in grid.t)
+    assert next(iter(grid.pairs())) == (grid.t[0], *grid.alpha[:2])
+
+
+def test_known_grids():
+    assert SCHEDULE.grid(4, "linspace").t == (999, 749, 500, 250, 0)
+    assert SCHEDULE.grid(4, "leading").t == (751, 501, 251, 1, 0)
+    assert SCHEDULE.grid(4, "trailing").t == (999, 749, 499, 249, 0)
+    assert SCHEDULE.grid(4, last_sigma="zero").alpha[-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"steps": 0}, "steps=0"),
+        ({"steps": 1000}, "at most 999"),
+        ({"steps": 1000, "spacing": "leading"}, "leading"),
+        ({"steps": 10, "spacing": "karras"}, "linspace, leading, trailing"),
+        ({"steps": 10, "last_sigma": "none"}, "sigma_min, zero"),
+    ],
+)
+def test_refuses_a_grid_that_does_not_fit(arguments, word):
+    with pytest.raises(UserError, match=word):
+        SCHEDULE.grid(**arguments)
+
+
+def test_refuses_an_unknown_beta_schedule():
+    with pytest.raises(UserError, match="squaredcos_cap_v2"):
+        Schedule.from_betas("squaredcos_cap_v2", 0.1, 0.2, 10)
+
+
+def test_half_log_snr_and_x0():
+    assert half_log_snr(0.5) == 0
+    assert half_log_snr(1.0) == float("inf")
+    x0, eps, alpha = 0.3, -1.2, 0.7
+    x = alpha**0.5 * x0 + (1 - alpha) ** 0.5 * eps
+    assert predict_x0(x, eps, alpha) == pytest.approx(x0)
+
+
+def test_multistep_looks_back_where_diffusers_does():
+    short, long = SCHEDULE.grid(10), SCHEDULE.grid(20)
+    assert [short.is_second_order(i) for i in (0, 1, 8, 9)] == [False, True, True, False]
+    assert long.is_second_order(19)
+    assert not SCHEDULE.grid(20, last_sigma="zero").is_second_order(19)

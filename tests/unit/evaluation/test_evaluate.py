@@ -1,0 +1,571 @@
+"""The evaluation of a run on disk, with small made-up metrics."""
+
+import hashlib
+import io
+import json
+import math
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sde_edit.api.example import Example
+from sde_edit.api.metric import NamedMetric
+from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.errors import UserError
+from sde_edit.evaluation.bootstrap import resampling_counts, score_of
+from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run
+from sde_edit.evaluation.outputs import by_size, prefetch
+from sde_edit.evaluation.per_image import PerImage
+from sde_edit.registry import build
+from sde_edit.store.runs import Row, Run, RunStore, cut
+
+
+@dataclass(frozen=True)
+class Brightness(PerImage):
+    """Mean value of the output; counts how often it is loaded and asked."""
+
+    scale: float = 1.0
+    higher_is_better = True
+    asked: list[list[str]] = field(default_factory=list, compare=False)
+    loads: list[str] = field(default_factory=list, compare=False)
+
+    def convention(self) -> str:
+        return f"mean value times {self.scale}"
+
+    def load(self, device: str) -> None:
+        self.loads.append(device)
+
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        self.asked.append([example.id for example in examples])
+        return self.scale * images_BHWC.double().flatten(1).mean(1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Examples of one or two sizes, made from their number."""
+
+    n: int = 12
+    sizes: tuple[int, ...] = (8,)
+    gains: Mapping[int, int] = field(default_factory=dict)  # of outputs over inputs, if not 3
+
+    def ids(self) -> list[str]:
+        return [f"{i:03d}" for i in range(self.n)]
+
+    def load(self, example_id: str) -> Example:
+        size = self.sizes[int(example_id) % len(self.sizes)]
+        image = np.full((size, size, 3), int(example_id), np.uint8)
+        return Example(example_id, image, mask=np.ones((size, size), np.float32))
+
+
+def choice(name: str, **params: object) -> Choice:
+    return Choice(name=name, kind=name, version=1, params=params)
+
+
+def make_run(folder: Path, dataset: Pictures, *, seed: int = 0, seal: bool = True) -> Run:
+    part = Choice("x", "x", 1)
+    spec = RunSpec(part, part, part, part, 10, "leading", "min", "float32", seed)
+    run = RunStore(folder).open(spec)
+    lines = []
+    for example_id in dataset.ids():
+        gain = dataset.gains.get(int(example_id), 3)
+        pixels = (dataset.load(example_id).image * gain + seed).astype(np.uint8)
+        path = run.path / "outputs" / f"{example_id}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(path)
+        digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+        row = Row(example_id, path.name, path.stat().st_size, digest, 0.0, 0.0, "cpu", "float32")
+        lines.append(json.dumps(row.__dict__))
+    (run.path / "rows").mkdir(exist_ok=True)
+    (run.path / "rows" / "a.jsonl").write_text("\n".join(lines) + "\n")
+    if seal:
+        run.write_seal(dataset.ids(), of=dataset.n)
+    return run
+
+
+def evaluate(run: Run, data: Pictures, metrics: Sequence[NamedMetric], **options: Any) -> Any:
+    """evaluate_run with the cache of the run's own results."""
+    return evaluate_run(run, data, metrics, cache=run.path.parents[1] / "cache", **options)
+
+
+def test_score_is_stored_with_all_that_a_table_needs(tmp_path):
+    data = Pictures()
+    run = make_run(tmp_path, data)
+    metric = Brightness()
+    progress = []
+    scores = evaluate(
+        run,
+        data,
+        [NamedMetric(choice("brightness", scale=1.0), metric)],
+        batch_size=5,
+        on_progress=lambda done, total: progress.append((done, total)),
+    )
+    score = scores["brightness"]
+    expected = {i: 3.0 * int(i) for i in data.ids()}
+    assert score["per_example"] == expected
+    assert score["value"] == pytest.approx(np.mean(list(expected.values())))
+    assert score["low"] < score["value"] < score["high"]
+    assert len(score["replicates"]) == 1000
+    assert (score["n"], score["version"], score["settings"]) == (12, 1, {"scale": 1.0})
+    assert score["convention"] == "mean value times 1.0"
+    assert score["higher_is_better"] is True
+    assert score["seal"] == run.seal.digest
+    assert run.scores() == scores
+    assert progress == [(5, 12), (10, 12), (12, 12)]
+
+
+def test_one_pass_serves_all_missing_metrics_and_done_ones_are_skipped(tmp_path):
+    data = Pictures()
+    run = make_run(tmp_path, data)
+    first, second = Brightness(), Brightness(scale=2.0)
+    evaluate(run, data, [NamedMetric(choice("a"), first)])
+    both = [NamedMetric(choice("a"), first), NamedMetric(choice("b"), second)]
+    scores = evaluate(run, data, both, bootstrap=20)
+    assert len(first.loads) == len(second.loads) == 1
+    assert len(scores["a"]["replicates"]) == 1000
+    assert len(scores["b"]["replicates"]) == 20
+    evaluate(run, data, both, force=True)
+    assert len(first.loads) == len(second.loads) == 2
+
+
+def test_another_convention_supersedes_the_score(tmp_path):
+    data = Pictures()
+    run = make_run(tmp_path, data)
+    evaluate(run, data, [NamedMetric(choice("a"), Brightness())])
+    scores = evaluate(run, data, [NamedMetric(choice("a"), Brightness(scale=2.0))])
+    assert scores["a"]["convention"] == "mean value times 2.0"
+    assert len(list((run.path / "metrics").glob("*.json"))) == 1
+
+
+def test_unsealed_run_is_refused(tmp_path):
+    run = make_run(tmp_path, Pictures(), seal=False)
+    with pytest.raises(UserError, match=rf"run .*{run.id} is not finished"):
+        evaluate(run, Pictures(), [NamedMetric(choice("a"), Brightness())])
+
+
+def test_a_limited_run_is_scored_over_the_examples_it_sealed(tmp_path):
+    data = Pictures()
+    run = make_run(tmp_path, data, seal=False)
+    run.write_seal(data.ids()[:5], of=data.n)
+    scores = evaluate(run, data, [NamedMetric(choice("a"), Brightness())])
+    assert list(scores["a"]["per_example"]) == data.ids()[:5]
+
+
+def test_a_data_set_that_offers_fewer_than_were_sealed_is_named(tmp_path):
+    run = make_run(tmp_path, Pictures(n=5))
+    with pytest.raises(UserError, match="holds 5 images, and the data set has 3 of them now"):
+        evaluate(run, Pictures(n=3), [NamedMetric(choice("a"), Brightness())])
+
+
+def test_sizes_are_batched_apart(tmp_path):
+    data = Pictures(sizes=(8, 12))
+    metric = Brightness()
+    scores = evaluate(
+        make_run(tmp_path, data), data, [NamedMetric(choice("a"), metric)], batch_size=4
+    )
+    assert scores["a"]["n"] == 12
+    assert list(map(len, metric.asked)) == [2] * 6
+
+
+# ------------------------------------------------------------------ shards and the cache
+
+
+@dataclass(frozen=True)
+class Neighbourly(Brightness):
+    """Brightness with what its batch adds in the last digits, as rounding in a network does."""
+
+    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        rows_B1 = super().rows(images_BHWC, examples)
+        return rows_B1 + 1e-9 * rows_B1.sum()
+
+
+def neighbourly() -> tuple[Neighbourly, list[NamedMetric]]:
+    metric = Neighbourly()
+    return metric, [NamedMetric(choice("a"), metric)]
+
+
+def stored(run: Run) -> dict[str, dict[str, Any]]:
+    """File name -> score, without the time it took."""
+    files = sorted((run.path / "metrics").iterdir())
+    return {file.name: json.loads(file.read_text()) | {"seconds": 0} for file in files}
+
+
+def undisturbed(folder: Path, data: Pictures, **options: Any) -> dict[str, dict[str, Any]]:
+    """The scores of one process that finds nothing done."""
+    run = make_run(folder / "undisturbed", data)
+    evaluate(run, data, neighbourly()[1], **{"batch_size": 4} | options)
+    return stored(run)
+
+
+def measure(run: Run, data: Pictures, metrics: Sequence[NamedMetric], batches: Any) -> None:
+    measure_run(run, data, metrics, batches, cache=run.path.parents[1] / "cache")
+
+
+def parts(folder: Path) -> list[Path]:
+    return sorted((folder / "cache" / "features").glob("*/*.safetensors"))
+
+
+@pytest.mark.parametrize("sizes", [(8,), (8, 12)])
+def test_shards_merge_to_the_scores_of_one_process(tmp_path, sizes):
+    data = Pictures(n=26, sizes=sizes)
+    run = make_run(tmp_path, data, seal=False)
+    batches = cut(data.ids(), 4)
+    for shard in (2, 0, 1):
+        measure(run, data, neighbourly()[1], batches[shard::3])
+    run.write_seal(data.ids(), of=data.n)
+    metric, metrics = neighbourly()
+    evaluate(run, data, metrics, batch_size=4)
+    assert (metric.asked, metric.loads) == ([], [])
+    assert stored(run) == undisturbed(tmp_path, data)
+    assert stored(run) != undisturbed(tmp_path / "5", data, batch_size=5)
+
+
+def test_metrics_with_networks_merge_too(tmp_path):
+    def metrics() -> list[NamedMetric]:
+        kinds = {"frechet": {"extractor": "shapes", "resamplings": 3}, "shapes_perceptual": {}}
+        return [NamedMetric(choice(k), build("metrics", k, p)) for k, p in kinds.items()]
+
+    data = Pictures(n=10, sizes=(64,))
+    alone, run = make_run(tmp_path / "alone", data), make_run(tmp_path, data)
+    evaluate(alone, data, metrics(), batch_size=4, bootstrap=3)
+    for batch in reversed(cut(data.ids(), 4)):
+        measure(run, data, metrics(), [batch])
+    evaluate(run, data, metrics(), batch_size=4, bootstrap=3)
+    assert stored(run) == stored(alone)
+
+
+def test_what_is_missing_of_the_shards_is_measured_at_the_end(tmp_path):
+    data = Pictures()
+    run = make_run(tmp_path, data)
+    measure(run, data, neighbourly()[1], [data.ids()[4:8]])
+    metric, metrics = neighbourly()
+    progress = []
+    evaluate(run, data, metrics, batch_size=4, on_progress=lambda *done: progress.append(done))
+    assert metric.asked == [data.ids()[:4], data.ids()[8:]]
+    assert progress == [(8, 12), (12, 12)]
+    assert stored(run) == undisturbed(tmp_path, data)
+
+
+def test_a_batch_that_lacks_a_row_is_measured_whole(tmp_path):
+    """As after a smaller limit, whose last batch was shorter."""
+    data = Pictures()
+    run = make_run(tmp_path, data)
+    measure(run, data, neighbourly()[1], cut(data.ids()[:6], 4))
+    metric, metrics = neighbourly()
+    evaluate(run, data, metrics, batch_size=4)
+    assert metric.asked == [data.ids()[4:8], data.ids()[8:]]
+    assert stored(run) == undisturbed(tmp_path, data)
+    again, metrics = neighbourly()
+    for file in (run.path / "metrics").iterdir():
+        file.unlink()
+    evaluate(run, data, metrics, batch_size=4)
+    assert again.asked == []
+    assert stored(run) == undisturbed(tmp_path, data)
+
+
+def test_a_killed_evaluation_keeps_what_it_measured(tmp_path):
+    @dataclass(frozen=True)
+    class Killed(Neighbourly):
+        def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+            if len(self.asked) == 2:
+                raise KeyboardInterrupt
+            return super().rows(images_BHWC, examples)
+
+    data = Pictures()
+    run = make_run(tmp_path, data)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run, data, [NamedMetric(choice("a"), Killed())], batch_size=4)
+    metric, metrics = neighbourly()
+    evaluate(run, data, metrics, batch_size=4)
+    assert metric.asked == [data.ids()[8:]]
+    assert stored(run) == undisturbed(tmp_path, data)
+
+
+@pytest.mark.parametrize("limit", ["_UNSAVED_ROWS", "_UNSAVED_SECONDS"])
+def test_parts_are_written_while_it_measures(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(f"sde_edit.evaluation.evaluate.{limit}", 0)
+    data, written = Pictures(), []
+    run = make_run(tmp_path, data)
+    evaluate(
+        run,
+        data,
+        neighbourly()[1],
+        batch_size=4,
+        on_progress=lambda *_: written.append(len(parts(tmp_path))),
+    )
+    assert written == [1, 2, 3]
+
+
+def test_batches_that_are_not_made_yet_are_left_out(tmp_path):
+    data = Pictures()
+    run = make_run(tmp_path, data, seal=False)
+    (run.path / "outputs" / "005.png").unlink()
+    metric, metrics = neighbourly()
+    measure(run, data, metrics, cut(data.ids(), 4))
+    assert metric.asked == [data.ids()[:4], data.ids()[8:]]
+
+
+def test_a_damaged_part_is_measured_again(tmp_path, caplog):
+    data = Pictures()
+    run = make_run(tmp_path, data)
+    for batch in cut(data.ids(), 4):
+        measure(run, data, neighbourly()[1], [batch])
+    bad = parts(tmp_path)[1]
+    bad.write_bytes(bad.read_bytes()[:-8])
+    metric, metrics = neighbourly()
+    evaluate(run, data, metrics, batch_size=4)
+    assert metric.asked == [data.ids()[4:8]]
+    assert str(bad) in caplog.text
+    assert stored(run) == undisturbed(tmp_path, data)
+
+
+def test_a_changed_output_is_measured_again_with_its_batch(tmp_path):
+    data, changed = Pictures(), Pictures(gains={5: 7})
+    evaluate(make_run(tmp_path, data), data, neighbourly()[1], batch_size=4)
+    run = make_run(tmp_path, changed)
+    metric, metrics = neighbourly()
+    scores = evaluate(run, changed, metrics, batch_size=4)
+    assert metric.asked == [data.ids()[4:8]]
+    assert scores["a"]["per_example"]["005"] == pytest.approx(35)
+    assert stored(run) == undisturbed(tmp_path, changed)
+
+
+def test_force_replaces_what_is_cached(tmp_path):
+    data = Pictures()
+    run = make_run(tmp_path, data)
+    evaluate(run, data, neighbourly()[1], batch_size=4)
+    before = parts(tmp_path)
+    metric, metrics = neighbourly()
+    evaluate(run, data, metrics, batch_size=4, force=True)
+    assert metric.asked == cut(data.ids(), 4)
+    assert len(parts(tmp_path)) == len(before) == 1
+    assert parts(tmp_path) != before
+
+
+def test_another_batch_size_goes_on_with_what_is_cached(tmp_path):
+    data = Pictures()
+    run = make_run(tmp_path, data)
+    measure(run, data, neighbourly()[1], cut(data.ids(), 5))
+    metric, metrics = neighbourly()
+    evaluate(run, data, metrics, batch_size=4)
+    assert metric.asked == []
+    assert stored(run) == undisturbed(tmp_path, data, batch_size=5)
+
+
+def test_a_metric_that_comes_later_does_not_make_others_measure(tmp_path):
+    data = Pictures()
+    run = make_run(tmp_path, data)
+    metric, metrics = neighbourly()
+    measure(run, data, metrics, cut(data.ids(), 4))
+    added = Brightness()
+    evaluate(run, data, [*metrics, NamedMetric(choice("b"), added)], batch_size=4)
+    assert (len(metric.asked), len(added.asked)) == (3, 3)
+    assert (len(metric.loads), len(added.loads)) == (1, 1)
+
+
+def test_two_evaluators_at_once_both_end_well(tmp_path):
+    data = Pictures(n=40)
+    run = make_run(tmp_path, data)
+    barrier = threading.Barrier(3)
+
+    def work(force: bool) -> Any:
+        barrier.wait()
+        return evaluate(run, data, neighbourly()[1], batch_size=4, force=force)
+
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(work, force) for force in (False, True, False)]
+        values = {future.result()["a"]["value"] for future in futures}
+    assert len(values) == 1
+    assert stored(run) == undisturbed(tmp_path, data)
+
+
+def test_the_cache_may_be_deleted_at_any_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("sde_edit.evaluation.evaluate._UNSAVED_ROWS", 0)
+    data = Pictures()
+    run = make_run(tmp_path, data)
+    delete = lambda *_: shutil.rmtree(tmp_path / "cache")  # noqa: E731
+    evaluate(run, data, neighbourly()[1], batch_size=4, on_progress=delete)
+    assert stored(run) == undisturbed(tmp_path, data)
+
+
+def test_missing_weights_are_told_before_anything_is_loaded(tmp_path):
+    @dataclass(frozen=True)
+    class Unfetched(Brightness):
+        def fetch(self) -> None:
+            raise UserError("cannot fetch x. Put it into y")
+
+    bad = Unfetched()
+    metrics = [NamedMetric(choice("good"), Brightness()), NamedMetric(choice("bad"), bad)]
+    told = ["metric 'bad': cannot fetch x. Put it into y. Or leave 'bad' out"]
+    assert check_metrics(metrics) == told
+    with pytest.raises(UserError, match="metric 'bad': cannot fetch x"):
+        evaluate(make_run(tmp_path, Pictures()), Pictures(), metrics)
+    assert bad.loads == []
+
+
+# ------------------------------------------------------------------ what can be wrong
+
+
+def test_truncated_image_is_missing(tmp_path):
+    run = make_run(tmp_path, Pictures())
+    path = run.path / "outputs" / "004.png"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"1 of its 12 images .*'004'.*Run it again"):
+        evaluate(run, Pictures(), [NamedMetric(choice("a"), Brightness())])
+
+
+def test_unreadable_image_is_named(tmp_path):
+    run = make_run(tmp_path, Pictures())
+    path = run.path / "outputs" / "004.png"
+    path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(UserError, match=r"004.png cannot be read.*Delete it"):
+        evaluate(run, Pictures(), [NamedMetric(choice("a"), Brightness())])
+
+
+def test_an_output_that_was_exchanged_is_named(tmp_path):
+    run = make_run(tmp_path, Pictures())
+    path = run.path / "outputs" / "004.png"
+    other = io.BytesIO()
+    Image.fromarray(np.full((8, 8, 3), 13, np.uint8)).save(other, "PNG")
+    assert len(other.getvalue()) == path.stat().st_size
+    path.write_bytes(other.getvalue())
+    with pytest.raises(UserError, match=r"004.png is not the image that was made.*Delete it"):
+        evaluate(run, Pictures(), [NamedMetric(choice("a"), Brightness())])
+
+
+def test_images_made_anew_after_the_seal_are_refused(tmp_path):
+    data = Pictures()
+    run = make_run(tmp_path, data)
+    make_run(tmp_path, Pictures(gains={3: 2}), seal=False)
+    with pytest.raises(UserError, match=r"changed since the run was sealed: run the same command"):
+        evaluate(run, data, [NamedMetric(choice("a"), Brightness())])
+
+
+def test_a_seal_that_changes_meanwhile_keeps_the_old_score_from_being_written(tmp_path):
+    data = Pictures()
+    run = make_run(tmp_path, data, seal=False)
+    run.write_seal(data.ids()[:5], of=data.n)
+    extended = lambda done, total: run.write_seal(data.ids(), of=data.n)  # noqa: E731
+    metrics = [NamedMetric(choice("a"), Brightness())]
+    with pytest.raises(UserError, match=r"changed while it was scored: run the same command"):
+        evaluate(run, data, metrics, on_progress=extended)
+    assert evaluate(run, data, metrics)["a"]["n"] == 12
+
+
+def test_image_of_another_size_is_named(tmp_path):
+    run = make_run(tmp_path, Pictures())
+    with pytest.raises(UserError, match=r"000.png is 8x8, example '000' is 12x12"):
+        evaluate(run, Pictures(sizes=(12,)), [NamedMetric(choice("a"), Brightness())])
+
+
+def test_values_that_are_not_finite_never_reach_a_file(tmp_path):
+    run = make_run(tmp_path, Pictures())
+    with pytest.raises(
+        UserError, match=r"metric 'a': .*example '000' is not finite.*leave 'a' out"
+    ):
+        evaluate(run, Pictures(), [NamedMetric(choice("a"), Brightness(scale=math.inf))])
+    assert not (run.path / "metrics").exists()
+
+
+def test_a_metric_s_own_error_names_the_metric(tmp_path):
+    run = make_run(tmp_path, Pictures())
+    known = build("metrics", "masked_error", {"region": "known"})
+    with pytest.raises(UserError, match=r"metric 'k': the mask of example '000' leaves no known"):
+        evaluate(run, Pictures(), [NamedMetric(choice("k"), known)])
+
+
+# ------------------------------------------------------------------ loading
+
+
+def item(size: int, example_id: str = "0"):
+    image = np.zeros((size, size, 3), np.uint8)
+    return Example(example_id, image), image
+
+
+def test_groups_hold_one_size_and_lose_nothing():
+    sizes = [4, 8, 4, 4, 8, 4]
+    made = by_size(item(size, str(i)) for i, size in enumerate(sizes))
+    assert [[e.id for e, _ in group] for group in made] == [["0", "2", "3", "5"], ["1", "4"]]
+
+
+def test_prefetch_keeps_order_and_a_bounded_lead():
+    started: list[str] = []
+    lock = threading.Lock()
+
+    def load(example_id: str):
+        with lock:
+            started.append(example_id)
+        return item(4, example_id)
+
+    ids = [str(i) for i in range(50)]
+    items = prefetch(load, ids, workers=2)
+    assert next(items)[0].id == "0"
+    assert len(started) <= 6
+    assert [e.id for e, _ in items] == ids[1:]
+
+
+# ------------------------------------------------------------------ bootstrap
+
+
+def rows_of(values: np.ndarray) -> dict[str, Tensor]:
+    return {f"{i:04d}": torch.tensor([float(v)]).double() for i, v in enumerate(values)}
+
+
+def test_resamplings_depend_on_the_ids_alone():
+    ids = ["b", "a", "c"]
+    counts = resampling_counts(ids, 50)
+    assert counts.sum(1).tolist() == [3.0] * 50
+    assert torch.equal(counts, resampling_counts(["c", "b", "a"], 50))
+    assert torch.equal(counts[:10], resampling_counts(ids, 10))
+    assert not torch.equal(counts, resampling_counts(["x", "a", "c"], 50))
+
+
+def test_differences_of_two_runs_are_paired():
+    """A constant difference between two runs has no spread, however much the images differ."""
+    values = np.random.default_rng(0).normal(size=100)
+    a = score_of(Brightness(), rows_of(values), 200)
+    b = score_of(Brightness(), dict(reversed(rows_of(values + 1).items())), 200)
+    difference = np.array(b.replicates) - np.array(a.replicates)
+    assert np.std(a.replicates) > 0.05
+    np.testing.assert_allclose(difference, 1)
+
+
+def test_interval_is_the_textbook_one_for_a_mean():
+    values = np.random.default_rng(1).normal(5, 2, size=400)
+    score = score_of(Brightness(), rows_of(values), 4000)
+    half = 1.96 * values.std() / 20
+    assert score.low == pytest.approx(score.value - half, abs=0.1 * half)
+    assert score.high == pytest.approx(score.value + half, abs=0.1 * half)
+
+
+def test_interval_covers_the_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    scores = [score_of(Brightness(), rows_of(rng.normal(size=60)), 200) for _ in range(200)]
+    covered = np.mean([score.low <= 0 <= score.high for score in scores])
+    assert 0.89 <= covered <= 0.99
+
+
+def test_interval_of_a_distance_holds_its_value():
+    """Resampling repeats rows, which biases a Fréchet distance; the interval must not follow."""
+    rng = np.random.default_rng(3)
+    rows = {f"{i:03d}": torch.from_numpy(rng.normal(size=16)) for i in range(40)}
+    score = score_of(build("metrics", "frechet", {"extractor": "shapes"}), rows, 100)
+    assert score.low < score.value < score.high
+    assert np.mean(score.replicates) > score.high, "the bias is larger than the spread"
+    assert score.per_example is None
+
+
+def test_scores_do_not_depend_on_the_order_of_arrival():
+    values = rows_of(np.arange(20.0))
+    assert score_of(Brightness(), values, 50) == replace(
+        score_of(Brightness(), dict(reversed(values.items())), 50)
+    )

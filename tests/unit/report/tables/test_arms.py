@@ -1,0 +1,327 @@
+"""Tables of arms, made of synthetic runs: grids, NFE, averages, identity, costs, errors."""
+
+import csv
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+
+import sde_edit.report.formats as formats_module
+import sde_edit.report.latex as latex_module
+from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.commands.table import build_table
+from sde_edit.config import expand, table_grids
+from sde_edit.errors import UserError
+from sde_edit.report.formats import markdown
+from sde_edit.store.files import canonical, write_atomic
+from sde_edit.store.runs import Row, RunStore
+
+N, B = 6, 100
+NFE = {
+    "name": "t",
+    "kind": "arms",
+    "title": "T",
+    "runs": {"task": ["sample"], "steps": [10, 20]},
+    "arms": [
+        {"label": "DDIM", "set": {"sampler": "ode"}},
+        {"label": "EDICT", "set": {"sampler": "edict", "steps": [5, 10]}, "evaluations": 2},
+        {"label": "half", "set": {"sampler": "bdia", "sampler.gamma": 0.5}},
+    ],
+    "column": "nfe",
+    "baseline": "DDIM",
+}
+DTYPES = {
+    "name": "t",
+    "kind": "arms",
+    "title": "T",
+    "runs": {"task": ["sample"], "steps": [10], "dtype": ["float32", "float64"]},
+    "arms": [
+        {"label": "bound", "set": {"sampler": "none"}},
+        {"label": "SDE", "set": {"sampler": "sde", "seed": [0, 1, 2]}, "same_as": "bound"},
+    ],
+    "column": "dtype",
+    "average": "seed",
+    "costs": ["evaluations", "calls"],
+    "also": {"data.n": 6, "metrics": ["psnr", "ssim"]},
+}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path)
+
+
+def spec(sampler, steps, dtype="float32", seed=0, guidance=3.0, **settings):
+    return RunSpec(
+        task=Choice("sample", "sample", 1, {"guidance": guidance}),
+        sampler=Choice(sampler, sampler, 1, settings),
+        model=Choice("shapes", "diffusers", 1, {}, "d"),
+        data=Choice("shapes", "shapes", 1, {}, "d"),
+        steps=steps,
+        spacing="linspace",
+        last_sigma="sigma_min",
+        dtype=dtype,
+        seed=seed,
+    )
+
+
+def add(store, value, *, n=N, pixels="same", calls=7, **asked):
+    """A sealed run with one score."""
+    run = store.open(spec(**asked))
+    rows = [
+        Row(str(i), f"{i}.png", 3, f"{pixels}-{i}", 0.2, 20.0, "cpu", "float32", calls)
+        for i in range(n)
+    ]
+    for row in rows:
+        write_atomic(run.path / "outputs" / row.file, b"png")
+    text = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
+    write_atomic(run.path / "rows" / "a.jsonl", text.encode())
+    run.write_seal([row.id for row in rows], N)
+    common = np.random.default_rng(0).normal(0, 0.3, B)
+    score = {
+        "metric": "fid", "kind": "fid", "version": 1, "settings": {}, "seal": run.seal.digest,
+        "convention": "c", "value": value, "low": value - 1, "high": value + 1, "n": n,
+        "replicates": list(value + common), "higher_is_better": False, "seconds": 0.1,
+        "per_example": None,
+    }  # fmt: skip
+    write_atomic(run.score_file("fid", 1, {}), json.dumps(score).encode())
+    return run
+
+
+def line(table, block, label):
+    found = [b for b in table.blocks if b.title == block]
+    assert found, [b.title for b in table.blocks]
+    (row,) = [r for r in found[0].rows if r.label == label]
+    return {c.label: cell for c, cell in zip(table.columns, row.cells, strict=True)}
+
+
+def fill_nfe(store):
+    for steps, value in ((10, 9.0), (20, 7.0)):
+        add(store, value, sampler="ode", steps=steps)
+        add(store, value - 2, sampler="bdia", steps=steps, gamma=0.5)
+        add(store, 99.0, sampler="bdia", steps=steps, gamma=1.0)  # of no arm
+    for steps, value in ((5, 30.0), (10, 20.0)):
+        add(store, value, sampler="edict", steps=steps)
+
+
+def test_nfe_goes_across_where_an_arm_costs_double(store):
+    fill_nfe(store)
+    table = build_table(NFE, store.runs())
+    assert table.corner == "NFE"
+    assert [column.label for column in table.columns] == ["10", "20"]
+    assert [cell.value for cell in line(table, "fid", "EDICT").values()] == [30.0, 20.0]
+    assert [cell.value for cell in line(table, "fid", "half").values()] == [7.0, 5.0]
+    difference = line(table, "fid", "half \N{MINUS SIGN} DDIM")["10"]
+    assert (difference.value, difference.verdict) == (-2.0, "better")
+    assert line(table, "fid", "EDICT \N{MINUS SIGN} DDIM")["20"].verdict == "worse"
+
+
+def test_a_table_of_costs_alone_names_what_they_were_paid_on(store):
+    fill_nfe(store)
+    cost = {"metrics": [], "costs": ["seconds"], "where": {"steps": 10}, "column": "steps"}
+    paper = {
+        "source": "s", "setting": "x", "values": {"seconds": {"DDIM": {"10": 3.06}}}, "higher": [],
+    }  # fmt: skip
+    config = NFE | cost | {"paper": paper}
+    bare = build_table(config, store.runs())
+    titles = ["seconds per image", "Published seconds per image, another experiment"]
+    assert [block.title for block in bare.blocks] == titles
+    assert not [note for note in bare.notes if note.startswith("Seconds")]
+    for run in store.runs():
+        facts = {
+            "device": "cuda", "device_name": "A100", "threads": 4, "batch_size": 1,
+            "compile": run.spec.sampler.name == "edict", "images": N,
+        }  # fmt: skip
+        write_atomic(run.path / "attempts" / "a.json", json.dumps(facts).encode())
+        idle = facts | {"device_name": "of nobody", "images": 0}
+        write_atomic(run.path / "attempts" / "b.json", json.dumps(idle).encode())
+    (note,) = [n for n in build_table(config, store.runs()).notes if n.startswith("Seconds")]
+    assert "cuda (A100), 4 threads, batches of 1;" in note
+    assert "cuda (A100), 4 threads, batches of 1, compiled" in note
+    assert "of nobody" not in note
+
+
+def test_seeds_share_a_cell_and_equal_images_are_counted(store):
+    for dtype in ("float32", "float64"):
+        add(store, 1.0, sampler="none", steps=10, dtype=dtype)
+        for seed, value in enumerate((4.0, 5.0, 9.0)):
+            pixels = "other" if seed == 2 else "same"
+            add(store, value, sampler="sde", steps=10, dtype=dtype, seed=seed, pixels=pixels)
+    table = build_table(DTYPES, store.runs())
+    cell = line(table, "fid", "SDE")["float64"]
+    assert cell.value == pytest.approx(6.0)
+    assert cell.low < 6.0 < cell.high
+    assert len(cell.runs) == 3
+    same = line(table, "images equal in every bit to those of bound", "SDE")["float32"]
+    assert same.text == f"{2 * N} of {3 * N}"
+    assert line(table, "network evaluations per image", "SDE")["float32"].value == 20.0
+    assert line(table, "network calls, one after the other", "SDE")["float32"].value == 7.0
+    assert f"{2 * N} of {3 * N}" in markdown(table)
+
+
+def test_seeds_of_different_examples_share_no_cell(store):
+    add(store, 4.0, sampler="sde", steps=10, seed=0)
+    add(store, 4.0, sampler="sde", steps=10, seed=1, n=N - 1)
+    with pytest.raises(UserError, match=r"hold different examples: .* data\.limit"):
+        build_table(DTYPES, store.runs())
+
+
+ONE_COLUMN = NFE | {
+    "runs": {"task": ["sample"], "steps": [10]},
+    "arms": [
+        {"label": "DDIM", "set": {"sampler": "ode"}},
+        {"label": "half", "set": {"sampler": "bdia", "sampler.gamma": 0.5}, "same_as": "DDIM"},
+    ],
+    "column": "steps",
+    "costs": ["evaluations"],
+    "paper": {"source": "s", "setting": "t", "values": {"kid": {"DDIM": [1.5]}}},
+}
+
+
+def lines_of(text):
+    """The cells of every line of the Markdown tables."""
+    piped = [line for line in text.splitlines() if line.startswith("|") and ":--" not in line]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in piped]
+
+
+def test_one_column_is_read_a_line_per_arm_and_a_column_per_metric(store):
+    add(store, 9.0, sampler="ode", steps=10)
+    add(store, 7.0, sampler="bdia", steps=10, gamma=0.5, pixels="other")
+    table = build_table(ONE_COLUMN, store.runs())
+    text = markdown(table)
+    heading, ddim, half, _, difference, _, paper, *_ = lines_of(text)
+    assert heading == [
+        "",
+        "fid ↓",
+        "images equal in every bit to those of DDIM ↑",
+        "network evaluations per image ↓",
+        "Published KID, another experiment ↓",
+    ]
+    assert ddim == ["DDIM", "9.0 [8.0, 10.0]", "—", "20", "—"]
+    assert half == ["half", "7.0 [6.0, 8.0]", f"0 of {N}", "20", "—"]
+    assert difference[0] == "half \N{MINUS SIGN} DDIM"
+    assert difference[1].startswith("\N{MINUS SIGN}2")
+    assert difference[1].endswith("**better**")
+    assert difference[2:] == ["—", "—", "—"]
+    assert paper == ["Paper DDIM", "—", "—", "—", "1.5"]
+    assert "- fid: c." in text
+    assert "- steps: 10 in every line." in text
+    assert f"n = {N} images in every cell" in text
+    assert all(run.id in text for run in store.runs())
+
+
+def test_one_column_is_read_so_in_latex_and_stays_whole_in_csv_and_json(store):
+    add(store, 9.0, sampler="ode", steps=10)
+    add(store, 7.0, sampler="bdia", steps=10, gamma=0.5)
+    table = build_table(ONE_COLUMN, store.runs())
+    tex = latex_module.latex(table)
+    rows = [line for line in tex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert {line.count(" & ") for line in rows} == {4}
+    assert "half & 7.0 & 6 of 6 & 20 & ---" in tex
+    assert r"\shortstack{network evaluations \\ per image $\downarrow$}" in tex
+    assert r"\resizebox" not in tex
+    assert "% DDIM; 10: " in tex
+    assert formats_module.from_json(formats_module.to_json(table)) == table
+    read = list(csv.DictReader(io.StringIO(formats_module.to_csv(table))))
+    assert [(r["row"], r["value"]) for r in read if r["metric"] == "fid"][:1] == [("DDIM", "9.0")]
+
+
+def test_one_n_for_all_cells_of_part_of_the_data_is_said_once(store):
+    add(store, 9.0, sampler="ode", steps=10, n=N - 2)
+    add(store, 7.0, sampler="bdia", steps=10, gamma=0.5, n=N - 2)
+    text = markdown(build_table(ONE_COLUMN, store.runs()))
+    assert text.count(f"{N - 2} of the data set's {N}") == 1
+    assert "(n = " not in text
+
+
+def test_differing_n_stands_in_the_cells(store):
+    add(store, 9.0, sampler="ode", steps=10)
+    add(store, 7.0, sampler="bdia", steps=10, gamma=0.5, n=N - 2)
+    text = markdown(build_table(ONE_COLUMN, store.runs()))
+    assert f"(n = {N - 2} of {N})" in text
+    assert f"9.0 [8.0, 10.0] (n = {N})" in text
+
+
+def test_many_metrics_in_one_line_are_fitted_to_the_page(store):
+    run = add(store, 9.0, sampler="ode", steps=10)
+    (file,) = run.path.glob("metrics/*.json")
+    for i in range(7):
+        score = json.loads(file.read_text()) | {"metric": f"m{i}"}
+        write_atomic(run.score_file(f"m{i}", 1, {}), json.dumps(score).encode())
+    tex = latex_module.latex(build_table(ONE_COLUMN, store.runs()))
+    assert r"\usepackage{graphicx}" in tex
+    assert tex.index(r"\resizebox{\textwidth}{!}{%") < tex.index(r"\begin{tabular}")
+    assert "\\end{tabular}\n}\n" in tex
+
+
+def test_what_is_missing_is_a_dash_and_a_command(store):
+    add(store, 1.0, sampler="none", steps=10)
+    table = build_table(DTYPES, store.runs())
+    assert line(table, "fid", "SDE")["float32"].value is None
+    wanted = "sde-edit run task=sample steps=10 dtype=float64 sampler=none data.n=6"
+    assert any(wanted in note for note in table.notes)
+    with pytest.raises(UserError, match="no finished run for t"):
+        build_table(DTYPES, [])
+
+
+def test_runs_of_two_experiments_are_refused(store):
+    for seed in (0, 5):
+        add(store, 1.0, sampler="ode", steps=10, seed=seed)
+    with pytest.raises(UserError, match="seed"):
+        build_table(NFE, store.runs())
+
+
+def test_arms_of_different_tasks_are_refused(store):
+    add(store, 1.0, sampler="ode", steps=10)
+    add(store, 1.0, sampler="bdia", steps=10, gamma=0.5, guidance=7.0)
+    with pytest.raises(UserError, match=r"task\.guidance"):
+        build_table(NFE, store.runs())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"baseline": "DDMI"}, "no arm is labelled 'DDMI'"),
+        ({"runs": {"task": ["sample"], "steps": [10], "seed": [0, 1]}}, "several values of seed"),
+        ({"colunm": "nfe"}, "colunm"),
+        ({"paper": {"source": "s", "setting": "t", "values": {"fid": {"DDIM": [1.0]}}}}, "2 are"),
+    ],
+)
+def test_wrong_configs_are_refused(store, change, said):
+    fill_nfe(store)
+    with pytest.raises(UserError, match=said):
+        build_table(NFE | change, store.runs())
+
+
+def test_every_arm_has_its_own_grid():
+    grids = table_grids(NFE)
+    assert grids[1] == ["task=sample", "steps=5,10", "sampler=edict"]
+    assert len(expand(grids[1])) == 2
+    assert table_grids(DTYPES)[0][-2:] == ["data.n=6", "metrics=[psnr,ssim]"]
+
+
+def test_a_setting_may_be_null(store):
+    """As task.m, which then depends on the example: such runs are told from those with a number."""
+    grid = NFE | {
+        "runs": {"task": ["sample"], "steps": [10], "sampler.gamma": [None, 0.5]},
+        "arms": [{"label": "BDIA", "set": {"sampler": "bdia"}}],
+        "column": "sampler.gamma",
+        "baseline": None,
+    }
+    assert table_grids(grid)[0][2] == "sampler.gamma=null,0.5"
+    add(store, 4.0, sampler="bdia", steps=10, gamma=0.5)
+    table = build_table(grid, store.runs())
+    assert [cell.value for cell in line(table, "fid", "BDIA").values()] == [None, 4.0]
+    assert any("sampler.gamma=null" in note for note in table.notes)
+    add(store, 9.0, sampler="bdia", steps=10, gamma=None)
+    table = build_table(grid, store.runs())
+    assert {at: c.value for at, c in line(table, "fid", "BDIA").items()} == {
+        "null": 9.0,
+        "0.5": 4.0,
+    }
+    assert (
+        build_table(grid | {"where": {"sampler.gamma": None}}, store.runs()).columns[0].label
+        == "null"
+    )

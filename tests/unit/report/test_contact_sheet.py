@@ -1,0 +1,232 @@
+"""Contact sheets and the picture of a mask."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sde_edit.api.dataset import DataStatus
+from sde_edit.api.example import Drag, Example
+from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.errors import UserError
+from sde_edit.imaging.shapes_world import scene_of
+from sde_edit.report.contact_sheet import contact_sheet, masked, run_sheet, runs_sheet
+from sde_edit.store.files import canonical, write_atomic
+from sde_edit.store.runs import Row, Run, RunStore
+
+
+def images(n: int) -> list[np.ndarray]:
+    return [scene_of("val", i).render() for i in range(n)]
+
+
+def test_every_pixel_is_enlarged_unchanged() -> None:
+    original = images(1)
+    sheet = np.asarray(contact_sheet({"a": original, "b": original}, scale=3))
+    enlarged = original[0].repeat(3, axis=0).repeat(3, axis=1)
+    for x in (12, 12 + 192 + 12):
+        rows = sheet[-12 - 192 : -12, x : x + 192]
+        np.testing.assert_array_equal(rows, enlarged)
+
+
+def test_headings_are_drawn_over_their_columns() -> None:
+    sheet = np.asarray(contact_sheet({"original": images(1), "": images(1)}, scale=3))
+    top = sheet[: -12 - 192]
+    assert (top[:, : 12 + 192] < 128).any()
+    assert (top[:, 12 + 192 :] == 255).all()
+
+
+def test_the_scale_makes_small_images_comfortable_and_leaves_large_ones() -> None:
+    small = contact_sheet({"a": images(2)})
+    assert small.width == 12 + 192 + 12
+    large = contact_sheet({"a": [np.zeros((512, 512, 3), np.uint8)]})
+    assert large.width == 12 + 512 + 12
+
+
+def test_captions_wrap_and_take_their_room() -> None:
+    plain = contact_sheet({"a": images(2)})
+    short = contact_sheet({"a": images(2)}, captions=["a star", "a ring"])
+    long = contact_sheet({"a": images(2)}, captions=["a red star on a white background " * 3, ""])
+    assert plain.height < short.height < long.height
+    assert plain.width == short.width == long.width
+
+
+def test_captions_are_not_cut_off() -> None:
+    caption = np.asarray(contact_sheet({"a": images(1)}, captions=["AAAA"]))[-40:]
+    inked = (caption < 128).any(axis=(1, 2))
+    assert inked.any()
+    assert not inked[:4].any()  # white above the letters: their tops are there
+    assert not inked[-5:].any()
+
+
+def test_same_input_same_pixels() -> None:
+    sheets = [contact_sheet({"a": images(2)}, captions=["x", "y"]).tobytes() for _ in range(2)]
+    assert sheets[0] == sheets[1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "captions", "message"),
+    [
+        ({}, None, "at least one"),
+        ({"a": []}, None, "at least one"),
+        ({"a": images(1), "b": images(2)}, None, "longer"),
+        ({"a": [*images(1), np.zeros((8, 8, 3), np.uint8)]}, None, "of one size"),
+        ({"a": [np.zeros((8, 8), np.uint8)]}, None, "of one size"),
+        ({"a": images(1)}, ["one", "too many"], "2 captions for 1 rows"),
+    ],
+)
+def test_unfit_input_is_refused(
+    columns: dict[str, list[np.ndarray]], captions: list[str] | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        contact_sheet(columns, captions=captions)
+
+
+def test_an_arrow_is_drawn_smoothly_in_the_first_image_from_source_to_target() -> None:
+    grey = [np.full((64, 64, 3), 128, np.uint8)]
+    sheet = contact_sheet({"a": grey, "b": grey}, drags=[[Drag((10, 32), (40, 32))]], scale=3)
+    first, second = (np.asarray(sheet)[-12 - 192 : -12, x : x + 192, 0] for x in (12, 216))
+    assert (second == 128).all()
+    changed = np.argwhere(first != 128)
+    assert changed.min(axis=0) == pytest.approx([32 * 3 - 8, 10 * 3 - 3], abs=2)
+    assert changed.max(axis=0) == pytest.approx([32 * 3 + 8, 40 * 3 + 3], abs=2)
+    assert (first[32 * 3, 31 : 40 * 3 - 1] == 255).all()
+    assert ((first > 20) & (first < 128)).any()  # its rim fades
+
+
+def test_arrows_are_for_rows() -> None:
+    with pytest.raises(ValueError, match="drags of 2 images for 1 rows"):
+        contact_sheet({"a": images(1)}, drags=[(), ()])
+
+
+def test_a_title_stands_over_the_headings_at_the_left() -> None:
+    plain = np.asarray(contact_sheet({"a": images(1), "b": images(1)}))
+    titled = np.asarray(contact_sheet({"a": images(1), "b": images(1)}, title="r = 3"))
+    added = len(titled) - len(plain)
+    np.testing.assert_array_equal(titled[added:], plain)
+    inked = (titled[:added] < 128).any(axis=(0, 2))
+    assert inked[12:100].any()
+    assert not inked[100:].any()
+
+
+def test_headings_wider_than_their_column_take_more_lines() -> None:
+    short = contact_sheet({"a": images(1), "b": images(1)})
+    sheet = np.asarray(contact_sheet({"a heading that is far too long": images(1), "": images(1)}))
+    assert len(sheet) > short.height
+    assert (sheet[: -12 - 192, 12 + 192 + 6 :] == 255).all()
+
+
+def test_masked_hides_only_what_the_mask_hides() -> None:
+    image = images(1)[0]
+    mask = np.zeros((64, 64), np.float32)
+    mask[16:48, 16:48] = 1
+    shown = masked(image, mask)
+    np.testing.assert_array_equal(shown[mask == 0], image[mask == 0])
+    hidden = shown[mask == 1]
+    assert set(np.unique(hidden)) == {96, 160}
+    assert (hidden == hidden[:, :1]).all()
+
+
+def test_soft_masks_blend() -> None:
+    image = np.full((64, 64, 3), 200, np.uint8)
+    half = masked(image, np.full((64, 64), 0.5, np.float32))
+    assert set(np.unique(half)) == {148, 180}
+
+
+class Scenes:
+    """Four scenes with the same square hidden."""
+
+    def ids(self) -> Sequence[str]:
+        return ["d", "c", "b", "a"]
+
+    def load(self, example_id: str) -> Example:
+        mask = np.zeros((64, 64), np.float32)
+        mask[16:48, 16:48] = 1
+        image = scene_of("val", self.ids().index(example_id)).render()
+        return Example(example_id, image, f"scene {example_id}", mask)
+
+    def status(self) -> DataStatus:
+        return DataStatus(4)
+
+    def digest(self) -> str:
+        return "scenes"
+
+
+def made(tmp_path: Path, sampler: str, ids: Sequence[str], grey: int) -> Run:
+    choice = Choice("x", "x", 1)
+    arm = Choice(sampler, sampler, 1)
+    spec = RunSpec(choice, arm, choice, choice, 25, "linspace", "zero", "float32", 0)
+    run = RunStore(tmp_path).open(spec)
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (grey, grey, grey)).save(buffer, "PNG")
+    data = buffer.getvalue()
+    rows = [Row(i, f"{i}.png", len(data), "", 0.1, 1.0, "cpu", "float32") for i in ids]
+    for row in rows:
+        write_atomic(run.path / "outputs" / row.file, data)
+    lines = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
+    write_atomic(run.path / "rows" / "a.jsonl", lines.encode())
+    return run
+
+
+def test_sheet_of_runs_shows_what_they_share_in_the_order_of_the_data(tmp_path: Path) -> None:
+    runs = {"ODE": made(tmp_path, "ode", "abc", 10), "SDE": made(tmp_path, "sde", "bcd", 250)}
+    sheet = runs_sheet(runs, Scenes(), hidden=True)
+    data = Scenes()
+    examples = [data.load("c"), data.load("b")]
+    grey = [np.full((64, 64, 3), level, np.uint8) for level in (10, 250)]
+    expected = contact_sheet(
+        {
+            "original": [e.image for e in examples],
+            "masked": [masked(e.image, e.mask) for e in examples if e.mask is not None],
+            "ODE": [grey[0]] * 2,
+            "SDE": [grey[1]] * 2,
+        },
+        captions=["c  scene c", "b  scene b"],
+    )
+    assert sheet.tobytes() == expected.tobytes()
+
+
+class Edits(Scenes):
+    """The same scenes, each to become its negative."""
+
+    def load(self, example_id: str) -> Example:
+        plain = super().load(example_id)
+        return dataclasses.replace(plain, truth=255 - plain.image, target=f"not {example_id}")
+
+
+def test_sheet_of_an_edit_shows_the_truth_and_both_captions(tmp_path: Path) -> None:
+    sheet = runs_sheet({"SDE": made(tmp_path, "sde", "b", 10)}, Edits(), hidden=False)
+    example = Edits().load("b")
+    assert example.truth is not None
+    grey = np.full((64, 64, 3), 10, np.uint8)
+    expected = contact_sheet(
+        {"original": [example.image], "truth": [example.truth], "SDE": [grey]},
+        captions=["b  scene b  ->  not b"],
+    )
+    assert sheet.tobytes() == expected.tobytes()
+
+
+def test_a_task_without_masks_shows_none(tmp_path: Path) -> None:
+    sheet = runs_sheet({"SDE": made(tmp_path, "sde", "b", 10)}, Scenes(), hidden=False)
+    grey = np.full((64, 64, 3), 10, np.uint8)
+    columns = {"original": [Scenes().load("b").image], "SDE": [grey]}
+    assert sheet.tobytes() == contact_sheet(columns, captions=["b  scene b"]).tobytes()
+
+
+def test_run_sheet_is_written_beside_the_run(tmp_path: Path) -> None:
+    run = made(tmp_path, "sde", "ab", 100)
+    path = run_sheet(run, Scenes(), hidden=True)
+    assert path == run.path / "contact.png"
+    first = path.read_bytes()
+    assert run_sheet(run, Scenes(), hidden=True).read_bytes() == first
+
+
+def test_runs_without_a_common_example_are_refused(tmp_path: Path) -> None:
+    runs = {"ODE": made(tmp_path, "ode", "ab", 10), "SDE": made(tmp_path, "sde", "cd", 20)}
+    with pytest.raises(UserError, match="no example was edited by all of"):
+        runs_sheet(runs, Scenes(), hidden=True)

@@ -1,0 +1,120 @@
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.errors import UserError
+from sde_edit.store.files import safe_name, write_atomic
+from sde_edit.store.runs import Row, Run, RunStore, run_id
+
+SPEC = RunSpec(
+    task=Choice("inpaint", "inpaint", 1, {"guidance": 7.5}),
+    sampler=Choice("sde", "sde", 1),
+    model=Choice("shapes", "stable_diffusion", 1, {"resolution": 64}, "abc"),
+    data=Choice("shapes", "shapes", 1, {"masks": "small"}, "def"),
+    steps=25,
+    spacing="linspace",
+    last_sigma="sigma_min",
+    dtype="float32",
+    seed=0,
+)
+
+
+def add(run, example_id, content=b"png", attempt="a"):
+    write_atomic(run.path / "outputs" / f"{example_id}.png", content)
+    row = Row(example_id, f"{example_id}.png", len(content), f"p-{example_id}", 0.1, 50, "cpu", "f")
+    file = run.path / "rows" / f"{attempt}.jsonl"
+    file.parent.mkdir(exist_ok=True)
+    with open(file, "a") as out:
+        out.write(json.dumps(asdict(row)) + "\n")
+
+
+def test_run_id_covers_the_spec_and_survives_the_disk(tmp_path):
+    store = RunStore(tmp_path)
+    run = store.open(SPEC)
+    assert run.spec == SPEC
+    assert run.id == run_id(SPEC) == run_id(run.spec)
+    assert run.path.name.startswith("inpaint__sde__shapes__s025__")
+    for changed in (
+        replace(SPEC, steps=26),
+        replace(SPEC, seed=1),
+        replace(SPEC, dtype="float64"),
+        replace(SPEC, model=replace(SPEC.model, digest="abd")),
+        replace(SPEC, task=replace(SPEC.task, version=2)),
+        replace(SPEC, task=replace(SPEC.task, params={"guidance": 7.4})),
+    ):
+        assert run_id(changed) != run.id
+    assert store.find(SPEC).path == run.path
+    assert store.find(replace(SPEC, steps=26)) is None
+    assert [found.id for found in store.runs()] == [run.id]
+
+
+def test_golden_run_id():
+    """A refactoring that changes ids would make every stored result unreachable."""
+    assert run_id(SPEC) == "022719ffb037"
+
+
+def test_a_row_counts_only_with_its_whole_file(tmp_path):
+    run = RunStore(tmp_path).open(SPEC)
+    add(run, "a")
+    add(run, "b")
+    (run.path / "outputs" / "b.png").write_bytes(b"pn")
+    with open(run.path / "rows" / "a.jsonl", "a") as out:
+        out.write('{"id": "c", "fil')
+    assert list(run.rows()) == ["a"]
+
+
+def test_seal_digest_does_not_depend_on_order_or_attempts(tmp_path):
+    one, two = RunStore(tmp_path / "1").open(SPEC), RunStore(tmp_path / "2").open(SPEC)
+    for example_id in ("a", "b", "c"):
+        add(one, example_id)
+    for example_id, attempt in (("c", "x"), ("a", "y"), ("b", "y"), ("a", "z")):
+        add(two, example_id, attempt=attempt)
+    ids = ["a", "b", "c"]
+    assert one.write_seal(ids, of=10) == two.write_seal(ids[::-1], of=10) == one.seal
+    (one.path / "SEALED").unlink()
+    assert one.seal is None
+
+
+def test_seal_refuses_missing_images(tmp_path):
+    run = RunStore(tmp_path).open(SPEC)
+    add(run, "a")
+    with pytest.raises(RuntimeError, match="'b'"):
+        run.write_seal(["a", "b"], of=2)
+
+
+def test_scores_count_only_for_the_images_as_sealed(tmp_path):
+    run = RunStore(tmp_path).open(SPEC)
+    add(run, "a")
+    seal = run.write_seal(["a"], of=2)
+    score = {"metric": "psnr", "seal": seal.digest, "value": 1.0}
+    write_atomic(run.score_file("psnr", 1, {}), json.dumps(score).encode())
+    assert run.scores() == {"psnr": score}
+    add(run, "b")
+    run.write_seal(["a", "b"], of=2)
+    assert run.scores() == {}
+
+
+def test_write_atomic_names_the_file_and_leaves_no_debris(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"paths\.results"):
+        write_atomic(tmp_path / "file" / "x.png", b"")
+    write_atomic(tmp_path / "d" / "x.png", b"1")
+    assert [p.name for p in (tmp_path / "d").iterdir()] == ["x.png"]
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", ".hidden", "", "x" * 300, "é", "a b"])
+def test_safe_name_stays_in_its_folder_and_is_unique(name):
+    safe = safe_name(name)
+    assert "/" not in safe
+    assert not safe.startswith(".")
+    assert len(safe) < 120
+    assert safe != safe_name(name + "x")
+    assert safe_name("plain-1.0_a") == "plain-1.0_a"
+
+
+def test_runs_ignores_what_is_no_run(tmp_path):
+    (tmp_path / "runs" / "stray").mkdir(parents=True)
+    assert RunStore(tmp_path).runs() == []
+    assert Run(tmp_path / "x").scores() == {}
