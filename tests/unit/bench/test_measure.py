@@ -216,5 +216,5 @@ def test_compile_compiles_the_network(tiny_model, monkeypatch):
 
 
 def test_estimates_need_no_torch():
-    code = "import sys, sde_edit.benchmarks; sys.exit('torch' in sys.modules)"
+    code = "import sys, sde_edit.bench.result; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
