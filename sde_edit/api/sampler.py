@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from sde_edit.api.example import Example
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, no_edit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ class Sampler(Protocol):
         x_BCHW: Tensor,
         grid: Grid,
         noise: Noise,
-        project: Project = keep,
+        project: Project = no_edit,
         tape: Tape = (),
     ) -> Tensor:
         """From x at grid.t[0] to x at grid.t[-1]; `project(x, i)` is the task's edit at time i.

@@ -14,7 +14,7 @@ Project = Callable[["Tensor", int], "Tensor"]  # the task's edit of x at the i-t
 Tape = tuple["Tensor", ...]
 
 
-def keep(x: Tensor, i: int) -> Tensor:
+def no_edit(x: Tensor, i: int) -> Tensor:
     """The Project that edits nothing."""
     return x
 
@@ -26,3 +26,13 @@ class Denoiser(Protocol):
     """
 
     def __call__(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor: ...
+
+
+def at(eps: Denoiser, x_BCHW: Tensor, t: float) -> Tensor:
+    """eps(x, t) with every row of x at the same time."""
+    return eps(x_BCHW, same_time(x_BCHW, t))
+
+
+def same_time(x_BCHW: Tensor, t: float) -> Tensor:
+    """t for every row of x: [B], in the dtype and on the device of x."""
+    return x_BCHW.new_full((len(x_BCHW),), t)

@@ -46,7 +46,7 @@ def forward(x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tensor:
     the grid [N+1, B, C, H, W], the noisiest first; x is at the last.
     """
     path = [x_BCHW]
-    for t, a_t, a_s in grid.reversed().pairs():
+    for t, a_t, a_s in grid.reversed().intervals():
         w = noise.like(x_BCHW, "forward", int(t))
         path.append((a_s / a_t) ** 0.5 * path[-1] + (1 - a_s / a_t) ** 0.5 * w)
     return torch.stack(path[::-1])

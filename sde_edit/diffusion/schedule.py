@@ -36,20 +36,20 @@ class Grid:
     def steps(self) -> int:
         return len(self.t) - 1
 
-    def pairs(self) -> Iterator[tuple[float, float, float]]:
+    def intervals(self) -> Iterator[tuple[float, float, float]]:
         """(s, alpha_s, alpha_t) of every step s -> t."""
         return zip(self.t, self.alpha, self.alpha[1:], strict=False)
 
-    def turns(self) -> Iterator[tuple[float, float, float, float]]:
+    def triples(self) -> Iterator[tuple[float, float, float, float]]:
         """(t, alpha before, alpha at t, alpha after) of every time but the first and the last."""
         return zip(self.t[1:], self.alpha, self.alpha[1:], self.alpha[2:], strict=False)
 
-    def below(self, t_0: float) -> Grid:
+    def truncated(self, t_0: float) -> Grid:
         """The last round(t_0 steps) steps: from t_0 T on, t_0 in (0, 1], where steps are even."""
         first = self.steps - steps_below(t_0, self.steps)
         return Grid(self.t[first:], self.alpha[first:])
 
-    def step_from(self, t: float) -> int:
+    def index_of(self, t: float) -> int:
         """Which step starts at t. Raises UserError for a time at which none does."""
         if t not in self.t[:-1]:
             raise UserError(

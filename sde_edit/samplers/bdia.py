@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, at, no_edit
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
@@ -55,18 +55,18 @@ class BDIA:
             raise UserError("sampler.gamma=0 is DDIM, which has no exact inverse: use sampler=ode")
         up = grid.reversed()
         z_next = on_lattice(x_BCHW.double())
-        e = eps(z_next, z_next.new_full((len(z_next),), up.t[0]))
+        e = at(eps, z_next, up.t[0])
         z = on_lattice(ddim(z_next, e, up.alpha[0], up.alpha[1]))
         path = [z_next, z]
-        for t, a_next, a, a_last in up.turns():
+        for t, a_next, a, a_last in up.triples():
             z_next, z = path[-2:]
-            e = eps(z, z.new_full((len(z),), t))
+            e = at(eps, z, t)
             path.append((z_next - self._update(z, e, a_last, a, a_next)) / self.gamma)
         return (torch.stack(path[::-1]),)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, tape: Tape = (),
     ) -> Tensor:  # fmt: skip
         z_last = project(on_lattice(x_BCHW.double()), 0)
         if tape:
@@ -74,10 +74,10 @@ class BDIA:
             edit = z_last - on_lattice(tape[0][0])
             z = project(tape[0][1] + (grid.alpha[1] / grid.alpha[0]) ** 0.5 * edit, 1)
         else:
-            e = eps(z_last, z_last.new_full((len(z_last),), grid.t[0]))
+            e = at(eps, z_last, grid.t[0])
             z = project(on_lattice(ddim(z_last, e, grid.alpha[0], grid.alpha[1])), 1)
-        for i, (t, a_last, a, a_next) in enumerate(grid.turns()):
-            e = eps(z, z.new_full((len(z),), t))
+        for i, (t, a_last, a, a_next) in enumerate(grid.triples()):
+            e = at(eps, z, t)
             z_next = self.gamma * z_last + self._update(z, e, a_last, a, a_next)
             z_last, z = z, project(z_next, i + 2)
         return z.to(x_BCHW.dtype)

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, at, no_edit
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
@@ -47,25 +47,23 @@ class EDICT:
         p, up = self.p, grid.reversed()
         z = y = x_BCHW.double()
         path = [(z, y)]
-        for s, (_, a_t, a_s) in zip(up.t[1:], up.pairs(), strict=True):
-            t = z.new_full((len(z),), s)
+        for s, (_, a_t, a_s) in zip(up.t[1:], up.intervals(), strict=True):
             y = (y - (1 - p) * z) / p
             z = (z - (1 - p) * y) / p
-            y = ddim(y, eps(z, t), a_t, a_s)
-            z = ddim(z, eps(y, t), a_t, a_s)
+            y = ddim(y, at(eps, z, s), a_t, a_s)
+            z = ddim(z, at(eps, y, s), a_t, a_s)
             path.append((z, y))
         return tuple(torch.stack(states) for states in zip(*path[::-1], strict=True))
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, tape: Tape = (),
     ) -> Tensor:  # fmt: skip
         p, x = self.p, x_BCHW.double()
         z, y = project(x, 0), project(tape[1][0] if tape else x, 0)
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
-            t = z.new_full((len(z),), s)
-            z = ddim(z, eps(y, t), a_s, a_t)
-            y = ddim(y, eps(z, t), a_s, a_t)
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
+            z = ddim(z, at(eps, y, s), a_s, a_t)
+            y = ddim(y, at(eps, z, s), a_s, a_t)
             z = p * z + (1 - p) * y
             y = p * y + (1 - p) * z
             z, y = project(z, i + 1), project(y, i + 1)

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, at, no_edit
 from sde_edit.diffusion.inversion import upwards
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
@@ -48,13 +48,13 @@ class ODE2:
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, tape: Tape = (),
     ) -> Tensor:  # fmt: skip
         x = project(x_BCHW, 0)
         d_last, h_last = x, math.nan
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
             h = half_log_snr(a_t) - half_log_snr(a_s)
-            d = predict_x0(x, eps(x, x.new_full((len(x),), s)), a_s)
+            d = predict_x0(x, at(eps, x, s), a_s)
             ahead = d + (d - d_last) * (h / (2 * h_last)) if grid.is_second_order(i) else d
             ratio = ((1 - a_t) / (1 - a_s)) ** 0.5
             x = ratio * x - a_t**0.5 * math.expm1(-h) * ahead

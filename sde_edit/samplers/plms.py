@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, at, no_edit
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
@@ -42,18 +42,18 @@ class PLMS:
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, tape: Tape = (),
     ) -> Tensor:  # fmt: skip
         x, past = project(x_BCHW, 0), list[Tensor]()
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
-            e = eps(x, x.new_full((len(x),), s))
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
+            e = at(eps, x, s)
             if past:
                 mixed = e * 0
                 for c, e_k in zip(_ADAMS_BASHFORTH[len(past) - 1], [e, *past], strict=True):
                     mixed = mixed + c * e_k
             else:
                 ahead = project(ddim(x, e, a_s, a_t), 1)
-                mixed = (e + eps(ahead, x.new_full((len(x),), grid.t[1]))) / 2
+                mixed = (e + at(eps, ahead, grid.t[1])) / 2
             x = project(ddim(x, mixed, a_s, a_t), i + 1)
             past = [e, *past][:3]
         return x

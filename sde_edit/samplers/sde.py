@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, at, no_edit
 from sde_edit.diffusion.inversion import Trajectory, record
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
@@ -48,11 +48,11 @@ class SDE:
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, tape: Tape = (),
     ) -> Tensor:  # fmt: skip
         x, source = project(x_BCHW, 0), Trajectory(*tape) if tape else None
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
-            e = eps(x, x.new_full((len(x),), s))
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
+            e = at(eps, x, s)
             if source:
                 change, _ = ddpm(x - source.x[i], e - source.eps[i], a_s, a_t)
                 x = source.x[i + 1] + change

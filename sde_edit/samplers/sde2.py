@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, at, no_edit
 from sde_edit.diffusion.inversion import Trajectory, record
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
@@ -48,13 +48,13 @@ class SDE2:
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, tape: Tape = (),
     ) -> Tensor:  # fmt: skip
         x, source = project(x_BCHW, 0), Trajectory(*tape) if tape else None
         d_last, h_last = x, math.nan
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
             h = half_log_snr(a_t) - half_log_snr(a_s)
-            e = eps(x, x.new_full((len(x),), s))
+            e = at(eps, x, s)
             if source:
                 x, e = x - source.x[i], e - source.eps[i]
             d = predict_x0(x, e, a_s)

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, at, no_edit
 from sde_edit.diffusion.inversion import record
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
@@ -43,18 +43,18 @@ class TextbookSDE:
             raise UserError("Alg. 5 divides by sigma = 0 there: use grid.last_sigma=sigma_min")
         x, e = record(eps, x_BCHW, grid, noise)
         w = []
-        for i, (_, a_s, a_t) in enumerate(grid.pairs()):
+        for i, (_, a_s, a_t) in enumerate(grid.intervals()):
             mean, sigma = ddpm(x[i], e[i], a_s, a_t)
             w.append((x[i + 1] - mean) / sigma)
         return x, torch.stack(w)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, tape: Tape = (),
     ) -> Tensor:  # fmt: skip
         x = project(x_BCHW, 0)
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
-            e = eps(x, x.new_full((len(x),), s))
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
+            e = at(eps, x, s)
             mean, sigma = ddpm(x, e, a_s, a_t)
             w = tape[1][i] if tape else noise.like(x, "decode", i)
             x = project(mean + sigma * w, i + 1)

@@ -134,7 +134,7 @@ class DragTask:
         self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
     ) -> Tensor:
         assert isinstance(sampler, Invertible)
-        x, grid = model.encode(images(examples)), grid.below(self.t_0)
+        x, grid = model.encode(images(examples)), grid.truncated(self.t_0)
         plans = [self.plan(example, (x.shape[2], x.shape[3])) for example in examples]
         inside = may_change(examples, x)
         for j in range(max(map(len, plans))):

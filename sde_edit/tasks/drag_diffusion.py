@@ -100,7 +100,7 @@ class DragDiffusion:
         self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
     ) -> Tensor:
         assert isinstance(sampler, Invertible)
-        model, grid = attentive(model, "drag_diffusion"), grid.below(self.t_0)
+        model, grid = attentive(model, "drag_diffusion"), grid.truncated(self.t_0)
         block = self._block(model)
         prompt = prompts(self.prompt, examples)
         x_0, text = model.encode(images(examples)), model.embed(prompt)
@@ -171,7 +171,7 @@ class _WayDown:
     def _at_once(self, x: Tensor, t: Tensor) -> Tensor:
         if not self.blocks:
             return self.model.attend(x, t, self.text_BKD)
-        source = self.path[self.grid.step_from(float(t[0]))].to(x)
+        source = self.path[self.grid.index_of(float(t[0]))].to(x)
         reference = Reference(self.model.up_blocks - self.blocks)
         both = torch.cat([source, x]), t.repeat(2), self.text_BKD.repeat(2, 1, 1)
         return self.model.attend(*both, reference).chunk(2)[1]

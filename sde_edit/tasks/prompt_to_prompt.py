@@ -116,7 +116,7 @@ class PromptToPrompt:
         self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
     ) -> Tensor:
         assert isinstance(sampler, Invertible)
-        model, grid = attentive(model, "p2p"), grid.below(self.t_0)
+        model, grid = attentive(model, "p2p"), grid.truncated(self.t_0)
         before, after = prompts(self.source_prompt, examples), prompts(self.prompt, examples)
         negatives = prompts(self.negative_prompt, examples)
         source = model.denoiser(before, self.source_guidance, negatives)
@@ -199,7 +199,7 @@ class _WayDown:
 
     def _at_once(self, x: Tensor, t: Tensor) -> Tensor:
         """In one call: the source if it lends maps, null if there is guidance, the target."""
-        i = self.grid.step_from(float(t[0]))
+        i = self.grid.index_of(float(t[0]))
         control, parts = self.controls[i], [(x, self.target_BKD)]
         if self.guidance != 1:
             parts.insert(0, (x, self.nulls[i]))

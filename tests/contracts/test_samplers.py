@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sde_edit.api.sampler import Invertible
-from sde_edit.diffusion.denoiser import keep
+from sde_edit.diffusion.denoiser import no_edit
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.registry import build, kinds, plugin_class
@@ -17,7 +17,7 @@ def eps(x, t):
     return torch.sin(x + t.view(-1, 1, 1, 1) / 500)
 
 
-def decode(kind, ids, project=keep, dtype=torch.float64):
+def decode(kind, ids, project=no_edit, dtype=torch.float64):
     noise = Noise(0, ids)
     x = noise.like(torch.empty(len(ids), 4, 8, 8, dtype=dtype), "init")
     return build("samplers", kind, {}).decode(eps, x, GRID, noise, project)
@@ -104,7 +104,7 @@ def round_trip(kind, ids, network=eps, back=eps, dtype=torch.float64):
     tape = sampler.encode(network, x_0, GRID, noise)
     assert all(part[0].shape == x_0.shape for part in tape)
     x_T = tape[0][0]
-    return x_0, x_T, sampler.decode(back, x_T, GRID, noise, keep, tape)
+    return x_0, x_T, sampler.decode(back, x_T, GRID, noise, no_edit, tape)
 
 
 @pytest.mark.parametrize("kind", INVERTIBLE)

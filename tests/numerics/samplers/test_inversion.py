@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import PNDMScheduler
 
-from sde_edit.diffusion.denoiser import keep
+from sde_edit.diffusion.denoiser import no_edit
 from sde_edit.diffusion.inversion import forward, record, since
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
@@ -48,7 +48,7 @@ def sampler(kind, **settings):
     return build("samplers", kind, settings)
 
 
-def edited(kind, source, target, edit, grid=GRID, dtype=torch.float64, project=keep, **settings):
+def edited(kind, source, target, edit, grid=GRID, dtype=torch.float64, project=no_edit, **settings):
     """Encode under `source`, `edit` the latent, decode under `target`."""
     method = sampler(kind, **settings)
     tape = method.encode(source, start(dtype), grid, NOISE)
@@ -88,7 +88,7 @@ def test_what_was_not_edited_comes_back_in_every_bit(kind, guidance, dtype):
     x_0 = on_lattice(start().float().double()).float()
     method = sampler(kind)
     tape = method.encode(eps, x_0, GRID, NOISE)
-    out = method.decode(eps, tape[0][0], GRID, NOISE, keep, tape)
+    out = method.decode(eps, tape[0][0], GRID, NOISE, no_edit, tape)
     assert torch.equal(out.float(), x_0)
 
 
@@ -135,7 +135,7 @@ def test_one_tape_serves_a_sweep_of_t_0(kind):
     whole = method.encode(network, start(), GRID, NOISE)
     torch.testing.assert_close(whole[0][-1].float(), start().float())
     for t_0 in (0.3, 0.5, 0.8):
-        part = GRID.below(t_0)
+        part = GRID.truncated(t_0)
         own = method.encode(network, start(), part, NOISE)
         shared = since(whole, GRID.steps - part.steps)
         for alone, cut in zip(own, shared, strict=True):
@@ -193,7 +193,7 @@ def test_proposition_2_time_symmetry():
     """With gamma = 1 the update from (z_{i-1}, z_i) upwards is the one from (z_{i+1}, z_i) down,
     with the times exchanged: running decode on the reversed grid undoes it bit by bit."""
     method, z = sampler("bdia"), states(1.0)
-    back = method.decode(network, z[-1], GRID.reversed(), NOISE, keep, (torch.stack(z[::-1]),))
+    back = method.decode(network, z[-1], GRID.reversed(), NOISE, no_edit, (torch.stack(z[::-1]),))
     assert torch.equal(back, z[0])
 
 
@@ -209,7 +209,7 @@ def test_evaluations_of_a_round_trip(kind, down, up):
     method = sampler(kind)
     tape = method.encode(eps, start(), GRID, NOISE)
     assert len(calls) == up
-    method.decode(eps, tape[0][0], GRID, NOISE, keep, tape)
+    method.decode(eps, tape[0][0], GRID, NOISE, no_edit, tape)
     assert len(calls) == up + down
 
 
@@ -225,7 +225,7 @@ def test_edict_goes_back_to_round_off(p):
 def test_edict_step_by_its_equations():
     """Eq. 9 to 12, written with a_i and b_i."""
     grid, p = SCHEDULE.grid(1), 0.93
-    (s, a_s, a_t), x = next(iter(grid.pairs())), start()
+    (s, a_s, a_t), x = next(iter(grid.intervals())), start()
     a = (a_t / a_s) ** 0.5
     b = (1 - a_t) ** 0.5 - (1 - a_s) ** 0.5 * a
     t = torch.full((2,), s, dtype=torch.float64)

@@ -8,6 +8,7 @@ from transformers import CLIPTokenizer
 
 from sde_edit.config import experiment
 from sde_edit.datasets.shapes import Shapes
+from sde_edit.diffusion.denoiser import at
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.editing.batch import images
@@ -226,7 +227,7 @@ def test_a_time_off_the_grid_is_refused(model):
     class Between(type(build("samplers", "ode", {}))):
         def decode(self, eps, x, grid, noise, project=None, tape=()):
             for t in grid.t[:-1]:
-                x = project(x, 0) if project else eps(x, x.new_full((len(x),), t + 0.5))
+                x = project(x, 0) if project else at(eps, x, t + 0.5)
             return x
 
     with pytest.raises(UserError, match=r"time 999\.5"):
