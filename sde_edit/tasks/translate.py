@@ -21,9 +21,9 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
-from sde_edit.api.sampler import Invertible, Sampler
-from sde_edit.diffusion.denoiser import Denoiser, Tape, at
-from sde_edit.diffusion.inversion import forward, since
+from sde_edit.api.sampler import Sampler
+from sde_edit.diffusion.denoiser import Denoiser, at
+from sde_edit.diffusion.inversion import Inversion, forward_process
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
@@ -145,18 +145,18 @@ class Translate:
         source = self._denoiser(self.source_prompt, self.source_guidance, examples, model)
         target = self._denoiser(self.prompt, self.guidance, examples, model)
         x_0 = model.encode(images(examples))
-        tape = self._way_up(source, x_0, sampler, top, noise)
+        inversion = self._way_up(source, x_0, sampler, top, noise)
         inside = None if self.region == "all" else latent_masks(examples, x_0)
 
         def down(t_0: float) -> Tensor:
             way = grid.truncated(t_0)
-            own = since(tape, top.steps - way.steps)
+            own = inversion.tail(top.steps - way.steps)
 
             def keep_outside(x: Tensor, i: int) -> Tensor:
-                return torch.where(inside, x, own[0][i]) if inside is not None else x
+                return torch.where(inside, x, own.states[i]) if inside is not None else x
 
-            lead = own if self.inverts else ()
-            return model.decode(sampler.decode(target, own[0][0], way, noise, keep_outside, lead))
+            lead = own if self.inverts else None
+            return model.decode(sampler.decode(target, own.latent, way, noise, keep_outside, lead))
 
         return [partial(down, value) for value in t_0]
 
@@ -168,10 +168,9 @@ class Translate:
 
     def _way_up(
         self, eps: Denoiser, x_0: Tensor, sampler: Sampler, grid: Grid, noise: Noise
-    ) -> Tape:
+    ) -> Inversion:
         if not self.inverts:
-            return (forward(x_0, grid, noise),)
-        assert isinstance(sampler, Invertible)
+            return Inversion(forward_process(x_0, grid, noise))
         return sampler.encode(eps, x_0, grid, noise)
 
     def evaluations_per_image(self, steps: int) -> int:

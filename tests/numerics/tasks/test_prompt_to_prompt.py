@@ -225,7 +225,7 @@ def test_evaluations_are_the_plan(model):
 
 def test_a_time_off_the_grid_is_refused(model):
     class Between(type(build("samplers", "ode", {}))):
-        def decode(self, eps, x, grid, noise, project=None, tape=()):
+        def decode(self, eps, x, grid, noise, project=None, inversion=None):
             for t in grid.t[:-1]:
                 x = project(x, 0) if project else at(eps, x, t + 0.5)
             return x
@@ -261,9 +261,9 @@ def reconstruction_error(model, guidance, steps):
     with torch.inference_mode():
         before = [before for before, _ in PAIRS]
         x_0, up = model.encode(images(examples())), model.denoiser(before, 1.0)
-        (path,) = build("samplers", "ode", {}).encode(up, x_0, GRID, Noise(0, ("a", "b")))
+        source = build("samplers", "ode", {}).encode(up, x_0, GRID, Noise(0, ("a", "b")))
         given = model.embed(before), model.embed(["", ""])
-        _, x = NullText(model, guidance, steps).fit(path, GRID, *given)
+        _, x = NullText(model, guidance, steps).fit(source.states, GRID, *given)
         return (x - x_0).square().mean((1, 2, 3))
 
 
