@@ -52,7 +52,7 @@ class ODE2(Sampler):
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         """Raises UserError if the grid ends without noise, where lambda is infinite."""
         if grid.alpha[-1] == 1:
-            raise UserError("no way up from alpha = 1 in lambda: use grid.last_sigma=sigma_min")
+            raise UserError("lambda is infinite at alpha = 1: use grid.last_sigma=sigma_min")
         return invert(self.decode, eps, x_BCHW, grid, noise)
 
     def decode(

@@ -349,10 +349,10 @@ def test_the_way_down_without_steps_is_ddims_beside_the_sources_path(model):
     with torch.inference_mode():
         x_0, grid = model.encode(images([one])), GRID.truncated(0.7)
         up = model.denoiser([PROMPT], 1.0)
-        (path,) = build("samplers", "ode", {}).encode(up, x_0, grid, Noise(0, (one.id,)))
-        x = path[0]
+        source = build("samplers", "ode", {}).encode(up, x_0, grid, Noise(0, (one.id,)))
+        x = source.latent
         for i, (s, a_s, a_t) in enumerate(grid.intervals()):
-            both = torch.cat([path[i], x])
+            both = torch.cat([source.states[i], x])
             t = torch.full((2,), s, dtype=torch.float64)
             e = model.attend(both, t, text.repeat(2, 1, 1), Reference(0))[1:]
             x = ddim(x, e, a_s, a_t)
