@@ -25,6 +25,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Drag, Point
 from sde_edit.api.model import Attentive
+from sde_edit.diffusion.denoiser import same_time
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
 
@@ -174,7 +175,7 @@ class Motion:
     ) -> list[int]:
         """Gradients for the rows that are still far, which it gives."""
         x = torch.stack([pulls[b].latent for b in far])
-        t = x.new_full((len(far),), grid.t[0])
+        t = same_time(x, grid.t[0])
         with self.lora(far):
             e, F = self.model.features(x, t, text[list(far)], self.block)
         z = ddim(x, e, grid.alpha[0], grid.alpha[1])

@@ -2,7 +2,7 @@
 
 code            paper (Alg. 1, Eq. 12)
 x               x_0 of one drag step, the result of the one before
-tape[0][0]      x_t0
+inversion.latent  x_t0
 S, T            the squares of side 2r about the source and the target point
 fresh           eps of Eq. 12
 moves           what one drag step copies in one image, a (S, T) for each pair of points
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Drag, Example, Point
 from sde_edit.api.model import LoraSettings, Model, Scale
-from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.sampler import Sampler
 from sde_edit.diffusion.denoiser import Denoiser, Project
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
@@ -133,8 +133,7 @@ class DragTask:
     def edit(
         self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
     ) -> Tensor:
-        assert isinstance(sampler, Invertible)
-        x, grid = model.encode(images(examples)), grid.below(self.t_0)
+        x, grid = model.encode(images(examples)), grid.truncated(self.t_0)
         plans = [self.plan(example, (x.shape[2], x.shape[3])) for example in examples]
         inside = may_change(examples, x)
         for j in range(max(map(len, plans))):
@@ -143,9 +142,10 @@ class DragTask:
             eps = self._denoiser(some, model, grid.t[0])
             moves = [plans[b][j] for b in rows]
             with adapted(model, some, self._lora_scale(grid.t[0])):
-                tape = sampler.encode(eps, x[rows], grid, own)
-                change = self._change(tape[0], moves, inside[rows], own)
-                x[rows] = sampler.decode(eps, tape[0][0], grid, own, change, tape).to(x)
+                inversion = sampler.encode(eps, x[rows], grid, own)
+                change = self._change(inversion.states, moves, inside[rows], own)
+                edited = sampler.decode(eps, inversion.latent, grid, own, change, inversion)
+                x[rows] = edited.to(x)
         return model.decode(x)
 
     def _change(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Attentive, LoraSettings, Model
-from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.sampler import Sampler
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
@@ -99,22 +99,21 @@ class DragDiffusion:
     def edit(
         self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
     ) -> Tensor:
-        assert isinstance(sampler, Invertible)
-        model, grid = attentive(model, "drag_diffusion"), grid.below(self.t_0)
+        model, grid = attentive(model, "drag_diffusion"), grid.truncated(self.t_0)
         block = self._block(model)
         prompt = prompts(self.prompt, examples)
         x_0, text = model.encode(images(examples)), model.embed(prompt)
         with adapted(model, examples, torch.ones_like):
-            tape = sampler.encode(model.denoiser(prompt, 1.0), x_0, grid, noise)
-        change = self._change(examples, model, block, tape[0][0].to(x_0), text, grid)
+            inversion = sampler.encode(model.denoiser(prompt, 1.0), x_0, grid, noise)
+        change = self._change(examples, model, block, inversion.latent.to(x_0), text, grid)
 
         def edited(x: Tensor, i: int) -> Tensor:
             """A sampler may have more than one state at t_0, and states of another dtype."""
             return x + change.to(x) if i == 0 else x
 
-        way = _WayDown(model, self.reference_blocks, grid, tape[0], text)
+        way = _WayDown(model, self.reference_blocks, grid, inversion.states, text)
         with adapted(model, examples, torch.ones_like):
-            x = sampler.decode(way.eps, tape[0][0], grid, noise, edited, tape)
+            x = sampler.decode(way.eps, inversion.latent, grid, noise, edited, inversion)
         return model.decode(x)
 
     def _block(self, model: Attentive) -> int:
@@ -171,7 +170,7 @@ class _WayDown:
     def _at_once(self, x: Tensor, t: Tensor) -> Tensor:
         if not self.blocks:
             return self.model.attend(x, t, self.text_BKD)
-        source = self.path[self.grid.step_from(float(t[0]))].to(x)
+        source = self.path[self.grid.index_of(float(t[0]))].to(x)
         reference = Reference(self.model.up_blocks - self.blocks)
         both = torch.cat([source, x]), t.repeat(2), self.text_BKD.repeat(2, 1, 1)
         return self.model.attend(*both, reference).chunk(2)[1]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Attentive, Model
-from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.sampler import Sampler
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
@@ -115,24 +115,24 @@ class PromptToPrompt:
     def edit(
         self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
     ) -> Tensor:
-        assert isinstance(sampler, Invertible)
-        model, grid = attentive(model, "p2p"), grid.below(self.t_0)
+        model, grid = attentive(model, "p2p"), grid.truncated(self.t_0)
         before, after = prompts(self.source_prompt, examples), prompts(self.prompt, examples)
         negatives = prompts(self.negative_prompt, examples)
         source = model.denoiser(before, self.source_guidance, negatives)
-        tape = sampler.encode(source, model.encode(images(examples)), grid, noise)
+        inversion = sampler.encode(source, model.encode(images(examples)), grid, noise)
         text, null = model.embed(before), model.embed(negatives)
         way = _WayDown(
             model=model,
             guidance=self.guidance,
             grid=grid,
-            path=tape[0],
+            path=inversion.states,
             source_BKD=text,
             target_BKD=model.embed(after),
-            nulls=self._nulls(model, tape[0], grid, text, null),
+            nulls=self._nulls(model, inversion.states, grid, text, null),
             controls=self._controls(model, grid.steps, before, after),
         )
-        return model.decode(sampler.decode(way.eps, tape[0][0], grid, noise, tape=tape))
+        x = sampler.decode(way.eps, inversion.latent, grid, noise, inversion=inversion)
+        return model.decode(x)
 
     def evaluations_per_image(self, steps: int) -> int:
         up, down = rows_per_evaluation(self.source_guidance), 1 if self.guidance == 1 else 2
@@ -199,7 +199,7 @@ class _WayDown:
 
     def _at_once(self, x: Tensor, t: Tensor) -> Tensor:
         """In one call: the source if it lends maps, null if there is guidance, the target."""
-        i = self.grid.step_from(float(t[0]))
+        i = self.grid.index_of(float(t[0]))
         control, parts = self.controls[i], [(x, self.target_BKD)]
         if self.guidance != 1:
             parts.insert(0, (x, self.nulls[i]))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
-from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.sampler import Sampler
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.editing.batch import check_prompt, images, prompts, rows_per_evaluation
@@ -38,13 +38,13 @@ class Reconstruct:
     def edit(
         self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
     ) -> Tensor:
-        assert isinstance(sampler, Invertible)
         eps = model.denoiser(
             prompts(self.prompt, examples), self.guidance, prompts(self.negative_prompt, examples)
         )
         x_0 = model.encode(images(examples))
-        tape = sampler.encode(eps, x_0, grid, noise)
-        return model.decode(sampler.decode(eps, tape[0][0], grid, noise, tape=tape))
+        inversion = sampler.encode(eps, x_0, grid, noise)
+        x = sampler.decode(eps, inversion.latent, grid, noise, inversion=inversion)
+        return model.decode(x)
 
     def evaluations_per_image(self, steps: int) -> int:
         return 2 * steps * rows_per_evaluation(self.guidance)

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
-from sde_edit.api.sampler import Invertible, Sampler
-from sde_edit.diffusion.denoiser import Denoiser, Tape
-from sde_edit.diffusion.inversion import forward, since
+from sde_edit.api.sampler import Sampler
+from sde_edit.diffusion.denoiser import Denoiser, at
+from sde_edit.diffusion.inversion import Inversion, forward_process
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
@@ -114,12 +114,12 @@ class Translate:
     def find_masks(
         self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise
     ) -> Tensor:
-        x_0, at = model.encode(images(examples)), grid.below(self.mask_t)
+        x_0, grid = model.encode(images(examples)), grid.truncated(self.mask_t)
         draws = [noise.like(x_0, "mask", k) for k in range(self.mask_maps)]
-        x = torch.cat([at.alpha[0] ** 0.5 * x_0 + (1 - at.alpha[0]) ** 0.5 * n for n in draws])
-        t = x.new_full((len(x),), at.t[0])
-        e_source = model.denoiser(prompts(self.source_prompt, examples), 1.0)(x, t)
-        e_target = model.denoiser(prompts(self.prompt, examples), 1.0)(x, t)
+        t, a = grid.t[0], grid.alpha[0]
+        x = torch.cat([a**0.5 * x_0 + (1 - a) ** 0.5 * n for n in draws])
+        e_source = at(model.denoiser(prompts(self.source_prompt, examples), 1.0), x, t)
+        e_target = at(model.denoiser(prompts(self.prompt, examples), 1.0), x, t)
         contrast = (e_target - e_source).abs().view(self.mask_maps, *x_0.shape).mean(dim=(0, 2))
         masks_Bhw: Tensor = contrast > self.mask_level * contrast.mean(dim=(1, 2), keepdim=True)
         return masks_Bhw
@@ -141,22 +141,22 @@ class Translate:
         grid: Grid,
         noise: Noise,
     ) -> list[Callable[[], Tensor]]:
-        top = grid.below(max(t_0))
+        top = grid.truncated(max(t_0))
         source = self._denoiser(self.source_prompt, self.source_guidance, examples, model)
         target = self._denoiser(self.prompt, self.guidance, examples, model)
         x_0 = model.encode(images(examples))
-        tape = self._way_up(source, x_0, sampler, top, noise)
+        inversion = self._way_up(source, x_0, sampler, top, noise)
         inside = None if self.region == "all" else latent_masks(examples, x_0)
 
         def down(t_0: float) -> Tensor:
-            way = grid.below(t_0)
-            own = since(tape, top.steps - way.steps)
+            way = grid.truncated(t_0)
+            own = inversion.tail(top.steps - way.steps)
 
             def keep_outside(x: Tensor, i: int) -> Tensor:
-                return torch.where(inside, x, own[0][i]) if inside is not None else x
+                return torch.where(inside, x, own.states[i]) if inside is not None else x
 
-            lead = own if self.inverts else ()
-            return model.decode(sampler.decode(target, own[0][0], way, noise, keep_outside, lead))
+            lead = own if self.inverts else None
+            return model.decode(sampler.decode(target, own.latent, way, noise, keep_outside, lead))
 
         return [partial(down, value) for value in t_0]
 
@@ -168,10 +168,9 @@ class Translate:
 
     def _way_up(
         self, eps: Denoiser, x_0: Tensor, sampler: Sampler, grid: Grid, noise: Noise
-    ) -> Tape:
+    ) -> Inversion:
         if not self.inverts:
-            return (forward(x_0, grid, noise),)
-        assert isinstance(sampler, Invertible)
+            return Inversion(forward_process(x_0, grid, noise))
         return sampler.encode(eps, x_0, grid, noise)
 
     def evaluations_per_image(self, steps: int) -> int:
