@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sde_edit import registry
-from sde_edit.api.dataset import Composed
+from sde_edit.api.dataset import HasStatistics
 from sde_edit.commands.contact_sheets import write_sheets
 from sde_edit.commands.run import finished_run
 from sde_edit.config import (
@@ -69,11 +69,11 @@ def publish_composition(
         )
     own = [] if any(o.startswith("data=") for o in about) else [f"data={config['data']}"]
     data, dataset = chosen_data([*own, *about, *where])
-    if not isinstance(dataset, Composed):
+    if not isinstance(dataset, HasStatistics):
         raise UserError(
             f"data={data.name} does not say what it is made of; the data sets of drags do"
         )
-    table = build_composition(config, data, dataset.composition())
+    table = build_composition(config, data, dataset.statistics())
     return write(table, results_dir(where) / "tables")
 
 

@@ -20,10 +20,10 @@ from sde_edit.report.cells import (
     cost_cell,
     difference_cell,
     metrics_of,
-    of_several,
     settings_notes,
+    without_spread,
 )
-from sde_edit.report.results import Measured, measured
+from sde_edit.report.results import RunResult, load_result
 from sde_edit.report.selection import (
     Setting,
     check_equal,
@@ -31,11 +31,19 @@ from sde_edit.report.selection import (
     check_where,
     command,
     flatten,
-    literal,
+    format_override,
     matches,
-    says,
+    specifies,
 )
-from sde_edit.report.table import Block, Cell, Column, Row, Table, aligned, published_title
+from sde_edit.report.table import (
+    Block,
+    Cell,
+    Column,
+    Row,
+    Table,
+    published_title,
+    with_common_decimals,
+)
 from sde_edit.store.runs import Run
 
 _NFE = "nfe"
@@ -48,7 +56,7 @@ _COSTS: dict[Cost, str] = {
 }
 
 
-_Cells = dict[tuple[str, Setting], list[Measured]]  # arm's label, column -> runs
+_Cells = dict[tuple[str, Setting], list[RunResult]]  # arm's label, column -> runs
 
 
 @dataclass(frozen=True)
@@ -132,14 +140,14 @@ class Arms:
             *self.remarks,
         )
         corner = "NFE" if self.column == _NFE else self.column.rpartition(".")[2]
-        columns = tuple(Column("", str(literal(value))) for value in self._columns())
+        columns = tuple(Column("", str(format_override(value))) for value in self._columns())
         blocks += self._paper_blocks()
         return Table(self.name, self.title, corner, columns, tuple(blocks), notes)
 
-    def _metrics(self, runs: Sequence[Measured]) -> list[str]:
+    def _metrics(self, runs: Sequence[RunResult]) -> list[str]:
         return metrics_of(runs) if self.metrics is None else self.metrics
 
-    def _timing_note(self, runs: Sequence[Measured]) -> list[str]:
+    def _timing_note(self, runs: Sequence[RunResult]) -> list[str]:
         machines = dict.fromkeys(machine for run in runs for machine in run.machines)
         if "seconds" not in self.costs or not machines:
             return []
@@ -176,7 +184,7 @@ class Arms:
 
     def _columns_of(self, arm: Arm, spec: RunSpec) -> list[Setting]:
         """Its own; all of the arm's for images made elsewhere, which are the same in each."""
-        if says(spec, self._key):
+        if specifies(spec, self._key):
             return [self._column_of(arm, flatten(spec))]
         return [self._column_of(arm, {self._key: value}) for value in self._grid(arm)[self._key]]
 
@@ -191,11 +199,11 @@ class Arms:
 
     def _cells(self, runs: Sequence[Run]) -> _Cells:
         cells: _Cells = {}
-        every: list[Measured] = []
+        every: list[RunResult] = []
         depends = {key.partition(".")[0]: key for key in (self.average, self._key) if key}
         for arm in self.arms:
             fitting = [run for run in runs if matches(run.spec, self._grid(arm))]
-            sealed = [run for run in map(measured, fitting) if run is not None]
+            sealed = [run for run in map(load_result, fitting) if run is not None]
             check_uniform(sealed, depends)
             for run in sealed:
                 for column in self._columns_of(arm, run.spec):
@@ -209,7 +217,9 @@ class Arms:
 
     def _rows(self, cell_of: Callable[[Arm, Setting], Cell]) -> tuple[Row, ...]:
         columns = self._columns()
-        cells = aligned(cell_of(arm, column) for arm, column in product(self.arms, columns))
+        cells = with_common_decimals(
+            cell_of(arm, column) for arm, column in product(self.arms, columns)
+        )
         n = len(columns)
         return tuple(
             Row(arm.label, "arm", cells[i * n : (i + 1) * n]) for i, arm in enumerate(self.arms)
@@ -231,14 +241,16 @@ class Arms:
         if (base := self.baseline) is None:
             return ()
 
-        def scored(label: str, column: Setting) -> list[Measured]:
+        def scored(label: str, column: Setting) -> list[RunResult]:
             return [run for run in cells.get((label, column), []) if metric in run.scores]
 
         rows = []
         for label in (arm.label for arm in self.arms if arm.label != base):
             pairs = [(scored(label, column), scored(base, column)) for column in self._columns()]
             found = [difference_cell(*pair, metric) if all(pair) else "" for pair in pairs]
-            shown = aligned(cell if isinstance(cell, Cell) else Cell() for cell in found)
+            shown = with_common_decimals(
+                cell if isinstance(cell, Cell) else Cell() for cell in found
+            )
             rows.append(Row(f"{label} \N{MINUS SIGN} {base}", "difference", shown))
         return tuple(rows)
 
@@ -277,7 +289,7 @@ class Arms:
     def _paper_rows(self, values: Mapping[str, Published]) -> tuple[Row, ...]:
         columns = len(self._columns())
         lines = [self._paper_line(label, line) for label, line in values.items()]
-        cells = aligned(Cell(value) for line in lines for value in line)
+        cells = with_common_decimals(Cell(value) for line in lines for value in line)
         return tuple(
             Row(f"Paper {label}", "paper", cells[i * columns : (i + 1) * columns])
             for i, label in enumerate(values)
@@ -303,7 +315,7 @@ class Arms:
             for value in grid[self._key]:
                 if (arm.label, self._column_of(arm, {self._key: value})) not in cells:
                     place = {k: values[0] for k, values in grid.items()} | {self._key: value}
-                    place |= {k: literal(v) for k, v in self.also.items()}
+                    place |= {k: format_override(v) for k, v in self.also.items()}
                     notes.append(
                         f"{arm.label}, {self.column} {value}: no finished run. Make it with "
                         f"`{command('run', place)}`"
@@ -319,7 +331,7 @@ def _published_title(name: str) -> str:
     )
 
 
-def mean_cell(runs: Sequence[Measured], metric: str) -> Cell:
+def mean_cell(runs: Sequence[RunResult], metric: str) -> Cell:
     """The mean over runs that differ in the averaged key; one run as it is. Its interval is that
     of the mean under the common resampling of the examples.
 
@@ -340,7 +352,7 @@ def mean_cell(runs: Sequence[Measured], metric: str) -> Cell:
     else:
         low, high = centred_interval(value, np.mean([s.replicates for s in scores], axis=0))
     ids = tuple(run.id for run in runs)
-    return of_several(Cell(value, low, high, scores[0].n, runs[0].of, ids))
+    return without_spread(Cell(value, low, high, scores[0].n, runs[0].of, ids))
 
 
 def _filled(row: Row) -> bool:

@@ -15,7 +15,7 @@ from sde_edit.report.cells import (
     score_cell,
     settings_notes,
 )
-from sde_edit.report.results import Measured, measured
+from sde_edit.report.results import RunResult, load_result
 from sde_edit.report.selection import Setting, check_uniform, check_where, command, matches
 from sde_edit.report.table import (
     Block,
@@ -24,8 +24,8 @@ from sde_edit.report.table import (
     Published,
     Row,
     Table,
-    aligned,
     published_title,
+    with_common_decimals,
 )
 from sde_edit.store.runs import Run
 
@@ -102,15 +102,15 @@ class Inpainting:
     def _columns(self) -> tuple[Column, ...]:
         return tuple(Column(f"{masks} masks", str(steps)) for masks, steps in self._pairs())
 
-    def _cells(self, runs: Sequence[Run]) -> dict[_Place, Measured]:
-        sealed = [run for run in map(measured, runs) if run is not None]
+    def _cells(self, runs: Sequence[Run]) -> dict[_Place, RunResult]:
+        sealed = [run for run in map(load_result, runs) if run is not None]
         check_uniform(sealed, _DEPENDS)
         found = {_place(run): run for run in sealed}
         return {place: found[place] for place in self._places() if place in found}
 
     # -- blocks
 
-    def _blocks(self, cells: dict[_Place, Measured]) -> tuple[Block, ...]:
+    def _blocks(self, cells: dict[_Place, RunResult]) -> tuple[Block, ...]:
         found = metrics_of(list(cells.values()))
         metrics = found if self.metrics is None else self.metrics
         if not metrics:
@@ -121,7 +121,7 @@ class Inpainting:
         apart = [name for name in self._published() if not (beside and name in metrics)]
         return (*ours, *map(self._paper_block, apart))
 
-    def _block(self, metric: str, cells: dict[_Place, Measured], *, beside: bool) -> Block:
+    def _block(self, metric: str, cells: dict[_Place, RunResult], *, beside: bool) -> Block:
         scored = [run for run in cells.values() if metric in run.scores]
         if not scored:
             return Block(metric, self._arm_rows(metric, cells))
@@ -131,24 +131,24 @@ class Inpainting:
         rows = (*self._arm_rows(metric, cells), difference, *paper)
         return Block(metric, rows, higher, self._summary(difference), convention)
 
-    def _arm_rows(self, metric: str, cells: dict[_Place, Measured]) -> tuple[Row, ...]:
+    def _arm_rows(self, metric: str, cells: dict[_Place, RunResult]) -> tuple[Row, ...]:
         runs = map(cells.get, self._places())
-        shown = aligned(
+        shown = with_common_decimals(
             score_cell(run, metric) if run and metric in run.scores else Cell() for run in runs
         )
         n = len(self._pairs())
         rows = (shown[:n], shown[n:])
         return tuple(Row(_label(arm), "arm", row) for arm, row in zip(self.arms, rows, strict=True))
 
-    def _difference_row(self, metric: str, cells: dict[_Place, Measured]) -> Row:
+    def _difference_row(self, metric: str, cells: dict[_Place, RunResult]) -> Row:
         baseline, contender = self.arms
         found = [self._difference(metric, cells, pair) for pair in self._pairs()]
-        shown = aligned(cell if isinstance(cell, Cell) else Cell() for cell in found)
+        shown = with_common_decimals(cell if isinstance(cell, Cell) else Cell() for cell in found)
         label = f"{contender.upper()} \N{MINUS SIGN} {baseline.upper()}"
         return Row(label, "difference", shown)
 
     def _difference(
-        self, metric: str, cells: dict[_Place, Measured], pair: tuple[Setting, Setting]
+        self, metric: str, cells: dict[_Place, RunResult], pair: tuple[Setting, Setting]
     ) -> Cell | str:
         baseline, contender = (cells.get((arm, *pair)) for arm in self.arms)
         if not (baseline and contender):
@@ -172,7 +172,7 @@ class Inpainting:
     def _published(self) -> list[str]:
         return list(self.paper.values) if self.paper else []
 
-    def _comparable(self, cells: dict[_Place, Measured]) -> bool:
+    def _comparable(self, cells: dict[_Place, RunResult]) -> bool:
         if not self.paper:
             return False
         wanted = {key: [value] for key, value in self.paper.where.items()}
@@ -182,7 +182,9 @@ class Inpainting:
         if not self.paper or metric not in self.paper.values:
             return ()
         arms = self.paper.values[metric]
-        cells = aligned(self._paper_cell(arms, arm, pair) for arm in arms for pair in self._pairs())
+        cells = with_common_decimals(
+            self._paper_cell(arms, arm, pair) for arm in arms for pair in self._pairs()
+        )
         n = len(self._pairs())
         return tuple(
             Row(f"Paper {_label(arm)}", "paper", cells[i * n : (i + 1) * n])
@@ -221,7 +223,7 @@ class Inpainting:
         axes = dict(zip(_AXES, place, strict=True))
         return command(verb, {**fixed, **axes, **(self.where or {})})
 
-    def _absent(self, fitting: Sequence[Run], cells: dict[_Place, Measured]) -> list[str]:
+    def _absent(self, fitting: Sequence[Run], cells: dict[_Place, RunResult]) -> list[str]:
         begun = {_place(run): run for run in fitting if run.seal is None}
         notes = []
         for place in self._places():
@@ -232,7 +234,7 @@ class Inpainting:
                 )
         return notes
 
-    def _unscored(self, cells: dict[_Place, Measured]) -> list[str]:
+    def _unscored(self, cells: dict[_Place, RunResult]) -> list[str]:
         wanted = self.metrics or metrics_of(list(cells.values()))
         notes = []
         for place, run in cells.items():
@@ -242,14 +244,14 @@ class Inpainting:
                 notes.append(f"{text} Measure with `{self._command('evaluate', place)}`")
         return notes
 
-    def _unpaired(self, cells: dict[_Place, Measured]) -> list[str]:
+    def _unpaired(self, cells: dict[_Place, RunResult]) -> list[str]:
         wanted = self.metrics or metrics_of(list(cells.values()))
         found = (self._difference(m, cells, pair) for m, pair in product(wanted, self._pairs()))
         reasons = dict.fromkeys(reason for reason in found if isinstance(reason, str) and reason)
         return [f"No paired difference: {reason}." for reason in reasons]
 
 
-def _place(run: Run | Measured) -> _Place:
+def _place(run: Run | RunResult) -> _Place:
     spec = run.spec
     return spec.sampler.name, spec.data.params["masks"], spec.steps
 

@@ -22,10 +22,10 @@ from sde_edit.api.spec import Choice, RunSpec
 from sde_edit.commands.table import build_table
 from sde_edit.errors import UserError
 from sde_edit.report.cells import difference_cell, score_cell, verdict_of
-from sde_edit.report.results import finished, measured
+from sde_edit.report.results import load_finished, load_result
 from sde_edit.report.selection import command, flatten
 from sde_edit.report.summary import runs_table, summary_table
-from sde_edit.report.table import Block, Cell, Column, Row, Table, aligned, number
+from sde_edit.report.table import Block, Cell, Column, Row, Table, number, with_common_decimals
 from sde_edit.store.files import canonical, write_atomic
 from sde_edit.store.runs import Row as ImageRow
 from sde_edit.store.runs import Run, RunStore
@@ -156,8 +156,8 @@ def test_difference_is_the_paired_bootstrap(store: RunStore, fill: Fill) -> None
     cell = row_of(build_table(config(), store.runs()), "shapes_fid", "SDE − ODE")["small masks, 50"]
     ode, sde = runs["ode", "small", 50], runs["sde", "small", 50]
     a, b = sde.scores()["shapes_fid"], ode.scores()["shapes_fid"]
-    spread = np.subtract(a["replicates"], b["replicates"])
-    value = a["value"] - b["value"]
+    spread = np.subtract(a.replicates, b.replicates)
+    value = a.value - b.value
     assert cell.value == pytest.approx(value)
     assert cell.low == pytest.approx(value + np.percentile(spread - spread.mean(), 2.5))
     assert cell.high == pytest.approx(value + np.percentile(spread - spread.mean(), 97.5))
@@ -189,13 +189,13 @@ def test_metrics_can_be_chosen_and_ordered(store: RunStore, fill: Fill) -> None:
 
 
 def test_decimals_follow_the_interval() -> None:
-    assert aligned([Cell(1.0, 0.987, 1.013)])[0].decimals == 3
-    assert aligned([Cell(1.0, 0.6, 1.4)])[0].decimals == 2
-    assert aligned([Cell(100.0, 70.0, 130.0)])[0].decimals == 0
-    assert {c.decimals for c in aligned([Cell(17.73), Cell(17.5)])} == {2}
-    assert aligned([Cell(0.21345678)])[0].decimals == 4
-    assert aligned([Cell(50.0)])[0].decimals == 0
-    assert aligned([Cell()])[0].decimals == 0
+    assert with_common_decimals([Cell(1.0, 0.987, 1.013)])[0].decimals == 3
+    assert with_common_decimals([Cell(1.0, 0.6, 1.4)])[0].decimals == 2
+    assert with_common_decimals([Cell(100.0, 70.0, 130.0)])[0].decimals == 0
+    assert {c.decimals for c in with_common_decimals([Cell(17.73), Cell(17.5)])} == {2}
+    assert with_common_decimals([Cell(0.21345678)])[0].decimals == 4
+    assert with_common_decimals([Cell(50.0)])[0].decimals == 0
+    assert with_common_decimals([Cell()])[0].decimals == 0
 
 
 def test_numbers_have_a_true_minus_and_no_negative_zero() -> None:
@@ -302,7 +302,7 @@ def test_different_examples_are_not_paired(store: RunStore) -> None:
     for i, run in enumerate(runs):
         add_images(run, 4, first=i)
         add_score(run, "psnr", 20.0)
-    a, b = (measured(run) for run in runs)
+    a, b = (load_result(run) for run in runs)
     assert a
     assert b
     assert "different examples" in str(difference_cell([a], [b], "psnr"))
@@ -541,7 +541,7 @@ def test_one_example_has_no_interval_and_decides_nothing(store: RunStore) -> Non
     for run, value in zip(runs, (25.0, 20.0), strict=True):
         add_images(run, 1)
         add_score(run, "psnr", value)
-    ours, theirs = map(finished, runs)
+    ours, theirs = map(load_finished, runs)
     assert difference_cell([ours], [theirs], "psnr") == Cell(
         5.0, n=1, of=N, runs=(ours.id, theirs.id), verdict="undecided"
     )
