@@ -224,7 +224,7 @@ def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], l
     Raises UserError for a key that tells the arms apart.
     """
     config, rest = group_file("table", name), []
-    arms = [arm["set"] for arm in config.get("arms", ()) if isinstance(arm, Mapping)]
+    arms = [arm["set"] for arm in config.get("arms", ())]
     for override in _parse(overrides):
         key = override.get_key_element()
         own = [arm for arm in arms if key in arm]
@@ -241,11 +241,10 @@ def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], l
 
 
 def table_grids(config: Mapping[str, Any]) -> list[list[str]]:
-    """The grids of a table as overrides, swept values comma-separated: one, or one for each arm
-    that has settings of its own."""
-    arms = [arm["set"] for arm in config["arms"] if isinstance(arm, Mapping)]
+    """The grid of each arm of a table as overrides, swept values comma-separated."""
+    arms = [arm["set"] for arm in config["arms"]]
     also = [f"{key}={format_override(value)}" for key, value in config.get("also", {}).items()]
-    return [[*_as_overrides(config["runs"] | arm), *also] for arm in arms or [{}]]
+    return [[*_as_overrides(config["runs"] | arm), *also] for arm in arms]
 
 
 def _as_overrides(grid: Mapping[str, Any]) -> list[str]:

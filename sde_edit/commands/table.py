@@ -17,6 +17,7 @@ from sde_edit.config import (
     compose_config,
     expand,
     experiment,
+    group_file,
     parsed,
     results_dir,
     table_config,
@@ -137,8 +138,18 @@ def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
     """The table of a `conf/table/*.yaml`. Raises UserError for a wrong setting or unfit runs."""
     others = ("kind", "figure", "sheet", "failures")
     params = {key: value for key, value in config.items() if key not in others}
+    if config.get("column") == "nfe":
+        params["arms"] = [_with_evaluations(arm, config["runs"]) for arm in config["arms"]]
     table: Table = registry.build("tables", config["kind"], params).build(runs)
     return table
+
+
+def _with_evaluations(arm: Mapping[str, Any], runs: Mapping[str, Any]) -> dict[str, Any]:
+    """An arm with the evaluations per step of its sampler, which a report cannot load."""
+    chosen = (runs | arm["set"])["sampler"]
+    name = chosen[0] if isinstance(chosen, list) else chosen
+    sampler = registry.plugin_class("samplers", group_file("sampler", name)["kind"])
+    return {**arm, "evaluations": sampler.evaluations_per_step}
 
 
 def build_composition(

@@ -26,6 +26,30 @@ def score_cell(run: RunResult, metric: str) -> Cell:
     return without_spread(Cell(score.value, score.low, score.high, score.n, run.of, (run.id,)))
 
 
+def mean_cell(runs: Sequence[RunResult], metric: str) -> Cell:
+    """The mean score of runs that share a cell, such as three seeds; one run as it is.
+
+    The interval is that of the mean under the common resampling of the examples. Runs that lack the
+    metric do not count. Raises UserError if the runs hold different examples.
+    """
+    scores = [run.scores[metric] for run in runs if metric in run.scores]
+    if not scores:
+        return Cell()
+    if len({run.examples for run in runs}) != 1:
+        who = ", ".join(f"{run.id} ({run.n} images)" for run in runs)
+        raise UserError(
+            f"runs {who} share a cell and hold different examples: finish those that have fewer, "
+            "with the data.limit of the others"
+        )
+    value = sum(score.value for score in scores) / len(scores)
+    if len(scores) == 1:
+        low, high = scores[0].low, scores[0].high
+    else:
+        low, high = centred_interval(value, np.mean([s.replicates for s in scores], axis=0))
+    ids = tuple(run.id for run in runs)
+    return without_spread(Cell(value, low, high, scores[0].n, runs[0].of, ids))
+
+
 def without_spread(cell: Cell) -> Cell:
     """The cell; without interval and undecided if it is of one example, which has no spread."""
     if cell.n != 1:

@@ -94,18 +94,24 @@ def check_where(where: Mapping[str, Setting], runs: Sequence[Run]) -> None:
             raise UserError(f"where: no run has a setting {key!r}.{suggest(key, known)}")
 
 
-def check_uniform(runs: Sequence[RunResult], depends: Mapping[str, str]) -> None:
+def check_uniform(
+    runs: Sequence[RunResult],
+    depends: Mapping[str, Sequence[str]],
+    *,
+    varying: Collection[str] = (),
+) -> None:
     """Raises UserError, with the run ids and the remedy, unless the runs are of one experiment.
 
-    depends: part of the spec -> key on which it may depend. {'data': 'data.masks'} lets runs with
-    different masks differ in all of `data`; parts that are not named must be equal everywhere.
+    depends: part of the spec -> keys on which it may depend; {'data': ['data.masks']} lets runs
+    with different masks differ in all of `data`. varying: parts that may differ without
+    restriction. All other parts must be equal everywhere.
     """
     conflicts: dict[str, dict[str, list[str]]] = {}
     for key in sorted({key for run in runs for key in flatten(run.spec)}):
         part = key.partition(".")[0]
-        if part in conflicts:
+        if part in conflicts or part in varying:
             continue  # another model differs in its digest too; its name says enough
-        for group in _grouped(runs, depends.get(part)):
+        for group in _grouped(runs, depends.get(part, ())):
             values = _values(group, key)
             if len(values) > 1:
                 conflicts.setdefault(key, {}).update(values)
@@ -113,24 +119,12 @@ def check_uniform(runs: Sequence[RunResult], depends: Mapping[str, str]) -> None
         raise UserError(_conflict_message(conflicts))
 
 
-def check_equal(runs: Sequence[RunResult], varying: Collection[str]) -> None:
-    """Raises UserError, with the run ids and the remedy, if the runs differ in a part of the spec
-    other than those that may vary.
-    """
-    conflicts: dict[str, dict[str, list[str]]] = {}
-    for key in sorted({key for run in runs for key in flatten(run.spec)}):
-        part = key.partition(".")[0]
-        if part not in varying and part not in conflicts and len(values := _values(runs, key)) > 1:
-            conflicts[key] = values
-    if conflicts:
-        raise UserError(_conflict_message(conflicts))
-
-
-def _grouped(runs: Sequence[RunResult], key: str | None) -> list[list[RunResult]]:
+def _grouped(runs: Sequence[RunResult], keys: Sequence[str]) -> list[list[RunResult]]:
+    """Runs with equal values at the keys, together."""
     groups: dict[str, list[RunResult]] = {}
     for run in runs:
-        label = canonical(flatten(run.spec).get(key)) if key else ""
-        groups.setdefault(label, []).append(run)
+        flat = flatten(run.spec)
+        groups.setdefault(canonical([flat.get(key) for key in keys]), []).append(run)
     return list(groups.values())
 
 

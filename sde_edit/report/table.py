@@ -13,9 +13,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, ClassVar, Literal
-
-from pydantic import ConfigDict
+from typing import Any, Literal
 
 MISSING = "—"
 Verdict = Literal["better", "worse", "undecided", ""]
@@ -99,24 +97,6 @@ class Table:
             for row in block.rows:
                 for column, cell in zip(self.columns, row.cells, strict=True):
                     yield block, row, column, cell
-
-
-@dataclass(frozen=True)
-class Published:
-    """Numbers of a paper: values[metric][arm][group] is a list along `steps`.
-
-    where: the runs that the numbers may stand beside, as `where` of a table; for all others they
-    are set apart. higher: metrics of which higher is better.
-    """
-
-    source: str
-    setting: str
-    where: dict[str, str | int | float | bool]
-    steps: list[int]
-    values: dict[str, dict[str, dict[str, list[float]]]]
-    higher: list[str]
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
 
 def published_title(metric: str) -> str:

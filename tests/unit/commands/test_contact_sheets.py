@@ -64,7 +64,8 @@ def score(run, metric, values):
     value = sum(values.values()) / len(values)
     record = {
         "metric": metric, "kind": metric, "version": 1, "settings": {}, "seal": run.seal.digest,
-        "convention": "c", "value": value, "low": value, "high": value, "n": len(values), "replicates": [value], "per_example": values,
+        "convention": "c", "value": value, "low": value, "high": value,
+        "n": len(values), "replicates": [value], "per_example": values,
         "higher_is_better": metric == "psnr",
     }  # fmt: skip
     write_atomic(run.score_file(metric, 1, {}), json.dumps(record).encode())
