@@ -30,7 +30,7 @@ from sde_edit.api.task import Selective, Task
 from sde_edit.errors import UserError
 from sde_edit.imaging.subset import Subset
 from sde_edit.registry import build, conf_dir, names, suggest
-from sde_edit.report.selection import Setting, literal
+from sde_edit.report.selection import Setting, format_override
 
 # Keys of a group's YAML that are not settings of its plug-in.
 _RUN_KEYS = {
@@ -224,7 +224,7 @@ def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], l
     Raises UserError for a key that tells the arms apart.
     """
     config, rest = group_file("table", name), []
-    arms = [arm["set"] for arm in config.get("arms", ()) if isinstance(arm, Mapping)]
+    arms = [arm["set"] for arm in config.get("arms", ())]
     for override in _parse(overrides):
         key = override.get_key_element()
         own = [arm for arm in arms if key in arm]
@@ -241,11 +241,10 @@ def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], l
 
 
 def table_grids(config: Mapping[str, Any]) -> list[list[str]]:
-    """The grids of a table as overrides, swept values comma-separated: one, or one for each arm
-    that has settings of its own."""
-    arms = [arm["set"] for arm in config["arms"] if isinstance(arm, Mapping)]
-    also = [f"{key}={literal(value)}" for key, value in config.get("also", {}).items()]
-    return [[*_as_overrides(config["runs"] | arm), *also] for arm in arms or [{}]]
+    """The grid of each arm of a table as overrides, swept values comma-separated."""
+    arms = [arm["set"] for arm in config["arms"]]
+    also = [f"{key}={format_override(value)}" for key, value in config.get("also", {}).items()]
+    return [[*_as_overrides(config["runs"] | arm), *also] for arm in arms]
 
 
 def _as_overrides(grid: Mapping[str, Any]) -> list[str]:
@@ -256,7 +255,7 @@ def _as_overrides(grid: Mapping[str, Any]) -> list[str]:
 def _quoted(value: Setting) -> str:
     """As an override writes it; braces as in {target} would be a dictionary."""
     plain = not isinstance(value, str) or re.fullmatch(r"[\w./:-]*", value)
-    return str(literal(value)) if plain else override("", str(value))[1:]
+    return str(format_override(value)) if plain else override("", str(value))[1:]
 
 
 def override(key: str, value: object) -> str:

@@ -39,10 +39,10 @@ class Dataset(Protocol):
 
 
 @runtime_checkable
-class Composed(Dataset, Protocol):
+class HasStatistics(Dataset, Protocol):
     """A data set that says what it is made of."""
 
-    def composition(self) -> Mapping[str, Mapping[str, int]]:
+    def statistics(self) -> Mapping[str, Mapping[str, int]]:
         """What is counted, as `category` -> label -> how many examples. Under `images`, `all` are
         all of them. Raises UserError where the data is missing.
         """

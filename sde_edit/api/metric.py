@@ -1,14 +1,18 @@
-"""What a metric owes, and what a score is."""
+"""The interface of metrics, and the score that a run gets from one."""
 
 from __future__ import annotations
 
+import difflib
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.spec import Choice
 
@@ -16,69 +20,118 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def centred_interval(value: float, replicates: NDArray[np.float64]) -> tuple[float, float]:
-    """95 %: the value plus the quantiles of its bootstrap replicates about their mean.
+def centred_interval(value: float, replicates: ArrayLike) -> tuple[float, float]:
+    """95 % interval: the value plus the quantiles of its centred bootstrap replicates.
 
-    Centred, because resampling biases a distance of distributions upwards.
+    The replicates are centred because resampling biases a distance of distributions upwards.
     """
-    low, high = np.quantile(replicates - replicates.mean(), [0.025, 0.975])
+    values = np.asarray(replicates, dtype=np.float64)
+    low, high = np.quantile(values - values.mean(), [0.025, 0.975])
     return value + float(low), value + float(high)
 
 
 @dataclass(frozen=True)
 class Score:
-    """A metric over a run.
+    """The value of a metric over a sealed run. Its fields are the keys of the stored JSON.
 
+    metric: its name in tables. kind, version and settings: of its plug-in.
+    seal: the digest of the images that were measured.
+    low, high: 95 % interval. n: number of images.
     replicates: the value under bootstrap resamplings of the examples. Resampling b draws the same
     examples for every run with the same ids, so differences of replicates are paired.
     per_example: id -> value, for metrics that have a value for each image.
+    seconds: the time that measuring and scoring took.
     """
 
+    metric: str
+    kind: str
+    version: int
+    settings: Mapping[str, Any]
+    convention: str
+    higher_is_better: bool
+    seal: str
     value: float
     low: float
     high: float
     n: int
     replicates: Sequence[float]
     per_example: Mapping[str, float] | None = None
+    seconds: float = 0.0
 
 
-class Metric(Protocol):
-    """One score. `rows` measures a batch; `statistic` turns all rows into the value."""
+class Metric(ABC):
+    """Measures images and aggregates what it measured into the value of a run.
+
+    A plug-in implements the abstract members and overrides the defaults. Its dataclass fields are
+    its settings. It has no other public names: helpers are private or functions, so that a misspelt
+    method is an error. Raises TypeError at import if a subclass breaks this rule.
+    """
+
+    version: ClassVar[int]
+    citation: ClassVar[Citation | None] = None  # the paper that defines the metric
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        _refuse_unknown_names(cls)
 
     @property
+    @abstractmethod
     def higher_is_better(self) -> bool: ...
 
     @property
     def resamplings(self) -> int:
-        """How often the examples are resampled for its interval."""
+        """The number of bootstrap resamplings behind the interval."""
+        return 1000
 
+    @abstractmethod
     def convention(self) -> str:
-        """Library, mode, extractor, weights, sizes and ranges: all that the number depends on."""
+        """Everything that the number depends on: library, mode, extractor, weights, sizes, ranges.
+
+        Runs are compared only if their conventions are equal.
+        """
 
     def fetch(self) -> None:
-        """Have the weights on this machine. Raises UserError with the remedy if that fails."""
+        """Download the weights, if it has any. Raises UserError with the remedy if that fails."""
+        return
 
     def load(self, device: str) -> None:
-        """Fetch and load weights. Raises UserError with the remedy when they cannot be had."""
+        """Fetch the weights and load them. Raises UserError with the remedy if that fails."""
+        return
 
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        """Float64 [B, D] for uint8 outputs and their examples; D = 1 for a value per image."""
+    @abstractmethod
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        """D numbers for each image: float64 [B, D] for uint8 outputs and their examples."""
 
-    def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
-        """Float64 values [B], one for each way of counting example n counts_BN[b, n] times."""
+    @abstractmethod
+    def aggregate(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
+        """Float64 values [B] of all rows, where value b counts example n counts_BN[b, n] times."""
+
+    def per_example(self, rows_ND: Tensor) -> Tensor | None:
+        """Float64 [N]: the value of each example by itself; None if an example has none.
+
+        By default a row of one number is the value.
+        """
+        return rows_ND[:, 0] if rows_ND.shape[1] == 1 else None
 
 
-@runtime_checkable
-class Pooled(Metric, Protocol):
-    """A metric that has a value for each image all the same, of which its own is no plain mean."""
-
-    def each(self, rows_ND: Tensor) -> Tensor:
-        """Float64 [N]: the value of each example by itself."""
+def _refuse_unknown_names(cls: type[Metric]) -> None:
+    """Raises TypeError, with the nearest name that exists, for a public name unknown to Metric."""
+    kinds = inspect.get_annotations(cls)
+    settings = {name for name, kind in kinds.items() if "ClassVar" not in str(kind)}
+    known = [name for name in (*dir(Metric), *Metric.__annotations__) if not name.startswith("_")]
+    for name in {*vars(cls), *kinds} - settings - set(known):
+        if not name.startswith("_"):
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise TypeError(
+                f"{cls.__name__}.{name}: Metric has no such member.{hint} "
+                "A helper must be private or a function."
+            )
 
 
 @dataclass(frozen=True)
 class NamedMetric:
-    """A metric as tables name it; `choice.params` holds all its settings."""
+    """A metric under its name in tables; `choice.params` holds all its settings."""
 
     choice: Choice
     metric: Metric

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL.Image import Image
 
 from sde_edit.api.dataset import Dataset
-from sde_edit.api.metric import Pooled
+from sde_edit.api.metric import NamedMetric, Score
+from sde_edit.api.spec import Choice
 from sde_edit.config import compose_config, data_set, results_dir
 from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import score_of
+from sde_edit.evaluation.per_image import PerImageMetric
 from sde_edit.registry import build, suggest
 from sde_edit.report.cells import (
     common_convention,
@@ -25,9 +26,18 @@ from sde_edit.report.cells import (
 )
 from sde_edit.report.contact_sheet import examples_sheet, save_sheet
 from sde_edit.report.formats import markdown
-from sde_edit.report.results import Measured, finished
-from sde_edit.report.selection import differing
-from sde_edit.report.table import MISSING, Block, Cell, Column, Row, Table, aligned, arrow
+from sde_edit.report.results import RunResult, load_finished
+from sde_edit.report.selection import diff_specs
+from sde_edit.report.table import (
+    MISSING,
+    Block,
+    Cell,
+    Column,
+    Row,
+    Table,
+    arrow,
+    with_common_decimals,
+)
 from sde_edit.store.runs import Run, RunStore
 
 _MINUS = "\N{MINUS SIGN}"
@@ -44,8 +54,8 @@ class Pair:
     """
 
     runs: tuple[Run, Run]
-    whole: tuple[Measured, Measured]
-    shared: tuple[Measured, Measured]
+    whole: tuple[RunResult, RunResult]
+    shared: tuple[RunResult, RunResult]
 
     @property
     def metrics(self) -> list[str]:
@@ -104,7 +114,7 @@ def find_run(name: str, results: Path) -> Run:
 
 def pair_of(left: Run, right: Run) -> Pair:
     """Raises UserError unless both are sealed, of one data set, two, and share an example."""
-    a, b = finished(left), finished(right)
+    a, b = load_finished(left), load_finished(right)
     if a.id == b.id:
         raise UserError(f"A and B are the same run {a.id}")
     if a.spec.data.digest != b.spec.data.digest:
@@ -113,32 +123,30 @@ def pair_of(left: Run, right: Run) -> Pair:
     common = a.examples & b.examples
     if not common:
         raise UserError(f"runs {a.id} and {b.id} have no example in common")
-    shared = (a, b) if a.examples == b.examples else (_on(common, left, a), _on(common, right, b))
+    shared = (a, b) if a.examples == b.examples else (_on(common, a), _on(common, b))
     return Pair((left, right), (a, b), shared)
 
 
-def _on(ids: frozenset[str], run: Run, whole: Measured) -> Measured:
-    """The run on some of its examples, scored again from its values per example, where their mean
-    is the score."""
+def _on(ids: frozenset[str], result: RunResult) -> RunResult:
+    """The run on some of its examples: metrics whose value is the mean of their values per example
+    are scored again, others are left out."""
     scores = {}
-    for name, raw in run.scores().items():
-        if not raw["per_example"]:
+    for name, stored in result.scores.items():
+        if not stored.per_example:
             continue
-        metric = build("metrics", raw["kind"], raw["settings"])
-        if isinstance(metric, Pooled):
-            continue
-        rows = {i: torch.tensor([raw["per_example"][i]], dtype=torch.float64) for i in ids}
-        score = score_of(metric, rows, len(raw["replicates"]))
-        scores[name] = replace(
-            whole.scores[name],
-            value=score.value,
-            low=score.low,
-            high=score.high,
-            n=score.n,
-            replicates=np.asarray(score.replicates),
-            per_example=score.per_example,
-        )
-    return replace(whole, n=len(ids), examples=ids, scores=scores)
+        metric = build("metrics", stored.kind, stored.settings)
+        if isinstance(metric, PerImageMetric):
+            scores[name] = _rescored(stored, metric, ids)
+    return replace(result, n=len(ids), examples=ids, scores=scores)
+
+
+def _rescored(stored: Score, metric: PerImageMetric, ids: frozenset[str]) -> Score:
+    values = stored.per_example or {}
+    rows = {i: torch.tensor([values[i]], dtype=torch.float64) for i in ids}
+    choice = Choice(stored.metric, stored.kind, stored.version, stored.settings)
+    named = NamedMetric(choice, metric)
+    score = score_of(named, rows, len(stored.replicates), seal=stored.seal)
+    return replace(score, convention=stored.convention)
 
 
 # ------------------------------------------------------------------ the table
@@ -154,7 +162,7 @@ def describe(pair: Pair) -> str:
     return f"{markdown(table)}\n{_differences(pair)}"
 
 
-def _name(run: Measured) -> str:
+def _name(run: RunResult) -> str:
     return f"{run.spec.sampler.name} `{run.id}`"
 
 
@@ -164,7 +172,7 @@ def _row(pair: Pair, metric: str) -> tuple[Row, list[str]]:
     notes = [f"{metric}: {convention}"]
     paired = all(metric in run.scores for run in pair.shared)
     runs = pair.shared if paired else pair.whole
-    a, b = aligned(score_cell(run, metric) for run in runs)
+    a, b = with_common_decimals(score_cell(run, metric) for run in runs)
     difference: Cell | str = (
         difference_cell([runs[0]], [runs[1]], metric)
         if paired
@@ -174,7 +182,7 @@ def _row(pair: Pair, metric: str) -> tuple[Row, list[str]]:
         notes.append(f"{metric} has no paired difference: {difference}")
         difference = Cell()
     verdict = Cell(text=_VERDICTS.get(difference.verdict, MISSING))
-    (shown,) = aligned([replace(difference, verdict="")])
+    (shown,) = with_common_decimals([replace(difference, verdict="")])
     share = Cell(text=_share(pair, metric) if metric in pair.per_example else MISSING)
     return Row(f"{metric} {arrow(higher)}", "arm", (a, b, shown, verdict, share)), notes
 
@@ -206,9 +214,9 @@ def _differences(pair: Pair) -> str:
     return "\n".join(["## Where the specs differ", "", *(f"- {x}" for x in _unlike(*pair.whole))])
 
 
-def _unlike(a: Measured, b: Measured) -> list[str]:
+def _unlike(a: RunResult, b: RunResult) -> list[str]:
     """A line for each key in which the specs differ; of digests, the beginning."""
-    found = differing(a.spec, b.spec).items()
+    found = diff_specs(a.spec, b.spec).items()
     cut = {key: 12 if key.endswith(".digest") else None for key, _ in found}
     return [f"{key}: A {str(x)[: cut[key]]}, B {str(y)[: cut[key]]}" for key, (x, y) in found]
 
@@ -266,7 +274,7 @@ def draw(pair: Pair, metric: str, dataset: Dataset, ids: Sequence[str]) -> Image
     return examples_sheet(named, dataset, ids, hidden=hidden, words=words)
 
 
-def _uses_mask(run: Measured) -> bool:
+def _uses_mask(run: RunResult) -> bool:
     task = run.spec.task
     if run.spec.made_elsewhere:
         return False  # the task's settings, which decide it, are not known

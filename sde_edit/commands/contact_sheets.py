@@ -10,6 +10,7 @@ from typing import Any
 from PIL.Image import Image
 
 from sde_edit.api.experiment import Experiment
+from sde_edit.api.metric import Score
 from sde_edit.config import experiment
 from sde_edit.errors import UserError
 from sde_edit.registry import settings, strict, suggest
@@ -21,7 +22,7 @@ from sde_edit.report.contact_sheet import (
     save_sheet_as_svg,
     stacked,
 )
-from sde_edit.report.results import Measurement, finished
+from sde_edit.report.results import load_finished
 from sde_edit.report.table import Column, Table, figure_name
 from sde_edit.store.runs import Run
 
@@ -185,16 +186,16 @@ def _short(value: float) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
-def worst(score: Measurement, among: set[str], count: int) -> list[str]:
+def worst(score: Score, among: set[str], count: int) -> list[str]:
     """The ids of the worst values, the worst first; equal ones by id."""
     sign = -1 if score.higher_is_better else 1
     values = score.per_example or {}
     return ranked({i: sign * values[i] for i in among})[:count]
 
 
-def _scores(metrics: Sequence[str], named: _Named) -> tuple[str, dict[str, Measurement]]:
+def _scores(metrics: Sequence[str], named: _Named) -> tuple[str, dict[str, Score]]:
     """The first of the metrics that all runs have per example, and the score of each."""
-    runs = {label: finished(run) for label, run in named.items()}
+    runs = {label: load_finished(run) for label, run in named.items()}
     for metric in metrics:
         scores = {label: run.scores[metric] for label, run in runs.items() if metric in run.scores}
         if len(scores) == len(runs) and all(score.per_example for score in scores.values()):

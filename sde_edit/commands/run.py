@@ -158,7 +158,7 @@ def score(
             force=force,
             on_progress=on_progress,
         )
-    return {name: float(stored["value"]) for name, stored in scores.items()}
+    return {name: score.value for name, score in scores.items()}
 
 
 def measure_shard(

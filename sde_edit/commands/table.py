@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sde_edit import registry
-from sde_edit.api.dataset import Composed
+from sde_edit.api.dataset import HasStatistics
 from sde_edit.commands.contact_sheets import write_sheets
 from sde_edit.commands.run import finished_run
 from sde_edit.config import (
@@ -17,6 +17,7 @@ from sde_edit.config import (
     compose_config,
     expand,
     experiment,
+    group_file,
     parsed,
     results_dir,
     table_config,
@@ -69,11 +70,11 @@ def publish_composition(
         )
     own = [] if any(o.startswith("data=") for o in about) else [f"data={config['data']}"]
     data, dataset = chosen_data([*own, *about, *where])
-    if not isinstance(dataset, Composed):
+    if not isinstance(dataset, HasStatistics):
         raise UserError(
             f"data={data.name} does not say what it is made of; the data sets of drags do"
         )
-    table = build_composition(config, data, dataset.composition())
+    table = build_composition(config, data, dataset.statistics())
     return write(table, results_dir(where) / "tables")
 
 
@@ -137,8 +138,18 @@ def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
     """The table of a `conf/table/*.yaml`. Raises UserError for a wrong setting or unfit runs."""
     others = ("kind", "figure", "sheet", "failures")
     params = {key: value for key, value in config.items() if key not in others}
+    if config.get("column") == "nfe":
+        params["arms"] = [_with_evaluations(arm, config["runs"]) for arm in config["arms"]]
     table: Table = registry.build("tables", config["kind"], params).build(runs)
     return table
+
+
+def _with_evaluations(arm: Mapping[str, Any], runs: Mapping[str, Any]) -> dict[str, Any]:
+    """An arm with the evaluations per step of its sampler, which a report cannot load."""
+    chosen = (runs | arm["set"])["sampler"]
+    name = chosen[0] if isinstance(chosen, list) else chosen
+    sampler = registry.plugin_class("samplers", group_file("sampler", name)["kind"])
+    return {**arm, "evaluations": sampler.evaluations_per_step}
 
 
 def build_composition(

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from sde_edit.imaging.coco import CocoPairs, read_captions
 from sde_edit.imaging.files import counted
-from sde_edit.imaging.image_pairs import Offer, Pair
+from sde_edit.imaging.image_pairs import Catalogue, Item
 from sde_edit.registry import plugin
 
 
@@ -21,14 +21,14 @@ class Coco(CocoPairs):
 
     version: ClassVar[int] = 1
 
-    def offer(self) -> Offer:
+    def catalogue(self) -> Catalogue:
         said = read_captions(self.caption_file)
-        pairs = {
-            f"{image:012d}": Pair(self.image_folder / said.files[image], text)
+        items = {
+            f"{image:012d}": Item(self.image_folder / said.files[image], text)
             for image, text in said.captions.items()
         }
         bare = [name for image, name in said.files.items() if image not in said.captions]
         notes = counted("images without a caption are left out", bare)
         if said.strays:
             notes.append(f"{said.strays} captions of images that the file does not list")
-        return Offer(pairs, notes)
+        return Catalogue(items, notes)

@@ -10,7 +10,7 @@ from typing import ClassVar
 from sde_edit.errors import UserError
 from sde_edit.imaging.coco import Captions, CocoPairs, read_captions, refuse_doubles
 from sde_edit.imaging.files import counted
-from sde_edit.imaging.image_pairs import Offer, Pair, read_json
+from sde_edit.imaging.image_pairs import Catalogue, Item, read_json
 from sde_edit.registry import plugin
 
 
@@ -64,7 +64,7 @@ class CocoBison(CocoPairs):
     def annotation_files(self) -> Sequence[Path]:
         return [*super().annotation_files, self.bison_file]
 
-    def offer(self) -> Offer:
+    def catalogue(self) -> Catalogue:
         said = read_captions(self.caption_file)
         rows = read_json(self.bison_file, _BisonFile).data
         refuse_doubles(self.bison_file, "rows", (row.bison_id for row in rows))
@@ -79,11 +79,11 @@ class CocoBison(CocoPairs):
         ]
         left = {*blank, *bare, *lost}
         usable = (row for row in rows if _id(row) not in left)
-        return Offer({_id(row): self._pair(row, said) for row in usable}, notes)
+        return Catalogue({_id(row): self._pair(row, said) for row in usable}, notes)
 
-    def _pair(self, row: _Row, said: Captions) -> Pair:
+    def _pair(self, row: _Row, said: Captions) -> Item:
         image = self._other(row)
-        return Pair(
+        return Item(
             image=self.image_folder / said.files[image],
             caption=said.captions[image],
             target=row.caption.strip(),

@@ -16,7 +16,7 @@ import numpy as np
 
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import counted, list_images
-from sde_edit.imaging.image_pairs import ImagePairs, Offer, Pair
+from sde_edit.imaging.image_pairs import Catalogue, ImagePairs, Item
 from sde_edit.registry import plugin
 
 if TYPE_CHECKING:
@@ -58,18 +58,18 @@ class ImageNet(ImagePairs):
         if wnids[0] == wnids[1]:
             raise UserError(f"data.pair={self.pair}: source and target are the same class")
 
-    def offer(self) -> Offer:
+    def catalogue(self) -> Catalogue:
         source, target = self.pair.split("-")
         caption, goal = self._label(source), self._label(target)
         images, goals = self._images(source), self._images(target)
         references = self.in_order(goals)
-        pairs = {
-            name: Pair(images[name], caption, goal, goals[references[i % len(references)]])
+        items = {
+            name: Item(images[name], caption, goal, goals[references[i % len(references)]])
             for i, name in enumerate(self.in_order(images))
         }
-        drawn = len(pairs) if self.n is None else min(self.n, len(pairs))
+        drawn = len(items) if self.n is None else min(self.n, len(items))
         notes = [f"{len(images)} images of {caption}", _references_note(drawn, len(goals), goal)]
-        return Offer(pairs, notes)
+        return Catalogue(items, notes)
 
     @property
     def listed_in(self) -> str:

@@ -84,7 +84,7 @@ class ShapesDrags(FirstScenes):
             moved = _moved(scene, rng)
         return scene, moved
 
-    def composition(self) -> Mapping[str, Mapping[str, int]]:
+    def statistics(self) -> Mapping[str, Mapping[str, int]]:
         """Of the images before their drag, and of the things that are dragged."""
         scenes = [self.scenes(example_id) for example_id in self.ids()]
         pairs = ((a, b) for x, y in scenes for a, b in zip(x.things, y.things, strict=True))

@@ -1,4 +1,7 @@
-"""Intervals by resampling the examples, paired across runs."""
+"""Scores with bootstrap intervals; the resamplings of the examples are paired across runs.
+
+Letters: B resamplings, N examples, D numbers per example.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sde_edit.api.metric import Metric, Pooled, Score, centred_interval
+from sde_edit.api.metric import Metric, NamedMetric, Score, centred_interval
 from sde_edit.errors import UserError
 
 
 def resampling_counts(ids: Sequence[str], resamplings: int) -> Tensor:
     """How often each resampling draws each of the sorted ids: float64 [B, N].
 
-    Depends on the ids alone, so runs over the same examples are resampled alike and differences of
-    their replicates are paired; fewer resamplings are the first ones of more.
+    The counts depend on the ids alone, so runs over the same examples are resampled alike and
+    differences of their replicates are paired. Fewer resamplings are the first ones of more.
     """
     name = "\x1f".join(sorted(ids)).encode()
     key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
@@ -28,37 +31,47 @@ def resampling_counts(ids: Sequence[str], resamplings: int) -> Tensor:
     return torch.from_numpy(counts)
 
 
-def score_of(metric: Metric, rows: Mapping[str, Tensor], resamplings: int) -> Score:
-    """Value, replicates and 95 % interval of rows by id.
+def score_of(
+    named: NamedMetric, rows: Mapping[str, Tensor], resamplings: int, *, seal: str
+) -> Score:
+    """The score of rows [D] by example id: value, replicates and 95 % interval.
 
-    The interval is the value plus the quantiles of the replicates about their mean: resampling
+    The interval is the value plus the quantiles of the centred replicates, because resampling
     biases a distance of distributions upwards, and that bias must not move the interval.
     Raises UserError if a value is not finite.
     """
+    choice, metric = named.choice, named.metric
     ids = sorted(rows)
     rows_ND = torch.stack([rows[example_id] for example_id in ids])
-    counts_BN = resampling_counts(ids, resamplings)
-    everything = counts_BN.new_ones(1, len(ids))
-    values = metric.statistic(rows_ND, torch.cat([everything, counts_BN])).numpy()
-    if not np.isfinite(values).all():
-        raise UserError("its value is not finite")
-    value, replicates = float(values[0]), values[1:]
+    value, *replicates = _values(metric, rows_ND, resampling_counts(ids, resamplings))
     low, high = centred_interval(value, replicates)
     return Score(
+        metric=choice.name,
+        kind=choice.kind,
+        version=choice.version,
+        settings=dict(choice.params),
+        convention=metric.convention(),
+        higher_is_better=metric.higher_is_better,
+        seal=seal,
         value=value,
         low=low,
         high=high,
         n=len(ids),
-        replicates=replicates.tolist(),
+        replicates=replicates,
         per_example=_per_example(metric, ids, rows_ND),
     )
 
 
+def _values(metric: Metric, rows_ND: Tensor, counts_BN: Tensor) -> list[float]:
+    """The value itself, then its replicates. Raises UserError if one is not finite."""
+    everything = counts_BN.new_ones(1, len(rows_ND))
+    values = metric.aggregate(rows_ND, torch.cat([everything, counts_BN]))
+    if not values.isfinite().all():
+        raise UserError("its value is not finite")
+    found: list[float] = values.tolist()
+    return found
+
+
 def _per_example(metric: Metric, ids: Sequence[str], rows_ND: Tensor) -> dict[str, float] | None:
-    if isinstance(metric, Pooled):
-        values = metric.each(rows_ND)
-    elif rows_ND.shape[1] == 1:
-        values = rows_ND[:, 0]
-    else:
-        return None
-    return dict(zip(ids, values.tolist(), strict=True))
+    values = metric.per_example(rows_ND)
+    return None if values is None else dict(zip(ids, values.tolist(), strict=True))

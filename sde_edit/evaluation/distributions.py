@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.example import Example
+from sde_edit.api.metric import Metric
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import to_signed, wanted
+from sde_edit.evaluation.per_image import distribution_references, to_signed
 from sde_edit.evaluation.recognition import recogniser_note, shapes_folder
 from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, weights_note
 from sde_edit.networks.recogniser import ShapesCLIP
@@ -192,7 +193,7 @@ _MEMORY = FeatureMemory(capacity=2**29)  # 65,536 images of Inception
 
 
 @dataclass(frozen=True)
-class OfFeatures:
+class DistributionMetric(Metric):
     """Base of the metrics that compare two distributions of features.
 
     Rows are the features of the output and of its reference, side by side [B, 2D]; the reference
@@ -217,7 +218,7 @@ class OfFeatures:
     def load(self, device: str) -> None:
         self._features.load(device)
 
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        both = (images_BHWC, wanted(examples))
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        both = (images_BHWC, distribution_references(examples))
         halves = [_MEMORY.features(self._features, self._description, half) for half in both]
         return torch.cat(halves, dim=1).double()

@@ -5,13 +5,12 @@ Letters: B batch or resamplings, N examples, D numbers per example, H height, W 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,13 +18,12 @@ from torch import Tensor
 
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Example
-from sde_edit.api.metric import NamedMetric
+from sde_edit.api.metric import NamedMetric, Score
 from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import score_of
 from sde_edit.evaluation.outputs import Outputs, _seal_of, by_size, sealed_rows
 from sde_edit.store.feature_cache import FeatureCache
-from sde_edit.store.files import write_atomic
-from sde_edit.store.runs import Row, Run, Seal, cut
+from sde_edit.store.runs import Row, Run, Seal, cut, read_score, write_score
 
 if TYPE_CHECKING:
     from sde_edit.evaluation.outputs import Item
@@ -48,7 +46,7 @@ def evaluate_run(
     bootstrap: int | None = None,
     force: bool = False,
     on_progress: OnProgress | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Score]:
     """Metric name -> score as stored; those that are not stored yet are made and written.
 
     What was measured of the run's images before, by any process, is taken from `cache`
@@ -63,10 +61,10 @@ def evaluate_run(
     outputs = Outputs(run, dataset, sealed_rows(run, seal, dataset), workers)
     scores = {} if force else _stored_scores(run, metrics)
     missing = [named for named in metrics if named.choice.name not in scores]
-    ledgers = _open_ledgers(outputs, missing, cache, force=force)
-    _fill(ledgers, outputs, cut(list(outputs.rows), batch_size), device, on_progress)
-    for ledger in ledgers:
-        scores[ledger.named.choice.name] = _write_score(run, seal, ledger, bootstrap)
+    accumulators = _open_accumulators(outputs, missing, cache, force=force)
+    _fill(accumulators, outputs, cut(list(outputs.rows), batch_size), device, on_progress)
+    for accumulator in accumulators:
+        scores[accumulator.named.choice.name] = _write_score(run, seal, accumulator, bootstrap)
     return {named.choice.name: scores[named.choice.name] for named in metrics}
 
 
@@ -89,7 +87,7 @@ def measure_run(
     there = [batch for batch in batches if rows.keys() >= set(batch)]
     wanted = {example_id: rows[example_id] for batch in there for example_id in batch}
     outputs = Outputs(run, dataset, wanted, workers)
-    _fill(_open_ledgers(outputs, metrics, cache), outputs, there, device, on_progress)
+    _fill(_open_accumulators(outputs, metrics, cache), outputs, there, device, on_progress)
 
 
 def check_metrics(metrics: Sequence[NamedMetric]) -> list[str]:
@@ -100,7 +98,7 @@ def check_metrics(metrics: Sequence[NamedMetric]) -> list[str]:
     problems = []
     for named in metrics:
         try:
-            with _blaming(named):
+            with _naming_metric(named):
                 named.metric.fetch()
         except UserError as error:
             problems.append(str(error))
@@ -114,16 +112,16 @@ def score_path(run: Run, named: NamedMetric) -> Path:
     return run.score_file(choice.name, choice.version, settings)
 
 
-def _stored_scores(run: Run, metrics: Sequence[NamedMetric]) -> dict[str, dict[str, Any]]:
+def _stored_scores(run: Run, metrics: Sequence[NamedMetric]) -> dict[str, Score]:
     found = {}
     for named in metrics:
         with suppress(FileNotFoundError):
-            found[named.choice.name] = json.loads(score_path(run, named).read_text())
+            found[named.choice.name] = read_score(score_path(run, named))
     return found
 
 
 @contextmanager
-def _blaming(named: NamedMetric) -> Iterator[None]:
+def _naming_metric(named: NamedMetric) -> Iterator[None]:
     """Lets a metric's UserError say whose it is, and that one can do without."""
     name = named.choice.name
     try:
@@ -132,7 +130,7 @@ def _blaming(named: NamedMetric) -> Iterator[None]:
         raise UserError(f"metric {name!r}: {error}. Or leave {name!r} out") from error
 
 
-class Ledger:
+class MetricAccumulator:
     """A metric's rows [D] of images by id: those the cache holds and those measured since.
 
     seconds: what measuring took here.
@@ -156,8 +154,8 @@ class Ledger:
         started = time.perf_counter()
         examples = [example for example, _ in items]
         images_BHWC = torch.from_numpy(np.stack([output for _, output in items]))
-        with _blaming(self.named):
-            rows_BD = self.named.metric.rows(images_BHWC, examples)
+        with _naming_metric(self.named):
+            rows_BD = self.named.metric.measure(images_BHWC, examples)
             _check(rows_BD, examples)
         self._unsaved |= {e.id: row_D for e, row_D in zip(examples, rows_BD, strict=True)}
         self.seconds += time.perf_counter() - started
@@ -176,56 +174,61 @@ class Ledger:
             self.save()
 
 
-def _open_ledgers(
+def _open_accumulators(
     outputs: Outputs, metrics: Sequence[NamedMetric], cache: Path, *, force: bool = False
-) -> list[Ledger]:
+) -> list[MetricAccumulator]:
     """Raises UserError if a metric lacks its weights. force: forget what the cache holds."""
-    ledgers = []
+    accumulators = []
     for named in metrics:
-        with _blaming(named):
+        with _naming_metric(named):
             named.metric.fetch()  # first: the convention, and so the cache, names the weights
         stored = FeatureCache(cache, outputs.run, named)
         if force:
             stored.clear()
-        ledgers.append(Ledger(named, stored, outputs.rows))
-    return ledgers
+        accumulators.append(MetricAccumulator(named, stored, outputs.rows))
+    return accumulators
 
 
 def _fill(
-    ledgers: Sequence[Ledger],
+    accumulators: Sequence[MetricAccumulator],
     outputs: Outputs,
     batches: Sequence[Sequence[str]],
     device: str,
     on_progress: OnProgress | None,
 ) -> None:
-    """Measure what the ledgers lack, in one pass over the images; what is done stays stored."""
-    pending = [batch for batch in batches if any(ledger.lacks(batch) for ledger in ledgers)]
-    _load_networks([ledger for ledger in ledgers if any(map(ledger.lacks, pending))], device)
+    """Measure what the accumulators lack in one pass over the images, and store it."""
+    pending = [
+        batch for batch in batches if any(accumulator.lacks(batch) for accumulator in accumulators)
+    ]
+    _load_networks(
+        [accumulator for accumulator in accumulators if any(map(accumulator.lacks, pending))],
+        device,
+    )
     total = sum(map(len, batches))
     done = total - sum(map(len, pending))
     try:
         for batch, items in zip(pending, outputs.read(pending), strict=True):
-            _measure(items, [ledger for ledger in ledgers if ledger.lacks(batch)])
+            _measure(items, [a for a in accumulators if a.lacks(batch)])
             done += len(batch)
             if on_progress:
                 on_progress(done, total)
     finally:
-        for ledger in ledgers:
-            ledger.save()
+        for accumulator in accumulators:
+            accumulator.save()
 
 
-def _load_networks(ledgers: Iterable[Ledger], device: str) -> None:
-    for ledger in ledgers:
-        with _blaming(ledger.named):
-            ledger.named.metric.load(device)
+def _load_networks(accumulators: Iterable[MetricAccumulator], device: str) -> None:
+    for accumulator in accumulators:
+        with _naming_metric(accumulator.named):
+            accumulator.named.metric.load(device)
 
 
-def _measure(items: Sequence[Item], ledgers: Sequence[Ledger]) -> None:
+def _measure(items: Sequence[Item], accumulators: Sequence[MetricAccumulator]) -> None:
     for group in by_size(items):
-        for ledger in ledgers:
-            ledger.measure(group)
-    for ledger in ledgers:
-        ledger.save_if_due()
+        for accumulator in accumulators:
+            accumulator.measure(group)
+    for accumulator in accumulators:
+        accumulator.save_if_due()
 
 
 def _check(rows_BD: Tensor, examples: Sequence[Example]) -> None:
@@ -234,33 +237,23 @@ def _check(rows_BD: Tensor, examples: Sequence[Example]) -> None:
             raise UserError(f"its value for example {example.id!r} is not finite")
 
 
-def _write_score(run: Run, seal: Seal, ledger: Ledger, bootstrap: int | None) -> dict[str, Any]:
-    """The score as stored. Raises UserError if it is no score of what is sealed by now."""
-    choice, metric = ledger.named.choice, ledger.named.metric
-    started = time.perf_counter()
-    with _blaming(ledger.named):
-        score = score_of(metric, ledger.rows, bootstrap or metric.resamplings)
-    record = {
-        "metric": choice.name,
-        "kind": choice.kind,
-        "version": choice.version,
-        "settings": dict(choice.params),
-        "convention": metric.convention(),
-        "higher_is_better": metric.higher_is_better,
-        "seal": seal.digest,
-        **asdict(score),
-        "seconds": round(ledger.seconds + time.perf_counter() - started, 3),
-    }
+def _write_score(
+    run: Run, seal: Seal, accumulator: MetricAccumulator, bootstrap: int | None
+) -> Score:
+    """Compute and store a score. Raises UserError if the run was sealed anew in the meantime."""
+    named, started = accumulator.named, time.perf_counter()
+    with _naming_metric(named):
+        resamplings = bootstrap or named.metric.resamplings
+        score = score_of(named, accumulator.rows, resamplings, seal=seal.digest)
+    seconds = round(accumulator.seconds + time.perf_counter() - started, 3)
     if run.seal != seal:
         raise UserError(
             f"run {run.path.name} changed while it was scored: run the same command again"
         )
-    path = score_path(run, ledger.named)
-    text = json.dumps(record, allow_nan=False)
-    write_atomic(path, (text + "\n").encode())
-    _drop_superseded(path, choice.name)
-    stored: dict[str, Any] = json.loads(text)
-    return stored
+    path = score_path(run, named)
+    write_score(path, replace(score, seconds=seconds))
+    _drop_superseded(path, named.choice.name)
+    return read_score(path)
 
 
 def _drop_superseded(path: Path, name: str) -> None:

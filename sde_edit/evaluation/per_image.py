@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sde_edit.api.example import Example
+from sde_edit.api.metric import Metric
 from sde_edit.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def references(examples: Sequence[Example], against: Against = "truth") -> Tenso
     return torch.from_numpy(np.stack([reference(example, against) for example in examples]))
 
 
-def wanted(examples: Sequence[Example]) -> Tensor:
+def distribution_references(examples: Sequence[Example]) -> Tensor:
     """The images whose distribution a batch of outputs should have, uint8 [B, H, W, 3]."""
     images = [reference(e) if e.reference is None else e.reference for e in examples]
     return torch.from_numpy(np.stack(images))
@@ -58,37 +59,29 @@ def captions(examples: Sequence[Example]) -> list[str]:
 
 
 # ------------------------------------------------------------------ scores that are means
-class PerImage:
+class PerImageMetric(Metric):
     """Base of the metrics with one value per image, whose score is the mean over images."""
 
-    resamplings: ClassVar[int] = 1000
-
-    def fetch(self) -> None:
-        """Nothing to fetch unless a subclass says so."""
-
-    def load(self, device: str) -> None:
-        """Nothing to load unless a subclass says so."""
-
-    def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
-        """Means [B] of the values rows_ND [N, 1], example n counted counts_BN[b, n] times."""
+    def aggregate(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
+        """Means [B] of the values rows_ND [N, 1], where example n counts counts_BN[b, n] times."""
         return (counts_BN @ rows_ND)[:, 0] / counts_BN.sum(1)
 
 
 @dataclass(frozen=True)
-class Compared(PerImage):
-    """Base of the metrics that compare an output with one image.
+class FullReferenceMetric(PerImageMetric):
+    """Base of the metrics that compare an output with one reference image.
 
-    against: `truth` where it is known, else the source; or always the `source`, the image that was
-    edited: how far the edit went from it.
+    against: `truth` compares with the truth where it is known, else with the source image;
+    `source` always compares with the source image and so measures how far the edit changed it.
     """
 
     against: Against = "truth"
 
-    def references(self, examples: Sequence[Example]) -> Tensor:
+    def _references(self, examples: Sequence[Example]) -> Tensor:
         """uint8 [B, H, W, 3]."""
         return references(examples, self.against)
 
     @property
-    def compared_with(self) -> str:
-        """For conventions."""
+    def _compared_with(self) -> str:
+        """The reference, in the words of conventions."""
         return "the reference" if self.against == "truth" else "the source image"

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import PerImage, to_signed
+from sde_edit.evaluation.per_image import PerImageMetric, to_signed
 from sde_edit.evaluation.weights import device_of, weights_note
 from sde_edit.networks.recogniser import ShapesCLIP
 
@@ -33,7 +33,7 @@ def recogniser_note() -> str:
     )
 
 
-class ByRecogniser(PerImage):
+class RecogniserMetric(PerImageMetric):
     """Base of the metrics with one value per image that the embedded recogniser gives."""
 
     @cached_property

@@ -27,7 +27,7 @@ from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Drag, Example
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import Size, counted, fit_point, fit_to, read_grey, read_size
-from sde_edit.imaging.image_pairs import ImagePairs, Offer, Pair
+from sde_edit.imaging.image_pairs import Catalogue, ImagePairs, Item
 from sde_edit.store.digests import file_digests
 
 if TYPE_CHECKING:
@@ -103,11 +103,11 @@ class ImageDrags(ImagePairs):
             f"{self.root}/CATEGORY/ITEM with {self.image_name}, {instruction}, and mask.png if any"
         )
 
-    def offer(self) -> Offer:
-        pairs = {name: Pair(item.image, item.prompt) for name, item in self._items.good.items()}
+    def catalogue(self) -> Catalogue:
+        pairs = {name: Item(item.image, item.prompt) for name, item in self._items.good.items()}
         for name in self._items.faults:
-            pairs[name] = Pair(Path(self.root, name, self.image_name), "")
-        return Offer(pairs, self._notes())
+            pairs[name] = Item(Path(self.root, name, self.image_name), "")
+        return Catalogue(pairs, self._notes())
 
     def ids(self) -> Sequence[str]:
         """In the order drawn. Raises UserError for items that cannot be used, naming them."""
@@ -142,7 +142,7 @@ class ImageDrags(ImagePairs):
         said = [super().digest(), points, [contents.get(item.mask, "") for item in items]]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
-    def composition(self) -> Mapping[str, Mapping[str, int]]:
+    def statistics(self) -> Mapping[str, Mapping[str, int]]:
         """Of the items drawn. category: the folder below root, unless folders are numbered, which
         says nothing of what is in them (the paper's own are).
         """

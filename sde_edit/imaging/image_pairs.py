@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Pair:
+class Item:
     """An example whose images are not read yet."""
 
     image: Path
@@ -52,10 +52,10 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Offer:
+class Catalogue:
     """All examples by id, and notes: what was left out, or is worth knowing."""
 
-    pairs: Mapping[str, Pair]
+    items: Mapping[str, Item]
     notes: Sequence[str]
 
 
@@ -89,7 +89,7 @@ class ImagePairs(ABC):
     # -- what a data set says
 
     @abstractmethod
-    def offer(self) -> Offer:
+    def catalogue(self) -> Catalogue:
         """All examples that there are. Raises UserError where that cannot be told."""
 
     @property
@@ -112,28 +112,28 @@ class ImagePairs(ABC):
         """image, and reference where there is one: uint8 [R, R, 3], R the resolution."""
         if example_id not in self._chosen:
             raise UserError(f"no example {example_id!r} among the {len(self._chosen)} chosen")
-        pair = self._chosen[example_id]
-        reference = None if pair.reference is None else self._read(pair.reference)
+        item = self._chosen[example_id]
+        reference = None if item.reference is None else self._read(item.reference)
         return Example(
             id=example_id,
-            image=self._read(pair.image),
-            caption=pair.caption,
-            target=pair.target,
+            image=self._read(item.image),
+            caption=item.caption,
+            target=item.target,
             reference=reference,
         )
 
     def status(self) -> DataStatus:
         """Reads headers only: a file cut short is found by `load`."""
         try:
-            pairs = self._drawn
+            items = self._drawn
         except UserError as error:
             return DataStatus(0, [str(error)], self._remedy)
-        files = _files(pairs.values())
+        files = _files(items.values())
         absent = _absent(files)
-        found = sum(not absent & _files([pair]) for pair in pairs.values())
+        found = sum(not absent & _files([item]) for item in items.values())
         greys, unusable = self._headers(sorted(files - absent))
         problems = [*_missing(absent), *counted("images cannot be used", unusable)]
-        notes = [*self._offer.notes, *counted("grey images become RGB", greys)]
+        notes = [*self._catalogue.notes, *counted("grey images become RGB", greys)]
         return DataStatus(found, problems, self._remedy if problems else "", notes)
 
     def digest(self) -> str:
@@ -141,9 +141,9 @@ class ImagePairs(ABC):
         files = sorted(_files(self._chosen.values()))
         contents = dict(zip(files, file_digests(files), strict=True))
         total = hashlib.sha256()
-        for example_id, pair in self._chosen.items():
-            reference = "" if pair.reference is None else contents[pair.reference]
-            said = [example_id, contents[pair.image], pair.caption, pair.target, reference]
+        for example_id, item in self._chosen.items():
+            reference = "" if item.reference is None else contents[item.reference]
+            said = [example_id, contents[item.image], item.caption, item.target, reference]
             total.update(json.dumps(said).encode())
         return total.hexdigest()
 
@@ -157,28 +157,28 @@ class ImagePairs(ABC):
         return hashlib.sha256(f"{self.pairs_seed}\x1f{name}".encode()).digest()
 
     @cached_property
-    def _offer(self) -> Offer:
-        return self.offer()
+    def _catalogue(self) -> Catalogue:
+        return self.catalogue()
 
     @cached_property
-    def _drawn(self) -> dict[str, Pair]:
+    def _drawn(self) -> dict[str, Item]:
         """The first n in the seeded order."""
-        pairs = self._offer.pairs
-        if len(pairs) < (self.n or 1):
-            given = f"data.n={self.n}: there are {len(pairs)} examples in {self.listed_in}"
-            advice = ["data.n=null takes all"] if pairs else []
-            raise UserError("; ".join([given, *advice, *self._offer.notes]))
-        return {example_id: pairs[example_id] for example_id in self.in_order(pairs)[: self.n]}
+        items = self._catalogue.items
+        if len(items) < (self.n or 1):
+            given = f"data.n={self.n}: there are {len(items)} examples in {self.listed_in}"
+            advice = ["data.n=null takes all"] if items else []
+            raise UserError("; ".join([given, *advice, *self._catalogue.notes]))
+        return {example_id: items[example_id] for example_id in self.in_order(items)[: self.n]}
 
     @cached_property
-    def _chosen(self) -> dict[str, Pair]:
+    def _chosen(self) -> dict[str, Item]:
         try:
-            pairs = self._drawn
+            items = self._drawn
         except UserError as error:
             raise UserError(f"{error}. {self._remedy}") from error
-        for problem in _missing(_absent(_files(pairs.values()))):
+        for problem in _missing(_absent(_files(items.values()))):
             raise UserError(f"{problem}. {self._remedy}")
-        return pairs
+        return items
 
     # -- files
 
@@ -219,9 +219,9 @@ def read_json(path: Path, kind: type[T]) -> T:
         raise UserError(f"{path}: {where}: {first['msg']}") from error
 
 
-def _files(pairs: Iterable[Pair]) -> set[Path]:
-    """All images that the pairs need."""
-    return {path for pair in pairs for path in (pair.image, pair.reference) if path is not None}
+def _files(items: Iterable[Item]) -> set[Path]:
+    """All images that the items need."""
+    return {path for item in items for path in (item.image, item.reference) if path is not None}
 
 
 def _absent(files: Collection[Path]) -> set[Path]:

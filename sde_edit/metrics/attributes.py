@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import references
-from sde_edit.evaluation.recognition import ByRecogniser, recogniser_note
+from sde_edit.evaluation.recognition import RecogniserMetric, recogniser_note
 from sde_edit.registry import plugin
 
 Seen = tuple[set[tuple[str, str]], str]  # {(shape, colour), ...}, background
@@ -25,7 +25,7 @@ _AS_IN_THE_REFERENCE = {
 
 @plugin
 @dataclass(frozen=True)
-class Attributes(ByRecogniser):
+class Attributes(RecogniserMetric):
     """1 where what is compared is named alike, else 0.
 
     part: `all` (shape, colour) pairs and the background; or the shapes alone, the colours of the
@@ -44,7 +44,7 @@ class Attributes(ByRecogniser):
         )
 
     @torch.inference_mode()
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         seen = self._network.recognise(self._input(images_BHWC))
         right = self._network.recognise(self._input(references(examples)))
         same = [self._compared(a) == self._compared(b) for a, b in zip(seen, right, strict=True)]

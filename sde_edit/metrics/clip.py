@@ -16,14 +16,14 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import PerImage, captions, references
+from sde_edit.evaluation.per_image import PerImageMetric, captions, references
 from sde_edit.evaluation.weights import device_of, package, weights_note
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class Clip(PerImage):
+class Clip(PerImageMetric):
     """Cosine (about .2 to .3 for a good match), neither times 100 nor clipped at 0.
 
     model: a name of open_clip, or `local-dir:FOLDER`. OpenAI's weights need a `-quickgelu` name.
@@ -91,7 +91,7 @@ class Clip(PerImage):
         self._loaded[0].to(device)
 
     @torch.inference_mode()
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """Raises UserError naming an example without a caption."""
         outputs = self._embedded(images_BHWC)
         if self.against == "source":

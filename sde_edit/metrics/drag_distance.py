@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.example import Example
+from sde_edit.api.metric import Metric
 from sde_edit.diffusion.noise import Noise
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import references
@@ -21,7 +22,7 @@ from sde_edit.registry import plugin
 
 @plugin
 @dataclass(frozen=True)
-class DragDistance:
+class DragDistance(Metric):
     """Mean over all points of all images (DragDiffusion, Shi et al. 2023, Sec. 5).
 
     path: of the model whose features match: a folder in diffusers layout, a hub id, or
@@ -37,7 +38,6 @@ class DragDistance:
 
     version: ClassVar[int] = 2
     higher_is_better: ClassVar[bool] = False
-    resamplings: ClassVar[int] = 1000
 
     def __post_init__(self) -> None:
         if self.t < 0 or self.block < 0 or self.ensemble < 1:
@@ -62,7 +62,7 @@ class DragDistance:
     def load(self, device: str) -> None:
         self._features.load(device)
 
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """[B, 2]: the sum of the distances of an image's points, and how many there are.
 
         Raises UserError naming an example without drags.
@@ -78,12 +78,12 @@ class DragDistance:
         rows = [_row(*three, size) for three in zip(examples, sources, outputs, strict=True)]
         return torch.tensor(rows, dtype=torch.float64)
 
-    def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
+    def aggregate(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
         """Sums of distances over numbers of points [B]."""
         sums_B2 = counts_BN @ rows_ND
         return sums_B2[:, 0] / sums_B2[:, 1]
 
-    def each(self, rows_ND: Tensor) -> Tensor:
+    def per_example(self, rows_ND: Tensor) -> Tensor:
         """Means over the points of an image [N]."""
         return rows_ND[:, 0] / rows_ND[:, 1]
 

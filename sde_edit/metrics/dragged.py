@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import PerImage, reference
+from sde_edit.evaluation.per_image import PerImageMetric, reference
 from sde_edit.imaging.foreground import THRESHOLD, foreground
 from sde_edit.registry import plugin
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @plugin
 @dataclass(frozen=True)
-class Dragged(PerImage):
+class Dragged(PerImageMetric):
     """For the shapes world only: 1 or 0, by the rendered image and truth.
 
     place   target: what the thing newly covers in the truth; 1 if more than half of these pixels
@@ -53,7 +53,7 @@ class Dragged(PerImage):
             "levels from a plane fitted to the border of the rendered image; native size"
         )
 
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """Raises UserError naming an example in which no thing moves."""
         outputs = images_BHWC.cpu().numpy()
         found = [self._shows(image, e) for image, e in zip(outputs, examples, strict=True)]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.errors import UserError
-from sde_edit.evaluation.distributions import OfFeatures
+from sde_edit.evaluation.distributions import DistributionMetric
 from sde_edit.registry import plugin
 
 
@@ -43,7 +43,7 @@ def frechet_distance(x_ND: Tensor, y_ND: Tensor, counts_N: Tensor) -> Tensor:
 
 @plugin
 @dataclass(frozen=True)
-class Frechet(OfFeatures):
+class Frechet(DistributionMetric):
     """FID if the extractor is an Inception. A resampling of 2048 features takes seconds."""
 
     version: ClassVar[int] = 1
@@ -55,7 +55,7 @@ class Frechet(OfFeatures):
             "statistics in float64, covariance over n - 1, matrix root by singular values"
         )
 
-    def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
+    def aggregate(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
         """Raises UserError for fewer than two images."""
         if len(rows_ND) < 2:
             raise UserError("the Fréchet distance needs two images or more")

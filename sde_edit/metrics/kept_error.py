@@ -12,13 +12,13 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import PerImage, references, to_unit
+from sde_edit.evaluation.per_image import PerImageMetric, references, to_unit
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class KeptError(PerImage):
+class KeptError(PerImageMetric):
     """What `known_error` is for edits with a mask, for edits without one."""
 
     version: ClassVar[int] = 1
@@ -30,7 +30,7 @@ class KeptError(PerImage):
             "the source image and over channels, RGB in [0, 1], native size"
         )
 
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """Raises UserError naming an example of which nothing is to stay."""
         right = references(examples)
         sources = torch.from_numpy(np.stack([example.image for example in examples]))

@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sde_edit.errors import UserError
-from sde_edit.evaluation.distributions import OfFeatures
+from sde_edit.evaluation.distributions import DistributionMetric
 from sde_edit.registry import plugin
 
 _BLOCK = 1024  # rows of the N x N kernel matrix that are held at once
@@ -49,7 +49,7 @@ def kernel_distance(x_ND: Tensor, y_ND: Tensor, counts_BN: Tensor) -> Tensor:
 
 @plugin
 @dataclass(frozen=True)
-class KernelDistance(OfFeatures):
+class KernelDistance(DistributionMetric):
     """KID if the extractor is an Inception. All resamplings together cost one pass."""
 
     version: ClassVar[int] = 1
@@ -62,7 +62,7 @@ class KernelDistance(OfFeatures):
             "images at once (no subsets), float64"
         )
 
-    def statistic(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
+    def aggregate(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
         """Raises UserError for fewer than two images."""
         if len(rows_ND) < 2:
             raise UserError("the kernel distance needs two images or more")

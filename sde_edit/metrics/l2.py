@@ -9,13 +9,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import Compared, to_unit
+from sde_edit.evaluation.per_image import FullReferenceMetric, to_unit
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class L2(Compared):
+class L2(FullReferenceMetric):
     """Norm of the difference of all values in [0, 1], not its mean: it grows with the resolution.
 
     The convention of CycleDiffusion (Wu & De la Torre 2022). Black and white at 256x256 are
@@ -27,11 +27,11 @@ class L2(Compared):
 
     def convention(self) -> str:
         return (
-            f"L2 norm per image against {self.compared_with}: root of the sum (not the mean) of "
+            f"L2 norm per image against {self._compared_with}: root of the sum (not the mean) of "
             "squared differences over pixels and channels, RGB in [0, 1], native size"
         )
 
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        difference = to_unit(images_BHWC.cpu()) - to_unit(self.references(examples))
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        difference = to_unit(images_BHWC.cpu()) - to_unit(self._references(examples))
         norms: Tensor = difference.flatten(1).norm(dim=1, keepdim=True)
         return norms

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import Compared, to_signed
+from sde_edit.evaluation.per_image import FullReferenceMetric, to_signed
 from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, weights_note
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class Lpips(Compared):
+class Lpips(FullReferenceMetric):
     """Each backbone and each version is another metric; compare like with like.
 
     net: the backbone. calibration: the version of the linear layers that the package brings.
@@ -56,7 +56,7 @@ class Lpips(Compared):
 
     def convention(self) -> str:
         return (
-            f"LPIPS per image against {self.compared_with}, {package('lpips')}, net {self.net}, "
+            f"LPIPS per image against {self._compared_with}, {package('lpips')}, net {self.net}, "
             f"version {self.calibration}, {weights_note(hub_file(self._url))}, input [-1, 1], "
             "native size"
         )
@@ -69,9 +69,9 @@ class Lpips(Compared):
         self._network.to(device)
 
     @torch.inference_mode()
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         device = device_of(self._network)
         distances: Tensor = self._network(
-            to_signed(images_BHWC, device), to_signed(self.references(examples), device)
+            to_signed(images_BHWC, device), to_signed(self._references(examples), device)
         )
         return distances.reshape(-1, 1).double().cpu()

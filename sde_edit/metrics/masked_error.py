@@ -12,13 +12,13 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import PerImage, references, to_unit
+from sde_edit.evaluation.per_image import PerImageMetric, references, to_unit
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class MaskedError(PerImage):
+class MaskedError(PerImageMetric):
     """region: `hidden` is mask > 0.5, that is what was to be generated; `known` is the rest."""
 
     region: Literal["hidden", "known"] = "hidden"
@@ -33,7 +33,7 @@ class MaskedError(PerImage):
             "channels, RGB in [0, 1], native size"
         )
 
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """Raises UserError naming an example without a mask or without a pixel in the region."""
         inside = torch.from_numpy(np.stack([self._region(example) for example in examples]))
         difference = to_unit(images_BHWC.cpu()) - to_unit(references(examples))

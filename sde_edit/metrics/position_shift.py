@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import PerImage, reference
+from sde_edit.evaluation.per_image import PerImageMetric, reference
 from sde_edit.imaging.foreground import SHARES, THRESHOLD, centroid, foreground
 from sde_edit.registry import plugin
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @plugin
 @dataclass(frozen=True)
-class PositionShift(PerImage):
+class PositionShift(PerImageMetric):
     """For the shapes world only: the distance of two centroids, of all things together.
 
     An output in which nothing is found counts as the diagonal of the image, farther than any thing
@@ -41,7 +41,7 @@ class PositionShift(PerImage):
             "of the image; if not, the diagonal of the image is counted; native size"
         )
 
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """Raises UserError naming an example in whose reference nothing stands out."""
         outputs = images_BHWC.cpu().numpy()
         shifts = [self._shift(image, e) for image, e in zip(outputs, examples, strict=True)]

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import Compared, to_unit
+from sde_edit.evaluation.per_image import FullReferenceMetric, to_unit
 from sde_edit.registry import plugin
 
 # Rounding to 8 bits hides errors up to half a grey level, so a smaller one is not told from none.
@@ -18,7 +18,7 @@ _LEAST_MSE = (0.5 / 255) ** 2
 
 @plugin
 @dataclass(frozen=True)
-class Psnr(Compared):
+class Psnr(FullReferenceMetric):
     """-10 log10 MSE over pixels and channels in [0, 1]; at most 54.15 dB, reached if identical."""
 
     version: ClassVar[int] = 1
@@ -26,11 +26,11 @@ class Psnr(Compared):
 
     def convention(self) -> str:
         return (
-            f"PSNR in dB per image against {self.compared_with}, RGB in [0, 1], peak 1, native "
+            f"PSNR in dB per image against {self._compared_with}, RGB in [0, 1], peak 1, native "
             "size; MSE at least that of half a grey level, so at most 54.15 dB"
         )
 
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        difference = to_unit(images_BHWC.cpu()) - to_unit(self.references(examples))
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        difference = to_unit(images_BHWC.cpu()) - to_unit(self._references(examples))
         mse_B1 = difference.square().flatten(1).mean(1, keepdim=True)
         return -10 * mse_B1.clamp_min(_LEAST_MSE).log10()

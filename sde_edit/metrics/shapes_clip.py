@@ -12,14 +12,14 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import captions
-from sde_edit.evaluation.recognition import ByRecogniser, recogniser_note, shapes_folder
+from sde_edit.evaluation.recognition import RecogniserMetric, recogniser_note, shapes_folder
 from sde_edit.evaluation.weights import device_of
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class ShapesClip(ByRecogniser):
+class ShapesClip(RecogniserMetric):
     """For the shapes world only. Its cosines are not on the scale of a CLIP of photos."""
 
     version: ClassVar[int] = 1
@@ -46,7 +46,7 @@ class ShapesClip(ByRecogniser):
         _ = self._tokenizer
 
     @torch.inference_mode()
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """Raises UserError naming an example without a caption."""
         network = self._network
         ids_BK = self._tokens(captions(examples)).to(device_of(network))

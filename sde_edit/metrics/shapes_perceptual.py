@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import Compared
-from sde_edit.evaluation.recognition import ByRecogniser, recogniser_note
+from sde_edit.evaluation.per_image import FullReferenceMetric
+from sde_edit.evaluation.recognition import RecogniserMetric, recogniser_note
 from sde_edit.registry import plugin
 
 
@@ -23,7 +23,7 @@ def _stage_distance(x_BCHW: Tensor, y_BCHW: Tensor) -> Tensor:
 
 @plugin
 @dataclass(frozen=True)
-class ShapesPerceptual(Compared, ByRecogniser):
+class ShapesPerceptual(FullReferenceMetric, RecogniserMetric):
     """For the shapes world only. Not fitted to human judgement: never to be printed as LPIPS."""
 
     version: ClassVar[int] = 1
@@ -31,15 +31,15 @@ class ShapesPerceptual(Compared, ByRecogniser):
 
     def convention(self) -> str:
         return (
-            f"perceptual distance per image against {self.compared_with}, uncalibrated (not "
+            f"perceptual distance per image against {self._compared_with}, uncalibrated (not "
             f"LPIPS); {recogniser_note()}; unit channel vectors, squared differences averaged over "
             "places, then over the four stages; native size"
         )
 
     @torch.inference_mode()
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         network = self._network
         outputs = network.image_features(self._input(images_BHWC))
-        targets = network.image_features(self._input(self.references(examples)))
+        targets = network.image_features(self._input(self._references(examples)))
         stages = [_stage_distance(x, y) for x, y in zip(outputs, targets, strict=True)]
         return torch.stack(stages).mean(0)[:, None].double().cpu()

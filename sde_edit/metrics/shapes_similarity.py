@@ -11,13 +11,13 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import references
-from sde_edit.evaluation.recognition import ByRecogniser, recogniser_note
+from sde_edit.evaluation.recognition import RecogniserMetric, recogniser_note
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class ShapesSimilarity(ByRecogniser):
+class ShapesSimilarity(RecogniserMetric):
     """For the shapes world only: what `source_clip` is for photos. Not on the scale of CLIP."""
 
     version: ClassVar[int] = 1
@@ -30,7 +30,7 @@ class ShapesSimilarity(ByRecogniser):
         )
 
     @torch.inference_mode()
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         outputs, sources = (
             self._embedded(images_BHWC),
             self._embedded(references(examples, "source")),

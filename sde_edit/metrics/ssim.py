@@ -9,14 +9,14 @@ from typing import ClassVar
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import Compared, to_unit
+from sde_edit.evaluation.per_image import FullReferenceMetric, to_unit
 from sde_edit.evaluation.weights import package
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class Ssim(Compared):
+class Ssim(FullReferenceMetric):
     """Wang et al. 2004 with its Gaussian window (11 pixels, sigma 1.5), on RGB.
 
     signed: values in [-1, 1] with data range 2, not [0, 1] with range 1. The constants of SSIM
@@ -31,11 +31,11 @@ class Ssim(Compared):
     def convention(self) -> str:
         values = "[-1, 1], data range 2" if self.signed else "[0, 1], data range 1"
         return (
-            f"SSIM per image against {self.compared_with}, {package('torchmetrics')}, Gaussian "
+            f"SSIM per image against {self._compared_with}, {package('torchmetrics')}, Gaussian "
             f"window 11, sigma 1.5, RGB in {values}, borders reflected, native size, float32"
         )
 
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         from torchmetrics.functional.image import structural_similarity_index_measure
 
         # In float64 its convolution takes 30 times as long, for a difference of 3e-7.
@@ -43,7 +43,7 @@ class Ssim(Compared):
         shift = scale - 1
         values = structural_similarity_index_measure(
             to_unit(images_BHWC.cpu()).float() * scale - shift,
-            to_unit(self.references(examples)).float() * scale - shift,
+            to_unit(self._references(examples)).float() * scale - shift,
             sigma=1.5,
             kernel_size=11,
             data_range=float(scale),

@@ -12,28 +12,52 @@ from numpy.typing import NDArray
 from sde_edit.api.metric import centred_interval
 from sde_edit.api.spec import Choice
 from sde_edit.errors import UserError
-from sde_edit.report.results import Measured
-from sde_edit.report.selection import _dotted, says
+from sde_edit.report.results import RunResult
+from sde_edit.report.selection import _dotted, specifies
 from sde_edit.report.table import Cell, Verdict
 
 Cost = Literal["evaluations", "calls", "seconds"]
 
 
 # ------------------------------------------------------------------ cells
-def score_cell(run: Measured, metric: str) -> Cell:
+def score_cell(run: RunResult, metric: str) -> Cell:
     """Value, interval and n. Raises KeyError if the run lacks the metric."""
     score = run.scores[metric]
-    return of_several(Cell(score.value, score.low, score.high, score.n, run.of, (run.id,)))
+    return without_spread(Cell(score.value, score.low, score.high, score.n, run.of, (run.id,)))
 
 
-def of_several(cell: Cell) -> Cell:
+def mean_cell(runs: Sequence[RunResult], metric: str) -> Cell:
+    """The mean score of runs that share a cell, such as three seeds; one run as it is.
+
+    The interval is that of the mean under the common resampling of the examples. Runs that lack the
+    metric do not count. Raises UserError if the runs hold different examples.
+    """
+    scores = [run.scores[metric] for run in runs if metric in run.scores]
+    if not scores:
+        return Cell()
+    if len({run.examples for run in runs}) != 1:
+        who = ", ".join(f"{run.id} ({run.n} images)" for run in runs)
+        raise UserError(
+            f"runs {who} share a cell and hold different examples: finish those that have fewer, "
+            "with the data.limit of the others"
+        )
+    value = sum(score.value for score in scores) / len(scores)
+    if len(scores) == 1:
+        low, high = scores[0].low, scores[0].high
+    else:
+        low, high = centred_interval(value, np.mean([s.replicates for s in scores], axis=0))
+    ids = tuple(run.id for run in runs)
+    return without_spread(Cell(value, low, high, scores[0].n, runs[0].of, ids))
+
+
+def without_spread(cell: Cell) -> Cell:
     """The cell; without interval and undecided if it is of one example, which has no spread."""
     if cell.n != 1:
         return cell
     return replace(cell, low=None, high=None, verdict="undecided" if cell.verdict else "")
 
 
-def cost_cell(runs: Sequence[Measured], cost: Cost) -> Cell:
+def cost_cell(runs: Sequence[RunResult], cost: Cost) -> Cell:
     """The mean cost of an image over runs; a missing one if there is no run, or it is not known."""
     costs = [getattr(run, cost) for run in runs]
     if not costs or None in costs:
@@ -43,7 +67,7 @@ def cost_cell(runs: Sequence[Measured], cost: Cost) -> Cell:
 
 
 def difference_cell(
-    ours: Sequence[Measured], theirs: Sequence[Measured], metric: str
+    ours: Sequence[RunResult], theirs: Sequence[RunResult], metric: str
 ) -> Cell | str:
     """Ours - theirs with its paired interval and a verdict on ours; where they cannot be paired,
     why. Several runs on a side, as those of three seeds, stand for their mean.
@@ -57,17 +81,17 @@ def difference_cell(
         who, rival = f"runs {first.id} and {other.id}", other.scores[metric]
         if other.examples != first.examples or rival.n != score.n:
             return f"{who} hold different examples"
-        if rival.replicates.shape != score.replicates.shape:
+        if len(rival.replicates) != len(score.replicates):
             return f"{who} have different numbers of bootstrap resamplings"
     (left, left_replicates), (right, right_replicates) = (_mean(g, metric) for g in (ours, theirs))
     value = left - right
     low, high = centred_interval(value, left_replicates - right_replicates)
     verdict = verdict_of(low, high, higher_is_better=score.higher_is_better)
     ids = tuple(run.id for run in [first, *others])
-    return of_several(Cell(value, low, high, score.n, first.of, ids, verdict))
+    return without_spread(Cell(value, low, high, score.n, first.of, ids, verdict))
 
 
-def _mean(runs: Sequence[Measured], metric: str) -> tuple[float, NDArray[np.float64]]:
+def _mean(runs: Sequence[RunResult], metric: str) -> tuple[float, NDArray[np.float64]]:
     """Value and replicates, averaged over runs."""
     scores = [run.scores[metric] for run in runs]
     replicates: NDArray[np.float64] = np.mean([score.replicates for score in scores], axis=0)
@@ -81,7 +105,7 @@ def verdict_of(low: float, high: float, *, higher_is_better: bool) -> Verdict:
     return "better" if (low > 0) == higher_is_better else "worse"
 
 
-def common_convention(metric: str, runs: Sequence[Measured]) -> tuple[str, bool]:
+def common_convention(metric: str, runs: Sequence[RunResult]) -> tuple[str, bool]:
     """Convention and direction of a metric. Raises UserError if the runs disagree in them."""
     found: dict[tuple[str, bool], list[str]] = {}
     for run in runs:
@@ -96,7 +120,7 @@ def common_convention(metric: str, runs: Sequence[Measured]) -> tuple[str, bool]
     return next(iter(found))
 
 
-def metrics_of(runs: Sequence[Measured]) -> list[str]:
+def metrics_of(runs: Sequence[RunResult]) -> list[str]:
     """All metrics of the runs, in the order of their first appearance."""
     return list(dict.fromkeys(name for run in runs for name in run.scores))
 
@@ -107,15 +131,15 @@ def ranked(values: Mapping[str, float]) -> list[str]:
 
 
 # ------------------------------------------------------------------ what the runs were made with
-def settings_notes(runs: Sequence[Measured]) -> list[str]:
+def settings_notes(runs: Sequence[RunResult]) -> list[str]:
     """One line for each part of the specs, naming every setting."""
     notes = []
     for part in ("model", "task", "sampler", "data"):
-        choices = dict.fromkeys(described(getattr(run.spec, part)) for run in runs)
+        choices = dict.fromkeys(describe(getattr(run.spec, part)) for run in runs)
         notes.append(f"{part.capitalize()}: {'; '.join(choices)}.")
     for label, key in (("Grid spacing", "spacing"), ("last sigma", "last_sigma"),
                        ("dtype", "dtype"), ("seed", "seed")):  # fmt: skip
-        asked = [run.spec for run in runs if says(run.spec, key)]
+        asked = [run.spec for run in runs if specifies(run.spec, key)]
         values = dict.fromkeys(str(getattr(spec, key)) for spec in asked)
         notes += [f"{label} {', '.join(values)}"] if values else []
     elsewhere = dict.fromkeys(run.spec.sampler.name for run in runs if run.spec.made_elsewhere)
@@ -123,7 +147,7 @@ def settings_notes(runs: Sequence[Measured]) -> list[str]:
     return [*notes[:4], *(["; ".join(notes[4:]) + "."] if notes[4:] else []), *brought_in]
 
 
-def described(choice: Choice) -> str:
+def describe(choice: Choice) -> str:
     """Name, version, digest and settings; the name alone of what had no part in the images."""
     if not choice.version:
         return choice.name

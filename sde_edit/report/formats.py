@@ -19,9 +19,9 @@ from sde_edit.report.table import (
     Table,
     _reading,
     _trace,
-    central,
     count,
     counts,
+    format_central,
     interval,
     readable,
 )
@@ -55,7 +55,9 @@ def _markdown_block(table: Table, block: Block) -> str:
 
 def _markdown_cell(cell: Cell, *, always: bool) -> str:
     mark = f"**{cell.verdict}**" if cell.verdict in ("better", "worse") else ""
-    return " ".join(filter(None, (central(cell), interval(cell), mark, count(cell, always=always))))
+    return " ".join(
+        filter(None, (format_central(cell), interval(cell), mark, count(cell, always=always)))
+    )
 
 
 def _markdown_footing(table: Table, shown: Table) -> str:

@@ -12,9 +12,9 @@ from sde_edit.report.table import (
     Table,
     _reading,
     _trace,
-    central,
     count,
     counts,
+    format_central,
     interval,
     readable,
 )
@@ -123,7 +123,7 @@ def _tex_block(table: Table, block: Block) -> Iterator[str]:
 
 
 def _tex_value(cell: Cell) -> str:
-    return tex_escape(central(cell)) + _TEX_MARKS.get(cell.verdict, "")
+    return tex_escape(format_central(cell)) + _TEX_MARKS.get(cell.verdict, "")
 
 
 def _tex_small(cell: Cell, *, always: bool) -> str:

@@ -10,34 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from sde_edit.api.metric import Score
 from sde_edit.api.spec import RunSpec
 from sde_edit.errors import UserError
 from sde_edit.store.runs import Run
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """A stored score; replicates [B] are its values under the common bootstrap resamplings.
-    per_example: id -> value, where it has one for each image.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-    replicates: NDArray[np.float64]
-    higher_is_better: bool
-    convention: str
-    per_example: Mapping[str, float] | None = None
-
-
-@dataclass(frozen=True)
-class Measured:
+class RunResult:
     """A sealed run, read once. n of `of` images. seconds, evaluations, calls: means per
     image; a call of the network counts for every image of its batch. None: not known.
     machines: what its processes ran on and how, which is what seconds depend on."""
@@ -47,7 +28,7 @@ class Measured:
     n: int
     of: int
     examples: frozenset[str]
-    scores: Mapping[str, Measurement]
+    scores: Mapping[str, Score]
     seconds: float | None
     evaluations: float | None
     calls: float | None
@@ -55,7 +36,7 @@ class Measured:
     machines: tuple[str, ...]
 
 
-def measured(run: Run) -> Measured | None:
+def load_result(run: Run) -> RunResult | None:
     """None if the run is not sealed.
 
     Raises UserError for a score that is not finite, or if images were lost since the sealing.
@@ -69,13 +50,16 @@ def measured(run: Run) -> Measured | None:
             f"run {run.id} was sealed with {seal.n} images, {len(rows)} of them are in {run.path}. "
             "Its `sde-edit run` command makes the others again"
         )
-    return Measured(
+    scores = run.scores()
+    for score in scores.values():
+        _check_finite(score, run)
+    return RunResult(
         id=run.id,
         spec=run.spec,
         n=seal.n,
         of=seal.of,
         examples=frozenset(row.id for row in rows),
-        scores={name: _measurement(raw, run) for name, raw in run.scores().items()},
+        scores=scores,
         seconds=_mean_cost([row.seconds for row in rows]),
         evaluations=_mean_cost([row.evaluations for row in rows]),
         calls=_mean_cost([row.calls for row in rows]),
@@ -100,29 +84,18 @@ def _mean_cost(costs: Sequence[float | None]) -> float | None:
     return math.fsum(known) / len(known) if len(known) == len(costs) else None
 
 
-def finished(run: Run) -> Measured:
-    """As `measured`, of a run that must be sealed. Raises UserError if it is not."""
-    found = measured(run)
+def load_finished(run: Run) -> RunResult:
+    """The result of a run that must be sealed. Raises UserError if it is not."""
+    found = load_result(run)
     if found is None:
         raise UserError(f"run {run.id} is not finished; its `sde-edit run` command goes on with it")
     return found
 
 
-def _measurement(raw: Mapping[str, Any], run: Run) -> Measurement:
-    numbers = [raw["value"], raw["low"], raw["high"], *raw["replicates"]]
-    if not all(number is not None and math.isfinite(number) for number in numbers):
+def _check_finite(score: Score, run: Run) -> None:
+    if not all(map(math.isfinite, (score.value, score.low, score.high, *score.replicates))):
         raise UserError(
-            f"run {run.id}: {raw['metric']} is not finite (value {raw['value']}, interval "
-            f"{raw['low']} to {raw['high']}). Look at {run.path}, then remove its file of this "
+            f"run {run.id}: {score.metric} is not finite (value {score.value}, interval "
+            f"{score.low} to {score.high}). Look at {run.path}, then remove its file of this "
             f"metric in metrics/ and evaluate again"
         )
-    return Measurement(
-        value=float(raw["value"]),
-        low=float(raw["low"]),
-        high=float(raw["high"]),
-        n=int(raw["n"]),
-        replicates=np.asarray(raw["replicates"], dtype=np.float64),
-        higher_is_better=bool(raw["higher_is_better"]),
-        convention=str(raw["convention"]),
-        per_example=raw["per_example"],
-    )

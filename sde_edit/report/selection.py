@@ -10,7 +10,7 @@ from typing import Any
 from sde_edit.api.spec import Choice, RunSpec
 from sde_edit.errors import UserError
 from sde_edit.registry import suggest
-from sde_edit.report.results import Measured
+from sde_edit.report.results import RunResult
 from sde_edit.store.files import canonical
 from sde_edit.store.runs import Run
 
@@ -18,10 +18,11 @@ Setting = str | int | float | bool | None
 _OVERRIDES = {"spacing": "grid.spacing", "last_sigma": "grid.last_sigma"}
 
 
-FACTS = ("kind", "version", "digest")  # of a choice; they follow from it and override nothing
+# Attributes that follow from the choice of a component; they are no overrides.
+COMPONENT_ATTRS = ("kind", "version", "digest")
 
 
-def says(spec: RunSpec, key: str) -> bool:
+def specifies(spec: RunSpec, key: str) -> bool:
     """Whether the key had a part in the images. In those made elsewhere only the task's name, the
     data and the choice of images had one; they stand beside any network, steps and seed.
     """
@@ -34,12 +35,12 @@ def flatten(spec: RunSpec) -> dict[str, Any]:
     for field in fields(spec):
         value = getattr(spec, field.name)
         if isinstance(value, Choice):
-            facts = {fact: getattr(value, fact) for fact in FACTS}
+            facts = {fact: getattr(value, fact) for fact in COMPONENT_ATTRS}
             flat[field.name] = value.name
             flat |= _dotted(field.name, {**facts, **value.params})
         else:
             flat[_OVERRIDES.get(field.name, field.name)] = value
-    return {key: value for key, value in flat.items() if says(spec, key)}
+    return {key: value for key, value in flat.items() if specifies(spec, key)}
 
 
 def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,28 +51,28 @@ def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def differing(a: RunSpec, b: RunSpec) -> dict[str, tuple[Any, Any]]:
+def diff_specs(a: RunSpec, b: RunSpec) -> dict[str, tuple[Any, Any]]:
     """Key -> its two values, where two specs differ; None where one lacks the key.
 
     What follows from another name, as the kind of another sampler, is left out, and so is what one
     of them says nothing of.
     """
     left, right = flatten(a), flatten(b)
-    common = [key for key in left | right if says(a, key) and says(b, key)]
+    common = [key for key in left | right if specifies(a, key) and specifies(b, key)]
     keys = [key for key in common if left.get(key) != right.get(key)]
-    told = [key for key in keys if key.rpartition(".")[2] not in FACTS]
+    told = [key for key in keys if key.rpartition(".")[2] not in COMPONENT_ATTRS]
     facts = [key for key in keys if key not in told and key.rpartition(".")[0] not in told]
     return {key: (left.get(key), right.get(key)) for key in [*told, *facts]}
 
 
 def command(verb: str, overrides: Mapping[str, Setting]) -> str:
     """The shell command that does `verb` to the run of these overrides."""
-    given = {k: v for k, v in overrides.items() if k.rpartition(".")[2] not in FACTS}
-    words = (shlex.quote(f"{key}={literal(value)}") for key, value in given.items())
+    given = {k: v for k, v in overrides.items() if k.rpartition(".")[2] not in COMPONENT_ATTRS}
+    words = (shlex.quote(f"{key}={format_override(value)}") for key, value in given.items())
     return " ".join(["sde-edit", verb, *words])
 
 
-def literal(value: Setting | Sequence[Setting]) -> Setting:
+def format_override(value: Setting | Sequence[Setting]) -> Setting:
     """A value as an override writes it: a list in brackets, None as null."""
     if isinstance(value, list):
         return f"[{','.join(map(str, value))}]"
@@ -81,7 +82,7 @@ def literal(value: Setting | Sequence[Setting]) -> Setting:
 def matches(spec: RunSpec, allowed: Mapping[str, Sequence[Setting]]) -> bool:
     """Whether the spec has one of the allowed values at every key that it says something of."""
     flat = flatten(spec)
-    asked = {key: values for key, values in allowed.items() if says(spec, key)}
+    asked = {key: values for key, values in allowed.items() if specifies(spec, key)}
     return all(key in flat and flat[key] in values for key, values in asked.items())
 
 
@@ -93,18 +94,24 @@ def check_where(where: Mapping[str, Setting], runs: Sequence[Run]) -> None:
             raise UserError(f"where: no run has a setting {key!r}.{suggest(key, known)}")
 
 
-def check_uniform(runs: Sequence[Measured], depends: Mapping[str, str]) -> None:
+def check_uniform(
+    runs: Sequence[RunResult],
+    depends: Mapping[str, Sequence[str]],
+    *,
+    varying: Collection[str] = (),
+) -> None:
     """Raises UserError, with the run ids and the remedy, unless the runs are of one experiment.
 
-    depends: part of the spec -> key on which it may depend. {'data': 'data.masks'} lets runs with
-    different masks differ in all of `data`; parts that are not named must be equal everywhere.
+    depends: part of the spec -> keys on which it may depend; {'data': ['data.masks']} lets runs
+    with different masks differ in all of `data`. varying: parts that may differ without
+    restriction. All other parts must be equal everywhere.
     """
     conflicts: dict[str, dict[str, list[str]]] = {}
     for key in sorted({key for run in runs for key in flatten(run.spec)}):
         part = key.partition(".")[0]
-        if part in conflicts:
+        if part in conflicts or part in varying:
             continue  # another model differs in its digest too; its name says enough
-        for group in _grouped(runs, depends.get(part)):
+        for group in _grouped(runs, depends.get(part, ())):
             values = _values(group, key)
             if len(values) > 1:
                 conflicts.setdefault(key, {}).update(values)
@@ -112,31 +119,19 @@ def check_uniform(runs: Sequence[Measured], depends: Mapping[str, str]) -> None:
         raise UserError(_conflict_message(conflicts))
 
 
-def check_equal(runs: Sequence[Measured], varying: Collection[str]) -> None:
-    """Raises UserError, with the run ids and the remedy, if the runs differ in a part of the spec
-    other than those that may vary.
-    """
-    conflicts: dict[str, dict[str, list[str]]] = {}
-    for key in sorted({key for run in runs for key in flatten(run.spec)}):
-        part = key.partition(".")[0]
-        if part not in varying and part not in conflicts and len(values := _values(runs, key)) > 1:
-            conflicts[key] = values
-    if conflicts:
-        raise UserError(_conflict_message(conflicts))
-
-
-def _grouped(runs: Sequence[Measured], key: str | None) -> list[list[Measured]]:
-    groups: dict[str, list[Measured]] = {}
+def _grouped(runs: Sequence[RunResult], keys: Sequence[str]) -> list[list[RunResult]]:
+    """Runs with equal values at the keys, together."""
+    groups: dict[str, list[RunResult]] = {}
     for run in runs:
-        label = canonical(flatten(run.spec).get(key)) if key else ""
-        groups.setdefault(label, []).append(run)
+        flat = flatten(run.spec)
+        groups.setdefault(canonical([flat.get(key) for key in keys]), []).append(run)
     return list(groups.values())
 
 
-def _values(runs: Sequence[Measured], key: str) -> dict[str, list[str]]:
+def _values(runs: Sequence[RunResult], key: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for run in runs:
-        if says(run.spec, key):
+        if specifies(run.spec, key):
             found.setdefault(canonical(flatten(run.spec).get(key)), []).append(run.id)
     return found
 

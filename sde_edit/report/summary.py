@@ -14,9 +14,9 @@ from sde_edit.report.cells import (
     score_cell,
     settings_notes,
 )
-from sde_edit.report.results import Measured, finished
-from sde_edit.report.selection import FACTS, flatten
-from sde_edit.report.table import Block, Cell, Column, Row, Table, aligned, arrow
+from sde_edit.report.results import RunResult, load_finished
+from sde_edit.report.selection import COMPONENT_ATTRS, flatten
+from sde_edit.report.table import Block, Cell, Column, Row, Table, arrow, with_common_decimals
 from sde_edit.store.runs import Run, RunStore
 
 COSTS = ("seconds/image", "evaluations/image")
@@ -33,7 +33,7 @@ def summary_table(
     """
     if not runs:
         raise UserError("no runs to summarise")
-    read = [finished(run) for run in runs]
+    read = [load_finished(run) for run in runs]
     names = list(metrics if metrics is not None else metrics_of(read))
     columns = tuple(
         Column("", text) for text in [*(_heading(name, read) for name in names), *COSTS]
@@ -48,32 +48,34 @@ def summary_table(
     return Table("summary", title, "sampler", columns, (Block("", rows),), notes)
 
 
-def _scored(metric: str, runs: Sequence[Measured]) -> list[Measured]:
+def _scored(metric: str, runs: Sequence[RunResult]) -> list[RunResult]:
     return [run for run in runs if metric in run.scores]
 
 
-def _heading(metric: str, runs: Sequence[Measured]) -> str:
+def _heading(metric: str, runs: Sequence[RunResult]) -> str:
     scored = _scored(metric, runs)
     return f"{metric} {arrow(common_convention(metric, scored)[1])}" if scored else metric
 
 
-def _conventions(metrics: Sequence[str], runs: Sequence[Measured]) -> list[str]:
+def _conventions(metrics: Sequence[str], runs: Sequence[RunResult]) -> list[str]:
     scored = ((metric, _scored(metric, runs)) for metric in metrics)
     return [f"{metric}: {common_convention(metric, found)[0]}" for metric, found in scored if found]
 
 
-def _metric_cells(metric: str, runs: Sequence[Measured]) -> tuple[Cell, ...]:
-    return aligned(score_cell(run, metric) if metric in run.scores else Cell() for run in runs)
+def _metric_cells(metric: str, runs: Sequence[RunResult]) -> tuple[Cell, ...]:
+    return with_common_decimals(
+        score_cell(run, metric) if metric in run.scores else Cell() for run in runs
+    )
 
 
-def _cost_cells(runs: Sequence[Measured]) -> list[tuple[Cell, ...]]:
+def _cost_cells(runs: Sequence[RunResult]) -> list[tuple[Cell, ...]]:
     return [
-        aligned(cost_cell([run], "seconds") for run in runs),
-        aligned(cost_cell([run], "evaluations") for run in runs),
+        with_common_decimals(cost_cell([run], "seconds") for run in runs),
+        with_common_decimals(cost_cell([run], "evaluations") for run in runs),
     ]
 
 
-def _devices(runs: Sequence[Measured]) -> list[str]:
+def _devices(runs: Sequence[RunResult]) -> list[str]:
     devices = dict.fromkeys(device for run in runs for device in run.devices)
     if not devices:
         return []
@@ -83,14 +85,14 @@ def _devices(runs: Sequence[Measured]) -> list[str]:
     ]
 
 
-def _labels(runs: Sequence[Measured]) -> list[str]:
+def _labels(runs: Sequence[RunResult]) -> list[str]:
     """Sampler names, with the settings by which runs of one sampler differ."""
     flats = [flatten(run.spec) for run in runs]
     names = [run.spec.sampler.name for run in runs]
     if len(set(names)) == len(names):
         return names
     varying = _varying(flats)
-    plain = [key for key in varying if key.rpartition(".")[2] not in FACTS]
+    plain = [key for key in varying if key.rpartition(".")[2] not in COMPONENT_ATTRS]
     return [
         " ".join([name, *(f"{key}={flat[key]}" for key in plain or varying if key in flat)])
         for name, flat in zip(names, flats, strict=True)

@@ -13,9 +13,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, ClassVar, Literal
-
-from pydantic import ConfigDict
+from typing import Any, Literal
 
 MISSING = "—"
 Verdict = Literal["better", "worse", "undecided", ""]
@@ -101,24 +99,6 @@ class Table:
                     yield block, row, column, cell
 
 
-@dataclass(frozen=True)
-class Published:
-    """Numbers of a paper: values[metric][arm][group] is a list along `steps`.
-
-    where: the runs that the numbers may stand beside, as `where` of a table; for all others they
-    are set apart. higher: metrics of which higher is better.
-    """
-
-    source: str
-    setting: str
-    where: dict[str, str | int | float | bool]
-    steps: list[int]
-    values: dict[str, dict[str, dict[str, list[float]]]]
-    higher: list[str]
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
-
-
 def published_title(metric: str) -> str:
     """The title of a block of published numbers that are no match for ours."""
     return f"Published {metric.upper()}, another experiment"
@@ -142,10 +122,10 @@ def readable(table: Table) -> Table:
     """As Markdown and LaTeX show it: one column is turned into lines, or each metric would be a
     block with one number per line; a number of images that all cells share is said once."""
     one_column = len(table.columns) == 1 and all(block.title for block in table.blocks)
-    return counted_once(turned(table) if one_column else table)
+    return hoist_counts(pivoted(table) if one_column else table)
 
 
-def turned(table: Table) -> Table:
+def pivoted(table: Table) -> Table:
     """A table of one column the other way round: a line per arm, a column per metric or cost.
 
     Differences are a block of their own, and so are published numbers. Conventions, and what stood
@@ -153,7 +133,7 @@ def turned(table: Table) -> Table:
     """
     (column,) = table.columns
     columns = tuple(Column("", block.heading) for block in table.blocks)
-    blocks = [_turned_block(table, kind, title) for kind, title in _TURNED.items()]
+    blocks = [_pivoted_block(table, kind, title) for kind, title in _PIVOTED.items()]
     notes = [f"{b.title}: {b.convention}." for b in table.blocks if b.convention]
     notes.append(f"{table.corner}: {column.heading} in every line.")
     return replace(
@@ -165,10 +145,10 @@ def turned(table: Table) -> Table:
     )
 
 
-_TURNED: dict[RowKind, str] = {"arm": "", "difference": "Differences", "paper": "Published"}
+_PIVOTED: dict[RowKind, str] = {"arm": "", "difference": "Differences", "paper": "Published"}
 
 
-def _turned_block(table: Table, kind: RowKind, title: str) -> Block:
+def _pivoted_block(table: Table, kind: RowKind, title: str) -> Block:
     found = {
         (row.label, i): row.cells[0]
         for i, block in enumerate(table.blocks)
@@ -183,7 +163,7 @@ def _turned_block(table: Table, kind: RowKind, title: str) -> Block:
     return Block(title, tuple(Row(label, kind, cells) for label, cells in lines))
 
 
-def counted_once(table: Table) -> Table:
+def hoist_counts(table: Table) -> Table:
     """If all cells are of the same part of the data set, a note says so in place of each cell."""
     counted = {(cell.n, cell.of) for *_, cell in table.cells() if cell.n is not None}
     if len(counted) != 1 or not any(cell.partial for *_, cell in table.cells()):
@@ -204,7 +184,7 @@ def arrow(higher_is_better: bool | None) -> str:
     return "" if higher_is_better is None else "↑" if higher_is_better else "↓"
 
 
-def aligned(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+def with_common_decimals(cells: Iterable[Cell]) -> tuple[Cell, ...]:
     """The cells with common decimals: two significant digits of the typical half interval.
 
     Without intervals: as many as the values have, at most four significant digits.
@@ -259,7 +239,7 @@ def count(cell: Cell, *, always: bool) -> str:
     return f"(n = {cell.n})" if always and cell.n is not None else ""
 
 
-def central(cell: Cell) -> str:
+def format_central(cell: Cell) -> str:
     """The value alone, or what stands in for it."""
     if cell.value is None:
         return cell.text or MISSING

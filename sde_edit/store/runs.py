@@ -22,7 +22,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from sde_edit.api.metric import Score
 from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.errors import UserError
 from sde_edit.store.files import canonical, safe_name, write_atomic
 
 # An environment variable in which a launcher tells its worker where the worker's log is.
@@ -154,18 +158,42 @@ class Run:
         digest = hashlib.sha256(basis.encode()).hexdigest()[:8]
         return self.path / "metrics" / f"{metric}@{version}-{digest}.json"
 
-    def scores(self) -> dict[str, dict[str, Any]]:
-        """Metric name -> stored score, of those made of the images as sealed now."""
+    def scores(self) -> dict[str, Score]:
+        """Metric name -> stored score, for the scores of the images that are sealed now."""
         seal = self.seal
         found = {}
         for file in sorted((self.path / "metrics").glob("*.json")):
             try:
-                score = json.loads(file.read_text())
+                score = read_score(file)
             except FileNotFoundError:
                 continue  # superseded this moment by another process
-            if seal and score["seal"] == seal.digest:
-                found[str(score["metric"])] = score
+            if seal and score.seal == seal.digest:
+                found[score.metric] = score
         return found
+
+
+_SCORE = TypeAdapter(Score)
+
+
+def read_score(file: Path) -> Score:
+    """A stored score; keys that a newer version adds are ignored.
+
+    Raises FileNotFoundError, and UserError for a file that holds no score.
+    """
+    try:
+        return _SCORE.validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(
+            f"{file}: {where}: {first['msg']}. Remove the file and evaluate the run again"
+        ) from error
+
+
+def write_score(file: Path, score: Score) -> None:
+    """Store a score, whole or not at all. Raises ValueError for a number that is not finite."""
+    text = json.dumps(asdict(score), allow_nan=False)
+    write_atomic(file, (text + "\n").encode())
 
 
 class RunStore:

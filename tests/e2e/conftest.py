@@ -15,7 +15,7 @@ from sde_edit.store.runs import RunStore
 
 # Two runs of six batches each, and metrics that merge over images.
 GRID = (
-    *("sampler=ode,sde", "steps=12", "data.masks=small", "data.limit=12"),
+    *("steps=12", "data.masks=small", "data.limit=12"),
     *("hardware.batch_size=2", "hardware.threads=1", "metrics=[psnr,shapes_fid]"),
 )
 
@@ -29,7 +29,7 @@ class Sweeps(NamedTuple):
     def start(self, results, *overrides, verb="sweep"):
         """`sde-edit sweep table=table2`, or `sde-edit run` of the same runs."""
         where = [f"model.path={self.model}", f"paths.results={results}"]
-        table = ["table=table2"] if verb == "sweep" else []
+        table = ["table=table2"] if verb == "sweep" else ["sampler=ode,sde"]
         command = [sys.executable, "-m", "sde_edit", verb, *table, *GRID, *where, *overrides]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, **pipes)

@@ -27,7 +27,7 @@ from sde_edit.report.plot_style import (
     reach,
     styles_of,
 )
-from sde_edit.report.table import Block, Cell, Row, Table, counted_once, published_title
+from sde_edit.report.table import Block, Cell, Row, Table, hoist_counts, published_title
 
 _ASIDE = 11.0  # points from a point to its label
 _HALO = withStroke(linewidth=2, foreground="white")
@@ -60,7 +60,7 @@ class Tradeoff:
 
     def draw(self, table: Table) -> Figure:
         """Raises UserError if the table lacks a metric, or if no y is asked for."""
-        table = self._of_arms(counted_once(table))
+        table = self._of_arms(hoist_counts(table))
         lines = self._lines(table)
         pairs = [pair for line in lines for pair in line]
         styles = styles_of(arm for pair in pairs for block in pair for arm in _rows(block))

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from sde_edit.api.spec import Choice
 from sde_edit.registry import plugin
-from sde_edit.report.cells import described
+from sde_edit.report.cells import describe
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 
 Counts = Mapping[str, Mapping[str, int]]
@@ -19,7 +19,7 @@ Counts = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class Paper:
-    """values: what is counted -> label -> how many, as `Composed.composition`."""
+    """values: what is counted -> label -> how many, as `HasStatistics.statistics`."""
 
     source: str
     setting: str
@@ -32,7 +32,7 @@ class Paper:
 class Composition:
     """A block for each thing that is counted, by the data set or in the paper; a line for each
     label. Labels that differ in case, blanks, `-` and `_` alone are one. data: the data set, unless
-    an override names another; it has to be `types.Composed`.
+    an override names another; it has to be `types.HasStatistics`.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Composition:
         blocks = tuple(self._block(title, counts.get(title), every) for title in last)
         columns = tuple(Column("", label) for label in (data.name, "share", "paper"))
         published = f"Published counts: {self.paper.source}; {self.paper.setting}."
-        notes = (f"Data: {described(data)}.", published, *self.remarks)
+        notes = (f"Data: {describe(data)}.", published, *self.remarks)
         return Table(self.name, self.title, "", columns, blocks, notes)
 
     def _block(self, title: str, found: Mapping[str, int] | None, every: int) -> Block:

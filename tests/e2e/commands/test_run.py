@@ -53,7 +53,7 @@ def test_second_time_there_is_nothing_left_to_do(edit, tmp_path, caplog):
     assert "all 5 images are there, nothing left to do" in caplog.text
     assert run.seal == seal
     assert sorted(run.path.rglob("*")) == files
-    assert run.scores()["psnr"]["n"] == 5
+    assert run.scores()["psnr"].n == 5
     assert all(row.evaluations == 8 for row in run.rows().values())  # 4 steps, two rows each
     assert (run.path / "contact.png").is_file()
 

@@ -86,7 +86,7 @@ def test_the_same_images_have_the_same_scores_and_no_network_is_asked(
     call("run", "sampler=external", f"sampler.outputs={made}", "sampler.name=Tool")
     ode, tool = runs(tmp_path)["ode"], runs(tmp_path)["Tool"]
     assert ode.seal == tool.seal
-    assert ode.scores()["psnr"]["value"] == tool.scores()["psnr"]["value"]
+    assert ode.scores()["psnr"].value == tool.scores()["psnr"].value
     assert (tool.path / "contact.png").is_file()
     assert {row.seconds for row in tool.rows().values()} == {None}
     files = sorted(tool.path.rglob("*"))
@@ -134,5 +134,5 @@ def test_a_sweep_brings_it_in(call, made, tmp_path):
     images = ["sampler=external", f"sampler.outputs={made}", "sampler.partial=true"]
     assert "2 images, 0 network evaluations" in call("sweep", "--dry-run", *images)
     call("sweep", *images)
-    assert runs(tmp_path)["external"].scores()["psnr"]["n"] == 2
+    assert runs(tmp_path)["external"].scores()["psnr"].n == 2
     assert "no network to time" in call("bench", "sampler=draggan", code=1)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from sde_edit.api.example import Example
+from sde_edit.api.metric import NamedMetric
 from sde_edit.api.spec import Choice, RunSpec
 from sde_edit.commands.compare import (
     chosen_metric,
@@ -25,11 +26,12 @@ from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import score_of
 from sde_edit.registry import build
 from sde_edit.report.cells import difference_cell
-from sde_edit.report.selection import differing
+from sde_edit.report.selection import diff_specs
 from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import Row, RunStore
+from sde_edit.store.runs import Row, RunStore, write_score
 
 IDS = [f"e{i}" for i in range(10)]
+PSNR = NamedMetric(Choice("psnr", "psnr", 1), build("metrics", "psnr", {}))
 SIDE = 8
 
 
@@ -66,12 +68,15 @@ def png(level):
 
 
 def store_score(run, name, score, *, higher_is_better=True):
-    record = {
-        "metric": name, "kind": name, "version": 1, "settings": {}, "seal": run.seal.digest,
-        "convention": f"convention of {name}", "higher_is_better": higher_is_better,
-        **dataclasses.asdict(score),
-    }  # fmt: skip
-    write_atomic(run.score_file(name, 1, {}), json.dumps(record).encode())
+    stored = dataclasses.replace(
+        score,
+        metric=name,
+        kind=name,
+        seal=run.seal.digest,
+        convention=f"convention of {name}",
+        higher_is_better=higher_is_better,
+    )
+    write_score(run.score_file(name, 1, {}), stored)
 
 
 def add(store, values, *, seal=True, fid=None, **asked):
@@ -88,9 +93,9 @@ def add(store, values, *, seal=True, fid=None, **asked):
     if seal:
         run.write_seal(list(values), len(IDS))
         psnr = {i: torch.tensor([value], dtype=torch.float64) for i, value in values.items()}
-        store_score(run, "psnr", score_of(build("metrics", "psnr", {}), psnr, 200))
+        store_score(run, "psnr", score_of(PSNR, psnr, 200, seal=""))
     if fid is not None:
-        whole = score_of(build("metrics", "psnr", {}), psnr, 200)
+        whole = score_of(PSNR, psnr, 200, seal="")
         distance = dataclasses.replace(whole, value=fid, per_example=None)
         store_score(run, "fid", distance, higher_is_better=False)
     return run
@@ -169,8 +174,8 @@ def test_specs_differ_in_a_line_per_key(store):
 def test_another_digest_under_the_same_name_is_a_difference():
     a = spec()
     b = dataclasses.replace(a, model=dataclasses.replace(a.model, digest="n" * 64))
-    assert differing(a, b) == {"model.digest": ("m" * 64, "n" * 64)}
-    assert differing(a, a) == {}
+    assert diff_specs(a, b) == {"model.digest": ("m" * 64, "n" * 64)}
+    assert diff_specs(a, a) == {}
 
 
 def test_half_of_the_sheet_is_where_a_is_better_and_half_where_b_is():

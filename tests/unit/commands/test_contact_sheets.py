@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from sde_edit.api.example import Drag
+from sde_edit.api.metric import Score
 from sde_edit.api.spec import Choice, RunSpec
 from sde_edit.commands.contact_sheets import Failures, Sheet, sheet_settings, worst, write_sheets
 from sde_edit.datasets.shapes_drags import ShapesDrags
 from sde_edit.errors import UserError
 from sde_edit.report.contact_sheet import contact_sheet
-from sde_edit.report.results import Measurement
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.files import canonical, write_atomic
 from sde_edit.store.runs import Row as ImageRow
@@ -63,8 +63,9 @@ def made(store, sampler, r, *, overrides=SCENES, ids=IDS, scores=None, side=64):
 def score(run, metric, values):
     value = sum(values.values()) / len(values)
     record = {
-        "metric": metric, "seal": run.seal.digest, "convention": "c", "value": value, "low": value,
-        "high": value, "n": len(values), "replicates": [value], "per_example": values,
+        "metric": metric, "kind": metric, "version": 1, "settings": {}, "seal": run.seal.digest,
+        "convention": "c", "value": value, "low": value, "high": value,
+        "n": len(values), "replicates": [value], "per_example": values,
         "higher_is_better": metric == "psnr",
     }  # fmt: skip
     write_atomic(run.score_file(metric, 1, {}), json.dumps(record).encode())
@@ -146,15 +147,15 @@ def test_what_is_missing_is_left_out(runs, tmp_path):
 PSNR = dict(zip(IDS, (20.0, 18.5, 25.0, 18.5), strict=True))
 
 
-def measurement(values, *, higher):
-    return Measurement(0.0, 0.0, 0.0, 1, np.zeros(1), higher, "c", values)
+def score_of(values, *, higher):
+    return Score("m", "m", 1, {}, "c", higher, "s", 0.0, 0.0, 0.0, 1, [0.0], values)
 
 
 def test_the_worst_come_first_and_equal_ones_by_id():
     values = dict(reversed(PSNR.items()))
-    assert worst(measurement(values, higher=True), set(IDS), 3) == [IDS[1], IDS[3], IDS[0]]
-    assert worst(measurement(values, higher=False), set(IDS), 2) == [IDS[2], IDS[0]]
-    assert worst(measurement(values, higher=True), set(IDS[2:]), 1) == [IDS[3]]
+    assert worst(score_of(values, higher=True), set(IDS), 3) == [IDS[1], IDS[3], IDS[0]]
+    assert worst(score_of(values, higher=False), set(IDS), 2) == [IDS[2], IDS[0]]
+    assert worst(score_of(values, higher=True), set(IDS[2:]), 1) == [IDS[3]]
 
 
 def test_a_row_of_failures_has_every_arm_and_its_score(store, tmp_path):

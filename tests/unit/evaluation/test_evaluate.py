@@ -19,19 +19,19 @@ from PIL import Image
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.api.metric import NamedMetric
+from sde_edit.api.metric import Metric, NamedMetric, Score
 from sde_edit.api.spec import Choice, RunSpec
 from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import resampling_counts, score_of
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run
 from sde_edit.evaluation.outputs import by_size, prefetch
-from sde_edit.evaluation.per_image import PerImage
+from sde_edit.evaluation.per_image import PerImageMetric
 from sde_edit.registry import build
 from sde_edit.store.runs import Row, Run, RunStore, cut
 
 
 @dataclass(frozen=True)
-class Brightness(PerImage):
+class Brightness(PerImageMetric):
     """Mean value of the output; counts how often it is loaded and asked."""
 
     scale: float = 1.0
@@ -45,7 +45,7 @@ class Brightness(PerImage):
     def load(self, device: str) -> None:
         self.loads.append(device)
 
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         self.asked.append([example.id for example in examples])
         return self.scale * images_BHWC.double().flatten(1).mean(1, keepdim=True)
 
@@ -111,14 +111,14 @@ def test_score_is_stored_with_all_that_a_table_needs(tmp_path):
     )
     score = scores["brightness"]
     expected = {i: 3.0 * int(i) for i in data.ids()}
-    assert score["per_example"] == expected
-    assert score["value"] == pytest.approx(np.mean(list(expected.values())))
-    assert score["low"] < score["value"] < score["high"]
-    assert len(score["replicates"]) == 1000
-    assert (score["n"], score["version"], score["settings"]) == (12, 1, {"scale": 1.0})
-    assert score["convention"] == "mean value times 1.0"
-    assert score["higher_is_better"] is True
-    assert score["seal"] == run.seal.digest
+    assert score.per_example == expected
+    assert score.value == pytest.approx(np.mean(list(expected.values())))
+    assert score.low < score.value < score.high
+    assert len(score.replicates) == 1000
+    assert (score.n, score.version, score.settings) == (12, 1, {"scale": 1.0})
+    assert score.convention == "mean value times 1.0"
+    assert score.higher_is_better is True
+    assert score.seal == run.seal.digest
     assert run.scores() == scores
     assert progress == [(5, 12), (10, 12), (12, 12)]
 
@@ -131,8 +131,8 @@ def test_one_pass_serves_all_missing_metrics_and_done_ones_are_skipped(tmp_path)
     both = [NamedMetric(choice("a"), first), NamedMetric(choice("b"), second)]
     scores = evaluate(run, data, both, bootstrap=20)
     assert len(first.loads) == len(second.loads) == 1
-    assert len(scores["a"]["replicates"]) == 1000
-    assert len(scores["b"]["replicates"]) == 20
+    assert len(scores["a"].replicates) == 1000
+    assert len(scores["b"].replicates) == 20
     evaluate(run, data, both, force=True)
     assert len(first.loads) == len(second.loads) == 2
 
@@ -142,7 +142,7 @@ def test_another_convention_supersedes_the_score(tmp_path):
     run = make_run(tmp_path, data)
     evaluate(run, data, [NamedMetric(choice("a"), Brightness())])
     scores = evaluate(run, data, [NamedMetric(choice("a"), Brightness(scale=2.0))])
-    assert scores["a"]["convention"] == "mean value times 2.0"
+    assert scores["a"].convention == "mean value times 2.0"
     assert len(list((run.path / "metrics").glob("*.json"))) == 1
 
 
@@ -157,7 +157,7 @@ def test_a_limited_run_is_scored_over_the_examples_it_sealed(tmp_path):
     run = make_run(tmp_path, data, seal=False)
     run.write_seal(data.ids()[:5], of=data.n)
     scores = evaluate(run, data, [NamedMetric(choice("a"), Brightness())])
-    assert list(scores["a"]["per_example"]) == data.ids()[:5]
+    assert list(scores["a"].per_example) == data.ids()[:5]
 
 
 def test_a_data_set_that_offers_fewer_than_were_sealed_is_named(tmp_path):
@@ -172,7 +172,7 @@ def test_sizes_are_batched_apart(tmp_path):
     scores = evaluate(
         make_run(tmp_path, data), data, [NamedMetric(choice("a"), metric)], batch_size=4
     )
-    assert scores["a"]["n"] == 12
+    assert scores["a"].n == 12
     assert list(map(len, metric.asked)) == [2] * 6
 
 
@@ -183,8 +183,8 @@ def test_sizes_are_batched_apart(tmp_path):
 class Neighbourly(Brightness):
     """Brightness with what its batch adds in the last digits, as rounding in a network does."""
 
-    def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        rows_B1 = super().rows(images_BHWC, examples)
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        rows_B1 = super().measure(images_BHWC, examples)
         return rows_B1 + 1e-9 * rows_B1.sum()
 
 
@@ -275,10 +275,10 @@ def test_a_batch_that_lacks_a_row_is_measured_whole(tmp_path):
 def test_a_killed_evaluation_keeps_what_it_measured(tmp_path):
     @dataclass(frozen=True)
     class Killed(Neighbourly):
-        def rows(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
             if len(self.asked) == 2:
                 raise KeyboardInterrupt
-            return super().rows(images_BHWC, examples)
+            return super().measure(images_BHWC, examples)
 
     data = Pictures()
     run = make_run(tmp_path, data)
@@ -335,7 +335,7 @@ def test_a_changed_output_is_measured_again_with_its_batch(tmp_path):
     metric, metrics = neighbourly()
     scores = evaluate(run, changed, metrics, batch_size=4)
     assert metric.asked == [data.ids()[4:8]]
-    assert scores["a"]["per_example"]["005"] == pytest.approx(35)
+    assert scores["a"].per_example["005"] == pytest.approx(35)
     assert stored(run) == undisturbed(tmp_path, changed)
 
 
@@ -383,7 +383,7 @@ def test_two_evaluators_at_once_both_end_well(tmp_path):
 
     with ThreadPoolExecutor(3) as pool:
         futures = [pool.submit(work, force) for force in (False, True, False)]
-        values = {future.result()["a"]["value"] for future in futures}
+        values = {future.result()["a"].value for future in futures}
     assert len(values) == 1
     assert stored(run) == undisturbed(tmp_path, data)
 
@@ -458,7 +458,7 @@ def test_a_seal_that_changes_meanwhile_keeps_the_old_score_from_being_written(tm
     metrics = [NamedMetric(choice("a"), Brightness())]
     with pytest.raises(UserError, match=r"changed while it was scored: run the same command"):
         evaluate(run, data, metrics, on_progress=extended)
-    assert evaluate(run, data, metrics)["a"]["n"] == 12
+    assert evaluate(run, data, metrics)["a"].n == 12
 
 
 def test_image_of_another_size_is_named(tmp_path):
@@ -516,6 +516,10 @@ def test_prefetch_keeps_order_and_a_bounded_lead():
 # ------------------------------------------------------------------ bootstrap
 
 
+def scored(metric: Metric, rows: Mapping[str, Tensor], resamplings: int) -> Score:
+    return score_of(NamedMetric(choice("metric"), metric), rows, resamplings, seal="")
+
+
 def rows_of(values: np.ndarray) -> dict[str, Tensor]:
     return {f"{i:04d}": torch.tensor([float(v)]).double() for i, v in enumerate(values)}
 
@@ -532,8 +536,8 @@ def test_resamplings_depend_on_the_ids_alone():
 def test_differences_of_two_runs_are_paired():
     """A constant difference between two runs has no spread, however much the images differ."""
     values = np.random.default_rng(0).normal(size=100)
-    a = score_of(Brightness(), rows_of(values), 200)
-    b = score_of(Brightness(), dict(reversed(rows_of(values + 1).items())), 200)
+    a = scored(Brightness(), rows_of(values), 200)
+    b = scored(Brightness(), dict(reversed(rows_of(values + 1).items())), 200)
     difference = np.array(b.replicates) - np.array(a.replicates)
     assert np.std(a.replicates) > 0.05
     np.testing.assert_allclose(difference, 1)
@@ -541,7 +545,7 @@ def test_differences_of_two_runs_are_paired():
 
 def test_interval_is_the_textbook_one_for_a_mean():
     values = np.random.default_rng(1).normal(5, 2, size=400)
-    score = score_of(Brightness(), rows_of(values), 4000)
+    score = scored(Brightness(), rows_of(values), 4000)
     half = 1.96 * values.std() / 20
     assert score.low == pytest.approx(score.value - half, abs=0.1 * half)
     assert score.high == pytest.approx(score.value + half, abs=0.1 * half)
@@ -549,7 +553,7 @@ def test_interval_is_the_textbook_one_for_a_mean():
 
 def test_interval_covers_the_mean_about_as_often_as_it_says():
     rng = np.random.default_rng(2)
-    scores = [score_of(Brightness(), rows_of(rng.normal(size=60)), 200) for _ in range(200)]
+    scores = [scored(Brightness(), rows_of(rng.normal(size=60)), 200) for _ in range(200)]
     covered = np.mean([score.low <= 0 <= score.high for score in scores])
     assert 0.89 <= covered <= 0.99
 
@@ -558,7 +562,7 @@ def test_interval_of_a_distance_holds_its_value():
     """Resampling repeats rows, which biases a Fréchet distance; the interval must not follow."""
     rng = np.random.default_rng(3)
     rows = {f"{i:03d}": torch.from_numpy(rng.normal(size=16)) for i in range(40)}
-    score = score_of(build("metrics", "frechet", {"extractor": "shapes"}), rows, 100)
+    score = scored(build("metrics", "frechet", {"extractor": "shapes"}), rows, 100)
     assert score.low < score.value < score.high
     assert np.mean(score.replicates) > score.high, "the bias is larger than the spread"
     assert score.per_example is None
@@ -566,6 +570,6 @@ def test_interval_of_a_distance_holds_its_value():
 
 def test_scores_do_not_depend_on_the_order_of_arrival():
     values = rows_of(np.arange(20.0))
-    assert score_of(Brightness(), values, 50) == replace(
-        score_of(Brightness(), dict(reversed(values.items())), 50)
+    assert scored(Brightness(), values, 50) == replace(
+        scored(Brightness(), dict(reversed(values.items())), 50)
     )

@@ -103,7 +103,7 @@ def test_a_picture_without_a_background_has_nothing_that_stands_out() -> None:
 
 def shift(output: Pixels, truth: Pixels) -> float:
     example = Example("e", image=np.zeros_like(truth), truth=truth)
-    rows = build("metrics", "position_shift", {}).rows(torch.from_numpy(output)[None], [example])
+    rows = build("metrics", "position_shift", {}).measure(torch.from_numpy(output)[None], [example])
     assert rows.shape == (1, 1)
     assert rows.dtype == torch.float64
     return float(rows)

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sde_edit.api.example import Drag, Example
+from sde_edit.api.metric import NamedMetric
+from sde_edit.api.spec import Choice
 from sde_edit.datasets.shapes_drags import DISTANCES, ShapesDrags
 from sde_edit.diffusion.noise import Noise
 from sde_edit.errors import UserError
@@ -137,7 +139,7 @@ def test_arrived_and_left_behind_are_what_was_rendered(outcome: str) -> None:
     assert any(len(data.scenes(i)[0].things) == 2 for i in data.ids())
     images = batch(*(outcomes(data, i)[outcome] for i in data.ids()))
     for place, expected in zip(("target", "source"), EXPECTED[outcome], strict=True):
-        rows = build("metrics", "dragged", {"place": place}).rows(images, examples)
+        rows = build("metrics", "dragged", {"place": place}).measure(images, examples)
         assert rows.shape == (12, 1)
         assert (rows == expected).all()
 
@@ -152,13 +154,13 @@ def test_a_thing_that_came_a_fifth_of_the_way_has_not_arrived() -> None:
         images.append(before.with_thing(i, **place).render())
     examples = [data.load(i) for i in data.ids()]
     metric = build("metrics", "dragged", {"place": "target"})
-    assert not metric.rows(batch(*images), examples).any()
+    assert not metric.measure(batch(*images), examples).any()
 
 
 def test_an_example_in_which_nothing_moves_is_named() -> None:
     still = Example("still", np.full((16, 16, 3), 90, np.uint8))
     with pytest.raises(UserError, match="'still'"):
-        build("metrics", "dragged", {"place": "target"}).rows(batch(still.image), [still])
+        build("metrics", "dragged", {"place": "target"}).measure(batch(still.image), [still])
 
 
 def test_kept_error_counts_what_was_to_stay() -> None:
@@ -169,10 +171,10 @@ def test_kept_error_counts_what_was_to_stay() -> None:
     output[1] = 51  # a fifth, in 4 of the 12 pixels that stay
     example = Example("e", image, truth=truth)
     metric = build("metrics", "kept_error", {})
-    assert metric.rows(batch(output), [example]).item() == pytest.approx(0.04 / 3)
-    assert metric.rows(batch(truth), [example]).item() == 0
+    assert metric.measure(batch(output), [example]).item() == pytest.approx(0.04 / 3)
+    assert metric.measure(batch(truth), [example]).item() == 0
     with pytest.raises(UserError, match="'all'"):
-        metric.rows(batch(output), [Example("all", image, truth=truth | 1)])
+        metric.measure(batch(output), [Example("all", image, truth=truth | 1)])
 
 
 # ------------------------------------------------------------------ correspondence
@@ -219,6 +221,9 @@ def test_features_are_those_of_the_block_and_not_of_the_batch(tiny_model: Any) -
 class Pixels(nn.Module):
     """Stands for DIFT: a pixel's features say its colour."""
 
+    def describe(self) -> str:
+        return "the colours of pixels"
+
     def __call__(self, images_BHWC: Tensor, prompts: Any, noise: Any) -> Tensor:
         x = images_BHWC.permute(0, 3, 1, 2).float() / 255
         return torch.cat([x, 1 - x], dim=1)
@@ -233,15 +238,17 @@ def test_drag_distance_is_the_mean_over_points_not_images() -> None:
     metric = build("metrics", "drag_distance", {"path": "embedded:shapes"})
     metric.__dict__["_features"] = Pixels()
     examples = [Example("one", image, drags=(red,)), Example("two", image, drags=(red, green))]
-    rows = metric.rows(batch(output, output), examples)
+    rows = metric.measure(batch(output, output), examples)
     assert rows.tolist() == [[5.0, 1.0], [7.0, 2.0]]  # (4, 2) to (7, 6), and (5, 5) to (5, 7)
     counts = torch.tensor([[1.0, 1.0], [2.0, 0.0]], dtype=torch.float64)
-    assert metric.statistic(rows, counts).tolist() == [4.0, 5.0]
-    score = score_of(metric, {"one": rows[0], "two": rows[1]}, 10)
+    assert metric.aggregate(rows, counts).tolist() == [4.0, 5.0]
+    score = score_of(
+        NamedMetric(Choice("d", "d", 1), metric), {"one": rows[0], "two": rows[1]}, 10, seal=""
+    )
     assert score.value == 4.0
     assert score.per_example == {"one": 5.0, "two": 3.5}
     with pytest.raises(UserError, match="'none' has no drags"):
-        metric.rows(batch(output), [Example("none", image)])
+        metric.measure(batch(output), [Example("none", image)])
 
 
 def test_drag_distance_refuses_layers_that_are_not_there(tiny_model: Any) -> None:
@@ -269,8 +276,8 @@ def test_the_embedded_network_finds_what_was_moved() -> None:
     settings = {"path": "embedded:shapes", "ensemble": 1}
     metric = build("metrics", "drag_distance", settings)
     metric.load("cpu")
-    truths = metric.rows(batch(*(e.truth for e in examples)), examples)[:, 0]
-    same = metric.rows(batch(*(e.image for e in examples)), examples)[:, 0]
+    truths = metric.measure(batch(*(e.truth for e in examples)), examples)[:, 0]
+    same = metric.measure(batch(*(e.image for e in examples)), examples)[:, 0]
     lengths = [
         math.dist((int(d.source[0]), int(d.source[1])), (int(d.target[0]), int(d.target[1])))
         for e in examples
@@ -288,7 +295,7 @@ def test_similarity_to_the_source_is_one_where_nothing_was_edited() -> None:
     examples = [data.load(i) for i in data.ids()]
     metric = build("metrics", "shapes_similarity", {})
     metric.load("cpu")
-    same = metric.rows(batch(*(e.image for e in examples)), examples)
-    other = metric.rows(batch(*(e.image for e in examples[::-1])), examples)
+    same = metric.measure(batch(*(e.image for e in examples)), examples)
+    other = metric.measure(batch(*(e.image for e in examples[::-1])), examples)
     torch.testing.assert_close(same, torch.ones_like(same), rtol=1e-5, atol=1e-5)
     assert (other < 0.9).all()

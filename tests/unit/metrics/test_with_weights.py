@@ -61,8 +61,8 @@ def truths(examples: list[Example]) -> Tensor:
 
 
 def assert_batches_agree(metric, images, examples):
-    apart = [metric.rows(images[i : i + 1], examples[i : i + 1]) for i in range(N)]
-    together = metric.rows(images, examples)
+    apart = [metric.measure(images[i : i + 1], examples[i : i + 1]) for i in range(N)]
+    together = metric.measure(images, examples)
     assert together.dtype == torch.float64
     torch.testing.assert_close(together, torch.cat(apart), rtol=1e-4, atol=1e-6)
 
@@ -98,12 +98,12 @@ def loaded(kind: str, **params: object):
 
 
 def test_shapes_features_are_the_pooled_last_stage(recogniser, images, examples):
-    rows = loaded("frechet", extractor="shapes").rows(images, examples)
+    rows = loaded("frechet", extractor="shapes").measure(images, examples)
     assert rows.shape == (N, 384)
     with torch.no_grad():
         expected = recogniser.image_features(signed(images))[-1].mean((2, 3))
     torch.testing.assert_close(rows[:, :192].float(), expected, rtol=1e-4, atol=1e-6)
-    same = loaded("kernel_distance", extractor="shapes").rows(truths(examples), examples)
+    same = loaded("kernel_distance", extractor="shapes").measure(truths(examples), examples)
     torch.testing.assert_close(same[:, :192], same[:, 192:], rtol=1e-4, atol=1e-6)
 
 
@@ -117,11 +117,11 @@ def test_shapes_perceptual_is_lpips_without_calibration(recogniser, images, exam
         # Two unit vectors differ by 2 - 2 cos.
         stages = [(2 - 2 * F.cosine_similarity(x, y)).mean((1, 2)) for x, y in maps]
     metric = loaded("shapes_perceptual")
-    rows = metric.rows(images, examples)
+    rows = metric.measure(images, examples)
     torch.testing.assert_close(
         rows[:, 0].float(), torch.stack(stages).mean(0), rtol=1e-4, atol=1e-5
     )
-    same = metric.rows(truths(examples), examples)
+    same = metric.measure(truths(examples), examples)
     torch.testing.assert_close(same, torch.zeros_like(same))
 
 
@@ -131,14 +131,14 @@ def test_perceptual_distance_from_the_source_is_zero_where_nothing_was_edited(
     answered = [replace(e, truth=image) for e, image in zip(examples, images.numpy(), strict=True)]
     sources = torch.from_numpy(np.stack([example.image for example in answered]))
     metric = loaded("shapes_perceptual", against="source")
-    assert (metric.rows(images, answered) > 0.01).all()
-    same = metric.rows(sources, answered)
+    assert (metric.measure(images, answered) > 0.01).all()
+    same = metric.measure(sources, answered)
     torch.testing.assert_close(same, torch.zeros_like(same))
 
 
 def test_shapes_clip_is_a_cosine_that_depends_on_the_caption(recogniser, images, examples):
     metric = loaded("shapes_clip")
-    rows = metric.rows(images, examples)
+    rows = metric.measure(images, examples)
     ids = metric._tokens([example.caption for example in examples])
     with torch.no_grad():
         text = recogniser.text(ids).text_embeds
@@ -164,8 +164,8 @@ def test_attributes_compare_two_answers(recogniser, images, examples):
     metric.__dict__["_network"] = Names()
     bright, dark = torch.full_like(images[:1], 250), torch.full_like(images[:1], 5)
     white = [Example("w", bright[0].numpy())] * 2
-    assert metric.rows(torch.cat([bright, dark]), white).flatten().tolist() == [1.0, 0.0]
-    assert loaded("attributes").rows(truths(examples), examples).mean() == 1
+    assert metric.measure(torch.cat([bright, dark]), white).flatten().tolist() == [1.0, 0.0]
+    assert loaded("attributes").measure(truths(examples), examples).mean() == 1
 
 
 class Says(nn.Module):
@@ -200,7 +200,7 @@ def test_a_part_of_the_verdict_looks_at_nothing_else(part, expected):
     metric = build("metrics", "attributes", {"part": part})
     metric.__dict__["_network"] = Says(SEEN, [SEEN[0]] * len(SEEN))
     blank = np.zeros((8, 8, 3), np.uint8)
-    rows = metric.rows(torch.zeros(len(SEEN), 8, 8, 3), [Example("e", blank)] * len(SEEN))
+    rows = metric.measure(torch.zeros(len(SEEN), 8, 8, 3), [Example("e", blank)] * len(SEEN))
     assert rows.flatten().tolist() == expected
 
 
@@ -213,7 +213,7 @@ def test_pairs_that_are_crossed_are_wrong_as_a_whole_and_right_in_their_parts():
     for part in ("all", "shape", "colour"):
         metric = build("metrics", "attributes", {"part": part})
         metric.__dict__["_network"] = Says(crossed, right)
-        found[part] = metric.rows(torch.zeros(1, 8, 8, 3), [Example("e", blank)]).item()
+        found[part] = metric.measure(torch.zeros(1, 8, 8, 3), [Example("e", blank)]).item()
     assert found == {"all": 0, "shape": 1, "colour": 1}
 
 
@@ -250,7 +250,7 @@ def test_missing_recogniser_is_a_user_error(tmp_path, monkeypatch):
 def test_a_caption_is_needed(recogniser, images):
     silent = Example("silent", images[0].numpy())
     with pytest.raises(UserError, match="'silent' has no caption"):
-        loaded("shapes_clip").rows(images[:1], [silent])
+        loaded("shapes_clip").measure(images[:1], [silent])
 
 
 # ------------------------------------------------------------------ Inception
@@ -285,7 +285,7 @@ def test_inception_clean_is_clean_fid_s_pipeline(hub, images, examples, tmp_path
         verbose=False,
     )
     metric = loaded("frechet", extractor="inception-clean")
-    rows = metric.rows(images, examples)
+    rows = metric.measure(images, examples)
     assert rows.shape == (N, 4096)
     np.testing.assert_allclose(rows[:, :2048].float(), expected, rtol=1e-5, atol=1e-6)
     assert "inception-2015-12-05.pt sha256 " in metric.convention()
@@ -338,9 +338,11 @@ def test_lpips_is_the_package(hub, images, examples):
         expected = lpips.LPIPS(net="squeeze", verbose=False)(
             signed(images), signed(truths(examples))
         )
-    rows = metric.rows(images, examples)
+    rows = metric.measure(images, examples)
     torch.testing.assert_close(rows[:, 0].float(), expected.flatten(), rtol=1e-4, atol=1e-6)
-    assert float(metric.rows(truths(examples), examples).abs().max()) == pytest.approx(0, abs=1e-6)
+    assert float(metric.measure(truths(examples), examples).abs().max()) == pytest.approx(
+        0, abs=1e-6
+    )
     assert f"{name} sha256" in metric.convention()
     assert_batches_agree(metric, images, examples)
 
@@ -381,7 +383,7 @@ def test_clip_is_open_clip(tmp_path, images, examples):
     with torch.no_grad():
         image, text = network.encode_image(x), network.encode_text(tokens)
     expected = F.cosine_similarity(image, text)
-    rows = metric.rows(images, examples)
+    rows = metric.measure(images, examples)
     torch.testing.assert_close(rows[:, 0].float(), expected, rtol=1e-4, atol=1e-6)
     assert rows.std() > 1e-4
     assert_batches_agree(metric, images, examples)
@@ -390,9 +392,9 @@ def test_clip_is_open_clip(tmp_path, images, examples):
     sources = torch.stack([preprocess(Image.fromarray(example.image)) for example in examples])
     with torch.no_grad():
         expected = F.cosine_similarity(image, network.encode_image(sources))
-    own = beside.rows(images, examples)
+    own = beside.measure(images, examples)
     torch.testing.assert_close(own[:, 0].float(), expected, rtol=1e-4, atol=1e-6)
-    same = beside.rows(torch.from_numpy(np.stack([e.image for e in examples])), examples)
+    same = beside.measure(torch.from_numpy(np.stack([e.image for e in examples])), examples)
     torch.testing.assert_close(same, torch.ones_like(same), rtol=0, atol=1e-6)
 
 

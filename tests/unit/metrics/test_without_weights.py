@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import captions, reference, references, wanted
+from sde_edit.evaluation.per_image import captions, distribution_references, reference, references
 from sde_edit.metrics.frechet import frechet_distance
 from sde_edit.metrics.kernel_distance import kernel_distance
 from sde_edit.registry import build, kinds
@@ -52,7 +52,7 @@ def test_a_metric_against_the_source_leaves_the_truth_alone(kind):
     outputs, examples = pair(4)
     sources = [Example(example.id, example.image) for example in examples]
     metric, plain = build("metrics", kind, {"against": "source"}), build("metrics", kind, {})
-    torch.testing.assert_close(metric.rows(outputs, examples), plain.rows(outputs, sources))
+    torch.testing.assert_close(metric.measure(outputs, examples), plain.measure(outputs, sources))
     assert "against the source image" in metric.convention()
     assert "against the reference" in plain.convention()
 
@@ -65,7 +65,7 @@ def test_distributions_are_compared_with_the_example_s_own_reference():
         Example("c", image, reference=other),
         Example("d", image, truth=truth, reference=other),
     ]
-    assert wanted(examples)[:, 0, 0, 0].tolist() == [0, 1, 2, 2]
+    assert distribution_references(examples)[:, 0, 0, 0].tolist() == [0, 1, 2, 2]
     assert references(examples)[:, 0, 0, 0].tolist() == [0, 1, 0, 1]
 
 
@@ -85,13 +85,13 @@ def test_psnr_by_hand():
     outputs, examples = pair(0)
     difference = (outputs.numpy().astype(float) - truths_of(examples)) / 255
     expected = 10 * np.log10(1 / (difference**2).mean((1, 2, 3)))
-    rows = build("metrics", "psnr", {}).rows(outputs, examples)
+    rows = build("metrics", "psnr", {}).measure(outputs, examples)
     np.testing.assert_allclose(rows[:, 0], expected, rtol=1e-12)
 
 
 def test_psnr_of_identical_images_is_finite():
     outputs, examples = pair(0)
-    rows = build("metrics", "psnr", {}).rows(torch.from_numpy(truths_of(examples)), examples)
+    rows = build("metrics", "psnr", {}).measure(torch.from_numpy(truths_of(examples)), examples)
     np.testing.assert_allclose(rows[:, 0], 20 * np.log10(510))
     assert outputs.shape == (4, 24, 24, 3)
 
@@ -118,14 +118,14 @@ def test_ssim_matches_wang_in_either_range(signed):
         i.astype(float) / 255 * scale - scale + 1 for i in (outputs.numpy(), truths_of(examples))
     )
     expected = [wang_ssim(a, b, scale) for a, b in zip(x, y, strict=True)]
-    rows = build("metrics", "ssim", {"signed": signed}).rows(outputs, examples)
+    rows = build("metrics", "ssim", {"signed": signed}).measure(outputs, examples)
     np.testing.assert_allclose(rows[:, 0], expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("region", ["hidden", "known"])
 def test_masked_error_counts_its_region_alone(region):
     outputs, examples = pair(2)
-    values = build("metrics", "masked_error", {"region": region}).rows(outputs, examples)[:, 0]
+    values = build("metrics", "masked_error", {"region": region}).measure(outputs, examples)[:, 0]
     for value, output, example in zip(values, outputs.numpy(), examples, strict=True):
         inside = (example.mask > 0.5) == (region == "hidden")
         difference = (output[inside].astype(float) - example.truth[inside]) / 255
@@ -137,33 +137,33 @@ def test_masked_error_names_the_example_without_such_pixels():
     full = Example("full", first.image, mask=np.ones((24, 24), np.float32))
     known = build("metrics", "masked_error", {"region": "known"})
     with pytest.raises(UserError, match=r"'full' leaves no known pixel"):
-        known.rows(outputs[:1], [full])
+        known.measure(outputs[:1], [full])
     with pytest.raises(UserError, match=r"'bare' has no mask"):
-        known.rows(outputs[:1], [Example("bare", first.image)])
+        known.measure(outputs[:1], [Example("bare", first.image)])
 
 
 def test_l2_is_the_norm_and_not_the_mean():
     outputs, examples = pair(0)
     difference = (outputs.numpy().astype(float) - truths_of(examples)) / 255
     expected = [np.linalg.norm(one.ravel()) for one in difference]
-    rows = build("metrics", "l2", {}).rows(outputs, examples)
+    rows = build("metrics", "l2", {}).measure(outputs, examples)
     np.testing.assert_allclose(rows[:, 0], expected, rtol=1e-12)
 
 
 def test_l2_of_black_and_white():
     white = torch.full((1, 256, 256, 3), 255, dtype=torch.uint8)
     black = Example("black", np.zeros((256, 256, 3), np.uint8))
-    rows = build("metrics", "l2", {}).rows(white, [black])
+    rows = build("metrics", "l2", {}).measure(white, [black])
     assert rows.item() == pytest.approx(3**0.5 * 256)
-    assert not build("metrics", "l2", {}).rows(torch.zeros_like(white), [black]).any()
+    assert not build("metrics", "l2", {}).measure(torch.zeros_like(white), [black]).any()
 
 
 @pytest.mark.parametrize("kind", ["psnr", "ssim", "masked_error", "l2"])
 def test_batch_of_four_is_four_batches_of_one(kind):
     outputs, examples = pair(3)
     metric = build("metrics", kind, {})
-    apart = [metric.rows(outputs[i : i + 1], examples[i : i + 1]) for i in range(4)]
-    torch.testing.assert_close(metric.rows(outputs, examples), torch.cat(apart))
+    apart = [metric.measure(outputs[i : i + 1], examples[i : i + 1]) for i in range(4)]
+    torch.testing.assert_close(metric.measure(outputs, examples), torch.cat(apart))
 
 
 # ------------------------------------------------------------------ distances of distributions
@@ -254,15 +254,15 @@ def test_counting_is_the_same_as_drawing(kind):
     rows = torch.cat([features(0, 9, 4), features(1, 9, 4)], dim=1)
     drawn = torch.tensor([0, 1, 1, 3, 4, 4, 4, 7, 8])
     counts = torch.bincount(drawn, minlength=9).double()[None]
-    as_rows = metric.statistic(rows[drawn], torch.ones(1, 9).double())
-    torch.testing.assert_close(metric.statistic(rows, counts), as_rows)
+    as_rows = metric.aggregate(rows[drawn], torch.ones(1, 9).double())
+    torch.testing.assert_close(metric.aggregate(rows, counts), as_rows)
 
 
 @pytest.mark.parametrize("kind", ["frechet", "kernel_distance"])
 def test_one_image_has_no_distribution(kind):
     metric = build("metrics", kind, {"extractor": "shapes"})
     with pytest.raises(UserError, match="two images"):
-        metric.statistic(torch.zeros(1, 4).double(), torch.ones(1, 1).double())
+        metric.aggregate(torch.zeros(1, 4).double(), torch.ones(1, 1).double())
 
 
 # ------------------------------------------------------------------ configuration

@@ -11,7 +11,7 @@ from sde_edit.api.example import Example
 from sde_edit.config import experiment
 from sde_edit.errors import UserError
 from sde_edit.registry import build
-from sde_edit.report.selection import differing, flatten, matches
+from sde_edit.report.selection import diff_specs, flatten, matches
 from sde_edit.store.files import safe_name
 from sde_edit.store.runs import run_id
 
@@ -196,7 +196,7 @@ def test_what_differs_from_a_run_is_the_sampler(scenes):
     drags = ["task=drag", "data=shapes-drags", "data.n=3", "metrics=[]"]
     ode = experiment([*drags, "sampler=ode", "model=gmm"]).spec
     assert not ode.made_elsewhere
-    assert differing(ode, of(scenes)) == {"sampler": ("ode", "external")}
+    assert diff_specs(ode, of(scenes)) == {"sampler": ("ode", "external")}
     assert "steps" not in flatten(of(scenes))
 
 

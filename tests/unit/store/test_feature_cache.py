@@ -14,13 +14,13 @@ from torch import Tensor
 from sde_edit.api.metric import NamedMetric
 from sde_edit.api.spec import Choice, RunSpec
 from sde_edit.evaluation.distributions import FeatureMemory
-from sde_edit.evaluation.per_image import PerImage
+from sde_edit.evaluation.per_image import PerImageMetric
 from sde_edit.store.feature_cache import FeatureCache
 from sde_edit.store.runs import Row, Run, RunStore
 
 
 @dataclass(frozen=True)
-class Plain(PerImage):
+class Plain(PerImageMetric):
     """A metric of which only its convention matters."""
 
     says: str = "plain"

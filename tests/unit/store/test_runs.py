@@ -3,10 +3,11 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from sde_edit.api.metric import Score
 from sde_edit.api.spec import Choice, RunSpec
 from sde_edit.errors import UserError
 from sde_edit.store.files import safe_name, write_atomic
-from sde_edit.store.runs import Row, Run, RunStore, run_id
+from sde_edit.store.runs import Row, Run, RunStore, read_score, run_id, write_score
 
 SPEC = RunSpec(
     task=Choice("inpaint", "inpaint", 1, {"guidance": 7.5}),
@@ -84,12 +85,38 @@ def test_seal_refuses_missing_images(tmp_path):
         run.write_seal(["a", "b"], of=2)
 
 
+def score_with(seal):
+    numbers = {"value": 1.0, "low": 0.5, "high": 1.5, "n": 1, "replicates": [0.9]}
+    return Score("psnr", "psnr", 1, {"p": [1]}, "c", True, seal, **numbers, per_example={"a": 1.0})
+
+
+def test_a_score_is_stored_under_its_field_names_and_read_back(tmp_path):
+    file = tmp_path / "score.json"
+    write_score(file, score_with("s"))
+    assert file.read_text() == (
+        '{"metric": "psnr", "kind": "psnr", "version": 1, "settings": {"p": [1]}, '
+        '"convention": "c", "higher_is_better": true, "seal": "s", "value": 1.0, "low": 0.5, '
+        '"high": 1.5, "n": 1, "replicates": [0.9], "per_example": {"a": 1.0}, "seconds": 0.0}\n'
+    )
+    assert read_score(file) == score_with("s")
+
+
+def test_a_score_of_a_newer_version_is_read_and_a_damaged_one_is_named(tmp_path):
+    file = tmp_path / "score.json"
+    write_atomic(file, json.dumps({**asdict(score_with("s")), "colour": "red"}).encode())
+    assert read_score(file) == score_with("s")
+    for text in ('{"metric": "psnr"}', '{"metric": "ps'):
+        write_atomic(file, text.encode())
+        with pytest.raises(UserError, match=r"score\.json: .*evaluate the run again"):
+            read_score(file)
+
+
 def test_scores_count_only_for_the_images_as_sealed(tmp_path):
     run = RunStore(tmp_path).open(SPEC)
     add(run, "a")
     seal = run.write_seal(["a"], of=2)
-    score = {"metric": "psnr", "seal": seal.digest, "value": 1.0}
-    write_atomic(run.score_file("psnr", 1, {}), json.dumps(score).encode())
+    score = score_with(seal.digest)
+    write_score(run.score_file("psnr", 1, {}), score)
     assert run.scores() == {"psnr": score}
     add(run, "b")
     run.write_seal(["a", "b"], of=2)

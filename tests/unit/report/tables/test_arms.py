@@ -26,7 +26,7 @@ NFE = {
     "runs": {"task": ["sample"], "steps": [10, 20]},
     "arms": [
         {"label": "DDIM", "set": {"sampler": "ode"}},
-        {"label": "EDICT", "set": {"sampler": "edict", "steps": [5, 10]}, "evaluations": 2},
+        {"label": "EDICT", "set": {"sampler": "edict", "steps": [5, 10]}},
         {"label": "half", "set": {"sampler": "bdia", "sampler.gamma": 0.5}},
     ],
     "column": "nfe",

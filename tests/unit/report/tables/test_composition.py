@@ -83,7 +83,7 @@ def test_only_the_items_drawn_are_counted(sorted_bench, tmp_path):
 @pytest.mark.parametrize("mask", ["none", "changed"])
 def test_the_embedded_drags_are_what_their_examples_show(mask):
     _, drags = data_set(["data=shapes-drags", "data.n=12", f"data.mask={mask}"])
-    counts = drags.composition()
+    counts = drags.statistics()
     examples = [drags.load(i) for i in drags.ids()]
     two = sum(" and " in example.caption for example in examples)
     assert counts["things in the image"].get("2", 0) == two
