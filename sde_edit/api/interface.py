@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from typing import Any
 
 
-def refuse_unknown_names(cls: type[Any], base: type[Any]) -> None:
-    """Raise TypeError, with the nearest name that exists, for a public name unknown to `base`.
+def refuse_unknown_names(cls: type[Any]) -> None:
+    """Raise TypeError for a public method or constant of `cls` that its base classes do not know.
 
-    Without this check a misspelt method or constant would be ignored, and the default of `base`
-    used in its place. Settings, which are annotated fields of `cls`, may have any name.
+    Without this check a misspelt method or constant would be ignored, and the default of the base
+    class used in its place. Settings, which are annotated fields, may have any name.
     """
-    annotations = inspect.get_annotations(cls)
-    settings = {name for name, kind in annotations.items() if "ClassVar" not in str(kind)}
-    known = {*dir(base), *inspect.get_annotations(base)}
-    for name in sorted({*vars(cls), *annotations} - settings - known):
-        if not name.startswith("_"):
-            raise TypeError(
-                f"{cls.__name__}.{name}: {base.__name__} has no such member."
-                f"{_nearest(name, known)} A helper must be private or a function."
-            )
+    known = {name for base in cls.__mro__[1:] for name in _public_names(base)}
+    for name in _public_names(cls) - _settings(cls) - known:
+        close = difflib.get_close_matches(name, sorted(known), n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else "If it is a helper, call it _" + name
+        raise TypeError(f"{cls.__qualname__}.{name}: no base class has this name. {hint}")
 
 
-def _nearest(name: str, known: set[str]) -> str:
-    public = sorted(word for word in known if not word.startswith("_"))
-    close = difflib.get_close_matches(name, public, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+def _public_names(cls: type[Any]) -> set[str]:
+    names = [*vars(cls), *_annotations(cls)]
+    return {name for name in names if not name.startswith("_")}
+
+
+def _settings(cls: type[Any]) -> set[str]:
+    return {name for name, kind in _annotations(cls).items() if "ClassVar" not in str(kind)}
+
+
+def _annotations(cls: type[Any]) -> dict[str, Any]:
+    """Those in the body of the class alone, as strings or types."""
+    found: dict[str, Any] = vars(cls).get("__annotations__", {})
+    return found

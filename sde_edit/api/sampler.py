@@ -65,7 +65,7 @@ class Sampler(ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        refuse_unknown_names(cls, Sampler)
+        refuse_unknown_names(cls)
         for constant in ("version", "citation"):
             if not hasattr(cls, constant):
                 raise TypeError(f"{cls.__name__}: declares no {constant}")
