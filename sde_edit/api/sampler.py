@@ -26,12 +26,12 @@ InversionKind = Literal["none", "approximate", "exact"]
 class Sampler(ABC):
     """Solves the reverse process on a grid of times. A plug-in's body is its equations.
 
-    Subclasses are checked when they are defined: they must declare a citation, override `encode`
-    if and only if `inversion` says that they invert, and add no public name of their own but
-    settings. A subclass that breaks one of these rules raises TypeError.
+    Subclasses are checked when they are defined: they must declare a version and a citation,
+    override `encode` if and only if `inversion` says that they invert, and have no public names of
+    their own but settings. Raises TypeError for a subclass that breaks one of these rules.
     """
 
-    version: ClassVar[int] = 1  # part of the run id: raise it when results change
+    version: ClassVar[int]  # part of the run id: raise it when results change
     citation: ClassVar[Citation | None]  # None only for what no paper describes
     stochastic: ClassVar[bool] = False  # True: solves the SDE, and inverts by Cycle-SDE
     evaluations_per_step: ClassVar[int] = 1  # evaluations of eps in one step of decode
@@ -64,15 +64,17 @@ class Sampler(ABC):
         raise UserError(f"{type(self).__name__} does not invert: use ode, sde, bdia or edict")
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         refuse_unknown_names(cls)
-        if not hasattr(cls, "citation"):
-            raise TypeError(f"{cls.__qualname__}: declares no citation")
+        for constant in ("version", "citation"):
+            if not hasattr(cls, constant):
+                raise TypeError(f"{cls.__name__}: declares no {constant}")
         if cls.inversion not in get_args(InversionKind):
             allowed = ", ".join(get_args(InversionKind))
-            raise TypeError(f"{cls.__qualname__}.inversion={cls.inversion!r}: allowed: {allowed}")
+            raise TypeError(f"{cls.__name__}.inversion={cls.inversion!r}: allowed: {allowed}")
         if (cls.inversion != "none") != (cls.encode is not Sampler.encode):
             has = "no encode" if cls.encode is Sampler.encode else "an encode"
-            raise TypeError(f"{cls.__qualname__}: has {has}, but inversion={cls.inversion!r}")
+            raise TypeError(f"{cls.__name__}: has {has}, but inversion={cls.inversion!r}")
 
 
 @runtime_checkable

@@ -39,6 +39,7 @@ class BDIA(Sampler):
     """
 
     gamma: float = 1.0
+    version: ClassVar[int] = 1
     inversion: ClassVar[InversionKind] = "exact"
     citation: ClassVar[Citation] = Citation(
         key="zhang2024bdia",

@@ -36,6 +36,7 @@ class EDICT(Sampler):
     """
 
     p: float = 0.93
+    version: ClassVar[int] = 1
     order: ClassVar[int] = 1
     evaluations_per_step: ClassVar[int] = 2
     inversion: ClassVar[InversionKind] = "exact"

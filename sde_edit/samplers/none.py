@@ -20,6 +20,7 @@ from sde_edit.registry import plugin
 class NoSampler(Sampler):
     """The upper bound for reconstructions (Table 3's VQAE). No evaluations of the network."""
 
+    version: ClassVar[int] = 1
     order: ClassVar[int] = 0
     evaluations_per_step: ClassVar[int] = 0
     inversion: ClassVar[InversionKind] = "exact"

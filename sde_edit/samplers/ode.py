@@ -34,6 +34,7 @@ class ODE(Sampler):
     step starts instead of where it ends. This makes it approximate at any precision.
     """
 
+    version: ClassVar[int] = 1
     order: ClassVar[int] = 1
     inversion: ClassVar[InversionKind] = "approximate"
     citation: ClassVar[Citation] = Citation(

@@ -37,6 +37,7 @@ class ODE2(Sampler):
     so the inversion is approximate.
     """
 
+    version: ClassVar[int] = 1
     order: ClassVar[int] = 2
     inversion: ClassVar[InversionKind] = "approximate"
     citation: ClassVar[Citation] = Citation(

@@ -38,6 +38,7 @@ class PLMS(Sampler):
     for the missing history and limits the order to 2; ODE.
     """
 
+    version: ClassVar[int] = 1
     order: ClassVar[int] = 2
     citation: ClassVar[Citation] = Citation(
         key="liu2022pndm",

@@ -39,6 +39,7 @@ class SDE(Sampler):
     out bit for bit, in any dtype and at any guidance.
     """
 
+    version: ClassVar[int] = 1
     order: ClassVar[int] = 1
     stochastic: ClassVar[bool] = True
     inversion: ClassVar[InversionKind] = "exact"

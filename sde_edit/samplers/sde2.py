@@ -39,6 +39,7 @@ class SDE2(Sampler):
     comes out bit for bit.
     """
 
+    version: ClassVar[int] = 1
     order: ClassVar[int] = 2
     stochastic: ClassVar[bool] = True
     inversion: ClassVar[InversionKind] = "exact"

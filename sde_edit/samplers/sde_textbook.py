@@ -30,10 +30,11 @@ from sde_edit.registry import plugin
 @dataclass(frozen=True)
 class TextbookSDE(Sampler):
     """The reference for `sde`. One evaluation per step, order 1, SDE; without an inversion it is
-    DDPM. Both are the same in exact arithmetic. Here w is a difference of large numbers divided by
+    DDPM. The two agree in exact arithmetic. Here w is a difference of large numbers divided by
     a small sigma, so rounding errors are larger.
     """
 
+    version: ClassVar[int] = 1
     order: ClassVar[int] = 1
     stochastic: ClassVar[bool] = True
     inversion: ClassVar[InversionKind] = "exact"

@@ -9,11 +9,12 @@ from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import Sampler
 
 PAPER = Citation("key", "Lovelace, Ada", "Title", "Venue", 2020)
+REQUIRED = {"version": 1, "citation": PAPER}
 
 
 def define(*, base=Sampler, **body):
     """The class of a sampler with this body, as a plug-in file would define it."""
-    return type("Heun", (base,), {"citation": PAPER, "order": 2, "decode": decode} | body)
+    return type("Heun", (base,), REQUIRED | {"order": 2, "decode": decode} | body)
 
 
 def decode(self, eps, x_BCHW, grid, noise, project=None, inversion=None):
@@ -56,15 +57,18 @@ def test_refuses_a_declaration_that_does_not_fit_encode(body, message):
         define(**body)
 
 
-def test_refuses_a_sampler_without_citation():
-    with pytest.raises(TypeError, match="declares no citation"):
-        type("Heun", (Sampler,), {"order": 2, "decode": decode})
+@pytest.mark.parametrize("constant", REQUIRED)
+def test_refuses_a_sampler_without_version_or_citation(constant):
+    rest = {name: value for name, value in REQUIRED.items() if name != constant}
+    with pytest.raises(TypeError, match=f"Heun: declares no {constant}"):
+        type("Heun", (Sampler,), rest)
 
 
 def test_takes_settings_under_any_name_and_private_helpers():
     @dataclass(frozen=True)
     class Heun(Sampler):
         churn: float = 0.5
+        version: ClassVar[int] = 1
         order: ClassVar[int] = 2
         citation: ClassVar[Citation] = PAPER
 
@@ -84,6 +88,6 @@ def test_takes_an_encode_that_is_inherited():
 
 
 def test_needs_decode():
-    incomplete = type("Heun", (Sampler,), {"citation": PAPER, "order": 2})
+    incomplete = type("Heun", (Sampler,), REQUIRED | {"order": 2})
     with pytest.raises(TypeError, match="decode"):
         incomplete()
