@@ -23,7 +23,9 @@ class DataStatus:
 
 
 class Dataset(Protocol):
-    """A source of examples. Settings are dataclass fields; ids are cheap; load decodes one."""
+    """A source of examples. Its dataclass fields are its settings. Only `load` decodes images."""
+
+    # Plug-ins also have `citation: ClassVar[Citation | None]`, the paper that the data come from.
 
     def ids(self) -> Sequence[str]:
         """Stable order, no duplicates. Raises UserError where the data is missing."""

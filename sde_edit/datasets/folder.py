@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from PIL import Image
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
@@ -78,6 +79,7 @@ class Folder:
     """
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = None
 
     # The location of files is no part of a run's identity: the digest covers what is in them.
     images: str = field(metadata={"identity": False})

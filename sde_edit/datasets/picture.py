@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from PIL import Image
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Drag, Example, Point
 from sde_edit.errors import UserError
@@ -39,6 +40,7 @@ class Picture:
     hole: Hole = "white"
     drags: tuple[tuple[Point, Point], ...] = ()
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = None
 
     def ids(self) -> Sequence[str]:
         """The file's name. Raises UserError if it is not there."""

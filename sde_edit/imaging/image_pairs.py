@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
@@ -71,6 +72,8 @@ class ImagePairs(ABC):
                 taken; exact: images must be resolution x resolution
     source      where the data can be had, for the message that it is missing
     """
+
+    citation: ClassVar[Citation | None] = None
 
     # The digest covers what is in the files and which were chosen.
     root: str = field(metadata={"identity": False})

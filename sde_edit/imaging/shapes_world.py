@@ -15,11 +15,12 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.errors import UserError
 
@@ -250,6 +251,8 @@ class FirstScenes:
 
     What an id stands for depends on the index of its scene alone, not on n.
     """
+
+    citation: ClassVar[Citation | None] = None
 
     split: Split = "test"
     n: int = field(default=256, metadata={"identity": False})

@@ -1,4 +1,4 @@
-"""What a data set is made of, counted, beside the counts that were published of one."""
+"""Counts of the contents of a data set, beside published counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Counts = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class Paper:
-    """values: what is counted -> label -> how many, as `HasStatistics.statistics`."""
+    """Published counts. values: category -> label -> count, as `HasStatistics.statistics`."""
 
     source: str
     setting: str
@@ -42,7 +42,7 @@ class Composition:
     remarks: tuple[str, ...] = ()
 
     def build(self, data: Choice, counts: Counts) -> Table:
-        """The table of the counts of a data set; what it does not count is a dash."""
+        """The table of a data set's counts; categories that it does not count are dashes."""
         titles = dict.fromkeys((*self.paper.values, *counts))
         last = [title for title in titles if title != "images"] + ["images"]
         every = counts["images"]["all"]
@@ -70,7 +70,7 @@ def _plain(label: str) -> str:
 
 
 def _ours(found: Mapping[str, int] | None, key: str, every: int) -> tuple[Cell, Cell]:
-    """The number and its share; dashes if the data set does not count such things."""
+    """The count and its share; dashes if the data set does not count this category."""
     if found is None:
         return Cell(), Cell()
     n = found.get(key, 0)
