@@ -1,4 +1,4 @@
-"""COCO images, each with one of its captions, in the official files."""
+"""COCO images with one caption each, in the official files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class Coco(CocoPairs):
-    """An image and its first caption by annotation id. Settings: see `CocoPairs`.
+    """Each image has its caption with the lowest annotation id. Settings: see `CocoPairs`.
 
-    An id is COCO's image id in 12 digits, the same in 2014 and 2017.
+    An id is COCO's image id in 12 digits, which is the same in 2014 and 2017.
     """
 
     version: ClassVar[int] = 1

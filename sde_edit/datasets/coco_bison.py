@@ -1,4 +1,4 @@
-"""COCO images to be edited towards the caption of a similar image, as paired by BISON."""
+"""COCO images to edit towards the caption of a similar image, as paired by BISON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _Row:
-    """`caption` describes the true image; the other candidate looks much like it."""
+    """`caption` describes the true image; the other candidate looks similar."""
 
     bison_id: int
     caption: str
@@ -30,7 +30,7 @@ class _Row:
     image_candidates: list[_Candidate]
 
     def other(self) -> int:
-        """The image to be edited. Raises ValueError unless it is the one other candidate."""
+        """The id of the image to edit. Raises ValueError unless it is the only other candidate."""
         ids = [candidate.image_id for candidate in self.image_candidates]
         ids.remove(self.true_image_id)
         (other,) = ids
@@ -49,9 +49,9 @@ class _BisonFile:
 class CocoBison(CocoPairs):
     """Hu et al. 2019, used as in App. F.3 of the paper and in DiffEdit. Settings: see `CocoPairs`.
 
-    caption is the first caption of the image to be edited, target the row's, and reference the
-    image that the target was written for: no answer for this image, but one of the set that FID
-    compares with. An id is `bison-` and the bison_id in six digits. The annotations are of
+    caption: the first caption of the image to edit. target: the caption of the row. reference: the
+    image that the target describes; it is not the truth of this edit, but belongs to the set that
+    FID compares with. An id is `bison-` and the bison_id in six digits. The annotations cover
     val2014; a split with fewer images has fewer rows.
     """
 

@@ -1,4 +1,4 @@
-"""DragBench: the 100 images to be dragged of "The Blessing of Randomness" (not DragDiffusion's)."""
+"""DragBench of "The Blessing of Randomness": 100 images to drag (not DragDiffusion's 205)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class DragBench(ImageDrags):
     """Sec. 4.2 and App. F.4 of the paper; settings: see `ImagePairs`.
 
     root   holds folders, at any depth, with origin_image.png, prompt.json {"prompt", "source":
-           [[x, y], ...], "target": [[x, y], ...]} and, for some, mask.png: white may change. An
-           absent mask and one that is all white say the same: all may change.
+           [[x, y], ...], "target": [[x, y], ...]} and, for some, mask.png, whose white region may
+           change. Without a mask, or with a mask that is all white, everything may change.
     """
 
     version: ClassVar[int] = 1

@@ -1,4 +1,4 @@
-"""LPIPS of Zhang et al. 2018 with the package `lpips`, the mean over images."""
+"""LPIPS of Zhang et al. 2018 with the package `lpips`, averaged over images."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class Lpips(FullReferenceMetric):
-    """Each backbone and each version is another metric; compare like with like.
+    """Values of different backbones or calibrations are not comparable.
 
-    net: the backbone. calibration: the version of the linear layers that the package brings.
+    net: the backbone. calibration: the version of the linear layers in the package.
     """
 
     net: Literal["alex", "vgg", "squeeze"] = "alex"

@@ -30,9 +30,10 @@ class Paper:
 @plugin
 @dataclass(frozen=True)
 class Composition:
-    """A block for each thing that is counted, by the data set or in the paper; a line for each
-    label. Labels that differ in case, blanks, `-` and `_` alone are one. data: the data set, unless
-    an override names another; it has to be `types.HasStatistics`.
+    """A block for each category that the data set or the paper counts, with a line per label.
+
+    Labels that differ only in case, blanks, `-` and `_` are merged. data: the data set, unless an
+    override names another; it must implement `HasStatistics`.
     """
 
     name: str
