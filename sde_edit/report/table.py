@@ -107,6 +107,13 @@ def published_title(metric: str) -> str:
     return f"Published {metric.upper()}, another experiment"
 
 
+def cut_rows(labels: Sequence[str], kind: RowKind, cells: Sequence[Cell]) -> tuple[Row, ...]:
+    """Rows with these labels, each with its share of the cells in order."""
+    size = len(cells) // max(len(labels), 1)
+    lines = [tuple(cells[i * size : (i + 1) * size]) for i in range(len(labels))]
+    return tuple(Row(label, kind, line) for label, line in zip(labels, lines, strict=True))
+
+
 def transposed(table: Table) -> Table:
     """A table of one untitled block with rows and columns exchanged, to fit a terminal."""
     (block,) = table.blocks
