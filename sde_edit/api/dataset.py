@@ -1,4 +1,4 @@
-"""What a data set owes: ids, examples, what is missing."""
+"""The interface of data sets: ids, examples, and a report on missing files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from sde_edit.api.example import Example
 
 @dataclass(frozen=True)
 class DataStatus:
-    """What `sde-edit data status` says of a data set: what is there, what is wrong, the remedy.
+    """What `sde-edit data status` reports on a data set.
 
-    notes are worth knowing and no reason to stop.
+    found: number of examples on disk. problems: reasons why it cannot be used. remedy: what to do.
+    notes: facts worth knowing that are no problem.
     """
 
     found: int
@@ -23,26 +24,29 @@ class DataStatus:
 
 
 class Dataset(Protocol):
-    """A source of examples. Settings are dataclass fields; ids are cheap; load decodes one."""
+    """A source of examples. Its dataclass fields are its settings. Only `load` decodes images."""
+
+    # Plug-ins also have `citation: ClassVar[Citation | None]`, the paper that the data come from.
 
     def ids(self) -> Sequence[str]:
-        """Stable order, no duplicates. Raises UserError where the data is missing."""
+        """All ids in a stable order, without duplicates. Raises UserError if data are missing."""
 
     def load(self, example_id: str) -> Example:
-        """Raises UserError naming the file if it cannot be used."""
+        """The example of an id. Raises UserError naming a file that cannot be used."""
 
     def status(self) -> DataStatus:
-        """What is found and what is missing; never raises for missing data."""
+        """What is found and what is missing. Never raises for missing data."""
 
     def digest(self) -> str:
-        """Identifies the content of the data set; part of the run id."""
+        """A digest of the content of the data set, which is part of the run id."""
 
 
 @runtime_checkable
 class HasStatistics(Dataset, Protocol):
-    """A data set that says what it is made of."""
+    """A data set that counts its contents."""
 
     def statistics(self) -> Mapping[str, Mapping[str, int]]:
-        """What is counted, as `category` -> label -> how many examples. Under `images`, `all` are
-        all of them. Raises UserError where the data is missing.
+        """Category -> label -> number of examples. `images` -> `all` is the number of all examples.
+
+        Raises UserError if data are missing.
         """

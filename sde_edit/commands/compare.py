@@ -1,4 +1,4 @@
-"""Any two finished runs against each other, example by example: a table and a contact sheet."""
+"""Compare two finished runs example by example: a table and a contact sheet."""
 
 from __future__ import annotations
 
@@ -49,8 +49,10 @@ _VERDICTS = {"better": "A better", "worse": "B better", "undecided": "undecided"
 
 @dataclass(frozen=True)
 class Pair:
-    """Two sealed runs, A and B, of one data set. whole: as they are; shared: on the examples that
-    both have, where only metrics per example have a score unless these are all examples of both.
+    """Two sealed runs, A and B, of one data set.
+
+    whole: their results as they are. shared: their results on the examples that both have; if a run
+    has others, only metrics with a value per example have a score there.
     """
 
     runs: tuple[Run, Run]
@@ -59,25 +61,25 @@ class Pair:
 
     @property
     def metrics(self) -> list[str]:
-        """Those that both runs have."""
+        """The metrics that both runs have."""
         a, b = self.whole
         return [metric for metric in a.scores if metric in b.scores]
 
     @property
     def per_example(self) -> list[str]:
-        """Those of `metrics` that have a value for each image."""
+        """The metrics that have a value for each image in both runs."""
         scores = self.shared[0].scores
         return [name for name in self.metrics if name in scores and scores[name].per_example]
 
     def values(self, metric: str) -> tuple[Mapping[str, float], Mapping[str, float]]:
-        """Id -> value, of A and of B, on the examples that both have."""
+        """Id -> value on the shared examples, of A and of B."""
         a, b = (run.scores[metric].per_example for run in self.shared)
         assert a is not None
         assert b is not None
         return a, b
 
     def gains(self, metric: str) -> dict[str, float]:
-        """Id -> by how much A is better; negative where B is."""
+        """Id -> advantage of A on a shared example; negative where B is better."""
         a, b = self.values(metric)
         sign = 1 if self.whole[0].scores[metric].higher_is_better else -1
         return {i: sign * (a[i] - b[i]) for i in sorted(self.shared[0].examples)}
@@ -85,9 +87,9 @@ class Pair:
 
 # ------------------------------------------------------------------ two runs
 def open_pair(a: str, b: str, overrides: Sequence[str]) -> Pair:
-    """Two runs, each by id, folder name, a unique beginning of either, or path.
+    """Two runs, each given by its path, or by a unique beginning of its id or folder name.
 
-    overrides: paths alone. Raises UserError if the runs cannot be found or compared.
+    overrides: only `paths.*`. Raises UserError if the runs cannot be found or compared.
     """
     if idle := [o for o in overrides if not o.startswith("paths.")]:
         raise UserError(f"{idle[0]}: the runs are finished; compare takes paths.*=DIR alone")
@@ -113,7 +115,7 @@ def find_run(name: str, results: Path) -> Run:
 
 
 def pair_of(left: Run, right: Run) -> Pair:
-    """Raises UserError unless both are sealed, of one data set, two, and share an example."""
+    """Raises UserError unless the runs are different, sealed, of one data set, and overlap."""
     a, b = load_finished(left), load_finished(right)
     if a.id == b.id:
         raise UserError(f"A and B are the same run {a.id}")
@@ -128,8 +130,10 @@ def pair_of(left: Run, right: Run) -> Pair:
 
 
 def _on(ids: frozenset[str], result: RunResult) -> RunResult:
-    """The run on some of its examples: metrics whose value is the mean of their values per example
-    are scored again, others are left out."""
+    """The result on some of its examples.
+
+    Metrics whose value is a mean over examples are scored again; others are left out.
+    """
     scores = {}
     for name, stored in result.scores.items():
         if not stored.per_example:
@@ -151,7 +155,7 @@ def _rescored(stored: Score, metric: PerImageMetric, ids: frozenset[str]) -> Sco
 
 # ------------------------------------------------------------------ the table
 def describe(pair: Pair) -> str:
-    """Markdown: every metric of both runs, what the numbers rest on, where the specs differ."""
+    """Markdown: every metric of both runs, the settings, and where the specs differ."""
     found = [_row(pair, metric) for metric in pair.metrics]
     a, b = pair.whole
     title = f"{_name(a)} (A) against {_name(b)} (B)"
@@ -167,7 +171,7 @@ def _name(run: RunResult) -> str:
 
 
 def _row(pair: Pair, metric: str) -> tuple[Row, list[str]]:
-    """A metric's line, and the notes to it. Raises UserError if the conventions differ."""
+    """The row of a metric and its notes. Raises UserError if the conventions differ."""
     convention, higher = common_convention(metric, pair.whole)
     notes = [f"{metric}: {convention}"]
     paired = all(metric in run.scores for run in pair.shared)
@@ -215,7 +219,7 @@ def _differences(pair: Pair) -> str:
 
 
 def _unlike(a: RunResult, b: RunResult) -> list[str]:
-    """A line for each key in which the specs differ; of digests, the beginning."""
+    """A line for each key in which the specs differ; digests are abbreviated."""
     found = diff_specs(a.spec, b.spec).items()
     cut = {key: 12 if key.endswith(".digest") else None for key, _ in found}
     return [f"{key}: A {str(x)[: cut[key]]}, B {str(y)[: cut[key]]}" for key, (x, y) in found]
@@ -225,10 +229,10 @@ def _unlike(a: RunResult, b: RunResult) -> list[str]:
 def write_sheet(
     pair: Pair, overrides: Sequence[str], *, metric: str | None, examples: int
 ) -> Path | None:
-    """results/figures/compare__<A>__<B>.png, of the examples that differ most by the metric, of
-    those of the data set that A was made with; None if no example differs.
+    """Write results/figures/compare__<A>__<B>.png with the examples that differ most by a metric.
 
-    Raises UserError if the metric is not per example, or the data set is not on this machine.
+    Returns None if no example differs. Raises UserError if the metric has no values per example, or
+    if the data set of A is not on this machine.
     """
     made_with = [*pair.runs[0].attempts()[-1]["overrides"], *overrides]
     chosen = chosen_metric(pair, metric, compose_config(made_with)["metrics"])
@@ -242,9 +246,10 @@ def write_sheet(
 
 
 def chosen_metric(pair: Pair, metric: str | None, preferred: Sequence[str]) -> str:
-    """The metric asked for, else the first of `preferred` that is per example, else any such.
+    """The metric that was asked for, else the first of `preferred` with values per example, else
+    any metric with values per example.
 
-    Raises UserError if the one asked for is not per example in both runs, or none is.
+    Raises UserError if the metric has no values per example in both runs, or if none has.
     """
     known = pair.per_example
     if not known:
@@ -255,7 +260,7 @@ def chosen_metric(pair: Pair, metric: str | None, preferred: Sequence[str]) -> s
 
 
 def most_different(gains: Mapping[str, float], count: int) -> list[str]:
-    """Ids: half of them where A is better, by most first; then half where B is."""
+    """Ids, half where A is better and half where B is, each by decreasing advantage."""
     order = ranked(gains)
     a = [i for i in order if gains[i] > 0][: count - count // 2]
     b = [i for i in reversed(order) if gains[i] < 0][: count // 2]
@@ -263,7 +268,7 @@ def most_different(gains: Mapping[str, float], count: int) -> list[str]:
 
 
 def draw(pair: Pair, metric: str, dataset: Dataset, ids: Sequence[str]) -> Image:
-    """The examples in both runs, with their values of the metric."""
+    """A sheet of the examples in both runs, with their values of the metric."""
     gains, (a, b) = pair.gains(metric), pair.values(metric)
     words = [
         f"{'A' if gains[i] > 0 else 'B'} is better in {metric}: A {a[i]:.4g}, B {b[i]:.4g}"

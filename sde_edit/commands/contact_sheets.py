@@ -1,4 +1,4 @@
-"""The contact sheets that a table's config asks for: its runs side by side, and where one fails."""
+"""Contact sheets of a table: its runs side by side, and the worst examples of an arm."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ from sde_edit.report.results import load_finished
 from sde_edit.report.table import Column, Table, figure_name
 from sde_edit.store.runs import Run
 
-_Named = Mapping[str, Run]  # what stands over a run's images -> the run
+_Named = Mapping[str, Run]  # heading above a run's images -> the run
 
 
 @strict
 @dataclass(frozen=True)
 class Sheet:
-    """`sheet:` of a table's config, results/figures/<table>.png. rows: how many examples, the data
-    set's first; `sheet: 4` says no more than that. arm: the one whose settings go across; null: the
-    arms go across, and settings come below each other.
+    """`sheet:` of a table's config, written to results/figures/<table>.png.
+
+    rows: the number of examples, taken from the start of the data set; `sheet: 4` is short for it.
+    arm: the arm whose settings are the columns; null: the arms are the columns, with a part of the
+    sheet for each setting.
     """
 
     rows: int
@@ -44,10 +46,10 @@ class Sheet:
 @strict
 @dataclass(frozen=True)
 class Failures:
-    """`failures:` of a table's config, results/figures/<table>-failures.png: for each setting the
-    examples in which an arm is worst, the worst first, with the scores of all arms.
+    """`failures:` of a table's config, written to results/figures/<table>-failures.png.
 
-    metric: one with a value per example; of several the first that all arms have.
+    It shows, for each setting, the worst examples of an arm in order, with the scores of all arms.
+    metric: a metric with a value per example; of several, the first that all arms have.
     """
 
     arm: str
@@ -60,8 +62,11 @@ class Failures:
 
 
 def sheet_settings(config: Mapping[str, Any]) -> tuple[Sheet | None, Failures | None]:
-    """What a table's config asks for. Raises UserError for a wrong key or value, and for a sheet
-    that would take the file of the table's figure."""
+    """The sheets of a table's config.
+
+    Raises UserError for a wrong key or value, and for a sheet that would overwrite the table's
+    figure.
+    """
     sheet, failures, name = config.get("sheet"), config.get("failures"), config["name"]
     given = {"rows": sheet} if isinstance(sheet, int) else sheet
     if given and config.get("figure") and figure_name(config, name) == name:
@@ -73,8 +78,10 @@ def sheet_settings(config: Mapping[str, Any]) -> tuple[Sheet | None, Failures | 
 
 
 def check_sheets(config: Mapping[str, Any], metrics: Collection[str]) -> None:
-    """Before there are runs, of which `metrics` will be measured. Raises UserError for a wrong
-    setting, and if failures go by other metrics alone."""
+    """Check the sheets before there are runs. metrics: those that will be measured.
+
+    Raises UserError for a wrong setting, and if the failures need a metric that is not measured.
+    """
     _, failures = sheet_settings(config)
     if failures and not any(metric in metrics for metric in failures.wanted):
         wanted = " or ".join(failures.wanted)
@@ -87,9 +94,9 @@ def check_sheets(config: Mapping[str, Any], metrics: Collection[str]) -> None:
 def write_sheets(
     name: str, config: Mapping[str, Any], table: Table, runs: Sequence[Run], results: Path
 ) -> list[Path]:
-    """The PNG and SVG of each sheet, with those of the table's runs that there are.
+    """Write the PNG and SVG of each sheet, with the runs of the table that exist.
 
-    Raises UserError for a wrong setting, or for data that is not on this machine.
+    Raises UserError for a wrong setting and for data that are not on this machine.
     """
     sheet, failures = sheet_settings(config)
     found = {run.id: run for run in runs}
@@ -108,7 +115,7 @@ def write_sheets(
 
 # ------------------------------------------------------------------ runs side by side
 def _sheet(asked: Sheet, table: Table, runs: Mapping[str, Run]) -> list[Image]:
-    """One part for each setting, or one with the settings of an arm."""
+    """A part for each setting, or one part with the settings of an arm."""
     if asked.arm:
         _check_arm(asked.arm, table)
         across = {
@@ -132,7 +139,7 @@ def _part(named: _Named, rows: int, title: str) -> Image:
 
 
 def _arms_at(table: Table, column: Column, runs: Mapping[str, Run]) -> dict[str, Run]:
-    """Arm's label -> its run at a setting, the first where several share a cell."""
+    """Label of an arm -> its run at a setting, the first if several share a cell."""
     named: dict[str, Run] = {}
     for _, row, place, cell in table.cells():
         if row.kind == "arm" and place == column and cell.runs:
@@ -142,12 +149,12 @@ def _arms_at(table: Table, column: Column, runs: Mapping[str, Run]) -> dict[str,
 
 
 def _setting(table: Table, column: Column) -> str:
-    """What tells the parts of a sheet apart, if there are several."""
+    """The title of a part of a sheet; "" if there is only one."""
     return f"{table.corner} = {column.heading}" if len(table.columns) > 1 else ""
 
 
 def _made_with(named: _Named) -> Experiment:
-    """What the runs have in common: task and data set."""
+    """The experiment of the first run, for the task and data set that all runs share."""
     return experiment(next(iter(named.values())).attempts()[-1]["overrides"])
 
 
@@ -159,7 +166,7 @@ def _check_arm(arm: str, table: Table) -> None:
 
 # ------------------------------------------------------------------ where an arm fails
 def _failures(asked: Failures, table: Table, runs: Mapping[str, Run]) -> list[Image]:
-    """One part for each setting in which the arm has a run."""
+    """A part for each setting at which the arm has a run."""
     _check_arm(asked.arm, table)
     below = {column: _arms_at(table, column, runs) for column in table.columns}
     return [
@@ -182,19 +189,19 @@ def _failed(asked: Failures, named: _Named, setting: str) -> Image:
 
 
 def _short(value: float) -> str:
-    """Three digits, and no point at the end."""
+    """Three digits without a trailing point."""
     return f"{value:#.3g}".rstrip(".")
 
 
 def worst(score: Score, among: set[str], count: int) -> list[str]:
-    """The ids of the worst values, the worst first; equal ones by id."""
+    """The ids of the worst values, worst first; ties are in the order of the ids."""
     sign = -1 if score.higher_is_better else 1
     values = score.per_example or {}
     return ranked({i: sign * values[i] for i in among})[:count]
 
 
 def _scores(metrics: Sequence[str], named: _Named) -> tuple[str, dict[str, Score]]:
-    """The first of the metrics that all runs have per example, and the score of each."""
+    """The first metric with values per example in all runs, and label -> score."""
     runs = {label: load_finished(run) for label, run in named.items()}
     for metric in metrics:
         scores = {label: run.scores[metric] for label, run in runs.items() if metric in run.scores}

@@ -1,4 +1,4 @@
-"""Finished runs -> tables, figures and contact sheets on disk."""
+"""Write tables, figures and contact sheets of finished runs."""
 
 from __future__ import annotations
 
@@ -36,15 +36,17 @@ if TYPE_CHECKING:
 
     from sde_edit.api.spec import Choice
 
-# Overrides that say where or how much to run; they do not choose among runs.
+# Overrides of where or how much to run; they do not select runs.
 _NOT_IDENTITY = (
     *("paths.", "hardware", "data.limit", "shard", "wandb", "launcher", "metrics", "model.path"),
 )
 
 
 def publish_table(name: str, overrides: Sequence[str]) -> list[Path]:
-    """Write the table and its figure; overrides choose among runs, as `dtype=bfloat16` does, or
-    the data set that a table without runs is of.
+    """Write a table and its figure.
+
+    overrides: choose among runs, as `dtype=bfloat16` does; for a table without runs, choose the
+    data set.
     """
     config, rest = table_config(name, overrides)
     if "runs" not in config:
@@ -57,10 +59,10 @@ def publish_table(name: str, overrides: Sequence[str]) -> list[Path]:
 def publish_composition(
     name: str, config: Mapping[str, Any], overrides: Sequence[str]
 ) -> list[Path]:
-    """Write the table of what a data set is made of, the config's own or that of the overrides.
+    """Write the table of the contents of a data set: the config's own or that of the overrides.
 
-    Raises UserError for an override that would have no effect, and if the data set is not there or
-    does not say what it is made of.
+    Raises UserError for an override without effect, and if the data set is missing or does not
+    count its contents.
     """
     where = [o for o in overrides if o.startswith("paths.")]
     about = [o for o in overrides if o.startswith(("data=", "data.")) and "data.limit" not in o]
@@ -81,8 +83,7 @@ def publish_composition(
 def publish_runs(
     name: str, config: Mapping[str, Any], runs: Sequence[Run], results: Path
 ) -> list[Path]:
-    """Write the table of a config, its figure and its contact sheets, made of those of the runs
-    that it asks for."""
+    """Write the table, figure and contact sheets of a config, from those `runs` that it selects."""
     table = build_table(config, runs)
     paths = write(table, results / "tables")
     figure = build_figure(config, table)
@@ -92,9 +93,9 @@ def publish_runs(
 
 
 def publish_figure(name: str, overrides: Sequence[str]) -> list[Path]:
-    """Write results/figures/<name>.{png,svg} of a figure that is computed, not made of runs.
+    """Write results/figures/<name>.{png,svg} of a figure that needs no runs.
 
-    Raises UserError for an unknown name, and for an override that would have no effect.
+    Raises UserError for an unknown name and for an override without effect.
     """
     drawers = figures()
     if name in names("table"):
@@ -107,7 +108,7 @@ def publish_figure(name: str, overrides: Sequence[str]) -> list[Path]:
 
 
 def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
-    """What the overrides ask of a run; an experiment preset stands for its model and data."""
+    """The settings of runs to select; an experiment preset stands for its model and data."""
     chosen = parsed([o for o in overrides if not o.startswith(_NOT_IDENTITY)])
     if preset := chosen.pop("experiment", None):
         config = compose_config([f"experiment={preset}"])
@@ -116,7 +117,7 @@ def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
-    """A Markdown table of the runs that the overrides name, and their contact sheet."""
+    """A Markdown table of the runs of the overrides, and the path of their contact sheet."""
     experiments = [experiment(combination) for combination in expand(overrides)]
     first, runs = experiments[0], [finished_run(one) for one in experiments]
     table = summary_table(runs)
@@ -129,7 +130,7 @@ def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
 
 
 def _file_name(*parts: str) -> str:
-    """The parts joined; a digest of what is beyond 120 characters."""
+    """The joined parts; a name beyond 120 characters is cut and gets a digest."""
     name = re.sub(r"[^\w.=-]+", "-", "__".join(parts))
     return name if len(name) <= 120 else f"{name[:110]}-{sha256(name.encode()).hexdigest()[:8]}"
 
@@ -155,16 +156,15 @@ def _with_evaluations(arm: Mapping[str, Any], runs: Mapping[str, Any]) -> dict[s
 def build_composition(
     config: Mapping[str, Any], data: Choice, counts: Mapping[str, Mapping[str, int]]
 ) -> Table:
-    """The table of a `conf/table/*.yaml` that has no runs, of what a data set is made of."""
+    """The table of a `conf/table/*.yaml` without runs, from the counts of a data set."""
     params = {key: value for key, value in config.items() if key != "kind"}
     table: Table = registry.build("tables", config["kind"], params).build(data, counts)
     return table
 
 
 def build_figure(config: Mapping[str, Any], table: Table) -> Figure | None:
-    """The figure that a table's config asks for under `figure:`; None if it asks for none.
-
-    `name` there is that of its files (see `figure_name`).
+    """The figure under `figure:` in a table's config, or None. Its files are named by `name` there
+    (see `figure_name`).
     """
     settings = {k: v for k, v in (config.get("figure") or {}).items() if k != "name"}
     if not settings:

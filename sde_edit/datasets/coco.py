@@ -1,10 +1,11 @@
-"""COCO images, each with one of its captions, in the official files."""
+"""COCO images with one caption each, in the official files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sde_edit.api.citation import Citation
 from sde_edit.imaging.coco import CocoPairs, read_captions
 from sde_edit.imaging.files import counted
 from sde_edit.imaging.image_pairs import Catalogue, Item
@@ -14,12 +15,23 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class Coco(CocoPairs):
-    """An image and its first caption by annotation id. Settings: see `CocoPairs`.
+    """Each image has its caption with the lowest annotation id. Settings: see `CocoPairs`.
 
-    An id is COCO's image id in 12 digits, the same in 2014 and 2017.
+    An id is COCO's image id in 12 digits, which is the same in 2014 and 2017.
     """
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = Citation(
+        key="lin2014coco",
+        authors=(
+            "Lin, Tsung-Yi and Maire, Michael and Belongie, Serge and Hays, James and "
+            "Perona, Pietro and Ramanan, Deva and Dollár, Piotr and Zitnick, C. Lawrence"
+        ),
+        title="Microsoft COCO: Common Objects in Context",
+        venue="ECCV",
+        year=2014,
+        arxiv="1405.0312",
+    )
 
     def catalogue(self) -> Catalogue:
         said = read_captions(self.caption_file)

@@ -1,4 +1,4 @@
-"""COCO images to be edited towards the caption of a similar image, as paired by BISON."""
+"""COCO images to edit towards the caption of a similar image, as paired by BISON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from sde_edit.api.citation import Citation
 from sde_edit.errors import UserError
 from sde_edit.imaging.coco import Captions, CocoPairs, read_captions, refuse_doubles
 from sde_edit.imaging.files import counted
@@ -21,7 +22,7 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _Row:
-    """`caption` describes the true image; the other candidate looks much like it."""
+    """`caption` describes the true image; the other candidate looks similar."""
 
     bison_id: int
     caption: str
@@ -29,7 +30,7 @@ class _Row:
     image_candidates: list[_Candidate]
 
     def other(self) -> int:
-        """The image to be edited. Raises ValueError unless it is the one other candidate."""
+        """The id of the image to edit. Raises ValueError unless it is the only other candidate."""
         ids = [candidate.image_id for candidate in self.image_candidates]
         ids.remove(self.true_image_id)
         (other,) = ids
@@ -48,13 +49,21 @@ class _BisonFile:
 class CocoBison(CocoPairs):
     """Hu et al. 2019, used as in App. F.3 of the paper and in DiffEdit. Settings: see `CocoPairs`.
 
-    caption is the first caption of the image to be edited, target the row's, and reference the
-    image that the target was written for: no answer for this image, but one of the set that FID
-    compares with. An id is `bison-` and the bison_id in six digits. The annotations are of
+    caption: the first caption of the image to edit. target: the caption of the row. reference: the
+    image that the target describes; it is not the truth of this edit, but belongs to the set that
+    FID compares with. An id is `bison-` and the bison_id in six digits. The annotations cover
     val2014; a split with fewer images has fewer rows.
     """
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = Citation(
+        key="hu2019bison",
+        authors="Hu, Hexiang and Misra, Ishan and van der Maaten, Laurens",
+        title="Evaluating Text-to-Image Matching using Binary Image Selection (BISON)",
+        venue="ICCV Workshops",
+        year=2019,
+        arxiv="1901.06595",
+    )
 
     @property
     def bison_file(self) -> Path:

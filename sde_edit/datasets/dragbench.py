@@ -1,4 +1,4 @@
-"""DragBench: the 100 images to be dragged of "The Blessing of Randomness" (not DragDiffusion's)."""
+"""DragBench of "The Blessing of Randomness": 100 images to drag (not DragDiffusion's 205)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Point
 from sde_edit.imaging.image_drags import ImageDrags, Instruction
 from sde_edit.imaging.image_pairs import read_json
@@ -26,11 +27,24 @@ class DragBench(ImageDrags):
     """Sec. 4.2 and App. F.4 of the paper; settings: see `ImagePairs`.
 
     root   holds folders, at any depth, with origin_image.png, prompt.json {"prompt", "source":
-           [[x, y], ...], "target": [[x, y], ...]} and, for some, mask.png: white may change. An
-           absent mask and one that is all white say the same: all may change.
+           [[x, y], ...], "target": [[x, y], ...]} and, for some, mask.png, whose white region may
+           change. Without a mask, or with a mask that is all white, everything may change.
     """
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = Citation(
+        key="nie2024blessing",
+        authors=(
+            "Nie, Shen and Guo, Hanzhong Allan and Lu, Cheng and Zhou, Yuhao and Zheng, "
+            "Chenyu and Li, Chongxuan"
+        ),
+        title=(
+            "The Blessing of Randomness: SDE Beats ODE in General Diffusion-based Image Editing"
+        ),
+        venue="ICLR",
+        year=2024,
+        arxiv="2311.01410",
+    )
     image_name: ClassVar[str] = "origin_image.png"
     instruction_names: ClassVar[Sequence[str]] = ("prompt.json",)
 

@@ -1,4 +1,4 @@
-"""DragDiffusion's DragBench: 205 images to be dragged (not the paper's 100)."""
+"""DragDiffusion's DragBench: 205 images to drag (not the paper's 100)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Point
 from sde_edit.errors import UserError
 from sde_edit.imaging.image_drags import ImageDrags, Instruction
@@ -24,7 +25,7 @@ _PICKLE = "meta_data.pkl"
 
 @dataclass(frozen=True)
 class _Points:
-    """points: source, target, source, target, ..."""
+    """points: source and target in turn."""
 
     prompt: str
     points: list[Point]
@@ -37,12 +38,26 @@ class DragBench205(ImageDrags):
 
     root   holds folders, at any depth, with original_image.png and drag_instruction.json {"prompt",
            "points": [[x, y], ...], source and target in turn} or the original meta_data.pkl, which
-           has the same keys and `mask`. The JSON is preferred, and mask.png to the pickle's mask.
+           has the same keys and `mask`. The JSON takes precedence over the pickle, and mask.png
+           over the pickle's mask.
 
-    Of a pickle only NumPy arrays and plain values are read; any other class is refused, not run.
+    Only NumPy arrays and plain values are unpickled. Any other class is refused and never runs.
     """
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = Citation(
+        key="shi2024dragdiffusion",
+        authors=(
+            "Shi, Yujun and Xue, Chuhui and Liew, Jun Hao and Pan, Jiachun and Yan, Hanshu "
+            "and Zhang, Wenqing and Tan, Vincent Y. F. and Bai, Song"
+        ),
+        title=(
+            "DragDiffusion: Harnessing Diffusion Models for Interactive Point-based Image Editing"
+        ),
+        venue="CVPR",
+        year=2024,
+        arxiv="2306.14435",
+    )
     image_name: ClassVar[str] = "original_image.png"
     instruction_names: ClassVar[Sequence[str]] = ("drag_instruction.json", _PICKLE)
 
@@ -60,7 +75,7 @@ class DragBench205(ImageDrags):
         mask = read_pickle(file).get("mask")
         if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype.kind not in "biuf":
             raise UserError(f"{file}: `mask` must be an array [H, W] of numbers")
-        # DragDiffusion takes whatever is above 0.
+        # As in DragDiffusion, every value above 0 may change.
         return Image.fromarray(np.where(mask > 0, 255, 0).astype(np.float32))
 
 
@@ -75,7 +90,7 @@ def _pickled_points(file: Path) -> _Points:
 
 # ------------------------------------------------------------------ pickles
 
-# What NumPy's arrays are pickled with, under the names of its versions 1 and 2.
+# The function that rebuilds arrays; its module has another name in NumPy 1 than in NumPy 2.
 _rebuild = np.empty(0).__reduce__()[0]
 
 
@@ -88,7 +103,7 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """A pickle can call whatever it names; here it can name nothing but arrays."""
+    """A pickle can call anything that it names; here it can only name arrays."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
@@ -100,8 +115,10 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_pickle(file: Path) -> dict[str, Any]:
-    """A pickled dict of arrays and plain values. Raises UserError naming the file, and a class that
-    is not allowed; nothing of such a file is run."""
+    """Unpickle a dict of arrays and plain values.
+
+    Raises UserError naming the file, and the class if it is not allowed; such code never runs.
+    """
     broken = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, TypeError)
     try:
         raw = _ArraysOnly(io.BytesIO(file.read_bytes())).load()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from PIL import Image
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
@@ -50,7 +51,7 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Files:
-    """What the folders hold; `others` counts files that are no images; hints go by their stem."""
+    """The contents of the folders. others: number of files that are no images. hints: by stem."""
 
     images: list[Path]
     masks: list[Path]
@@ -65,21 +66,22 @@ class Folder:
     """Images below `images`, masks below `mask_root`/`masks`; mask_root null: no masks.
 
     masks      the mask set, a subfolder such as small or large; "" if there is only one
-    hole       which end of a mask file is hidden: black (MAT, MI-GAN) or white (DeepFill, SD)
-    threshold  hidden where the hiddenness in [0, 1] exceeds it; null keeps soft masks
+    hole       the colour of the hidden region: black (MAT, MI-GAN) or white (DeepFill, SD)
+    threshold  pixels above it are hidden, on a scale where 1 is hidden; null keeps soft masks
     fit        exact: images must be resolution x resolution; crop: the short side is resized
                (bicubic, antialiased) and the central square taken
-    pairing    stem: the mask has the image's name; sorted: the i-th mask belongs to the i-th image
+    pairing    stem: masks have the names of their images; sorted: by position in sorted order
     captions   JSON file {image name with or without suffix: caption}; null: no captions
     hints      folder of pictures for a control net, named like the images; null: none
-    source     where the data can be had, for the message that it is missing
+    source     where to get the data, for the message that they are missing
 
     An id is an image's path below `images` without suffix, with forward slashes.
     """
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = None
 
-    # The location of files is no part of a run's identity: the digest covers what is in them.
+    # The location of files is not part of a run's identity; the digest covers their contents.
     images: str = field(metadata={"identity": False})
     resolution: int
     mask_root: str | None = field(default=None, metadata={"identity": False})
@@ -107,7 +109,7 @@ class Folder:
     # -- the protocol
 
     def ids(self) -> Sequence[str]:
-        """Sorted by path. Raises UserError for missing images, masks or captions, naming them."""
+        """Ids sorted by path. Raises UserError naming missing images, masks or captions."""
         return list(self._items)
 
     def load(self, example_id: str) -> Example:
@@ -126,19 +128,19 @@ class Folder:
         """float32 [R, R] in [0, 1]."""
         mask = read_grey(file)
         self._check_fits("mask", file, mask.size, image, image_size)
-        # An area filter, so that a pixel is hidden where most of what it covers is.
+        # With an area filter, a pixel is hidden if most of the area that it covers is.
         greys = np.asarray(fit_to(mask, self.resolution, Image.Resampling.BOX), dtype=np.float32)
         assert self.hole
         return as_mask(greys, file=file, hole=self.hole, threshold=self.threshold)
 
     def _hint(self, file: Path, image: Path, image_size: Size) -> Pixels:
-        """uint8 [R, R, 3], fitted like its image; one of the final size as it is."""
+        """uint8 [R, R, 3], resized and cropped like its image unless it has the final size."""
         hint = read_rgb(file)
         self._check_fits("hint", file, hint.size, image, image_size)
         return to_pixels(fit_to(hint, self.resolution, Image.Resampling.BICUBIC))
 
     def status(self) -> DataStatus:
-        """Reads headers only: a file cut short is found by `load`."""
+        """Reads headers only; `load` detects truncated files."""
         files = self._files()
         problems = [*self._listing_problems(files), *self._header_problems(files)]
         remedy = self._remedy if problems else ""
@@ -146,8 +148,10 @@ class Folder:
         return DataStatus(len(files.images), problems, remedy, notes)
 
     def digest(self) -> str:
-        """SHA-256 over (id, content of image, content of mask or null, caption, content of hint if
-        there is one); hashes each file once."""
+        """SHA-256 over ids, contents of images and masks, captions, and contents of hints.
+
+        Each file is hashed once.
+        """
         items = list(self._items.items())
         files = [f for _, item in items for f in (item.image, item.mask, item.hint) if f]
         digest = dict(zip(files, file_digests(files), strict=True))
@@ -159,7 +163,7 @@ class Folder:
             total.update(json.dumps(parts).encode())
         return total.hexdigest()
 
-    # -- which files belong together
+    # -- pairing of files
 
     @cached_property
     def _items(self) -> dict[str, _Item]:
@@ -183,7 +187,7 @@ class Folder:
         return _Files(images, masks, len(others), self._paired(images, masks), by_stem)
 
     def _paired(self, images: list[Path], masks: list[Path]) -> dict[Path, Path | None]:
-        """Image -> mask, for the images that have one; None for all if there are to be none."""
+        """Image -> mask, for images that have one; None for all images without a mask_root."""
         if self.mask_root is None:
             return dict.fromkeys(images)
         if self.pairing == "sorted":
@@ -214,7 +218,7 @@ class Folder:
             '{"a.jpg": "a red barn"}'
         )
 
-    # -- what can be wrong
+    # -- problems
 
     @property
     def _remedy(self) -> str:
@@ -224,7 +228,7 @@ class Folder:
         return f"{where}.{source} See docs/data.md; scripts/make_masks.py draws masks"
 
     def _listing_problems(self, files: _Files) -> list[str]:
-        """What is missing or in double, from names alone."""
+        """Missing files and duplicate names, from the listing alone."""
         if not files.images:
             return [_nothing("images", Path(self.images))]
         if self.mask_root and not files.masks:
@@ -270,7 +274,7 @@ class Folder:
         ]
 
     def _header_problems(self, files: _Files) -> list[str]:
-        """Unreadable headers and wrong sizes, from the first bytes of each file."""
+        """Unreadable headers and wrong sizes, without decoding the files."""
         with ThreadPoolExecutor(_THREADS) as pool:
             triples = [(i, m, files.hints.get(self._id(i))) for i, m in files.pairs.items()]
             found = pool.map(lambda triple: self._header_problem(*triple), triples)
@@ -306,7 +310,7 @@ def _nothing(what: str, folder: Path) -> str:
 
 
 def _doubles(what: str, files: list[Path], folder: Path) -> list[str]:
-    """Files that differ only in their suffix, and so would have one id."""
+    """Files that differ only in their suffix and so would share an id."""
     seen = Counter(_stem(file, folder) for file in files)
     doubles = [f.relative_to(folder).as_posix() for f in files if seen[_stem(f, folder)] > 1]
     return counted(f"{what} in {folder} share their name with another", doubles)

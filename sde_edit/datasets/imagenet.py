@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC2012): images of one class that are to become another class."""
+"""ImageNet (ILSVRC2012): images of one class to translate into another class."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from sde_edit.api.citation import Citation
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import counted, list_images
 from sde_edit.imaging.image_pairs import Catalogue, ImagePairs, Item
@@ -35,14 +36,26 @@ class ImageNet(ImagePairs):
            val/ILSVRC2012_val_*.JPEG beside ILSVRC2012_devkit_t12/data, whose files say what is what
     split  train (732 to 1,300 images of a class) or val (50); without a folder of that name the
            classes are looked for in root itself
-    pair   SOURCE-TARGET, the wnids of what is edited and of what it is to become
+    pair   SOURCE-TARGET: the wnids of the class in the image and of the class to translate into
 
-    caption and target are wnid and first name, as "n02129165 lion". The reference of the i-th
-    source image is the i-th target image, both in their seeded order; where the target has fewer,
-    they come again from the first. An id is the name of the source image's file without suffix.
+    caption and target are wnid and first name, such as "n02129165 lion". The reference of the i-th
+    source image is the i-th target image, both in seeded order; if the target class has fewer
+    images, they repeat. An id is the name of the source image's file without suffix.
     """
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = Citation(
+        key="russakovsky2015imagenet",
+        authors=(
+            "Russakovsky, Olga and Deng, Jia and Su, Hao and Krause, Jonathan and Satheesh, "
+            "Sanjeev and Ma, Sean and Huang, Zhiheng and Karpathy, Andrej and Khosla, "
+            "Aditya and Bernstein, Michael and Berg, Alexander C. and Fei-Fei, Li"
+        ),
+        title="ImageNet Large Scale Visual Recognition Challenge",
+        venue="International Journal of Computer Vision",
+        year=2015,
+        arxiv="1409.0575",
+    )
 
     split: Literal["train", "val"] = "train"
     pair: str = "n02129165-n02129604"
@@ -83,7 +96,7 @@ class ImageNet(ImagePairs):
         return f"{folder}/WNID/*.JPEG for {classes}{flat if self.split == 'val' else ''}"
 
     def _label(self, wnid: str) -> str:
-        """wnid and first name. Raises UserError for one that ImageNet does not know."""
+        """wnid and first name. Raises UserError for an unknown wnid."""
         try:
             return f"{wnid} {_names(wnid)[0]}"
         except KeyError:
@@ -123,7 +136,7 @@ class ImageNet(ImagePairs):
 
     def _of_flat_folder(self, wnid: str) -> list[Path]:
         """Images of a class in the official flat validation set."""
-        files = self._folder.glob("*.JPEG")  # not below: other classes may have folders
+        files = self._folder.glob("*.JPEG")  # not recursive: other classes may have folders
         numbered = {
             int(match[1]): file
             for file in files
@@ -145,7 +158,7 @@ def _references_note(drawn: int, there: int, label: str) -> str:
 
 # ------------------------------------------------------------------ the development kit
 def validation_wnids(devkit: Path) -> list[str]:
-    """The wnid of the i-th validation image at i - 1. Raises UserError naming a file."""
+    """The wnids of the validation images, in order of their numbers. Raises UserError."""
     ground_truth = devkit / "ILSVRC2012_validation_ground_truth.txt"
     wnid_of = _wnids_by_number(devkit / "meta.mat")
     try:
@@ -185,7 +198,7 @@ def _info() -> ImageNetInfo:
 
 
 def _names(wnid: str) -> list[str]:
-    """As ["lion", "king of beasts", "Panthera leo"]. Raises KeyError for no class."""
+    """Names such as ["lion", "king of beasts", "Panthera leo"]. Raises KeyError if unknown."""
     return str(_info().label_name_to_description(wnid)).split(", ")
 
 
@@ -197,7 +210,7 @@ def _wnids_hint(words: Collection[str]) -> str:
 
 
 def _nearest(wnid: str) -> str:
-    """As "n02129604 tiger", for a wnid that is none."""
+    """The nearest class to an unknown wnid, such as "n02129604 tiger"."""
     (near,) = difflib.get_close_matches(wnid, _info().label_names(), n=1, cutoff=0.0)
     return f"{near} {_names(near)[0]}"
 

@@ -1,4 +1,4 @@
-"""One picture and what is to become of it: what `sde-edit edit` works on."""
+"""A single picture and its edit, for `sde-edit edit`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from PIL import Image
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Drag, Example, Point
 from sde_edit.errors import UserError
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 @plugin
 @dataclass(frozen=True)
 class Picture:
-    """image: a file of any size, of which the central square is taken. caption: what it shows;
-    target: what it is to show. mask: a file of the image's size; hole: the colour of what may
-    change. drags: [[from x, from y], [to x, to y]] each, in pixels of the file.
+    """image: a file of any size; its central square is edited.
+
+    caption: what the image shows. target: what the edited image should show.
+    mask: a file of the image's size. hole: the colour of the region that may change.
+    drags: [[from x, from y], [to x, to y]] each, in pixels of the file.
     """
 
     image: str = field(metadata={"identity": False})
@@ -39,16 +42,18 @@ class Picture:
     hole: Hole = "white"
     drags: tuple[tuple[Point, Point], ...] = ()
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = None
 
     def ids(self) -> Sequence[str]:
-        """The file's name. Raises UserError if it is not there."""
+        """The name of the file. Raises UserError if the file does not exist."""
         if not Path(self.image).is_file():
             raise UserError(f"data.image={self.image}: no such file")
         return [Path(self.image).stem]
 
     def load(self, example_id: str) -> Example:
-        """image: uint8 [R, R, 3]; mask: float32 [R, R] of 0 and 1, R the resolution. Raises
-        UserError for a file that cannot be used, and for a mask of another size.
+        """image: uint8 [R, R, 3]; mask: float32 [R, R] of 0 and 1, where R is the resolution.
+
+        Raises UserError for a file that cannot be used and for a mask of another size.
         """
         image = read_rgb(Path(self.image))
         return Example(
@@ -72,7 +77,7 @@ class Picture:
         return as_mask(greys, file=file, hole=self.hole, threshold=0.5)
 
     def _fit(self, point: Point, size: Size) -> Point:
-        """Raises UserError for a point that is not in the square that is taken."""
+        """A point in the edited square. Raises UserError if it lies outside."""
         x, y = fit_point(point, size, self.resolution)
         if not (0 <= x < self.resolution and 0 <= y < self.resolution):
             raise UserError(
@@ -87,7 +92,7 @@ class Picture:
         return DataStatus(0, [f"{self.image}: no such file"], "give the path of a picture")
 
     def digest(self) -> str:
-        """Of the contents; the words and points are settings."""
+        """SHA-256 over the contents of the files; captions and points are settings."""
         files = [self.image, *([self.mask] if self.mask else [])]
         contents = "".join(file_digest(Path(file)) for file in files)
         return hashlib.sha256(contents.encode()).hexdigest()

@@ -15,7 +15,7 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class Shapes(FirstScenes):
-    """The first `n` scenes of a split. A scene and its mask depend on the index alone, not on n."""
+    """The first `n` scenes of a split. A scene and its mask depend only on the index, not on n."""
 
     version: ClassVar[int] = 1
 
@@ -35,6 +35,6 @@ class Shapes(FirstScenes):
         )
 
     def digest(self) -> str:
-        """The versions of what draws scenes and masks; n is left out, for it changes no example."""
+        """SHA-256 over the settings and the versions of scenes and masks; n changes no example."""
         parts = f"shapes/{WORLD_VERSION}/{MASKS_VERSION}/{self.split}/{self.masks}"
         return hashlib.sha256(parts.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Embedded world: scenes of one thing whose shape is to become another, as a class would."""
+"""Embedded world: scenes of one object, to translate into another shape as into a class."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from sde_edit.registry import plugin, suggest
 class ShapesClasses(FirstScenes):
     """The counterpart of `imagenet`: the shape is the class, and the truth is known.
 
-    pair   SOURCE-TARGET, two shapes: of what is edited and of what it is to become
+    pair   SOURCE-TARGET: the shape in the image and the shape in the edited image
 
-    caption and target name the shape alone, as "a circle": nothing tells the colours, which are to
-    stay.
+    caption and target name only the shape, such as "a circle"; they do not mention the colours,
+    which should stay.
     """
 
     version: ClassVar[int] = 1
@@ -50,8 +50,8 @@ class ShapesClasses(FirstScenes):
     def load(self, example_id: str) -> Example:
         """image, truth, reference: uint8 [64, 64, 3]; mask: float32 [64, 64] of 0 and 1.
 
-        mask is 1 where image and truth differ. reference is a scene of its own, with the target's
-        shape: nothing of it belongs to the image.
+        mask is 1 where image and truth differ. reference is an unrelated scene with the target's
+        shape.
         """
         before, after = self.scenes(example_id)
         image, truth = before.render(), after.render()
@@ -72,13 +72,13 @@ class ShapesClasses(FirstScenes):
         return scene.with_thing(0, shape=source), scene.with_thing(0, shape=target)
 
     def other_scene(self, example_id: str) -> Scene:
-        """The scene half a split away, so that no two examples have the same."""
+        """The scene half a split away, so that every example has a different one."""
         indices = SPLITS[self.split]
         far = (self.index(example_id) - indices.start + len(indices) // 2) % len(indices)
         return make_scene(indices[far], things_in_it=1).with_thing(0, shape=self.pair.split("-")[1])
 
     def digest(self) -> str:
-        """The version of what draws scenes, and the settings; n changes no example."""
+        """SHA-256 over the settings and the version of scenes; n changes no example."""
         parts = f"shapes-classes/{WORLD_VERSION}/{self.split}/{self.pair}"
         return hashlib.sha256(parts.encode()).hexdigest()
 

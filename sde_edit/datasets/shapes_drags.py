@@ -1,4 +1,4 @@
-"""Embedded world: scenes of which one thing is to be dragged elsewhere; the truth is known."""
+"""Embedded world: scenes in which one object is dragged elsewhere; the truth is known."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
     from sde_edit.api.example import Mask, Pixels
 
 DISTANCES = (8.0, 24.0)  # pixels
-_REACH = 1.15  # the outermost point of any shape, in radii: that of a star
+_REACH = 1.15  # distance of the outermost point of any shape, in radii (a star)
 
 
 _TRIES = 100
-_GROWN = 4  # pixels that a mask reaches beyond what changes: one cell of the embedded latents
+_GROWN = 4  # margin of masks in pixels: one cell of the embedded latents
 
 
 @plugin
 @dataclass(frozen=True)
 class ShapesDrags(FirstScenes):
-    """The scenes of `shapes`, each with one thing to be moved, which depends on its index alone.
+    """The scenes of `shapes`, each with one object to move; the drag depends only on the index.
 
-    mask   none; or changed: where image and truth differ, grown by 4 pixels, so that it does not
-           tell the outline
+    mask   none; or changed: where image and truth differ, dilated by 4 pixels so that it does not
+           reveal the outline
 
-    Things lie apart before and after. Where two have no room for that, the scene is made anew with
-    one thing.
+    Objects do not touch before or after the drag. If two objects leave no room for that, the scene
+    is drawn again with one object.
     """
 
     version: ClassVar[int] = 1
@@ -54,8 +54,8 @@ class ShapesDrags(FirstScenes):
     def load(self, example_id: str) -> Example:
         """image, truth: uint8 [64, 64, 3]; mask: float32 [64, 64], 1 = may change, or None.
 
-        drags: one, from the centre of the thing to where it is to be, a whole number of pixels
-        along each axis: so the thing's inner pixels in the truth are those of the image.
+        drags: one, from the centre of the object to its target. It is a whole number of pixels
+        along each axis, so the inner pixels of the object are the same in image and truth.
         """
         before, after = self.scenes(example_id)
         image, truth = before.render(), after.render()
@@ -79,13 +79,13 @@ class ShapesDrags(FirstScenes):
         rng = random.Random(f"shapes-drags-{index}")
         scene = make_scene(index)
         moved = _moved(scene, rng)
-        while moved is None:  # a lone thing has room, so this ends
+        while moved is None:  # a single object always finds room, so this ends
             scene = make_scene(index, things_in_it=1)
             moved = _moved(scene, rng)
         return scene, moved
 
     def statistics(self) -> Mapping[str, Mapping[str, int]]:
-        """Of the images before their drag, and of the things that are dragged."""
+        """Counts of the images before the drag and of the dragged objects."""
         scenes = [self.scenes(example_id) for example_id in self.ids()]
         pairs = ((a, b) for x, y in scenes for a, b in zip(x.things, y.things, strict=True))
         dragged = [before for before, after in pairs if before != after]
@@ -100,13 +100,13 @@ class ShapesDrags(FirstScenes):
         }
 
     def digest(self) -> str:
-        """The version of what draws scenes, and the settings; n changes no example."""
+        """SHA-256 over the settings and the version of scenes; n changes no example."""
         parts = f"shapes-drags/{WORLD_VERSION}/{self.split}/{self.mask}"
         return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def _moved(scene: Scene, rng: random.Random) -> Scene | None:
-    """The scene with one thing moved by a whole number of pixels; None if no try found room."""
+    """The scene with one object moved by whole pixels; None if no attempt found room."""
     if not _apart(scene):
         return None
     low, high = DISTANCES
@@ -122,13 +122,13 @@ def _moved(scene: Scene, rng: random.Random) -> Scene | None:
 
 
 def _in_image(thing: Thing) -> bool:
-    """As `make_scene` places them."""
+    """Whether the object keeps the margin that `make_scene` keeps."""
     margin = thing.radius + 1
     return all(margin <= place <= IMAGE_SIZE - margin for place in (thing.x, thing.y))
 
 
 def _apart(scene: Scene) -> bool:
-    """Whether no thing can touch another."""
+    """Whether no two objects can touch."""
     return all(
         math.hypot(a.x - b.x, a.y - b.y) > _REACH * (a.radius + b.radius) + 1
         for i, a in enumerate(scene.things)
@@ -137,7 +137,7 @@ def _apart(scene: Scene) -> bool:
 
 
 def _grown(image: Pixels, truth: Pixels) -> Mask:
-    """float32 [H, W]: 1 within a square of _GROWN pixels around what differs."""
+    """float32 [H, W]: 1 where pixels differ, dilated by _GROWN pixels."""
     differs = Image.fromarray(255 * (image != truth).any(axis=-1).astype(np.uint8))
     grown = differs.filter(ImageFilter.MaxFilter(2 * _GROWN + 1))
     return (np.asarray(grown) > 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Embedded world: scenes of which one attribute is to change, by prompt; masks and the truth."""
+"""Embedded world: scenes with a prompt that changes one attribute; masks and truth are known."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _CHOICES = {"any": _ATTRIBUTES, "object": _ATTRIBUTES[:2]}
 @plugin
 @dataclass(frozen=True)
 class ShapesEdits(FirstScenes):
-    """The scenes of `shapes`, each with an edit of its own, which depends on its index and `edit`.
+    """The scenes of `shapes`, each with an edit that depends on its index and `edit`.
 
-    edit   colour or shape of one thing, or the background; object: colour or shape; any: one of the
-           three
+    edit   colour or shape of one object, or the background; object: colour or shape; any: one of
+           the three
     """
 
     version: ClassVar[int] = 1
@@ -70,13 +70,16 @@ class ShapesEdits(FirstScenes):
         return scene, _edited(scene, attribute, rng)
 
     def digest(self) -> str:
-        """The version of what draws scenes, and the settings; n changes no example."""
+        """SHA-256 over the settings and the version of scenes; n changes no example."""
         parts = f"shapes-edits/{WORLD_VERSION}/{self.split}/{self.edit}"
         return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def _edited(scene: Scene, attribute: Attribute, rng: random.Random) -> Scene:
-    """As `make_scene` draws them, things differ in colour from each other and the background."""
+    """The scene with one attribute changed.
+
+    As in `make_scene`, objects differ in colour from each other and from the background.
+    """
     colours = {scene.background, *(thing.colour for thing in scene.things)}
     if attribute == "background":
         return replace(scene, background=_pick(rng, BACKGROUNDS, but=colours))

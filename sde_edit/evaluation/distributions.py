@@ -1,4 +1,4 @@
-"""What metrics share: the image compared with, value ranges, means, features and weights.
+"""Distances between distributions of features: extractors, their cache, the base of the metrics.
 
 Letters: B batch, N examples, D features, C channels, H height, W width. Images are uint8.
 """
@@ -37,24 +37,24 @@ class Extractor(Protocol):
     """Images -> feature vectors."""
 
     def describe(self) -> str:
-        """Resize, network and weights, for conventions."""
+        """Resizing, network and weights, in the words of conventions."""
 
     def fetch(self) -> None:
-        """Make sure that the weights are on disk. Raises UserError with the remedy."""
+        """Download the weights. Raises UserError with the remedy if that fails."""
 
     def load(self, device: str) -> None:
-        """Fetch and load. Raises UserError with the remedy if the weights cannot be had."""
+        """Fetch the weights and load them. Raises UserError with the remedy if that fails."""
 
     @property
     def device(self) -> torch.device:
-        """Where it was loaded to."""
+        """The device that it was loaded to."""
 
     def __call__(self, images_BHWC: Tensor) -> Tensor:
         """uint8 [B, H, W, 3] -> float32 [B, D] on the CPU."""
 
 
 class Shapes:
-    """Last feature map of the embedded recogniser, averaged over places: D = 192."""
+    """Last feature map of the embedded recogniser, averaged over positions: D = 192."""
 
     @cached_property
     def _network(self) -> ShapesCLIP:
@@ -149,19 +149,19 @@ class Inception:
 
 
 def build_extractor(name: ExtractorName) -> Extractor:
-    """The extractor of a name, not loaded yet."""
+    """The extractor with this name, not yet loaded."""
     if name == "shapes":
         return Shapes()
     return Inception("clean" if name == "inception-clean" else "legacy_pytorch")
 
 
 class FeatureMemory:
-    """Features of the latest batches, by content: the runs of a sweep share their references, and
-    metrics of one extractor share a run's outputs.
+    """Least-recently-used cache in memory of the features of whole batches, by content.
 
-    Only a whole batch is looked up, so features are the same to the bit whatever is remembered.
-    In memory alone: a process that starts afresh measures its references once more, which is little
-    beside the edits. Holds at most `capacity` bytes and drops the batch longest unused.
+    The runs of a sweep share their references, and metrics with one extractor share a run's
+    outputs. Only whole batches are looked up, so features are bitwise the same whatever is cached.
+    It holds at most `capacity` bytes. A new process computes its references again, which costs
+    little compared with the edits.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -170,7 +170,7 @@ class FeatureMemory:
         self._size = 0
 
     def features(self, extractor: Extractor, description: str, images_BHWC: Tensor) -> Tensor:
-        """What the extractor gives for a batch: float32 [B, D]."""
+        """The extractor's features of a batch: float32 [B, D]."""
         images_BHWC = images_BHWC.cpu().contiguous()
         place = f"{description}\x1f{extractor.device}\x1f{tuple(images_BHWC.shape)}"
         digest = hashlib.sha256(place.encode())
@@ -189,16 +189,16 @@ class FeatureMemory:
             self._size -= dropped.nbytes
 
 
-_MEMORY = FeatureMemory(capacity=2**29)  # 65,536 images of Inception
+_MEMORY = FeatureMemory(capacity=2**29)  # Inception features of 65,536 images
 
 
 @dataclass(frozen=True)
 class DistributionMetric(Metric):
     """Base of the metrics that compare two distributions of features.
 
-    Rows are the features of the output and of its reference, side by side [B, 2D]; the reference
-    is the example's own where it has one, else its truth, else its image.
-    resamplings: bootstrap resamplings drawn for the interval.
+    A row holds the features of an output and of its reference, side by side [B, 2D]. The reference
+    is the example's own if it has one, else its truth, else its image.
+    resamplings: the number of bootstrap resamplings behind the interval.
     """
 
     extractor: ExtractorName = "inception-clean"

@@ -1,4 +1,4 @@
-"""Scores of a run: one pass over its images for every metric that is missing.
+"""Scores of a run: one pass over its images serves every metric that is missing.
 
 Letters: B batch or resamplings, N examples, D numbers per example, H height, W width.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sde_edit.evaluation.outputs import Item
 
 OnProgress = Callable[[int, int], None]
-# What a killed evaluation may lose.
+# A killed evaluation loses at most this much.
 _UNSAVED_ROWS = 1000
 _UNSAVED_SECONDS = 60.0
 
@@ -47,15 +47,15 @@ def evaluate_run(
     force: bool = False,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Score]:
-    """Metric name -> score as stored; those that are not stored yet are made and written.
+    """Metric name -> score; scores that are not stored yet are computed and stored.
 
-    What was measured of the run's images before, by any process, is taken from `cache`
-    (<results>/cache). Batches are cut as the run's shards cut theirs, and one that lacks a row is
-    measured whole, so scores do not depend on what was measured by whom.
+    Rows that any process has measured before come from `cache` (<results>/cache). Batches are the
+    same as those of the run's shards, and a batch that lacks a row is measured whole, so scores do
+    not depend on which process measured what.
 
-    bootstrap replaces every metric's number of resamplings; force measures and scores again;
-    on_progress is told (images done, images in all). Raises UserError if the run is not sealed,
-    an image of it cannot be used, a metric lacks its weights, or a value is not finite.
+    bootstrap: replaces every metric's number of resamplings. force: measure and score again.
+    on_progress: called with (images done, images in all). Raises UserError if the run is not
+    sealed, an image cannot be used, a metric lacks its weights, or a value is not finite.
     """
     seal = _seal_of(run)
     outputs = Outputs(run, dataset, sealed_rows(run, seal, dataset), workers)
@@ -81,7 +81,7 @@ def measure_run(
 ) -> None:
     """Measure a shard's batches of ids into `cache`, for `evaluate_run` to score; needs no seal.
 
-    Batches of which an image is not made yet are left out. Raises UserError as `evaluate_run`.
+    Skips batches that lack an image. Raises UserError as `evaluate_run` does.
     """
     rows = run.rows()
     there = [batch for batch in batches if rows.keys() >= set(batch)]
@@ -91,10 +91,7 @@ def measure_run(
 
 
 def check_metrics(metrics: Sequence[NamedMetric]) -> list[str]:
-    """What keeps metrics from being measured: weights that are not here and cannot be fetched.
-
-    Fetches those that can; loads no network.
-    """
+    """Download the weights of metrics; return a message for each metric that lacks its weights."""
     problems = []
     for named in metrics:
         try:
@@ -106,7 +103,7 @@ def check_metrics(metrics: Sequence[NamedMetric]) -> list[str]:
 
 
 def score_path(run: Run, named: NamedMetric) -> Path:
-    """Where a score is stored; another convention (settings, weights, package) is another file."""
+    """The file of a score. Another convention (settings, weights, package) is another file."""
     choice = named.choice
     settings = {"params": dict(choice.params), "convention": named.metric.convention()}
     return run.score_file(choice.name, choice.version, settings)
@@ -122,7 +119,7 @@ def _stored_scores(run: Run, metrics: Sequence[NamedMetric]) -> dict[str, Score]
 
 @contextmanager
 def _naming_metric(named: NamedMetric) -> Iterator[None]:
-    """Lets a metric's UserError say whose it is, and that one can do without."""
+    """Add the metric's name to its UserErrors, and the hint that it can be left out."""
     name = named.choice.name
     try:
         yield
@@ -131,9 +128,9 @@ def _naming_metric(named: NamedMetric) -> Iterator[None]:
 
 
 class MetricAccumulator:
-    """A metric's rows [D] of images by id: those the cache holds and those measured since.
+    """The rows [D] of a metric by example id, from the cache and measured since.
 
-    seconds: what measuring took here.
+    seconds: the time that measuring took in this process.
     """
 
     def __init__(self, named: NamedMetric, cache: FeatureCache, images: Mapping[str, Row]) -> None:
@@ -146,11 +143,11 @@ class MetricAccumulator:
         self._saved_at = time.monotonic()
 
     def lacks(self, batch: Iterable[str]) -> bool:
-        """Whether a batch has to be measured: all of it, even if a single row is missing."""
+        """Whether a batch must be measured, which is the case if a single row is missing."""
         return not self.rows.keys() >= set(batch)
 
     def measure(self, items: Sequence[Item]) -> None:
-        """Rows of images of one size. Raises UserError naming metric and example."""
+        """Measure images of one size. Raises UserError naming metric and example."""
         started = time.perf_counter()
         examples = [example for example, _ in items]
         images_BHWC = torch.from_numpy(np.stack([output for _, output in items]))
@@ -161,7 +158,7 @@ class MetricAccumulator:
         self.seconds += time.perf_counter() - started
 
     def save(self) -> None:
-        """Write what was measured since the last time."""
+        """Write the rows measured since the last call."""
         if self._unsaved:
             self._cache.write(self._unsaved, self._images)
         self.rows |= self._unsaved
@@ -177,7 +174,7 @@ class MetricAccumulator:
 def _open_accumulators(
     outputs: Outputs, metrics: Sequence[NamedMetric], cache: Path, *, force: bool = False
 ) -> list[MetricAccumulator]:
-    """Raises UserError if a metric lacks its weights. force: forget what the cache holds."""
+    """Raises UserError if a metric lacks its weights. force: clear the cache of the run."""
     accumulators = []
     for named in metrics:
         with _naming_metric(named):
@@ -257,7 +254,7 @@ def _write_score(
 
 
 def _drop_superseded(path: Path, name: str) -> None:
-    """A run has one score of a name, or a table could not know which to show."""
+    """Delete other scores of the same name, so that a run has one score per name."""
     for other in path.parent.glob(f"{name}@*.json"):
         if other != path:
             other.unlink(missing_ok=True)

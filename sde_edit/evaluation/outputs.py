@@ -1,4 +1,4 @@
-"""The images of a sealed run beside their examples, read ahead."""
+"""The output images of a run with their examples, read ahead by threads."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def _seal_of(run: Run) -> Seal:
 
 
 def sealed_rows(run: Run, seal: Seal, dataset: Dataset) -> dict[str, Row]:
-    """The sealed images by id, in the order of the data.
+    """The sealed images by id, in the order of the data set.
 
-    Raises UserError if one is missing, if they are not those that were sealed, or if the data set
-    offers fewer.
+    Raises UserError if an image is missing, if images have changed since the sealing, or if the
+    data set has fewer examples.
     """
     rows = run.rows()
     ids = dataset.ids()[: seal.n]
@@ -58,7 +58,7 @@ def sealed_rows(run: Run, seal: Seal, dataset: Dataset) -> dict[str, Row]:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Images of a run, to be read with their examples. rows: of the images wanted, by id."""
+    """Reads images of a run with their examples. rows: the records of the images, by id."""
 
     run: Run
     dataset: Dataset
@@ -93,7 +93,7 @@ def load_item(run: Run, dataset: Dataset, row: Row) -> Item:
 
 
 def prefetch(load: Callable[[str], Item], ids: Iterable[str], *, workers: int) -> Iterator[Item]:
-    """Items in order, loaded by threads that stay at most two items each ahead."""
+    """Items in order, loaded by threads at most two items per thread ahead."""
     workers = max(workers, 1)
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[Item]] = deque()
@@ -106,7 +106,7 @@ def prefetch(load: Callable[[str], Item], ids: Iterable[str], *, workers: int) -
 
 
 def by_size(items: Iterable[Item]) -> list[list[Item]]:
-    """The items of a batch in lists whose images are equal in size."""
+    """The items of a batch, grouped by the size of their images."""
     groups: dict[tuple[int, ...], list[Item]] = {}
     for item in items:
         groups.setdefault(item[1].shape, []).append(item)

@@ -1,4 +1,4 @@
-"""What metrics with a value for each image share, and what an image is compared with."""
+"""Bases of the metrics with a value per image, and the references of images."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ Against = Literal["truth", "source"]
 
 
 def reference(example: Example, against: Against = "truth") -> Pixels:
-    """What an output is compared with: the truth where it is known, else the input.
+    """The image that an output is compared with.
 
-    against="source": the input, known truth or not.
+    against: `truth` means the truth where it is known, else the source image; `source` always means
+    the source image.
     """
     return example.image if example.truth is None or against == "source" else example.truth
 
@@ -35,7 +36,7 @@ def references(examples: Sequence[Example], against: Against = "truth") -> Tenso
 
 
 def distribution_references(examples: Sequence[Example]) -> Tensor:
-    """The images whose distribution a batch of outputs should have, uint8 [B, H, W, 3]."""
+    """Samples of the distribution that the outputs should follow, uint8 [B, H, W, 3]."""
     images = [reference(e) if e.reference is None else e.reference for e in examples]
     return torch.from_numpy(np.stack(images))
 
@@ -51,7 +52,7 @@ def to_signed(images_BHWC: Tensor, device: torch.device) -> Tensor:
 
 
 def captions(examples: Sequence[Example]) -> list[str]:
-    """What the outputs of a batch should show. Raises UserError naming an example without words."""
+    """The captions of the outputs. Raises UserError naming an example without one."""
     for example in examples:
         if not example.prompt:
             raise UserError(f"example {example.id!r} has no caption to compare the image with")

@@ -1,4 +1,4 @@
-"""The embedded recogniser, shared by the metrics that ask it."""
+"""The embedded recogniser, which several metrics share."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def recogniser_note() -> str:
 
 
 class RecogniserMetric(PerImageMetric):
-    """Base of the metrics with one value per image that the embedded recogniser gives."""
+    """Base of the metrics whose value per image comes from the embedded recogniser."""
 
     @cached_property
     def _network(self) -> ShapesCLIP:

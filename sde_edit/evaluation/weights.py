@@ -1,4 +1,4 @@
-"""Weights of metrics: fetched once, named in the convention."""
+"""Weights of metrics: downloaded once and named in the convention."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sde_edit.store.digests import file_digest
 
 
 def hub_file(url: str) -> Path:
-    """Where PyTorch's hub keeps the download of a URL ($TORCH_HOME/hub/checkpoints)."""
+    """The file in which PyTorch's hub keeps a URL ($TORCH_HOME/hub/checkpoints)."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
 
 
 def fetch(url: str) -> Path:
-    """The file of a URL, downloaded once. Raises UserError with the remedy if that fails."""
+    """The file of a URL, downloaded if needed. Raises UserError with the remedy if that fails."""
     path = hub_file(url)
     if path.exists():
         return path
@@ -37,12 +37,12 @@ def fetch(url: str) -> Path:
 
 
 def weights_note(path: Path) -> str:
-    """File name and digest, as conventions state them; never raises for a missing file."""
+    """File name and digest, in the words of conventions. Never raises for a missing file."""
     return f"{path.name} " + (f"sha256 {file_digest(path)[:8]}" if path.exists() else "not fetched")
 
 
 def package(name: str) -> str:
-    """'name version' of an installed package, as conventions state it."""
+    """'name version' of an installed package, in the words of conventions."""
     return f"{name} {version(name)}"
 
 

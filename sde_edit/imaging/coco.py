@@ -1,9 +1,9 @@
-"""COCO as its archives unpack: annotation files, one caption per image, images.
+"""COCO in the layout of its archives: annotation files, one caption per image, images.
 
     <root>/annotations/captions_<split>.json    <root>/<split>/<file_name>
 
-What the annotation files leave without a partner (an image without caption) is no example and is
-counted; what they name must be on disk (see `pairs`).
+Images without a caption are no examples and are counted. Files that the annotations name must be on
+disk (see `image_pairs`).
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class _CaptionFile:
 
 @dataclass(frozen=True)
 class Captions:
-    """What a caption file says.
+    """The content of a caption file.
 
-    files: image id -> name of its file. captions: image id -> its caption, where it has one.
-    strays: how many annotations are of images that the file does not list.
+    files: image id -> name of its file. captions: image id -> its caption, if it has one.
+    strays: number of annotations of images that the file does not list.
     """
 
     files: Mapping[int, str]
@@ -55,9 +55,9 @@ class Captions:
 
 
 def read_captions(path: Path) -> Captions:
-    """An image's caption is its first by annotation id that is not blank, stripped.
+    """Read a caption file. The caption of an image is its first by annotation id that is not blank.
 
-    Raises UserError naming the file, and an entry that cannot be used.
+    Raises UserError naming the file and an entry that cannot be used.
     """
     raw = read_json(path, _CaptionFile)
     refuse_doubles(path, "images", (image.id for image in raw.images))
@@ -74,7 +74,7 @@ def read_captions(path: Path) -> Captions:
 
 
 def refuse_doubles(path: Path, what: str, ids: Iterable[int]) -> None:
-    """Raises UserError if two entries of a file have one id."""
+    """Raises UserError if two entries of a file share an id."""
     doubles = (str(i) for i, times in Counter(ids).items() if times > 1)
     for problem in counted(f"ids of {what} are there more than once", doubles):
         raise UserError(f"{path}: {problem}")

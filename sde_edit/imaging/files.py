@@ -1,7 +1,7 @@
-"""Image files: found, decoded upright to RGB or grey, brought to size.
+"""Find image files, decode them upright to RGB or grey, and resize them.
 
-Letters: H, W height and width in pixels. Whatever the file holds, its EXIF orientation is applied
-and the first frame is taken; colour profiles are not applied, as in the usual metric packages.
+Letters: H, W height and width in pixels. The EXIF orientation is applied and only the first frame
+is used. Colour profiles are not applied, as in the usual metric packages.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Fit = Literal["exact", "crop"]
 
 
 Size = tuple[int, int]  # (width, height), as in Pillow
-# JPEG gives grey masks a tint of a few levels; more than this is a picture, not a mask.
+# JPEG tints grey masks by a few levels; with a larger difference of channels it is no mask.
 _TINT = 48
 _GREYS = ("1", "L", "LA", "I", "I;16")
 
 
-_SHOWN = 5  # names that a message gives
+_SHOWN = 5  # names that a message lists
 _ORIENTATION = 0x0112
 
 
@@ -38,9 +38,9 @@ _SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
 
 
 def list_images(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(image files, other files) below a folder, sorted by relative path; hidden ones left out.
+    """(image files, other files) below a folder, sorted by relative path, without hidden ones.
 
-    Linked files count, linked subfolders are not entered. A folder that is not there is empty.
+    Linked files count; linked subfolders are not entered. A missing folder counts as empty.
     """
     files = [
         Path(parent, name)
@@ -68,7 +68,7 @@ def counted(what: str, names: Iterable[str]) -> list[str]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The file as a Pillow image; any failure to decode inside the block names the file."""
+    """Open a file as a Pillow image. Failures to decode inside the block name the file."""
     try:
         with Image.open(path) as image:
             yield image
@@ -89,7 +89,7 @@ def read_size(path: Path) -> Size:
 
 
 def is_grey(path: Path) -> bool:
-    """Whether the file has no colours, by its header. Raises UserError naming the file."""
+    """Whether the header says that the image is grey. Raises UserError naming the file."""
     with _opened(path) as image:
         return image.mode in _GREYS
 
@@ -97,8 +97,8 @@ def is_grey(path: Path) -> bool:
 def read_rgb(path: Path, *, transparency: Literal["white", "refuse"] = "white") -> Image.Image:
     """The upright image in mode RGB. Raises UserError naming the file.
 
-    Grey is repeated, a palette looked up, CMYK converted by Pillow, 16 bits rounded to 8.
-    Transparent pixels are composited on white, or refused; an opaque alpha channel is dropped.
+    Grey, palette and CMYK images are converted, and 16 bits are rounded to 8. Transparent pixels
+    are composited on white or refused; an opaque alpha channel is dropped.
     """
     with _opened(path) as image:
         upright = _eight_bit(ImageOps.exif_transpose(image), path)
@@ -127,7 +127,7 @@ def _flat(image: Image.Image, path: Path, transparency: Literal["white", "refuse
 
 
 def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
-    """Integer grey of more than 8 bits becomes 8 bits; Pillow alone would clip it."""
+    """Scale integer grey of more than 8 bits to 8 bits; Pillow would clip it."""
     if image.mode == "F":
         raise UserError(f"{path}: floating-point pixels have no known range. Save it as 8-bit PNG")
     if not image.mode.startswith("I"):
@@ -139,20 +139,20 @@ def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
 
 
 def fit_to(image: Image.Image, resolution: int, resample: Image.Resampling) -> Image.Image:
-    """The short side brought to `resolution` (antialiased), then the central square [R, R]."""
+    """Resize the short side to `resolution` (antialiased) and crop the central square [R, R]."""
     size, (left, top) = _fitting(image.size, resolution)
     resized = image if size == image.size else image.resize(size, resample)
     return resized.crop((left, top, left + resolution, top + resolution))
 
 
 def fit_point(point: Point, size: Size, resolution: int) -> Point:
-    """Where `fit_to` puts a point of an image of that size; outside the square if it is cut off."""
+    """The position of a point after `fit_to`; outside [0, R) if it is cropped away."""
     resized, (left, top) = _fitting(size, resolution)
     return point[0] * resized[0] / size[0] - left, point[1] * resized[1] / size[1] - top
 
 
 def _fitting(size: Size, resolution: int) -> tuple[Size, Size]:
-    """The size that an image is brought to, and (left, top) of the square that is cut out."""
+    """The size after resizing, and (left, top) of the crop."""
     scale = resolution / min(size)
     width, height = (max(resolution, round(side * scale)) for side in size)
     return (width, height), ((width - resolution) // 2, (height - resolution) // 2)
@@ -168,5 +168,5 @@ def check_size(path: Path, size: Size, *, resolution: int, fit: Fit) -> None:
 
 
 def to_pixels(image: Image.Image) -> Pixels:
-    """uint8 [H, W, 3] of an RGB image, a copy that may be written to."""
+    """An RGB image as a writable copy, uint8 [H, W, 3]."""
     return np.array(image, dtype=np.uint8)

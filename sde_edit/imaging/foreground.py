@@ -1,8 +1,8 @@
-"""What stands out from the background in pictures of the embedded world, and where it is.
+"""Foreground and its centroid in images of the embedded world.
 
-There a background is a plane in each channel (`shapes.Scene.render`), cut off at 0 and 255, and
-things reach the border with a corner at most, so the border says what the background is.
-Coordinates are pixels, x to the right and y down, as in `shapes`; a pixel's centre is at one half.
+Its backgrounds are a plane in each channel (`Scene.render` of `shapes_world`), clipped to 0 and
+255. Objects touch the border with a corner at most, so the border determines the background.
+Coordinates are pixels, x to the right and y down; the centre of the first pixel is at (0.5, 0.5).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
 
-# Levels of 255. Of 4,000 scenes, 1 in 1,000 has a pixel of a thing that differs by less than 31,
-# the least by 23; what a model draws is a few levels off.
+# In levels of 255. Of 4,000 scenes, 1 in 1,000 has an object pixel that differs from the background
+# by less than 31 levels, the minimum being 23; images of a model are off by a few levels.
 THRESHOLD = 32
-# Things take 3 to 25 % of a scene. With less or more there is none, or the fit found no background.
+# Objects cover 3 to 25 % of a scene. Outside these bounds there is no object, or the fit failed.
 SHARES = (1 / 256, 1 / 2)
 _ROUNDS = 20
 
@@ -27,10 +27,10 @@ _Field = NDArray[np.float64]
 
 
 def foreground(image: Pixels) -> NDArray[np.bool_]:
-    """Pixels of uint8 [H, W, 3] that differ from `background` by more than THRESHOLD: bool [H, W].
+    """Pixels of uint8 [H, W, 3] that differ from `background` in a channel by more than THRESHOLD.
 
-    In any one channel. All false unless their share is within SHARES, so that what is found is a
-    thing and neither a speck nor a picture without a background.
+    Returns bool [H, W], all false unless the share of true pixels is within SHARES. This excludes
+    specks and images without a background.
     """
     found: NDArray[np.bool_] = np.abs(image - background(image)).max(axis=-1) > THRESHOLD
     low, high = SHARES
@@ -46,11 +46,11 @@ def centroid(mask: NDArray[np.bool_]) -> tuple[float, float] | None:
 
 
 def background(image: Pixels) -> _Field:
-    """Per channel the plane a + b x + c y of uint8 [H, W, 3], cut off at 0 and 255: [H, W, 3].
+    """A plane a + b x + c y per channel of uint8 [H, W, 3], clipped to 0 and 255: [H, W, 3].
 
-    Fitted to the outermost pixels by least absolute differences, as least squares reweighted
-    by 1 / |difference|: a thing that reaches the border hardly moves it. A pixel that is cut off
-    where the plane goes beyond says no more than that, and pulls at nothing.
+    The planes are fitted to the outermost pixels by least absolute differences (iteratively
+    reweighted least squares), so an object at the border hardly moves them. A clipped pixel where
+    the plane lies beyond the range agrees with it and has no influence.
     """
     height, width = image.shape[:2]
     y, x = np.mgrid[0:height, 0:width] + 0.5
@@ -69,7 +69,7 @@ def _fit(terms: _Field, values: _Field) -> _Field:
         guess = terms @ plane
         beyond = ((values == 0) & (guess < 0)) | ((values == 255) & (guess > 255))
         targets = np.where(beyond, guess, values)
-        # No difference counts as less than a level: that is rounding.
+        # Differences below one level are rounding and count as one level.
         weights = np.sqrt(1 / np.abs(guess - targets).max(axis=-1, keepdims=True).clip(1))
         plane = _least_squares(weights * terms, weights * targets)
     return plane

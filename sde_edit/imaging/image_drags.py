@@ -1,10 +1,10 @@
-"""Examples of image dragging: folders of an image, pairs of points, a prompt, perhaps a mask.
+"""Examples of image dragging: folders with an image, pairs of points, a prompt and maybe a mask.
 
     <root>/<category>/<item>/{image, points and prompt, mask.png}
 
 Points are (x, y) in pixels of the image file, x to the right and y down; they are scaled and
 cropped with the image. A mask is white where the image may change. Files have fixed names: no path
-is taken from what is in them.
+comes from the content of a file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Instruction:
-    """What is asked of an image; points in pixels of its file."""
+    """The drags of an image, with points in pixels of its file."""
 
     prompt: str
     sources: Sequence[Point]
@@ -45,18 +45,18 @@ class Instruction:
 
 @dataclass(frozen=True)
 class _Item:
-    """drags in pixels of the image as loaded; mask: its file, None where all may change."""
+    """drags: in pixels of the loaded image. mask: its file, or None if everything may change."""
 
     image: Path
     prompt: str
     drags: tuple[Drag, ...]
     mask: Path | None
-    far: bool  # a target lies outside the mask
+    far: bool  # whether a target lies outside the mask
 
 
 @dataclass(frozen=True)
 class _Items:
-    """By id: those that can be dragged; why others cannot; those that `crop` cuts a point off."""
+    """By id: good items, why others cannot be dragged, and why others are cropped too far."""
 
     good: dict[str, _Item] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
@@ -64,30 +64,30 @@ class _Items:
 
 
 class _CutOffError(UserError):
-    """A point is not in the square that is taken of the image."""
+    """A point lies outside the square that is cropped from the image."""
 
 
 @dataclass(frozen=True)
 class ImageDrags(ImagePairs):
     """Base of the data sets of image dragging. Settings: see `ImagePairs`.
 
-    An item that cannot be dragged is refused by name; one that `fit: crop` cuts a point off is left
-    out, and counted. An id is the path of the item's folder below root.
+    An item that cannot be dragged is an error that names it. An item that loses a point by
+    `fit: crop` is left out and counted. An id is the path of the item's folder below root.
     """
 
     image_name: ClassVar[str]
-    instruction_names: ClassVar[Sequence[str]]  # of several, the first that is there is read
+    instruction_names: ClassVar[Sequence[str]]  # the first that exists is read
 
     @abstractmethod
     def read_instruction(self, file: Path) -> Instruction:
-        """Raises UserError naming the file."""
+        """Read the drags of an item. Raises UserError naming the file."""
 
     def mask_file(self, folder: Path) -> Path | None:
         """The mask of an item, if it has one."""
         return file if (file := folder / "mask.png").is_file() else None
 
     def read_mask(self, file: Path) -> Image.Image:
-        """Mode F, 0 to 255, of the image file's size. Raises UserError naming the file."""
+        """The mask in mode F, 0 to 255, as large as the image. Raises UserError naming the file."""
         return read_grey(file)
 
     # -- the protocol
@@ -110,7 +110,7 @@ class ImageDrags(ImagePairs):
         return Catalogue(pairs, self._notes())
 
     def ids(self) -> Sequence[str]:
-        """In the order drawn. Raises UserError for items that cannot be used, naming them."""
+        """Ids in the order drawn. Raises UserError naming items that cannot be used."""
         ids, faults = super().ids(), self._items.faults
         for problem in counted("items cannot be dragged", (faults[i] for i in ids if i in faults)):
             raise UserError(f"{problem}. {self._remedy}")
@@ -125,7 +125,7 @@ class ImageDrags(ImagePairs):
         return replace(example, mask=mask, drags=item.drags)
 
     def status(self) -> DataStatus:
-        """Reads the points and masks of all items, and the headers of images."""
+        """Reads the points and masks of all items and the headers of images."""
         status, faults = super().status(), self._items.faults
         seen: Collection[str] = self._drawn if status.found else faults
         wrong = [fault for name, fault in faults.items() if name in seen]
@@ -134,7 +134,7 @@ class ImageDrags(ImagePairs):
         return DataStatus(found, problems, self._remedy if problems else "", status.notes)
 
     def digest(self) -> str:
-        """SHA-256 over what `ImagePairs` covers, and points and masks."""
+        """SHA-256 over the digest of `ImagePairs`, the points and the masks."""
         items = [self._items.good[example_id] for example_id in self.ids()]
         files = sorted({item.mask for item in items if item.mask})
         contents: Mapping[Path | None, str] = dict(zip(files, file_digests(files), strict=True))
@@ -143,8 +143,9 @@ class ImageDrags(ImagePairs):
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     def statistics(self) -> Mapping[str, Mapping[str, int]]:
-        """Of the items drawn. category: the folder below root, unless folders are numbered, which
-        says nothing of what is in them (the paper's own are).
+        """Counts of the items drawn.
+
+        category: the folder below root, unless folders are numbered, as in the paper's own data.
         """
         ids = self.ids()
         items = [self._items.good[example_id] for example_id in ids]
@@ -175,7 +176,7 @@ class ImageDrags(ImagePairs):
         return found
 
     def _folders(self) -> Iterator[Path]:
-        """All below root that hold a file of an item, in order; linked folders are not entered."""
+        """Folders below root that hold a file of an item, in order. Links are not followed."""
         wanted = {self.image_name, *self.instruction_names}
         for parent, folders, names in os.walk(self.root):
             folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
@@ -183,7 +184,7 @@ class ImageDrags(ImagePairs):
                 yield Path(parent)
 
     def _item(self, folder: Path) -> _Item:
-        """Raises UserError naming what is wrong."""
+        """The item in a folder. Raises UserError naming the problem."""
         image, file = folder / self.image_name, self._instruction_file(folder)
         size, asked = read_size(image), self.read_instruction(file)
         _check_points(file, asked, size)
@@ -208,11 +209,11 @@ class ImageDrags(ImagePairs):
         return fit_point(point, size, self.resolution)
 
     def _mask(self, file: Path, size: Size) -> Mask | None:
-        """float32 [R, R] of 0 and 1; None where all is white. Raises UserError naming the file."""
+        """float32 [R, R] of 0 and 1; None if all is white. Raises UserError naming the file."""
         greys = self.read_mask(file)
         if greys.size != size:
             raise UserError(f"{file}: a mask of {greys.size}, its image is {size}")
-        # An area filter, so that a pixel may change if most of what it covers may.
+        # With an area filter, a pixel may change if most of the area that it covers may.
         fitted = np.asarray(fit_to(greys, self.resolution, Image.Resampling.BOX))
         white: Mask = (fitted > 127.5).astype(np.float32)
         return None if white.all() else white
@@ -232,12 +233,12 @@ class ImageDrags(ImagePairs):
 
 
 def label_counts(labels: Iterable[str]) -> dict[str, int]:
-    """How often each occurs, by label."""
+    """Label -> number of occurrences, sorted by label."""
     return dict(sorted(Counter(labels).items()))
 
 
 def _check_points(file: Path, asked: Instruction, size: Size) -> None:
-    """Raises UserError if the points do not ask for a drag within the image."""
+    """Raises UserError unless the points describe a drag within the image."""
     pairs = list(zip(asked.sources, asked.targets, strict=False))
     if len(asked.sources) != len(asked.targets) or not pairs:
         counts = f"{len(asked.sources)} source and {len(asked.targets)} target points"

@@ -1,7 +1,7 @@
-"""Examples made of image files, for which no mask is known: drawn in a seeded order, checked, read.
+"""Examples of image files without masks: drawn in a seeded order, checked and read.
 
-A data set says which examples there are; those that are chosen must be on disk, or are refused by
-name. So one choice of settings is the same examples on every machine.
+A data set lists its examples. The examples that are drawn must be on disk, and a missing one is an
+error that names it, so the same settings give the same examples on every machine.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
@@ -43,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Item:
-    """An example whose images are not read yet."""
+    """An example whose images are not yet read."""
 
     image: Path
     caption: str
@@ -53,7 +54,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All examples by id, and notes: what was left out, or is worth knowing."""
+    """All examples by id, and notes on what was left out or is worth knowing."""
 
     items: Mapping[str, Item]
     notes: Sequence[str]
@@ -64,15 +65,17 @@ class ImagePairs(ABC):
     """Base of the data sets of image files that are drawn from a larger set.
 
     root        the folder of the data
-    n           how many examples; null: all
-    pairs_seed  of the order they are drawn in: an example's place depends on the seed and its id
-                alone, so the first n are the first n of more
+    n           number of examples; null: all
+    pairs_seed  seed of the order in which examples are drawn. The place of an example depends only
+                on the seed and its id, so a larger n adds examples and changes none
     fit         crop: the short side is resized (bicubic, antialiased) and the central square
-                taken; exact: images must be resolution x resolution
-    source      where the data can be had, for the message that it is missing
+                cropped; exact: images must be resolution x resolution
+    source      where to get the data, for the message that they are missing
     """
 
-    # The digest covers what is in the files and which were chosen.
+    citation: ClassVar[Citation | None] = None
+
+    # The digest covers the contents of the files and the choice of examples.
     root: str = field(metadata={"identity": False})
     resolution: int
     n: int | None = field(default=None, metadata={"identity": False})
@@ -86,16 +89,16 @@ class ImagePairs(ABC):
         if self.n is not None and self.n < 1:
             raise UserError(f"data.n={self.n}: must be at least 1, or null for all")
 
-    # -- what a data set says
+    # -- to be defined by a data set
 
     @abstractmethod
     def catalogue(self) -> Catalogue:
-        """All examples that there are. Raises UserError where that cannot be told."""
+        """All examples of the data set. Raises UserError if its listing cannot be read."""
 
     @property
     @abstractmethod
     def listed_in(self) -> str:
-        """What says which examples there are, in words."""
+        """The files that list the examples, in words."""
 
     @property
     @abstractmethod
@@ -105,11 +108,11 @@ class ImagePairs(ABC):
     # -- the protocol
 
     def ids(self) -> Sequence[str]:
-        """In the order drawn. Raises UserError for missing files, naming them."""
+        """Ids in the order drawn. Raises UserError naming missing files."""
         return list(self._chosen)
 
     def load(self, example_id: str) -> Example:
-        """image, and reference where there is one: uint8 [R, R, 3], R the resolution."""
+        """image, and reference if there is one: uint8 [R, R, 3], where R is the resolution."""
         if example_id not in self._chosen:
             raise UserError(f"no example {example_id!r} among the {len(self._chosen)} chosen")
         item = self._chosen[example_id]
@@ -123,7 +126,7 @@ class ImagePairs(ABC):
         )
 
     def status(self) -> DataStatus:
-        """Reads headers only: a file cut short is found by `load`."""
+        """Reads headers only; `load` detects truncated files."""
         try:
             items = self._drawn
         except UserError as error:
@@ -137,7 +140,7 @@ class ImagePairs(ABC):
         return DataStatus(found, problems, self._remedy if problems else "", notes)
 
     def digest(self) -> str:
-        """SHA-256 over the examples in their order: ids, texts, and contents of images."""
+        """SHA-256 over the examples in order: ids, texts, and contents of images."""
         files = sorted(_files(self._chosen.values()))
         contents = dict(zip(files, file_digests(files), strict=True))
         total = hashlib.sha256()
@@ -147,10 +150,10 @@ class ImagePairs(ABC):
             total.update(json.dumps(said).encode())
         return total.hexdigest()
 
-    # -- which examples
+    # -- choice of examples
 
     def in_order(self, names: Iterable[str]) -> list[str]:
-        """Names in the seeded order, in which the place of each depends on itself alone."""
+        """Names in the seeded order; the place of each depends only on the seed and itself."""
         return sorted(names, key=self._place)
 
     def _place(self, name: str) -> bytes:
@@ -188,7 +191,7 @@ class ImagePairs(ABC):
         return to_pixels(fit_to(picture, self.resolution, Image.Resampling.BICUBIC))
 
     def _headers(self, paths: Sequence[Path]) -> tuple[list[str], list[str]]:
-        """Names of grey images, and what is wrong with those that cannot be used."""
+        """(names of grey images, problems of images that cannot be used)."""
 
         def look(path: Path) -> tuple[str, str]:
             try:
@@ -208,7 +211,7 @@ class ImagePairs(ABC):
 
 
 def read_json(path: Path, kind: type[T]) -> T:
-    """A file as a dataclass; keys that it does not have are left out. Raises UserError."""
+    """Read a JSON file into a dataclass, ignoring unknown keys. Raises UserError."""
     try:
         return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
     except OSError as error:
@@ -225,14 +228,14 @@ def _files(items: Iterable[Item]) -> set[Path]:
 
 
 def _absent(files: Collection[Path]) -> set[Path]:
-    """Those not there; lists each folder once, for it may be large and remote."""
+    """The missing ones. Lists each folder once because it may be large and remote."""
     folders = {file.parent for file in files}
     there = {file for folder in folders if folder.is_dir() for file in folder.iterdir()}
     return set(files) - there
 
 
 def _missing(absent: Collection[Path]) -> list[str]:
-    """A line for each folder that lacks images."""
+    """A message for each folder that lacks images."""
     folders = sorted({file.parent for file in absent})
     return [
         line

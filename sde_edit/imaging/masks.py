@@ -1,12 +1,12 @@
-"""Masks of what is to be generated: drawn (free-form, seeded), or the meaning of a file's greys.
+"""Masks of the region to generate: drawn free-form from a seed, or read from a grey image.
 
-A mask is float32 [H, W] in [0, 1] with 1 = hidden. Files differ in polarity: where `hole` is
-"black", 0 is hidden (MAT, MI-GAN); where it is "white", 255 is (edge-connect, DeepFill, SD).
+A mask is float32 [H, W] in [0, 1] with 1 = hidden. Files differ in polarity: with `hole` "black", 0
+is hidden (MAT, MI-GAN); with "white", 255 is hidden (edge-connect, DeepFill, SD).
 
-Drawn masks follow the manner of the generators of LaMa and MAT: a few boxes, then zigzag strokes
-of a round brush. Here each mask has a target ratio of hidden pixels and the pen lifts when it is
-reached, so a data set's mean ratio is known. Drawn without Pillow, whose outlines changed between
-versions, from `random.Random.random`, whose stream Python guarantees.
+Drawn masks resemble those of LaMa and MAT: a few boxes, then zigzag strokes of a round brush. Each
+mask has a target ratio of hidden pixels and drawing stops when it is reached, so the mean ratio of
+a data set is known. Drawing does not use Pillow, whose outlines changed between versions, and takes
+its randomness from `random.Random.random`, whose stream Python guarantees.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ RATIOS: dict[MaskSize, tuple[float, float]] = {"small": (0.1, 0.3), "large": (0.
 
 
 # All lengths are in units of the short side.
-_BOXES = 3  # at most this many, and at most this share of the target by boxes:
-_BOX_SHARE = 0.6
+_BOXES = 3  # maximal number of boxes
+_BOX_SHARE = 0.6  # maximal share of the target that boxes cover
 
 
 _BOX_SIDES = (0.1, 0.5)
 _RADII = (0.04, 0.12)
 
 
-_REACHES = (0.1, 0.4)  # of one leg of a stroke
+_REACHES = (0.1, 0.4)  # length of one leg of a stroke
 _LEGS = (4, 12)
 
 
-_TURNS = (0.2, 2.4)  # radians, to the left and to the right by turns
-_LAST = 0.06  # area left, in squared short sides, from which the stroke goes on to the end
+_TURNS = (0.2, 2.4)  # radians, alternately to the left and to the right
+_LAST = 0.06  # with less area left, in squared short sides, the stroke continues to the end
 
 
 # ------------------------------------------------------------------ drawn
 def draw_mask(masks: MaskSize, key: str, *, height: int, width: int) -> Mask:
     """The free-form mask of a key: float32 [H, W] of 0 and 1, its ratio uniform in RATIOS[masks].
 
-    Depends on the arguments alone. `key` names the example, so each has a mask of its own.
+    It depends only on the arguments. `key` names the example, so each example has its own mask.
     """
     rng = random.Random(f"masks-{MASKS_VERSION}-{masks}-{key}")
     return free_form(rng, _between(rng, RATIOS[masks]), height=height, width=width)
@@ -66,7 +66,8 @@ def draw_mask(masks: MaskSize, key: str, *, height: int, width: int) -> Mask:
 def free_form(rng: random.Random, ratio: float, *, height: int, width: int) -> Mask:
     """Boxes and strokes until the share `ratio` of the pixels is hidden; float32 [H, W] of 0 and 1.
 
-    It exceeds `ratio` by at most one step of the pen. Raises ValueError for a ratio not in (0, 1).
+    The share exceeds `ratio` by at most one dot of the brush. Raises ValueError unless 0 < ratio <
+    1.
     """
     if not 0 < ratio < 1:
         raise ValueError(f"ratio {ratio}: not between 0 and 1")
@@ -80,7 +81,7 @@ def free_form(rng: random.Random, ratio: float, *, height: int, width: int) -> M
 
 @dataclass
 class _Canvas:
-    """hidden [H, W]; `left` pixels are still to be hidden; `side` is the short side in pixels."""
+    """hidden: bool [H, W]. left: pixels still to hide. side: the short side in pixels."""
 
     hidden: NDArray[np.bool_]
     side: int
@@ -100,7 +101,7 @@ class _Canvas:
 
 
 def _box(rng: random.Random, canvas: _Canvas) -> None:
-    """A rectangle inside the canvas, left out if boxes would then take most of the target."""
+    """Hide a rectangle, unless boxes would then cover more than their share of the target."""
     height, width = (max(1, round(canvas.side * _between(rng, _BOX_SIDES))) for _ in range(2))
     rows, columns = canvas.hidden.shape
     top, left = int(rng.random() * (rows - height + 1)), int(rng.random() * (columns - width + 1))
@@ -109,7 +110,7 @@ def _box(rng: random.Random, canvas: _Canvas) -> None:
 
 
 def _stroke(rng: random.Random, canvas: _Canvas) -> None:
-    """A zigzag of a round brush. The last stroke goes on until the target is reached."""
+    """Hide a zigzag stroke of a round brush. The last stroke continues to the target."""
     rows, columns = canvas.hidden.shape
     radius = canvas.side * _between(rng, _RADII)
     x, y = columns * rng.random(), rows * rng.random()
@@ -125,14 +126,14 @@ def _stroke(rng: random.Random, canvas: _Canvas) -> None:
 
 
 def _fold(position: float, length: int) -> float:
-    """Mirrored at the edge, so that strokes turn back instead of running along it."""
+    """Reflect a position at the edges, so that strokes turn back instead of running along them."""
     return length - abs(length - abs(position))
 
 
 def _leg(
     canvas: _Canvas, start: tuple[float, float], goal: tuple[float, float], radius: float
 ) -> None:
-    """Move the pen from start to goal (x, y in pixels); it lifts when nothing is left to hide."""
+    """Draw from start to goal (x, y in pixels), or until nothing is left to hide."""
     steps = max(1, math.ceil(8 * math.dist(start, goal) / radius))
     for i in range(steps + 1):
         if canvas.left <= 0:
@@ -162,9 +163,9 @@ def as_mask(
 ) -> Mask:
     """float32 [H, W] in [0, 1], 1 = hidden, from grey values [H, W] of 0 to 255.
 
-    Hidden where the hiddenness (value / 255, or one less that for black holes) exceeds
-    `threshold`; None keeps it as a soft mask. Raises UserError naming `file` if all is hidden or
-    nothing.
+    The degree of hiding is value / 255, or 1 - value / 255 for black holes. Pixels where it exceeds
+    `threshold` are hidden; None keeps a soft mask. Raises UserError naming `file` if everything or
+    nothing is hidden.
     """
     bright = np.clip(values / np.float32(255), 0, 1)
     hidden = bright if hole == "white" else 1 - bright

@@ -1,9 +1,8 @@
 """The procedural world behind the embedded model: index -> scene -> image, caption, masks.
 
-A scene is a handful of numbers, so everything an edit should produce can be rendered: the hidden
-region of an inpainting, the recoloured object, the object moved from here to there. Pure and
-deterministic: a scene depends on its index alone, drawn with `random.Random.random`, whose
-stream Python guarantees across versions.
+A scene is a handful of numbers, so the result of a perfect edit can be rendered: the hidden region
+of an inpainting, the recoloured object, the moved object. A scene depends only on its index; it is
+drawn with `random.Random.random`, whose stream Python guarantees across versions.
 
 Coordinates are pixels, x to the right and y down, the origin at the top-left corner of the image;
 angles are radians. Images are uint8 [H, W, 3].
@@ -15,11 +14,12 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.errors import UserError
 
@@ -138,7 +138,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """One or two things, the later before the earlier, on a shaded background.
+    """One or two objects on a shaded background; later objects are in front of earlier ones.
 
     `light` is the direction (radians) towards which background and things get brighter;
     `contrast` is the relative change of the background's brightness from centre to edge.
@@ -150,12 +150,12 @@ class Scene:
     contrast: float
 
     def caption(self, *, colours: bool = True, background: bool = True) -> str:
-        """Full by default; leave out the colours or the background for a partial caption."""
+        """A full caption, or one without the colours or the background."""
         text = " and ".join(thing.phrase(colours) for thing in self.things)
         return f"{text} on {self.background} background" if background else text
 
     def coverage(self, size: int = IMAGE_SIZE) -> NDArray[np.float64]:
-        """Share of each pixel that each thing would cover alone, anti-aliased: [N, H, W]."""
+        """Share of each pixel that each object alone would cover, anti-aliased: [N, H, W]."""
         scale = size / IMAGE_SIZE
         p = _pixels(size) / scale
         layers = [np.zeros((0, size, size))]
@@ -167,7 +167,7 @@ class Scene:
         return np.concatenate(layers)
 
     def masks(self, size: int = IMAGE_SIZE) -> NDArray[np.bool_]:
-        """Visible pixels of each thing (occluded parts left out): bool [N, H, W]."""
+        """Visible pixels of each object, without occluded parts: bool [N, H, W]."""
         solid = self.coverage(size) > 0.5
         hidden = np.cumsum(solid[::-1], axis=0)[::-1] - solid > 0
         visible: NDArray[np.bool_] = np.logical_and(solid, np.logical_not(hidden))
@@ -188,7 +188,7 @@ class Scene:
         return rounded
 
     def with_thing(self, i: int, **changes: str | float) -> Scene:
-        """The scene in which thing `i` was changed: the truth of an edit."""
+        """The scene with object `i` changed, which is the truth of an edit."""
         things = list(self.things)
         things[i] = replace(things[i], **changes)  # type: ignore[arg-type]
         return replace(self, things=tuple(things))
@@ -203,8 +203,8 @@ def _pixels(size: int) -> NDArray[np.float64]:
 def make_scene(index: int, *, things_in_it: Literal[1, 2] | None = None) -> Scene:
     """The scene of an index; see SPLITS for which indices belong to which split.
 
-    things_in_it: of the scenes with that many things, instead of any scene. Where the scene of the
-    index has that many, it is that one; else another with its background and light.
+    things_in_it: the number of objects. A scene of the index that has a different number is drawn
+    again with the same background and light.
     """
     rng = random.Random(f"shapes-{WORLD_VERSION}-{index}")
 
@@ -230,7 +230,7 @@ def make_scene(index: int, *, things_in_it: Literal[1, 2] | None = None) -> Scen
             radius=radius,
             angle=uniform(-math.pi, math.pi),
         )
-        # The one in front may hide a part of the other, never most of it.
+        # The object in front may hide a part of the other, but never most of it.
         if all(
             math.hypot(thing.x - other.x, thing.y - other.y) > 0.8 * (thing.radius + other.radius)
             for other in things
@@ -248,8 +248,10 @@ def scene_of(split: Split, i: int) -> Scene:
 class FirstScenes:
     """Base of the data sets of this world: the first `n` scenes of a split.
 
-    What an id stands for depends on the index of its scene alone, not on n.
+    The scene of an id depends only on its index, not on n.
     """
+
+    citation: ClassVar[Citation | None] = None
 
     split: Split = "test"
     n: int = field(default=256, metadata={"identity": False})
@@ -263,7 +265,7 @@ class FirstScenes:
         return [self._id(i) for i in range(self.n)]
 
     def index(self, example_id: str) -> int:
-        """The index for `make_scene`. Raises UserError for an id that is not one of these."""
+        """The index for `make_scene`. Raises UserError for an unknown id."""
         digits = example_id.removeprefix(f"{self.split}-")
         if digits.isdecimal() and int(digits) < self.n and self._id(int(digits)) == example_id:
             return SPLITS[self.split][int(digits)]

@@ -1,4 +1,4 @@
-"""Some of the examples of a data set."""
+"""A part of the examples of a data set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sde_edit.api.example import Example
 
 @dataclass(frozen=True)
 class Subset:
-    """A data set that offers the chosen ones of another's ids, in the order given."""
+    """A data set with chosen ids of another data set, in the given order."""
 
     whole: Dataset
     chosen: tuple[str, ...]

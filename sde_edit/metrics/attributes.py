@@ -26,10 +26,10 @@ _AS_IN_THE_REFERENCE = {
 @plugin
 @dataclass(frozen=True)
 class Attributes(RecogniserMetric):
-    """1 where what is compared is named alike, else 0.
+    """1 if the recogniser names the compared parts alike in output and reference, else 0.
 
-    part: `all` (shape, colour) pairs and the background; or the shapes alone, the colours of the
-    things alone, or the background alone.
+    part: `all` (shape, colour) pairs and the background; only the shapes; only the colours of the
+    things; or only the background.
     """
 
     part: Literal["all", "shape", "colour", "background"] = "all"

@@ -1,4 +1,4 @@
-"""CLIP similarity of image and caption, or of two images, a cosine, the mean over images."""
+"""CLIP similarity of image and caption, or of two images: a cosine, averaged over images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import PerImageMetric, captions, references
@@ -24,11 +25,11 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class Clip(PerImageMetric):
-    """Cosine (about .2 to .3 for a good match), neither times 100 nor clipped at 0.
+    """A cosine, about 0.2 to 0.3 for a good match; not multiplied by 100 nor clipped at 0.
 
     model: a name of open_clip, or `local-dir:FOLDER`. OpenAI's weights need a `-quickgelu` name.
     pretrained: a tag of open_clip or a local weights file; empty with `local-dir:`.
-    against: the prompt; or the source, the image that was edited (an image cosine, .8 and more).
+    against: the prompt; or the source, the image that was edited (0.8 and more).
     """
 
     model: str = "ViT-L-14-quickgelu"
@@ -36,11 +37,21 @@ class Clip(PerImageMetric):
     against: Literal["prompt", "source"] = "prompt"
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = Citation(
+        key="hessel2021clipscore",
+        authors=(
+            "Hessel, Jack and Holtzman, Ari and Forbes, Maxwell and Le Bras, Ronan and Choi, Yejin"
+        ),
+        title="CLIPScore: A Reference-free Evaluation Metric for Image Captioning",
+        venue="EMNLP",
+        year=2021,
+        arxiv="2104.08718",
+    )
     higher_is_better: ClassVar[bool] = True
 
     @cached_property
     def _loaded(self) -> tuple[Any, Callable[[Image.Image], Tensor], Callable[[list[str]], Tensor]]:
-        """Network, preprocessing of one image, tokenizer."""
+        """(network, preprocessing of one image, tokenizer)."""
         import open_clip
 
         with self._explaining():
@@ -102,7 +113,7 @@ class Clip(PerImageMetric):
         return F.cosine_similarity(outputs.double(), others.double())[:, None].cpu()
 
     def _embedded(self, images_BHWC: Tensor) -> Tensor:
-        """[B, D], not of unit length."""
+        """Image embeddings [B, D], not normalised."""
         network, preprocess, _ = self._loaded
         x_BCHW = torch.stack([preprocess(Image.fromarray(i)) for i in images_BHWC.cpu().numpy()])
         embedded: Tensor = network.encode_image(x_BCHW.to(device_of(network)))

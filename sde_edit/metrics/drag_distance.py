@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.metric import Metric
 from sde_edit.diffusion.noise import Noise
@@ -23,12 +24,13 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class DragDistance(Metric):
-    """Mean over all points of all images (DragDiffusion, Shi et al. 2023, Sec. 5).
+    """Mean over all points of all images (DragDiffusion, Shi et al. 2023, Sec. 5), with DIFT.
 
-    path: of the model whose features match: a folder in diffusers layout, a hub id, or
-    `embedded:shapes`. t: train time; block: up block, 0 the lowest; ensemble: draws of the noise.
+    path: the model whose features are matched: a folder in diffusers layout, a hub id, or
+    `embedded:shapes`. t: training time step. block: up block, 0 the lowest. ensemble: draws of
+    noise.
 
-    Output and source image get the same noise, so what was not edited is found where it was.
+    Output and source image get the same noise, so unedited content is found where it was.
     """
 
     path: str
@@ -37,6 +39,17 @@ class DragDistance(Metric):
     ensemble: int = 8
 
     version: ClassVar[int] = 2
+    citation: ClassVar[Citation | None] = Citation(
+        key="tang2023dift",
+        authors=(
+            "Tang, Luming and Jia, Menglin and Wang, Qianqian and Phoo, Cheng Perng and "
+            "Hariharan, Bharath"
+        ),
+        title="Emergent Correspondence from Image Diffusion",
+        venue="NeurIPS",
+        year=2023,
+        arxiv="2306.03881",
+    )
     higher_is_better: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -63,7 +76,7 @@ class DragDistance(Metric):
         self._features.load(device)
 
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        """[B, 2]: the sum of the distances of an image's points, and how many there are.
+        """[B, 2]: the sum of the distances of an image's points, and the number of points.
 
         Raises UserError naming an example without drags.
         """
@@ -79,19 +92,19 @@ class DragDistance(Metric):
         return torch.tensor(rows, dtype=torch.float64)
 
     def aggregate(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
-        """Sums of distances over numbers of points [B]."""
+        """Sums of distances divided by numbers of points [B]."""
         sums_B2 = counts_BN @ rows_ND
         return sums_B2[:, 0] / sums_B2[:, 1]
 
     def per_example(self, rows_ND: Tensor) -> Tensor:
-        """Means over the points of an image [N]."""
+        """Means over the points of each image [N]."""
         return rows_ND[:, 0] / rows_ND[:, 1]
 
 
 def _row(
     example: Example, source_Chw: Tensor, output_Chw: Tensor, size: tuple[int, int]
 ) -> tuple[float, int]:
-    """The sum of the distances, and how many they are. Points count as the pixels they are in."""
+    """The sum and the number of the distances. A point counts as the pixel that it lies in."""
     found = corresponding(source_Chw, output_Chw, [drag.source for drag in example.drags], size)
     targets = [(int(drag.target[0]), int(drag.target[1])) for drag in example.drags]
     return sum(map(math.dist, found, targets)), len(targets)

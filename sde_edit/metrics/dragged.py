@@ -1,4 +1,4 @@
-"""Share of images in which a dragged thing is where it was to be, or still where it was."""
+"""Share of images in which a dragged object is at its target, or still at its source."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 @plugin
 @dataclass(frozen=True)
 class Dragged(PerImageMetric):
-    """For the shapes world only: 1 or 0, by the rendered image and truth.
+    """For the shapes world only: 1 or 0, from the rendered image and truth.
 
-    place   target: what the thing newly covers in the truth; 1 if more than half of these pixels
-            are nearer to the truth (the thing) than to the image (what lay there before)
-            source: what the thing has left in the truth; 1 if more than half of these pixels are
-            nearer to the image (the thing) than to the truth (the background)
+    place   target: the pixels that the object covers only in the truth; 1 if more than half of them
+            are nearer to the truth (the object) than to the image (what was there before)
+            source: the pixels that the object covers only in the image; 1 if more than half of them
+            are nearer to the image (the object) than to the truth (the background)
 
-    The colours compared are those of the very pixel, so there is no threshold on the output.
+    Colours are compared pixel by pixel, so there is no threshold on the output.
     """
 
     place: Literal["target", "source"] = "target"

@@ -11,13 +11,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.errors import UserError
 from sde_edit.evaluation.distributions import DistributionMetric
 from sde_edit.registry import plugin
 
 
 def _moments(x_ND: Tensor, counts_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [D] and a factor F [K, D] of the unbiased covariance F^T F of counted rows."""
+    """Mean [D] and a factor F [K, D] of the unbiased covariance F^T F of weighted rows."""
     n, seen = counts_N.sum(), counts_N > 0
     mean_D = counts_N @ x_ND / n
     factor = (counts_N[seen] / (n - 1)).sqrt()[:, None] * (x_ND[seen] - mean_D)
@@ -29,24 +30,35 @@ def _moments(x_ND: Tensor, counts_N: Tensor) -> tuple[Tensor, Tensor]:
 def frechet_distance(x_ND: Tensor, y_ND: Tensor, counts_N: Tensor) -> Tensor:
     """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), Heusel et al. 2017, Eq. 6. Float64 scalar.
 
-    With S = F^T F the last trace is the sum of the singular values of F1 F2^T: those are the
-    square roots of the eigenvalues of S1 S2. Needs no inverse and no square root of a matrix, so it
-    holds for N < D and for singular covariances.
+    With S = F^T F, tr (S1 S2)^(1/2) is the sum of the singular values of F1 F2^T, which are the
+    square roots of the eigenvalues of S1 S2. No matrix inverse or root is needed, so it holds for
+    N < D and for singular covariances.
     """
     mean_x, factor_x = _moments(x_ND, counts_N)
     mean_y, factor_y = _moments(y_ND, counts_N)
     cross = torch.linalg.svdvals(factor_x @ factor_y.T).sum()
     spread = factor_x.square().sum() + factor_y.square().sum() - 2 * cross
     distance: Tensor = (mean_x - mean_y).square().sum() + spread
-    return distance.clamp_min(0)  # equal sets give rounding errors of either sign
+    return distance.clamp_min(0)  # for equal sets, rounding gives either sign
 
 
 @plugin
 @dataclass(frozen=True)
 class Frechet(DistributionMetric):
-    """FID if the extractor is an Inception. A resampling of 2048 features takes seconds."""
+    """FID if the extractor is an Inception. Each resampling of 2048 features takes seconds."""
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = Citation(
+        key="heusel2017ttur",
+        authors=(
+            "Heusel, Martin and Ramsauer, Hubert and Unterthiner, Thomas and Nessler, "
+            "Bernhard and Hochreiter, Sepp"
+        ),
+        title="GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium",
+        venue="NeurIPS",
+        year=2017,
+        arxiv="1706.08500",
+    )
     higher_is_better: ClassVar[bool] = False
 
     def convention(self) -> str:

@@ -1,4 +1,4 @@
-"""Mean squared error where the truth is as the image was: harm to what was to stay."""
+"""Mean squared error over pixels that the true edit leaves unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class KeptError(PerImageMetric):
-    """What `known_error` is for edits with a mask, for edits without one."""
+    """The counterpart of `known_error` for edits without a mask."""
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = False
@@ -31,7 +31,7 @@ class KeptError(PerImageMetric):
         )
 
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        """Raises UserError naming an example of which nothing is to stay."""
+        """Raises UserError naming an example whose true edit changes every pixel."""
         right = references(examples)
         sources = torch.from_numpy(np.stack([example.image for example in examples]))
         stays_BHW = (right == sources).all(-1)

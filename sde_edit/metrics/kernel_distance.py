@@ -10,11 +10,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.errors import UserError
 from sde_edit.evaluation.distributions import DistributionMetric
 from sde_edit.registry import plugin
 
-_BLOCK = 1024  # rows of the N x N kernel matrix that are held at once
+_BLOCK = 1024  # rows of the N x N kernel matrix that are in memory at once
 
 
 def _kernel(inner: Tensor, features: int) -> Tensor:
@@ -22,7 +23,7 @@ def _kernel(inner: Tensor, features: int) -> Tensor:
 
 
 def _pair_sums(x_ND: Tensor, y_ND: Tensor, counts_BN: Tensor) -> Tensor:
-    """Sums [B] of k(x_i, y_j) over all pairs of counted rows."""
+    """Sums [B] of k(x_i, y_j) over all pairs of weighted rows."""
     sums_B = counts_BN.new_zeros(len(counts_BN))
     for start in range(0, len(x_ND), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -32,7 +33,7 @@ def _pair_sums(x_ND: Tensor, y_ND: Tensor, counts_BN: Tensor) -> Tensor:
 
 
 def _distinct_pair_sums(x_ND: Tensor, counts_BN: Tensor) -> Tensor:
-    """Sums [B] of k(x_i, x_j) over pairs i != j of counted rows."""
+    """Sums [B] of k(x_i, x_j) over pairs i != j of weighted rows."""
     itself_N = _kernel(x_ND.square().sum(1), x_ND.shape[1])
     return _pair_sums(x_ND, x_ND, counts_BN) - counts_BN @ itself_N
 
@@ -40,7 +41,7 @@ def _distinct_pair_sums(x_ND: Tensor, counts_BN: Tensor) -> Tensor:
 def kernel_distance(x_ND: Tensor, y_ND: Tensor, counts_BN: Tensor) -> Tensor:
     """Unbiased MMD^2 with k(x, y) = (x.y / D + 1)^3 (Bińkowski et al. 2018), one value per b.
 
-    The estimator of Gretton et al. 2012, Eq. 3, over all rows; it can be negative.
+    It is the estimator of Gretton et al. 2012, Eq. 3, over all rows, and can be negative.
     """
     n_B = counts_BN.sum(1)
     within = _distinct_pair_sums(x_ND, counts_BN) + _distinct_pair_sums(y_ND, counts_BN)
@@ -50,9 +51,19 @@ def kernel_distance(x_ND: Tensor, y_ND: Tensor, counts_BN: Tensor) -> Tensor:
 @plugin
 @dataclass(frozen=True)
 class KernelDistance(DistributionMetric):
-    """KID if the extractor is an Inception. All resamplings together cost one pass."""
+    """KID if the extractor is an Inception. All resamplings share one pass over the kernel."""
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = Citation(
+        key="binkowski2018mmd",
+        authors=(
+            "Bińkowski, Mikołaj and Sutherland, Danica J. and Arbel, Michael and Gretton, Arthur"
+        ),
+        title="Demystifying MMD GANs",
+        venue="ICLR",
+        year=2018,
+        arxiv="1801.01401",
+    )
     higher_is_better: ClassVar[bool] = False
 
     def convention(self) -> str:

@@ -1,4 +1,4 @@
-"""Euclidean distance of two images, the mean over images."""
+"""Euclidean distance between two images, averaged over images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class L2(FullReferenceMetric):
-    """Norm of the difference of all values in [0, 1], not its mean: it grows with the resolution.
+    """Norm of the difference of all values in [0, 1]. It is no mean, so it grows with resolution.
 
-    The convention of CycleDiffusion (Wu & De la Torre 2022). Black and white at 256x256 are
+    This is the convention of CycleDiffusion (Wu & De la Torre 2022). Black and white at 256x256 are
     sqrt(3 * 256^2) = 443 apart.
     """
 

@@ -1,4 +1,4 @@
-"""LPIPS of Zhang et al. 2018 with the package `lpips`, the mean over images."""
+"""LPIPS of Zhang et al. 2018 with the package `lpips`, averaged over images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import FullReferenceMetric, to_signed
@@ -21,15 +22,26 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class Lpips(FullReferenceMetric):
-    """Each backbone and each version is another metric; compare like with like.
+    """Values of different backbones or calibrations are not comparable.
 
-    net: the backbone. calibration: the version of the linear layers that the package brings.
+    net: the backbone. calibration: the version of the linear layers in the package.
     """
 
     net: Literal["alex", "vgg", "squeeze"] = "alex"
     calibration: Literal["0.0", "0.1"] = "0.1"
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = Citation(
+        key="zhang2018lpips",
+        authors=(
+            "Zhang, Richard and Isola, Phillip and Efros, Alexei A. and Shechtman, Eli and "
+            "Wang, Oliver"
+        ),
+        title="The Unreasonable Effectiveness of Deep Features as a Perceptual Metric",
+        venue="CVPR",
+        year=2018,
+        arxiv="1801.03924",
+    )
     higher_is_better: ClassVar[bool] = False
 
     @cached_property

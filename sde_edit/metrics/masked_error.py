@@ -1,4 +1,4 @@
-"""Mean squared error inside the mask (against the truth) or outside it (what was altered)."""
+"""Mean squared error inside the mask (generated content) or outside it (known content)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class MaskedError(PerImageMetric):
-    """region: `hidden` is mask > 0.5, that is what was to be generated; `known` is the rest."""
+    """region: `hidden` is mask > 0.5, the region to generate; `known` is the rest."""
 
     region: Literal["hidden", "known"] = "hidden"
 

@@ -1,4 +1,4 @@
-"""How far what stands out from the background lies from where it is in the truth, in pixels."""
+"""Distance in pixels between the centroids of the foreground in output and reference."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @plugin
 @dataclass(frozen=True)
 class PositionShift(PerImageMetric):
-    """For the shapes world only: the distance of two centroids, of all things together.
+    """For the shapes world only: the centroid is that of all objects together.
 
-    An output in which nothing is found counts as the diagonal of the image, farther than any thing
-    can move.
+    An output without a foreground counts as the diagonal of the image, which is farther than any
+    object can move.
     """
 
     version: ClassVar[int] = 1
@@ -42,7 +42,7 @@ class PositionShift(PerImageMetric):
         )
 
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        """Raises UserError naming an example in whose reference nothing stands out."""
+        """Raises UserError naming an example whose reference has no foreground."""
         outputs = images_BHWC.cpu().numpy()
         shifts = [self._shift(image, e) for image, e in zip(outputs, examples, strict=True)]
         return torch.tensor(shifts, dtype=torch.float64)[:, None]

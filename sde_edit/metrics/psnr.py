@@ -1,4 +1,4 @@
-"""Peak signal-to-noise ratio in decibels, the mean over images."""
+"""Peak signal-to-noise ratio in decibels, averaged over images."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import FullReferenceMetric, to_unit
 from sde_edit.registry import plugin
 
-# Rounding to 8 bits hides errors up to half a grey level, so a smaller one is not told from none.
+# Rounding to 8 bits hides errors up to half a grey level, so smaller errors count as this one.
 _LEAST_MSE = (0.5 / 255) ** 2
 
 
 @plugin
 @dataclass(frozen=True)
 class Psnr(FullReferenceMetric):
-    """-10 log10 MSE over pixels and channels in [0, 1]; at most 54.15 dB, reached if identical."""
+    """-10 log10 MSE over pixels and channels in [0, 1]; 54.15 dB, the maximum, if identical."""
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = True

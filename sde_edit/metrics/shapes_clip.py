@@ -1,4 +1,4 @@
-"""Similarity of image and caption by the embedded recogniser, a cosine."""
+"""Cosine similarity of image and caption by the embedded recogniser."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class ShapesClip(RecogniserMetric):
-    """For the shapes world only. Its cosines are not on the scale of a CLIP of photos."""
+    """For the shapes world only. Its scale differs from that of a CLIP for photos."""
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Perceptual distance in the embedded recogniser's features, built like LPIPS, uncalibrated."""
+"""Uncalibrated perceptual distance like LPIPS, with features of the embedded recogniser."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sde_edit.registry import plugin
 
 
 def _stage_distance(x_BCHW: Tensor, y_BCHW: Tensor) -> Tensor:
-    """Squared distance [B] of channel vectors scaled to length 1, averaged over places."""
+    """Squared distance [B] of normalised channel vectors, averaged over positions."""
     return (F.normalize(x_BCHW, dim=1) - F.normalize(y_BCHW, dim=1)).square().sum(1).mean((1, 2))
 
 
 @plugin
 @dataclass(frozen=True)
 class ShapesPerceptual(FullReferenceMetric, RecogniserMetric):
-    """For the shapes world only. Not fitted to human judgement: never to be printed as LPIPS."""
+    """For the shapes world only. It is not fitted to human judgement: do not report it as LPIPS."""
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = False

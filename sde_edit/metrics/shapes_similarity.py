@@ -1,4 +1,4 @@
-"""Similarity of output and edited image by the embedded recogniser, a cosine."""
+"""Cosine similarity of output and source image by the embedded recogniser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class ShapesSimilarity(RecogniserMetric):
-    """For the shapes world only: what `source_clip` is for photos. Not on the scale of CLIP."""
+    """For the shapes world only: the counterpart of `source_clip`, on a scale of its own."""
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Structural similarity, the mean over images."""
+"""Structural similarity, averaged over images."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import FullReferenceMetric, to_unit
 from sde_edit.evaluation.weights import package
@@ -19,13 +20,20 @@ from sde_edit.registry import plugin
 class Ssim(FullReferenceMetric):
     """Wang et al. 2004 with its Gaussian window (11 pixels, sigma 1.5), on RGB.
 
-    signed: values in [-1, 1] with data range 2, not [0, 1] with range 1. The constants of SSIM
-    weigh differently then, and unrelated images come out near 0 instead of near 0.2.
+    signed: use values in [-1, 1] with data range 2 instead of [0, 1] with range 1. The means that
+    SSIM compares differ then, and unrelated images score near 0 instead of near 0.2.
     """
 
     signed: bool = False
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation | None] = Citation(
+        key="wang2004ssim",
+        authors="Wang, Zhou and Bovik, Alan C. and Sheikh, Hamid R. and Simoncelli, Eero P.",
+        title="Image Quality Assessment: From Error Visibility to Structural Similarity",
+        venue="IEEE Transactions on Image Processing",
+        year=2004,
+    )
     higher_is_better: ClassVar[bool] = True
 
     def convention(self) -> str:
@@ -38,7 +46,7 @@ class Ssim(FullReferenceMetric):
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         from torchmetrics.functional.image import structural_similarity_index_measure
 
-        # In float64 its convolution takes 30 times as long, for a difference of 3e-7.
+        # In float64 the convolution takes 30 times as long and changes the value by 3e-7.
         scale = 2 if self.signed else 1
         shift = scale - 1
         values = structural_similarity_index_measure(

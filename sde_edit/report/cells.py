@@ -1,4 +1,4 @@
-"""From the scores of runs to cells: values, costs, paired differences, verdicts."""
+"""Cells of tables from the scores of runs: values, costs, paired differences, verdicts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Cost = Literal["evaluations", "calls", "seconds"]
 
 # ------------------------------------------------------------------ cells
 def score_cell(run: RunResult, metric: str) -> Cell:
-    """Value, interval and n. Raises KeyError if the run lacks the metric."""
+    """The score of a run: value, interval and n. Raises KeyError if the run lacks the metric."""
     score = run.scores[metric]
     return without_spread(Cell(score.value, score.low, score.high, score.n, run.of, (run.id,)))
 
@@ -51,14 +51,14 @@ def mean_cell(runs: Sequence[RunResult], metric: str) -> Cell:
 
 
 def without_spread(cell: Cell) -> Cell:
-    """The cell; without interval and undecided if it is of one example, which has no spread."""
+    """A cell of one example has no spread: it loses its interval, and its verdict is undecided."""
     if cell.n != 1:
         return cell
     return replace(cell, low=None, high=None, verdict="undecided" if cell.verdict else "")
 
 
 def cost_cell(runs: Sequence[RunResult], cost: Cost) -> Cell:
-    """The mean cost of an image over runs; a missing one if there is no run, or it is not known."""
+    """The mean cost per image over runs; a missing cell without runs or if a cost is unknown."""
     costs = [getattr(run, cost) for run in runs]
     if not costs or None in costs:
         return Cell()
@@ -69,11 +69,11 @@ def cost_cell(runs: Sequence[RunResult], cost: Cost) -> Cell:
 def difference_cell(
     ours: Sequence[RunResult], theirs: Sequence[RunResult], metric: str
 ) -> Cell | str:
-    """Ours - theirs with its paired interval and a verdict on ours; where they cannot be paired,
-    why. Several runs on a side, as those of three seeds, stand for their mean.
+    """Ours - theirs with its paired interval and a verdict on ours, or why they cannot be paired.
 
-    The interval is the difference + quantiles of the centred differences of the replicates:
-    centred, because bootstrap values of a Frechet distance lie above the value itself.
+    Several runs on one side, such as three seeds, are averaged. The interval is the difference plus
+    the quantiles of the centred differences of the replicates. They are centred because bootstrap
+    values of a Fréchet distance lie above the value itself.
     """
     first, *others = [*ours, *theirs]
     score = first.scores[metric]
@@ -99,14 +99,14 @@ def _mean(runs: Sequence[RunResult], metric: str) -> tuple[float, NDArray[np.flo
 
 
 def verdict_of(low: float, high: float, *, higher_is_better: bool) -> Verdict:
-    """Of an interval of a difference."""
+    """The verdict on a difference with this interval."""
     if low <= 0 <= high:
         return "undecided"
     return "better" if (low > 0) == higher_is_better else "worse"
 
 
 def common_convention(metric: str, runs: Sequence[RunResult]) -> tuple[str, bool]:
-    """Convention and direction of a metric. Raises UserError if the runs disagree in them."""
+    """Convention and direction of a metric. Raises UserError if the runs disagree on them."""
     found: dict[tuple[str, bool], list[str]] = {}
     for run in runs:
         score = run.scores[metric]
@@ -126,13 +126,13 @@ def metrics_of(runs: Sequence[RunResult]) -> list[str]:
 
 
 def ranked(values: Mapping[str, float]) -> list[str]:
-    """Ids, that of the highest value first; equal ones by id."""
+    """Ids in descending order of their values; ties are in the order of the ids."""
     return sorted(values, key=lambda i: (-values[i], i))
 
 
-# ------------------------------------------------------------------ what the runs were made with
+# ------------------------------------------------------------------ settings of the runs
 def settings_notes(runs: Sequence[RunResult]) -> list[str]:
-    """One line for each part of the specs, naming every setting."""
+    """One line for each part of the specs, with every setting."""
     notes = []
     for part in ("model", "task", "sampler", "data"):
         choices = dict.fromkeys(describe(getattr(run.spec, part)) for run in runs)
@@ -148,7 +148,7 @@ def settings_notes(runs: Sequence[RunResult]) -> list[str]:
 
 
 def describe(choice: Choice) -> str:
-    """Name, version, digest and settings; the name alone of what had no part in the images."""
+    """Name, version, digest and settings; a label that did not influence the images is a name."""
     if not choice.version:
         return choice.name
     digest = f", digest {choice.digest[:12]}" if choice.digest else ""

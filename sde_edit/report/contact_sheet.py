@@ -43,12 +43,12 @@ def contact_sheet(
     title: str = "",
     scale: int | None = None,
 ) -> Image.Image:
-    """Images [H, W, 3] uint8 of one size, under their headings; captions stand under the rows, the
-    title over all. drags: for each row what the arrows in its first image show.
+    """Columns of uint8 images [H, W, 3] of one size under their headings, with a title above.
 
-    scale: whole factor of enlargement, by nearest neighbour so that pixels stay as they are;
-    None: the smallest that makes them about 192 pixels wide. Raises ValueError if there is no
-    image, if columns differ in length, images in size, or captions or drags in number.
+    captions: one below each row. drags: for each row, the arrows drawn in its first image.
+    scale: integer enlargement by nearest neighbour, which keeps the pixels as they are; None makes
+    images about 192 pixels wide. Raises ValueError without images, and if columns differ in length,
+    images in size, or captions or drags in number.
     """
     rows = _checked(columns, captions, drags)
     side = rows[0][0].shape[1]
@@ -69,10 +69,11 @@ def contact_sheet(
 def runs_sheet(
     runs: Mapping[str, Run], dataset: Dataset, *, hidden: bool, rows: int = 6, title: str = ""
 ) -> Image.Image:
-    """original | truth of an edit, or what the mask leaves if `hidden` | each run under its label.
+    """Columns: original, truth of an edit or masked image, masks found, each run under its label.
 
-    In the original arrows show what is to be dragged where. Shows the first `rows` examples, in the
-    data set's order, that all runs have. Raises UserError if they have none in common.
+    hidden: whether to show the image under its mask. Arrows in the original show the drags. Shows
+    the first `rows` examples in the data set's order that all runs have. Raises UserError if the
+    runs have none in common.
     """
     made = [run.rows() for run in runs.values()]
     common = [i for i in dataset.ids() if all(i in found for found in made)][:rows]
@@ -90,7 +91,7 @@ def examples_sheet(
     words: Sequence[str] | None = None,
     title: str = "",
 ) -> Image.Image:
-    """As `runs_sheet`, of examples that all runs have; `words` follow each one's caption."""
+    """As `runs_sheet`, for given examples that all runs have. words: appended to the captions."""
     examples = [dataset.load(example_id) for example_id in ids]
     columns = _given(examples, hidden=hidden) | _found(examples, list(runs.values()))
     for label, run in runs.items():
@@ -104,7 +105,7 @@ def examples_sheet(
 
 
 def run_sheet(run: Run, dataset: Dataset, *, hidden: bool) -> Path:
-    """Writes the sheet of one run to its `contact.png`. Raises UserError if it has no image."""
+    """Write the sheet of one run to its `contact.png`. Raises UserError if it has no image."""
     spec = run.spec
     name = spec.sampler.name
     label = name if spec.made_elsewhere else f"{name.upper()}, {spec.steps} steps"
@@ -112,7 +113,7 @@ def run_sheet(run: Run, dataset: Dataset, *, hidden: bool) -> Path:
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> Path:
-    """As PNG, whole or not at all."""
+    """Write a sheet as PNG, whole or not at all."""
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG")
     write_atomic(path, buffer.getvalue())
@@ -120,7 +121,7 @@ def save_sheet(sheet: Image.Image, path: Path) -> Path:
 
 
 def save_sheet_as_svg(png: Path) -> Path:
-    """The PNG in an SVG of its size, beside it."""
+    """Write an SVG of the same size that embeds the PNG, beside it."""
     with Image.open(png) as sheet:
         width, height = sheet.size
     data = base64.b64encode(png.read_bytes()).decode()
@@ -144,7 +145,7 @@ def _given(examples: Sequence[Example], *, hidden: bool) -> dict[str, list[Pixel
 
 
 def _found(examples: Sequence[Example], runs: Sequence[Run]) -> dict[str, list[Pixels]]:
-    """The masks that tasks found by themselves, the same in every run that has some."""
+    """The masks that a task found by itself; all runs that have masks have the same ones."""
     for run in runs:
         files = [run.mask_file(example.id) for example in examples]
         if all(file.exists() for file in files):
@@ -154,7 +155,7 @@ def _found(examples: Sequence[Example], runs: Sequence[Run]) -> dict[str, list[P
 
 
 def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
-    """At the size of the example's image, 1 = white."""
+    """A mask file resized to the example's image [H, W], 1 = white."""
     height, width = example.image.shape[:2]
     with Image.open(path) as mask:
         pixels = np.asarray(mask.convert("1").resize((width, height), Image.Resampling.NEAREST))
@@ -172,7 +173,7 @@ def _read(path: Path) -> Pixels:
 
 
 def masked(image: Pixels, mask: NDArray[np.floating]) -> Pixels:
-    """The image [H, W, 3] with what `mask` [H, W] hides (1) under grey checks; soft edges blend."""
+    """The image [H, W, 3] with a grey checkerboard where `mask` [H, W] is 1; soft edges blend."""
     height, width = mask.shape
     tile = max(2, height // 16)
     odd = (np.arange(height)[:, None] // tile + np.arange(width)[None] // tile) % 2
@@ -201,7 +202,7 @@ def _checked(
 
 
 def _fonts(width: int) -> tuple[Font, Font]:
-    """Heading and caption fonts that suit images of this width."""
+    """Fonts for headings and captions, in proportion to the width of the images."""
     size = max(12, min(28, width // 9))
     return ImageFont.load_default(size), ImageFont.load_default(max(11, int(size * 0.72)))
 
@@ -212,7 +213,7 @@ def _line(font: Font) -> int:
 
 
 def _wrapped(text: str, font: Font, width: int) -> list[str]:
-    """Lines of whole words that fit into `width` pixels; a word alone may stick out."""
+    """Lines of whole words that fit into `width` pixels; a single long word may exceed it."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -233,8 +234,10 @@ def _enlarged(image: Pixels, factor: int) -> Image.Image:
 
 
 def _draw_arrow(picture: Image.Image, drag: Drag, factor: int) -> None:
-    """White with a dark rim, from source to target, in an image enlarged by `factor`. Its lines are
-    drawn larger and reduced, so that they are smooth."""
+    """Draw a white arrow with a dark rim from source to target into an image enlarged by `factor`.
+
+    The lines are drawn larger and reduced, so that they are smooth.
+    """
     wide = max(2.0, picture.width / 96)
     (x, y), (to_x, to_y) = ((px * factor, py * factor) for px, py in (drag.source, drag.target))
     angle = math.atan2(to_y - y, to_x - x)
@@ -251,7 +254,7 @@ def _draw_arrow(picture: Image.Image, drag: Drag, factor: int) -> None:
 
 
 def _draw_line(draw: ImageDraw.ImageDraw, start: Point, end: Point, width: float) -> None:
-    """With round ends, on a mask _SMOOTH times as large."""
+    """Draw a line with round ends on a mask that is _SMOOTH times as large."""
     ends = [(_SMOOTH * x, _SMOOTH * y) for x, y in (start, end)]
     draw.line(ends, 255, round(_SMOOTH * width))
     for centre in ends:
@@ -259,7 +262,7 @@ def _draw_line(draw: ImageDraw.ImageDraw, start: Point, end: Point, width: float
 
 
 def _strip(images: Sequence[Image.Image]) -> Image.Image:
-    """Images side by side, a gap around each."""
+    """Images side by side with a gap around each."""
     width, height = images[0].size
     strip = _blank(_GAP + len(images) * (width + _GAP), height + _GAP)
     for i, image in enumerate(images):
@@ -268,7 +271,7 @@ def _strip(images: Sequence[Image.Image]) -> Image.Image:
 
 
 def _title(text: str, width: int, font: Font) -> Image.Image:
-    """At the left, over the headings."""
+    """The title, left-aligned, above the headings."""
     lines = _wrapped(text, font, width - 2 * _GAP)
     part = _blank(width, _GAP + len(lines) * _line(font))
     draw = ImageDraw.Draw(part)
@@ -278,7 +281,7 @@ def _title(text: str, width: int, font: Font) -> Image.Image:
 
 
 def _headings(names: Sequence[str], width: int, font: Font) -> Image.Image:
-    """Names centred over columns `width` pixels wide, on as many lines as that takes."""
+    """Names centred above columns that are `width` pixels wide; long names are wrapped."""
     texts = [_wrapped(name, font, width + _GAP - 2) for name in names]
     height = (1 + max(map(len, texts))) * _line(font)
     part = _blank(_GAP + len(names) * (width + _GAP), height)
@@ -301,7 +304,7 @@ def _caption(text: str, width: int, font: Font) -> Image.Image:
 
 
 def stacked(parts: Sequence[Image.Image]) -> Image.Image:
-    """Below each other."""
+    """Images below each other."""
     sheet = _blank(max(part.width for part in parts), sum(part.height for part in parts))
     y = 0
     for part in parts:

@@ -1,4 +1,4 @@
-"""Tables as Markdown, CSV and JSON, and the files of tables and figures."""
+"""Tables as Markdown, CSV and JSON; writing of tables and figures to files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # ------------------------------------------------------------------ Markdown
 def markdown(table: Table) -> str:
-    """GitHub Markdown: findings first, then one small table per block, then what it rests on."""
+    """GitHub Markdown: findings, one small table per block, then conventions and settings."""
     shown = readable(table)
     parts = [f"# {table.title}" if table.title else ""]
     parts.append(_bullets([f"**{b.heading}**: {b.summary}" for b in table.blocks if b.summary]))
@@ -91,7 +91,7 @@ CSV_HEADINGS = (
 
 
 def to_csv(table: Table) -> str:
-    """One line per cell, numbers unrounded; run ids separated by spaces; UTF-8."""
+    """One line per cell, with unrounded numbers and run ids separated by spaces."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_HEADINGS)
@@ -104,18 +104,18 @@ def to_csv(table: Table) -> str:
 
 
 def to_json(table: Table) -> str:
-    """Everything, numbers unrounded."""
+    """The whole table, with unrounded numbers."""
     return TypeAdapter(Table).dump_json(table, indent=2).decode() + "\n"
 
 
 def from_json(text: str) -> Table:
-    """The table that `to_json` wrote. Raises ValueError if it is none."""
+    """The table that `to_json` wrote. Raises ValueError if the text is no table."""
     return TypeAdapter(Table).validate_json(text)
 
 
 # ------------------------------------------------------------------ files
 def write(table: Table, folder: Path) -> list[Path]:
-    """`<folder>/<name>.{md,csv,tex,json}`, each replaced whole. Raises UserError if it cannot."""
+    """Write `<folder>/<name>.{md,csv,tex,json}`, each file whole. Raises UserError on failure."""
     forms = {"md": markdown, "csv": to_csv, "tex": latex, "json": to_json}
     texts = {folder / f"{table.name}.{suffix}": form(table) for suffix, form in forms.items()}
     for path, text in texts.items():
@@ -124,7 +124,7 @@ def write(table: Table, folder: Path) -> list[Path]:
 
 
 def write_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
-    """`<folder>/<name>.{png,svg}`; the same figure and matplotlib give the same bytes."""
+    """Write `<folder>/<name>.{png,svg}`. The same figure and matplotlib give the same bytes."""
     from matplotlib import rc_context  # 0.4 s that a listing need not pay
 
     written = []

@@ -28,21 +28,21 @@ _TEX = {
 }  # fmt: skip
 
 
-_TEX_COLUMNS = 6  # what fits the width of a page
-_TEX_HEADING = 22  # letters of a line of a heading
+_TEX_COLUMNS = 6  # columns that fit the width of a page
+_TEX_HEADING = 22  # characters per line of a heading
 
 
 _TEX_MARKS = {"better": "$^{+}$", "worse": "$^{-}$"}
 
 
 def tex_escape(text: str) -> str:
-    r"""Plain text for LaTeX; what stands in backquotes becomes \texttt."""
+    r"""Escape plain text for LaTeX; text in backquotes becomes \texttt."""
     escaped = "".join(_TEX.get(letter, letter) for letter in text)
     return re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
 
 
 def latex(table: Table) -> str:
-    """A booktabs table, the interval of a cell in small print under its value."""
+    """A booktabs table with the interval of a cell in small print under its value."""
     shown = readable(table)
     wide = len(shown.columns) > _TEX_COLUMNS
     packages = ["{booktabs}", "[T1]{fontenc}", *(["{graphicx}"] if wide else [])]
@@ -92,7 +92,7 @@ def _tex_heading(table: Table) -> list[str]:
 
 
 def _tex_stacked(heading: str) -> str:
-    """A long heading in several lines, broken at spaces."""
+    """A heading; a long one is broken at spaces into several lines."""
     lines = textwrap.wrap(heading, _TEX_HEADING, break_long_words=False)
     stacked = r" \\ ".join(map(tex_escape, lines))
     return rf"\shortstack{{{stacked}}}" if len(lines) > 1 else stacked

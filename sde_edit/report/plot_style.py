@@ -1,4 +1,4 @@
-"""What figures of a table share: the arms' colours, markers and dashes, and the words on axes."""
+"""Colours, markers, dashes, legends and captions that the figures of tables share."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ _STYLES = (
 
 
 def styles_of(labels: Iterable[str]) -> dict[str, Style]:
-    """A style for each different label, in order; of an arm X-ODE and its X-SDE the ODE has the
-    earlier one wherever it stands, so that they look the same in every figure.
+    """A style for each distinct label, in order.
+
+    Of a pair X-ODE and X-SDE the ODE always gets the earlier style, so that an arm looks the same
+    in every figure.
     """
     names = list(dict.fromkeys(labels))
     order = list(names)
@@ -54,7 +56,7 @@ def arms(block: Block) -> list[Row]:
 
 
 def measured_blocks(table: Table) -> dict[str, Block]:
-    """Metric -> its block, of those with a number to draw."""
+    """Metric -> its block, for blocks with a number to draw."""
     return {
         block.title: block
         for block in table.blocks
@@ -63,7 +65,7 @@ def measured_blocks(table: Table) -> dict[str, Block]:
 
 
 def reach(cell: Cell) -> tuple[float, float, float]:
-    """Value and interval; a cell without interval gets one of no length."""
+    """(value, low, high); a cell without an interval gets one of length 0."""
     assert cell.value is not None
     low = cell.value if cell.low is None else cell.low
     high = cell.value if cell.high is None else cell.high
@@ -77,27 +79,27 @@ def dress(axes: Axes, grid: Literal["both", "x", "y"]) -> None:
 
 
 def key(style: Style, label: str) -> Line2D:
-    """An arm's entry of the legend."""
+    """The legend entry of an arm."""
     return Line2D(
         [], [], color=style.colour, marker=style.marker, linestyle=style.dash, label=label
     )
 
 
 def mark(marker: str, face: str, label: str) -> Line2D:
-    """The legend's entry of a mark that any arm may have."""
+    """The legend entry of a mark that any arm may have."""
     return Line2D(
         [], [], color=GREY, marker=marker, markerfacecolor=face, linestyle="", label=label
     )
 
 
 def legend(figure: Figure, handles: list[Line2D], *, ncols: int, title: str) -> None:
-    """Below the panels."""
+    """Add a legend below the panels."""
     figure.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False,
                   title=title, title_fontsize=9, fontsize=9)  # fmt: skip
 
 
 def caption(table: Table) -> str:
-    """What the bars are, and of how many images a point is."""
+    """What the bars mean, and how many images a point stands for."""
     n = counts(table)
     images = f"n = {n[0]}" if len(n) == 1 else f"n = {n[0]} to {n[-1]}"
     return f"Bars: 95 % bootstrap interval; {images} images per point"

@@ -1,9 +1,4 @@
-"""Sealed runs as numbers: which runs a table means, and how two of them differ.
-
-A spec is addressed by dotted keys, the same that override it on the command line: `task` is the
-name of the task, `task.guidance` one of its settings, `steps` a plain field; `.kind`, `.version`
-and `.digest` of a choice are keys too.
-"""
+"""Sealed runs as numbers: scores and costs."""
 
 from __future__ import annotations
 
@@ -19,9 +14,12 @@ from sde_edit.store.runs import Run
 
 @dataclass(frozen=True)
 class RunResult:
-    """A sealed run, read once. n of `of` images. seconds, evaluations, calls: means per
-    image; a call of the network counts for every image of its batch. None: not known.
-    machines: what its processes ran on and how, which is what seconds depend on."""
+    """A sealed run, read once: n of the `of` images of its data set.
+
+    examples: the ids of its images. seconds, evaluations, calls: means per image, None if unknown;
+    a call of the network counts for every image of its batch.
+    machines: the hardware and settings of its processes, on which the seconds depend.
+    """
 
     id: str
     spec: RunSpec
@@ -37,18 +35,18 @@ class RunResult:
 
 
 def load_result(run: Run) -> RunResult | None:
-    """None if the run is not sealed.
+    """The result of a run, or None if it is not sealed.
 
     Raises UserError for a score that is not finite, or if images were lost since the sealing.
     """
     seal = run.seal
     if seal is None:
         return None
-    rows = list(run.rows().values())
-    if len(rows) < seal.n:
+    images = list(run.rows().values())
+    if len(images) < seal.n:
         raise UserError(
-            f"run {run.id} was sealed with {seal.n} images, {len(rows)} of them are in {run.path}. "
-            "Its `sde-edit run` command makes the others again"
+            f"run {run.id} was sealed with {seal.n} images, {len(images)} of them are in "
+            f"{run.path}. Its `sde-edit run` command makes the others again"
         )
     scores = run.scores()
     for score in scores.values():
@@ -58,25 +56,25 @@ def load_result(run: Run) -> RunResult | None:
         spec=run.spec,
         n=seal.n,
         of=seal.of,
-        examples=frozenset(row.id for row in rows),
+        examples=frozenset(image.id for image in images),
         scores=scores,
-        seconds=_mean_cost([row.seconds for row in rows]),
-        evaluations=_mean_cost([row.evaluations for row in rows]),
-        calls=_mean_cost([row.calls for row in rows]),
-        devices=tuple(sorted({row.device for row in rows if row.device})),
+        seconds=_mean_cost([image.seconds for image in images]),
+        evaluations=_mean_cost([image.evaluations for image in images]),
+        calls=_mean_cost([image.calls for image in images]),
+        devices=tuple(sorted({image.device for image in images if image.device})),
         machines=_machines(run),
     )
 
 
 def _machines(run: Run) -> tuple[str, ...]:
-    """Of the processes that made images."""
-    said = [
+    """The hardware and settings of the processes that made images."""
+    described = [
         f"{facts['device']} ({facts['device_name']}), {facts['threads']} threads, batches of "
         f"{facts['batch_size']}{', compiled' if facts['compile'] else ''}"
         for facts in run.attempts()
         if facts["images"]
     ]
-    return tuple(sorted(set(said)))
+    return tuple(sorted(set(described)))
 
 
 def _mean_cost(costs: Sequence[float | None]) -> float | None:

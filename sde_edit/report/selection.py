@@ -1,4 +1,9 @@
-"""Which runs a table means, and how two runs differ."""
+"""Select the runs of a table, and find how two runs differ.
+
+A spec is addressed by dotted keys, the same that override it on the command line: `task` is the
+name of the task, `task.guidance` one of its settings, `steps` a plain field. `.kind`, `.version`
+and `.digest` of a component are keys too.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +28,16 @@ COMPONENT_ATTRS = ("kind", "version", "digest")
 
 
 def specifies(spec: RunSpec, key: str) -> bool:
-    """Whether the key had a part in the images. In those made elsewhere only the task's name, the
-    data and the choice of images had one; they stand beside any network, steps and seed.
+    """Whether `key` influenced the images.
+
+    Of images made elsewhere only the task's name, the data and the outputs are known. Such a run
+    fits beside any network, steps and seed.
     """
     return not spec.made_elsewhere or key == "task" or key.partition(".")[0] in ("sampler", "data")
 
 
 def flatten(spec: RunSpec) -> dict[str, Any]:
-    """The spec by dotted key, of all that it says."""
+    """The spec by dotted key, without the keys that did not influence the images."""
     flat: dict[str, Any] = {}
     for field in fields(spec):
         value = getattr(spec, field.name)
@@ -52,10 +59,10 @@ def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def diff_specs(a: RunSpec, b: RunSpec) -> dict[str, tuple[Any, Any]]:
-    """Key -> its two values, where two specs differ; None where one lacks the key.
+    """Key -> its values in two specs that differ there; None where one lacks the key.
 
-    What follows from another name, as the kind of another sampler, is left out, and so is what one
-    of them says nothing of.
+    Leaves out what follows from a different name, such as the kind of another sampler, and keys
+    that did not influence the images of one of the runs.
     """
     left, right = flatten(a), flatten(b)
     common = [key for key in left | right if specifies(a, key) and specifies(b, key)]
@@ -66,21 +73,21 @@ def diff_specs(a: RunSpec, b: RunSpec) -> dict[str, tuple[Any, Any]]:
 
 
 def command(verb: str, overrides: Mapping[str, Setting]) -> str:
-    """The shell command that does `verb` to the run of these overrides."""
+    """The shell command that applies `verb` to the run with these overrides."""
     given = {k: v for k, v in overrides.items() if k.rpartition(".")[2] not in COMPONENT_ATTRS}
     words = (shlex.quote(f"{key}={format_override(value)}") for key, value in given.items())
     return " ".join(["sde-edit", verb, *words])
 
 
 def format_override(value: Setting | Sequence[Setting]) -> Setting:
-    """A value as an override writes it: a list in brackets, None as null."""
+    """A value in the syntax of overrides: a list in brackets, None as null."""
     if isinstance(value, list):
         return f"[{','.join(map(str, value))}]"
     return "null" if value is None else value  # type: ignore[return-value]
 
 
 def matches(spec: RunSpec, allowed: Mapping[str, Sequence[Setting]]) -> bool:
-    """Whether the spec has one of the allowed values at every key that it says something of."""
+    """Whether the spec has one of the allowed values at every key that influenced its images."""
     flat = flatten(spec)
     asked = {key: values for key, values in allowed.items() if specifies(spec, key)}
     return all(key in flat and flat[key] in values for key, values in asked.items())

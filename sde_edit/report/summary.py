@@ -1,4 +1,4 @@
-"""Runs side by side: the small table that ends a demo, and the list of all runs."""
+"""Runs side by side: the summary of a few runs, and the list of all runs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def summary_table(
 ) -> Table:
     """One row per run: every metric with interval, then mean seconds and network evaluations.
 
-    metrics None: all that the runs have. A metric that a run lacks is a dash. Raises UserError
-    for no run, a run that is not sealed, a number that is not finite, or differing conventions.
+    metrics: None for all that the runs have. A metric that a run lacks is a dash. Raises UserError
+    without runs, for a run that is not sealed, a number that is not finite, or if the runs disagree
+    on the convention of a metric.
     """
     if not runs:
         raise UserError("no runs to summarise")
@@ -86,7 +87,7 @@ def _devices(runs: Sequence[RunResult]) -> list[str]:
 
 
 def _labels(runs: Sequence[RunResult]) -> list[str]:
-    """Sampler names, with the settings by which runs of one sampler differ."""
+    """Sampler names; runs of one sampler get the settings that tell them apart."""
     flats = [flatten(run.spec) for run in runs]
     names = [run.spec.sampler.name for run in runs]
     if len(set(names)) == len(names):
@@ -100,7 +101,7 @@ def _labels(runs: Sequence[RunResult]) -> list[str]:
 
 
 def _varying(flats: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys that tell the runs apart; a sampler's own, if they do so among runs of that sampler."""
+    """Keys that tell the runs apart. A sampler's settings count only among its own runs."""
     keys = sorted({key for flat in flats for key in flat if key != "sampler"})
     return [
         key
@@ -114,7 +115,7 @@ def _varying(flats: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def runs_table(store: RunStore) -> Table:
-    """Every run of the store, sealed or not. Reads no images and raises for none."""
+    """Every run of the store, sealed or not. Reads no images. An empty store is an empty table."""
     columns = tuple(Column("", text) for text in LISTED[1:])
     rows = tuple(Row(run.id, "arm", tuple(map(_text, _listed(run)))) for run in store.runs())
     return Table("runs", "", LISTED[0], columns, (Block("", rows),))

@@ -1,9 +1,9 @@
-"""Tables of numbers with intervals, and their four forms: Markdown, CSV, LaTeX and JSON.
+"""Tables of numbers with intervals.
 
-A `Table` holds all that any form shows, so that the forms cannot disagree; JSON reads back into an
-equal `Table`. Nothing here knows what a cell means: `tables/` fills tables from runs and `figures/`
-draws them. No time, host or path enters a file: the same runs give the same
-bytes.
+A `Table` holds everything that its four forms (Markdown, CSV, LaTeX, JSON) show, so that they
+cannot disagree; JSON reads back into an equal `Table`. Nothing here knows what a cell means:
+`tables/` fills tables from runs and `figures/` draws them. No time, host or path enters a file: the
+same runs give the same bytes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ RowKind = Literal["arm", "difference", "paper"]
 # ------------------------------------------------------------------ what a table is
 @dataclass(frozen=True)
 class Cell:
-    """One entry. `value` None is a missing one; `text` stands in for a number where it is given.
+    """One entry of a table. value: None if it is missing. text: shown in place of the number.
 
-    low, high: 95 % interval. n of `of` images. runs: the ids of the runs it was made of.
-    verdict: of a difference, whether its interval excludes 0 and to whose advantage.
+    low, high: 95 % interval. n, of: number of images, and of those in the data set.
+    runs: the ids of the runs behind it. verdict: whether the interval of a difference excludes 0,
+    and to whose advantage.
     """
 
     value: float | None = None
@@ -43,12 +44,14 @@ class Cell:
 
     @property
     def partial(self) -> bool:
-        """Made of fewer images than the data set has."""
+        """Whether it covers fewer images than the data set has."""
         return self.n is not None and self.of is not None and self.n < self.of
 
 
 @dataclass(frozen=True)
 class Row:
+    """A line of a block, with one cell for each column of the table."""
+
     label: str
     kind: RowKind
     cells: tuple[Cell, ...]
@@ -56,7 +59,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that share a metric; `higher_is_better` None where the question makes no sense."""
+    """Rows that share a metric; `higher_is_better` is None where no direction is better."""
 
     title: str
     rows: tuple[Row, ...]
@@ -71,7 +74,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Column:
-    """`group` spans neighbouring columns, as 'small masks' spans 25, 50 and 100 steps."""
+    """`group` is a heading over neighbouring columns, such as 'small masks' over 25, 50, 100."""
 
     group: str
     label: str
@@ -83,7 +86,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """`corner` names what the column labels count. Backquotes in notes mark code."""
+    """`corner` names the quantity in the column labels. Backquotes in notes mark code."""
 
     name: str
     title: str
@@ -100,12 +103,19 @@ class Table:
 
 
 def published_title(metric: str) -> str:
-    """The title of a block of published numbers that are no match for ours."""
+    """The title of a block of published numbers that are not comparable with ours."""
     return f"Published {metric.upper()}, another experiment"
 
 
+def cut_rows(labels: Sequence[str], kind: RowKind, cells: Sequence[Cell]) -> tuple[Row, ...]:
+    """Rows with these labels, each with its share of the cells in order."""
+    size = len(cells) // max(len(labels), 1)
+    lines = [tuple(cells[i * size : (i + 1) * size]) for i in range(len(labels))]
+    return tuple(Row(label, kind, line) for label, line in zip(labels, lines, strict=True))
+
+
 def transposed(table: Table) -> Table:
-    """Rows for columns: the narrow form of a table of one untitled block, for a terminal."""
+    """A table of one untitled block with rows and columns exchanged, to fit a terminal."""
     (block,) = table.blocks
     columns = tuple(Column("", row.label) for row in block.rows)
     lines = zip(*(row.cells for row in block.rows), strict=True)
@@ -114,22 +124,25 @@ def transposed(table: Table) -> Table:
 
 
 def figure_name(config: Mapping[str, Any], table: str) -> str:
-    """What the files of a table's figure are called: as the table, unless the figure has a name."""
+    """The name of the files of a table's figure: its own name, by default that of the table."""
     return str((config.get("figure") or {}).get("name", table))
 
 
 def readable(table: Table) -> Table:
-    """As Markdown and LaTeX show it: one column is turned into lines, or each metric would be a
-    block with one number per line; a number of images that all cells share is said once."""
+    """The form that Markdown and LaTeX show.
+
+    A table of one column is pivoted, because otherwise each metric would be a block with one number
+    per line. A number of images that all cells share is stated once.
+    """
     one_column = len(table.columns) == 1 and all(block.title for block in table.blocks)
     return hoist_counts(pivoted(table) if one_column else table)
 
 
 def pivoted(table: Table) -> Table:
-    """A table of one column the other way round: a line per arm, a column per metric or cost.
+    """A table of one column as a line per arm and a column per metric or cost.
 
-    Differences are a block of their own, and so are published numbers. Conventions, and what stood
-    over the column, become notes.
+    Differences and published numbers become blocks of their own. Conventions and the heading of the
+    column become notes.
     """
     (column,) = table.columns
     columns = tuple(Column("", block.heading) for block in table.blocks)
@@ -164,7 +177,7 @@ def _pivoted_block(table: Table, kind: RowKind, title: str) -> Block:
 
 
 def hoist_counts(table: Table) -> Table:
-    """If all cells are of the same part of the data set, a note says so in place of each cell."""
+    """If all cells cover the same part of the data set, state it in a note, not in each cell."""
     counted = {(cell.n, cell.of) for *_, cell in table.cells() if cell.n is not None}
     if len(counted) != 1 or not any(cell.partial for *_, cell in table.cells()):
         return table
@@ -185,9 +198,9 @@ def arrow(higher_is_better: bool | None) -> str:
 
 
 def with_common_decimals(cells: Iterable[Cell]) -> tuple[Cell, ...]:
-    """The cells with common decimals: two significant digits of the typical half interval.
+    """The cells with equal decimals: two significant digits of the median half interval.
 
-    Without intervals: as many as the values have, at most four significant digits.
+    Without intervals, as many as the values have, up to four significant digits.
     """
     cells = tuple(cells)
     decimals = _decimals(cells)
@@ -218,7 +231,7 @@ def _clip(decimals: int) -> int:
 
 
 def number(value: float, decimals: int) -> str:
-    """Fixed decimals, a true minus sign, and no negative zero."""
+    """A number with fixed decimals, a true minus sign, and no negative zero."""
     text = f"{value:.{decimals}f}"
     if float(text) == 0:
         text = text.lstrip("-")
@@ -226,7 +239,7 @@ def number(value: float, decimals: int) -> str:
 
 
 def interval(cell: Cell) -> str:
-    """'[low, high]', or nothing."""
+    """'[low, high]', or "" without an interval."""
     if cell.low is None or cell.high is None:
         return ""
     return f"[{number(cell.low, cell.decimals)}, {number(cell.high, cell.decimals)}]"
@@ -240,14 +253,14 @@ def count(cell: Cell, *, always: bool) -> str:
 
 
 def format_central(cell: Cell) -> str:
-    """The value alone, or what stands in for it."""
+    """The value without its interval, or the text in its place."""
     if cell.value is None:
         return cell.text or MISSING
     return cell.text or number(cell.value, cell.decimals)
 
 
 def counts(table: Table) -> list[int]:
-    """The different n of the table's cells."""
+    """The distinct numbers of images in the table's cells, in ascending order."""
     return sorted({cell.n for *_, cell in table.cells() if cell.n is not None})
 
 
@@ -260,7 +273,7 @@ def _intervals(table: Table) -> bool:
 
 
 def _reading(table: Table, better: str, worse: str) -> list[str]:
-    """How to read the cells; `better` and `worse` are the marks of the form at hand."""
+    """How to read the cells. better, worse: the marks in the form at hand."""
     lines = []
     if _intervals(table):
         lines.append("Brackets: 95 % interval, bootstrap over the examples.")
@@ -276,7 +289,7 @@ def _reading(table: Table, better: str, worse: str) -> list[str]:
 
 
 def _trace(table: Table) -> list[tuple[str, list[str]]]:
-    """Per arm, the run ids behind each column."""
+    """(arm, run ids behind each column), for arms that have runs."""
     found: dict[str, list[dict[str, None]]] = {}
     for block in table.blocks:
         for row in block.rows:

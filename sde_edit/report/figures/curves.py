@@ -1,4 +1,4 @@
-"""Metrics over what goes across a table, as steps or t_0: a panel each, a curve per arm."""
+"""Metrics against the columns of a table, such as steps or t_0: a panel per metric."""
 
 from __future__ import annotations
 
@@ -37,12 +37,14 @@ Scale = Literal["log", "linear"]
 @plugin
 @dataclass(frozen=True)
 class Curves:
-    """metrics: those of them that the table has, in that order; null: all of the table. units:
-    metric -> unit, as {psnr: dB}. x: words for the horizontal axis, in place of the setting's name.
-    across: how many metrics stand side by side.
+    """One curve per arm.
 
-    Bars are 95 % intervals; hollow points are partial runs; with two arms a star stands over a pair
-    of points whose paired difference excludes 0.
+    metrics: in order; those that the table lacks are skipped. null: all of the table.
+    units: metric -> unit, as {psnr: dB}. x: the label of the horizontal axis, in place of the
+    setting's name. across: the number of panels side by side.
+
+    Bars are 95 % intervals and hollow points are partial runs. With two arms, a star marks pairs of
+    points whose paired difference excludes 0.
     """
 
     metrics: list[str] | None = None
@@ -53,7 +55,7 @@ class Curves:
 
     def draw(self, table: Table) -> Figure:
         """Raises UserError if the table has nothing to draw, for a name that is no metric, and for
-        a column that is no number, or none for a log axis."""
+        a column that is no number, or not positive on a log axis."""
         blocks = self._blocks(table)
         xs = _numbers(table, self.scale)
         styles = styles_of(row.label for block in blocks for row in arms(block))
@@ -75,7 +77,7 @@ class Curves:
         return figure
 
     def _panels(self, blocks: int, groups: int) -> tuple[Figure, list[list[Axes]]]:
-        """For each block its panels, one per group."""
+        """The panels of each block, one per group."""
         across = min(self.across, blocks)
         lines, side_by_side = math.ceil(blocks / across), across * groups
         size = (0.9 + max(3.5 * side_by_side, 4.5), 1.1 + 1.95 * lines)
@@ -105,7 +107,7 @@ class Curves:
 
 
 def _numbers(table: Table, scale: Scale) -> list[float]:
-    """What the columns stand for, in order."""
+    """The values of the columns in ascending order."""
     found = set()
     for column in table.columns:
         try:
@@ -121,7 +123,7 @@ def _numbers(table: Table, scale: Scale) -> list[float]:
 
 
 def _compared(block: Block) -> list[Row]:
-    """The row of differences, where there is but one: a star would not say which of several."""
+    """The row of differences if there is only one; a star cannot say which of several it means."""
     rows = [row for row in block.rows if row.kind == "difference"]
     return rows if len(rows) == 1 else []
 

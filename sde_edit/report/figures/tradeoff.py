@@ -1,4 +1,4 @@
-"""One metric against another, a line per arm: what the one costs in the other."""
+"""One metric against another, a line per arm."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from sde_edit.report.plot_style import (
 )
 from sde_edit.report.table import Block, Cell, Row, Table, hoist_counts, published_title
 
-_ASIDE = 11.0  # points from a point to its label
+_ASIDE = 11.0  # typographic points between a point and its label
 _HALO = withStroke(linewidth=2, foreground="white")
 
 
 _TITLES = ("Measured here", "Published: another experiment")
-_Pair = tuple[Block, ...]  # x and y of a panel; () of one that stays empty
+_Pair = tuple[Block, ...]  # x and y of a panel; () for an empty panel
 
 
 class _Point(NamedTuple):
@@ -46,12 +46,13 @@ class _Point(NamedTuple):
 @plugin
 @dataclass(frozen=True)
 class Tradeoff:
-    """x: a metric. y: metrics, a panel for each. A list in place of a name means the first of it
-    that the table has, as [fid, shapes_fid]. arms: labels of those to draw; empty for all.
+    """x: a metric. y: metrics, with a panel for each. arms: labels of the arms to draw; empty: all.
 
-    At each point stands its column; thin dashes link the arms of a column; bars are 95 % intervals;
-    hollow points are partial runs. Published numbers of the same metrics, which are those named by
-    the last word (`fid` for shapes_fid), have panels of their own below.
+    A list in place of a metric means the first that the table has, as [fid, shapes_fid].
+
+    Each point is labelled with its column, and thin dashes link the arms of a column. Bars are 95 %
+    intervals and hollow points are partial runs. Published numbers of the same metrics, matched by
+    the last word of the name (`fid` for shapes_fid), get panels of their own below.
     """
 
     x: str | list[str]
@@ -59,7 +60,7 @@ class Tradeoff:
     arms: tuple[str, ...] = ()
 
     def draw(self, table: Table) -> Figure:
-        """Raises UserError if the table lacks a metric, or if no y is asked for."""
+        """Raises UserError if the table lacks a metric, or if no y is given."""
         table = self._of_arms(hoist_counts(table))
         lines = self._lines(table)
         pairs = [pair for line in lines for pair in line]
@@ -77,7 +78,7 @@ class Tradeoff:
         return figure
 
     def _of_arms(self, table: Table) -> Table:
-        """The table without the other arms."""
+        """The table without the arms that are not drawn."""
         known = [row.label for row in arms(table.blocks[0])]
         if unknown := [arm for arm in self.arms if arm not in known]:
             raise UserError(f"{table.name}: figure.arms has {unknown[0]!r}, no arm. Known: {known}")
@@ -89,7 +90,7 @@ class Tradeoff:
         return replace(table, blocks=tuple(blocks))
 
     def _lines(self, table: Table) -> list[list[_Pair]]:
-        """The panels, line by line: ours, and the paper's if it has any."""
+        """The panels, line by line: ours, then the paper's if there are any."""
         if not self.y:
             raise UserError(f"{table.name}: figure.y names no metric")
         x = _chosen(table, self.x)
@@ -110,7 +111,7 @@ def _chosen(table: Table, names: str | list[str]) -> Block:
 
 
 def _published(table: Table, pair: _Pair) -> _Pair:
-    """The blocks of a paper's numbers that go by the metrics' last words; () unless both are."""
+    """The blocks of published numbers for the last words of the metrics; () unless both exist."""
     titles = [published_title(block.title.rpartition("_")[2]) for block in pair]
     found = {block.title: block for block in table.blocks}
     return tuple(found[title] for title in titles) if found.keys() >= set(titles) else ()
@@ -132,7 +133,7 @@ def _panel(axes: Axes, table: Table, pair: _Pair, styles: Mapping[str, Style]) -
 
 
 def _curves(table: Table, x: Block, y: Block) -> dict[str, list[_Point]]:
-    """Arm -> its points, of the columns in which it has both numbers, if there are any."""
+    """Arm -> its points, one for each column in which it has both numbers."""
     across, up = _rows(x), _rows(y)
     curves = {
         label: [
@@ -149,14 +150,12 @@ def _curves(table: Table, x: Block, y: Block) -> dict[str, list[_Point]]:
 
 
 def _rows(block: Block) -> dict[str, Row]:
-    """Arm -> its row; a block without arms is a paper's, whose rows go by the arms they are of."""
+    """Arm -> its row. In a block of published numbers, the arm is what follows "Paper "."""
     return {row.label.removeprefix("Paper "): row for row in arms(block) or block.rows}
 
 
 def _asides(curves: Mapping[str, Sequence[_Point]]) -> dict[str, tuple[float, float]]:
-    """Arm -> where its labels stand from their points, of length 1: across its curve, on the side
-    that is away from the other arms.
-    """
+    """Arm -> unit vector from its points to their labels: across its curve, away from others."""
     if not curves:
         return {}
     places = {arm: np.array([_place(p) for p in points]) for arm, points in curves.items()}
@@ -203,7 +202,7 @@ def _link(x: Sequence[float], y: Sequence[float], label: str = "") -> Line2D:
 
 
 def _label(block: Block) -> str:
-    """The metric and where on its axis better is; an upright label reads upwards."""
+    """The metric, with an arrow towards better values; upright labels are read upwards."""
     name = block.title.removeprefix("Published ").partition(",")[0]
     better = {True: "   better →", False: "   ← better", None: ""}
     return f"{name}{better[block.higher_is_better]}"

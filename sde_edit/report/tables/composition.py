@@ -1,4 +1,4 @@
-"""What a data set is made of, counted, beside the counts that were published of one."""
+"""Counts of the contents of a data set, beside published counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Counts = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class Paper:
-    """values: what is counted -> label -> how many, as `HasStatistics.statistics`."""
+    """Published counts. values: category -> label -> count, as `HasStatistics.statistics`."""
 
     source: str
     setting: str
@@ -30,9 +30,10 @@ class Paper:
 @plugin
 @dataclass(frozen=True)
 class Composition:
-    """A block for each thing that is counted, by the data set or in the paper; a line for each
-    label. Labels that differ in case, blanks, `-` and `_` alone are one. data: the data set, unless
-    an override names another; it has to be `types.HasStatistics`.
+    """A block for each category that the data set or the paper counts, with a line per label.
+
+    Labels that differ only in case, blanks, `-` and `_` are merged. data: the data set, unless an
+    override names another; it must implement `HasStatistics`.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Composition:
     remarks: tuple[str, ...] = ()
 
     def build(self, data: Choice, counts: Counts) -> Table:
-        """The table of the counts of a data set; what it does not count is a dash."""
+        """The table of a data set's counts; categories that it does not count are dashes."""
         titles = dict.fromkeys((*self.paper.values, *counts))
         last = [title for title in titles if title != "images"] + ["images"]
         every = counts["images"]["all"]
@@ -70,7 +71,7 @@ def _plain(label: str) -> str:
 
 
 def _ours(found: Mapping[str, int] | None, key: str, every: int) -> tuple[Cell, Cell]:
-    """The number and its share; dashes if the data set does not count such things."""
+    """The count and its share; dashes if the data set does not count this category."""
     if found is None:
         return Cell(), Cell()
     n = found.get(key, 0)

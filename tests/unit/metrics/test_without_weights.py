@@ -10,11 +10,12 @@ from scipy import linalg, ndimage
 from torch import Tensor
 
 from sde_edit.api.example import Example
+from sde_edit.api.metric import Metric
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import captions, distribution_references, reference, references
 from sde_edit.metrics.frechet import frechet_distance
 from sde_edit.metrics.kernel_distance import kernel_distance
-from sde_edit.registry import build, kinds
+from sde_edit.registry import build, kinds, plugin_class
 from tests.builders import ROOT
 
 CONF = ROOT / "conf" / "metric"
@@ -287,3 +288,17 @@ def test_every_kind_has_a_configuration():
 def test_unknown_extractor_is_refused():
     with pytest.raises(UserError, match="extractor"):
         build("metrics", "frechet", {"extractor": "inception"})
+
+
+def test_a_misspelt_method_of_a_metric_is_refused_at_import():
+    with pytest.raises(TypeError, match=r"Typo\.agregate.*Did you mean 'aggregate'"):
+
+        class Typo(Metric):
+            def agregate(self, rows_ND, counts_BN):
+                return rows_ND.mean()
+
+
+def test_every_metric_and_data_set_cites_its_paper_or_none():
+    groups = {group: kinds(group) for group in ("metrics", "datasets")}
+    found = [plugin_class(group, kind).citation for group in groups for kind in groups[group]]
+    assert all("author" in citation.bibtex() for citation in found if citation is not None)

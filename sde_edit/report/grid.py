@@ -1,0 +1,208 @@
+"""The grid of a table: which runs belong to which arm and column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import ConfigDict
+
+from sde_edit.api.spec import RunSpec
+from sde_edit.errors import UserError
+from sde_edit.report.results import RunResult, load_result
+from sde_edit.report.selection import (
+    Setting,
+    check_uniform,
+    command,
+    flatten,
+    format_override,
+    matches,
+    specifies,
+)
+from sde_edit.report.table import Column
+from sde_edit.store.runs import Run
+
+_NFE = "nfe"
+
+
+class Place(NamedTuple):
+    """A column of the table; group is None in a table without groups."""
+
+    group: Setting
+    column: Setting
+
+
+Cells = dict[tuple[str, Place], list[RunResult]]  # (label of the arm, place) -> runs
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A line of the table.
+
+    set: override keys -> value or values, in place of those of `runs`.
+    short: the name in differences and summaries; by default the label.
+    evaluations: of eps per step, where NFE goes across; `sde-edit table` takes it from the sampler.
+    same_as: the label of an arm; the table counts the images that equal its images in every bit.
+    """
+
+    label: str
+    set: dict[str, Setting | list[Setting]]
+    short: str = ""
+    evaluations: int = 1
+    same_as: str = ""
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    @property
+    def name(self) -> str:
+        return self.short or self.label
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a table of arms; for the fields see `Arms`."""
+
+    name: str
+    runs: Mapping[str, list[Setting]]
+    arms: Sequence[Arm]
+    column: str
+    group: str | None
+    average: str | None
+    also: Mapping[str, Setting | list[Setting]]
+    where: Mapping[str, Setting]
+
+    def check(self) -> None:
+        """Raises UserError for a missing key, and for several values where one is needed."""
+        for arm in self.arms:
+            values = self.values_of(arm)
+            for key in self._keys:
+                if key not in values:
+                    known = list(self.runs)
+                    raise UserError(f"{self.name}: runs must give {key!r}; it has {known}")
+            several = {key for key, listed in values.items() if len(listed) > 1}
+            if wrong := sorted(several - {self.average, *self._keys}):
+                raise UserError(
+                    f"{self.name}: arm {arm.label!r} has several values of {', '.join(wrong)}; "
+                    "only the keys that go across and the one that is averaged may"
+                )
+
+    @property
+    def _key(self) -> str:
+        """The key of the spec that decides the column."""
+        return "steps" if self.column == _NFE else self.column
+
+    @property
+    def _keys(self) -> list[str]:
+        """The keys of the spec that decide the place."""
+        return [key for key in (self.group, self._key) if key]
+
+    def values_of(self, arm: Arm) -> dict[str, list[Setting]]:
+        """Override key -> values that the runs of an arm may have."""
+        own = {key: v if isinstance(v, list) else [v] for key, v in arm.set.items()}
+        chosen = {key: [value] for key, value in self.where.items()}
+        return {**self.runs, **own, **chosen}
+
+    def settings_of(self, arm: Arm) -> list[dict[str, Setting]]:
+        """Key -> value of each place of an arm."""
+        grid = self.values_of(arm)
+        return _combinations({key: grid[key] for key in self._keys})
+
+    def place(self, arm: Arm, setting: Mapping[str, Any]) -> Place:
+        """The column of a setting."""
+        value = setting[self._key]
+        column = int(value) * arm.evaluations if self.column == _NFE else value
+        return Place(setting[self.group] if self.group else None, column)
+
+    def _places_of(self, arm: Arm, spec: RunSpec) -> list[Place]:
+        """The place of a run; several for images made elsewhere, where a key had no influence."""
+        flat, grid = flatten(spec), self.values_of(arm)
+        values = {k: [flat[k]] if specifies(spec, k) else grid[k] for k in self._keys}
+        return [self.place(arm, setting) for setting in _combinations(values)]
+
+    def places(self) -> list[Place]:
+        """All columns of the table, in order."""
+        found = [self.place(arm, setting) for arm in self.arms for setting in self.settings_of(arm)]
+        groups = dict.fromkeys(place.group for place in found)
+        columns: set[Any] = {place.column for place in found}
+        order = self.runs.get(self.column, [])
+        ordered = sorted(columns, key=order.index if set(order) >= columns else None)
+        return [Place(*pair) for pair in product(groups, ordered)]
+
+    def cells(self, runs: Sequence[Run]) -> Cells:
+        """The runs of each cell, arm by arm and group by group."""
+        cells: Cells = {}
+        depends = self._depends()
+        groups = list(dict.fromkeys(place.group for place in self.places()))
+        for arm in self.arms:
+            fitting = [run for run in runs if matches(run.spec, self.values_of(arm))]
+            results = [run for run in map(load_result, fitting) if run is not None]
+            check_uniform(results, depends)
+            own: Cells = {}
+            for result in results:
+                for place in self._places_of(arm, result.spec):
+                    own.setdefault((arm.label, place), []).append(result)
+            cells |= dict(sorted(own.items(), key=lambda item: groups.index(item[0][1].group)))
+        varying = {key.partition(".")[0] for arm in self.arms for key in arm.set}
+        check_uniform([run for group in cells.values() for run in group], depends, varying=varying)
+        return cells
+
+    def _depends(self) -> dict[str, list[str]]:
+        """Part of the spec -> its keys in which the runs of an arm may differ."""
+        depends: dict[str, list[str]] = {}
+        for key in (self.average, *self._keys):
+            if key:
+                depends.setdefault(key.partition(".")[0], []).append(key)
+        return depends
+
+    # -- words
+
+    def corner(self) -> str:
+        """What the column labels count."""
+        across = "NFE" if self.column == _NFE else _last_part(self.column)
+        return f"{_last_part(self.group)}, {across}" if self.group else across
+
+    def heading(self, place: Place) -> Column:
+        """The heading of a column."""
+        group = f"{place.group} {_last_part(self.group)}" if self.group else ""
+        return Column(group, str(format_override(place.column)))
+
+    def describe(self, arm: Arm, setting: Mapping[str, Setting]) -> str:
+        """A cell, in words."""
+        if self.group is None:
+            return f"{arm.label}, {self.column} {setting[self._key]}"
+        return ", ".join([arm.label, *(f"{v} {_last_part(k)}" for k, v in setting.items())])
+
+    # -- missing runs
+
+    def overrides(self, arm: Arm, setting: Mapping[str, Setting]) -> dict[str, Setting]:
+        """The overrides of a cell's run."""
+        first = {key: values[0] for key, values in self.values_of(arm).items()}
+        also = {key: format_override(value) for key, value in self.also.items()}
+        return {**first, **setting, **also}
+
+    def missing(self, cells: Cells, runs: Sequence[Run]) -> list[str]:
+        """A note with the remedy for each cell without a sealed run."""
+        return [
+            f"{self.describe(arm, setting)}: {self._state(arm, setting, runs)}. Make it with "
+            f"`{command('run', self.overrides(arm, setting))}`"
+            for arm in self.arms
+            for setting in self.settings_of(arm)
+            if (arm.label, self.place(arm, setting)) not in cells
+        ]
+
+    def _state(self, arm: Arm, setting: Mapping[str, Setting], runs: Sequence[Run]) -> str:
+        """The state of a cell without a sealed run."""
+        place = self.values_of(arm) | {key: [value] for key, value in setting.items()}
+        begun = any(matches(run.spec, place) for run in runs)
+        return "begun, not finished" if begun else "no run"
+
+
+def _combinations(values: Mapping[str, Sequence[Setting]]) -> list[dict[str, Setting]]:
+    """Every choice of one value for each key."""
+    return [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
+
+
+def _last_part(key: str) -> str:
+    """Such as "masks" of "data.masks"."""
+    return key.rpartition(".")[2]

@@ -1,0 +1,76 @@
+"""Published numbers beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
+
+from sde_edit.errors import UserError
+from sde_edit.report.grid import Place
+from sde_edit.report.results import RunResult
+from sde_edit.report.selection import Setting, matches
+from sde_edit.report.table import Cell, Row, cut_rows, with_common_decimals
+
+Published = list[float | None] | dict[str, float] | dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Published numbers.
+
+    values: metric or cost -> label -> numbers. These are a list along the columns, with null where
+    there is none, or a mapping by column, as {0.5: 7.57}, if the table may have other columns. In a
+    table with groups they are a mapping by group and column, as {small: {25: 5.84}}.
+    higher: the metrics of which higher is better.
+    where: settings of the published experiment, as `where` of a table. If all runs have them, the
+    numbers stand in the metric's own block; otherwise, and without `where`, in a block apart.
+    """
+
+    source: str
+    setting: str
+    values: dict[str, dict[str, Published]]
+    higher: list[str] = field(default_factory=list)
+    where: dict[str, Setting] | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    def comparable(self, results: Sequence[RunResult]) -> bool:
+        """Whether the numbers may stand beside those of these runs."""
+        if self.where is None:
+            return False
+        same = {key: [value] for key, value in self.where.items()}
+        return all(matches(run.spec, same) for run in results)
+
+    def rows(self, name: str, places: Sequence[Place]) -> tuple[Row, ...]:
+        """The rows of a metric or cost. Raises UserError if a list has not one number per place."""
+        found = self.values[name]
+        lines = [_line(f"{name} of {label!r}", line, places) for label, line in found.items()]
+        cells = with_common_decimals(Cell(value) for line in lines for value in line)
+        labels = [f"Paper {label}" for label in found]
+        return cut_rows(labels, "paper", cells)
+
+    def note(self) -> str:
+        """The source, and how to compare the numbers with ours."""
+        note = f"Published numbers: {self.source}; {self.setting}."
+        if self.where is None:
+            return note
+        return (
+            f"{note} They compare with runs of that model and data only; other runs compare with "
+            "them in the sign of the difference alone."
+        )
+
+
+def _line(what: str, line: Published, places: Sequence[Place]) -> list[float | None]:
+    if isinstance(line, dict):
+        return [_number(line, place) for place in places]
+    if len(line) != len(places):
+        raise UserError(f"paper.values.{what}: {len(places)} are needed")
+    return line
+
+
+def _number(values: Mapping[str, Any], place: Place) -> float | None:
+    line = values if place.group is None else values.get(str(place.group), {})
+    found: float | None = line.get(str(place.column))
+    return found
