@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sde_edit.api.model import Adapter
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -35,7 +33,6 @@ class Example:
     is another image, of what the target says: no answer for this one, but one of the set whose
     distribution the outputs should have (None: the truth or the image is). hint [H, W, 3] is what
     a control net sees, such as a scribble. drags: what is to be moved from where to where.
-    adapter: the LoRA fitted to the image, for a task that asks for one.
     """
 
     id: str
@@ -47,7 +44,6 @@ class Example:
     reference: Pixels | None = None
     hint: Pixels | None = None
     drags: tuple[Drag, ...] = ()
-    adapter: Adapter | None = None
 
     @property
     def prompt(self) -> str:

@@ -6,7 +6,6 @@ In a prompt template `{caption}` and `{target}` stand for what the example says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -14,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.api.model import Adaptable, Attentive, LoraSettings, Model, Scale
+from sde_edit.api.model import Attentive, Model
+from sde_edit.api.task import Task
 from sde_edit.errors import UserError
 
 _WORDS = {"{caption}": "caption", "{target}": "target"}
@@ -104,44 +104,18 @@ def _filled(template: str, example: Example) -> str:
     return template
 
 
-def check_prompt(key: str, template: str, example: Example) -> None:
-    """Raises UserError if the template asks for what the example does not have."""
-    for word, field in _WORDS.items():
-        if word in template and not getattr(example, field):
-            raise UserError(f"{example.id}: {key} asks for a {field}, and there is none")
-
-
-def lora_settings(steps: int, rank: int, rate: float) -> LoraSettings | None:
-    """Of a task's lora_steps, lora_rank and lora_rate; None for no steps. Raises UserError."""
-    for key, value, least in (("steps", steps, 0), ("rank", rank, 1)):
-        if value < least:
-            raise UserError(f"task.lora_{key}={value}: must be at least {least}")
-    if rate <= 0:
-        raise UserError(f"task.lora_rate={rate}: must be above 0")
-    return LoraSettings(rank, rate, steps) if steps else None
-
-
-def adapted(
-    model: Model, examples: Sequence[Example], scale: Scale
-) -> AbstractContextManager[None]:
-    """The LoRAs of the examples, if they have them, in the network until it is left."""
-    adapters = [example.adapter for example in examples if example.adapter is not None]
-    if not adapters:
-        return nullcontext()
-    assert isinstance(model, Adaptable)
-    assert len(adapters) == len(examples)
-    return model.adapted(adapters, scale)
+def check_prompts(task: Task, example: Example, *keys: str) -> None:
+    """Raises UserError if one of these prompts asks for a text that the example lacks."""
+    for key in keys:
+        for word, field in _WORDS.items():
+            if word in getattr(task, key) and not getattr(example, field):
+                raise UserError(f"{example.id}: task.{key} asks for a {field}, and there is none")
 
 
 def check_share(key: str, value: float) -> None:
     """Raises UserError unless the setting is a share of T that leaves a step, as t_0 is."""
     if not 0 < value <= 1:
         raise UserError(f"{key}={value}: must be above 0 and at most 1")
-
-
-def rows_per_evaluation(guidance: float) -> int:
-    """Rows of the network that one evaluation of eps costs: one at guidance 0 and 1, else two."""
-    return 1 if guidance in (0, 1) else 2
 
 
 def attentive(model: Model, task: str) -> Attentive:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.model import Attentive
+from sde_edit.diffusion.guidance import guide
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
 
@@ -69,7 +70,7 @@ class NullText:
         def step(null: Tensor, rows: Sequence[int]) -> Tensor:
             some = list(rows)
             e_null = self.model.attend(x[some], t[some], null)
-            return ddim(x[some], e_null + self.guidance * (e_cond[some] - e_null), a_s, a_t)
+            return ddim(x[some], guide(e_null, e_cond[some], self.guidance), a_s, a_t)
 
         return step
 

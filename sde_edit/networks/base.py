@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.diffusion.denoiser import Denoiser
+from sde_edit.diffusion.guidance import guide, rows_per_evaluation
 from sde_edit.errors import NotFiniteError, UserError
 
 DTYPES = {
@@ -71,7 +72,8 @@ class Network(ABC):
         share one.
         """
         examples = len(cond[0])
-        halves = [cond if guidance else null] if guidance in (0, 1) else [null, cond]
+        one = [cond if guidance else null]
+        halves = one if rows_per_evaluation(guidance) == 1 else [null, cond]
 
         @cache
         def condition(batches: int) -> Condition:
@@ -87,8 +89,7 @@ class Network(ABC):
                 return self._network(x_BCHW, t_B, *given)
             x, t = torch.cat([x_BCHW, x_BCHW]), torch.cat([t_B, t_B])
             e_null, e_cond = self._network(x, t, *given).chunk(2)
-            guided: Tensor = e_null + guidance * (e_cond - e_null)
-            return guided
+            return guide(e_null, e_cond, guidance)
 
         def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
             rows = max(1, self.rows_at_once // examples) * examples

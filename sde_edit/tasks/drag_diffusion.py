@@ -14,21 +14,22 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.api.model import Attentive, LoraSettings, Model
+from sde_edit.api.model import Adapter, Attentive, Model
+from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.task import Task
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
-    adapted,
     attentive,
     check_drags,
-    check_prompt,
+    check_prompts,
     check_share,
     images,
-    lora_settings,
     may_change,
     prompts,
 )
+from sde_edit.editing.lora import LoraFit, adapted, lora_fits
 from sde_edit.editing.motion_supervision import Motion, on_map
 from sde_edit.errors import UserError
 from sde_edit.networks.attention import Reference
@@ -37,7 +38,7 @@ from sde_edit.registry import plugin
 
 @plugin
 @dataclass(frozen=True)
-class DragDiffusion:
+class DragDiffusion(Task):
     """DragDiffusion with `sampler=ode`; the points are those of `example.drags`, all at once.
 
     The image goes up to t_0 (a share of T and of `steps`), Adam changes x_t0 for at most
@@ -83,37 +84,42 @@ class DragDiffusion:
         for key in ("drag_steps", "lam", "r_m", "block", "reference_blocks"):
             if (getattr(self, key) or 0) < 0:
                 raise UserError(f"task.{key}={getattr(self, key)}: must be 0 or more")
-        _ = self.lora  # raises UserError
+        _ = self.preparations  # raises UserError
 
     @property
-    def lora(self) -> LoraSettings | None:
-        return lora_settings(self.lora_steps, self.lora_rank, self.lora_rate)
-
-    def lora_prompts(self, examples: Sequence[Example]) -> list[str]:
-        return prompts(self.prompt, examples)
+    def preparations(self) -> tuple[LoraFit, ...]:
+        return lora_fits(
+            self.prompt, steps=self.lora_steps, rank=self.lora_rank, rate=self.lora_rate
+        )
 
     def check(self, example: Example) -> None:
-        check_prompt("task.prompt", self.prompt, example)
+        check_prompts(self, example, "prompt")
         check_drags(example)
 
     def edit(
-        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+        self,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
         assert isinstance(sampler, Invertible)
         model, grid = attentive(model, "drag_diffusion"), grid.below(self.t_0)
-        block = self._block(model)
+        block, adapters = self._block(model), prepared.get(LoraFit.name, ())
         prompt = prompts(self.prompt, examples)
         x_0, text = model.encode(images(examples)), model.embed(prompt)
-        with adapted(model, examples, torch.ones_like):
+        with adapted(model, adapters, torch.ones_like):
             tape = sampler.encode(model.denoiser(prompt, 1.0), x_0, grid, noise)
-        change = self._change(examples, model, block, tape[0][0].to(x_0), text, grid)
+        change = self._change(examples, adapters, model, block, tape[0][0].to(x_0), text, grid)
 
         def edited(x: Tensor, i: int) -> Tensor:
             """A sampler may have more than one state at t_0, and states of another dtype."""
             return x + change.to(x) if i == 0 else x
 
         way = _WayDown(model, self.reference_blocks, grid, tape[0], text)
-        with adapted(model, examples, torch.ones_like):
+        with adapted(model, adapters, torch.ones_like):
             x = sampler.decode(way.eps, tape[0][0], grid, noise, edited, tape)
         return model.decode(x)
 
@@ -126,6 +132,7 @@ class DragDiffusion:
     def _change(
         self,
         examples: Sequence[Example],
+        adapters: Sequence[Adapter],
         model: Attentive,
         block: int,
         x: Tensor,
@@ -135,7 +142,8 @@ class DragDiffusion:
         """What the optimisation adds to x_t0."""
 
         def lora(rows: Sequence[int]) -> AbstractContextManager[None]:
-            return adapted(model, [examples[b] for b in rows], torch.ones_like)
+            some = [adapters[b] for b in rows] if adapters else ()
+            return adapted(model, some, torch.ones_like)
 
         height, width = examples[0].image.shape[:2]
         size = (height // 2, width // 2)

@@ -11,17 +11,19 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
+from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
+from sde_edit.api.task import Task
+from sde_edit.diffusion.guidance import rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.editing.batch import (
     check_mask,
-    check_prompt,
+    check_prompts,
     images,
     latent_masks,
     masks,
     prompts,
-    rows_per_evaluation,
 )
 from sde_edit.registry import plugin
 
@@ -34,7 +36,7 @@ def composite(edited_BHWC: Tensor, original_BHWC: Tensor, mask_BHW: Tensor) -> T
 
 @plugin
 @dataclass(frozen=True)
-class Inpaint:
+class Inpaint(Task):
     """Noise to T, add a mask, decode: SDEdit's inpainting with an SDE, Stable Diffusion's with an
     ODE (the paper's Sec. 5.1, App. B and F.1).
 
@@ -54,7 +56,7 @@ class Inpaint:
 
     def check(self, example: Example) -> None:
         check_mask(example)
-        check_prompt("task.prompt", self.prompt, example)
+        check_prompts(self, example, "prompt")
 
     def edit(
         self,
@@ -63,6 +65,7 @@ class Inpaint:
         sampler: Sampler,
         grid: Grid,
         noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
         originals = images(examples)
         eps = model.denoiser(

@@ -14,16 +14,18 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Attentive, Model
+from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.task import Task
+from sde_edit.diffusion.guidance import guide, rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
     attentive,
-    check_prompt,
+    check_prompts,
     check_share,
     images,
     prompts,
-    rows_per_evaluation,
 )
 from sde_edit.editing.null_text import NullText, rows_per_step
 from sde_edit.errors import UserError
@@ -33,7 +35,7 @@ from sde_edit.registry import plugin
 
 @plugin
 @dataclass(frozen=True)
-class PromptToPrompt:
+class PromptToPrompt(Task):
     """Prompt-to-Prompt (Hertz et al. 2022) and null-text inversion (Mokady et al. 2023).
 
     source_prompt, prompt: `{caption}` and `{target}` stand for what the data set says. guidance is
@@ -102,9 +104,7 @@ class PromptToPrompt:
         return ("ode",) if self.null_steps else ()
 
     def check(self, example: Example) -> None:
-        check_prompt("task.source_prompt", self.source_prompt, example)
-        check_prompt("task.prompt", self.prompt, example)
-        check_prompt("task.negative_prompt", self.negative_prompt, example)
+        check_prompts(self, example, "source_prompt", "prompt", "negative_prompt")
         (before,), (after,) = (prompts(p, [example]) for p in (self.source_prompt, self.prompt))
         if self.mode == "replace" and len(before.split()) != len(after.split()):
             raise UserError(
@@ -113,7 +113,13 @@ class PromptToPrompt:
             )
 
     def edit(
-        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+        self,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
         assert isinstance(sampler, Invertible)
         model, grid = attentive(model, "p2p"), grid.below(self.t_0)
@@ -210,5 +216,4 @@ class _WayDown:
         e = torch.split(self.model.attend(*rows, control), len(x))
         if self.guidance == 1:
             return e[-1]
-        guided: Tensor = e[-2] + self.guidance * (e[-1] - e[-2])
-        return guided
+        return guide(e[-2], e[-1], self.guidance)

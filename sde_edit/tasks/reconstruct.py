@@ -10,16 +10,19 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
+from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.task import Task
+from sde_edit.diffusion.guidance import rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
-from sde_edit.editing.batch import check_prompt, images, prompts, rows_per_evaluation
+from sde_edit.editing.batch import check_prompts, images, prompts
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class Reconstruct:
+class Reconstruct(Task):
     """The image, up the grid and down again under one prompt. What comes back differs from what
     the autoencoder alone returns (`sampler=none`) by the error of the sampler's way back.
     """
@@ -33,10 +36,16 @@ class Reconstruct:
     changes: ClassVar[str] = "nothing"
 
     def check(self, example: Example) -> None:
-        check_prompt("task.prompt", self.prompt, example)
+        check_prompts(self, example, "prompt")
 
     def edit(
-        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+        self,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
         assert isinstance(sampler, Invertible)
         eps = model.denoiser(

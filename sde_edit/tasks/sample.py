@@ -11,16 +11,19 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
+from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
+from sde_edit.api.task import Task
+from sde_edit.diffusion.guidance import rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
-from sde_edit.editing.batch import check_prompt, hints, prompts, rows_per_evaluation
+from sde_edit.editing.batch import check_prompts, hints, prompts
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class Sample:
+class Sample(Task):
     """x_T is noise of unit variance; every sampler gets the same for the same example. Of an
     example the caption is used, and the hint if the model has a control net; its image is a member
     of the reference set.
@@ -35,10 +38,16 @@ class Sample:
     changes: ClassVar[str] = "nothing: there is no image"
 
     def check(self, example: Example) -> None:
-        check_prompt("task.prompt", self.prompt, example)
+        check_prompts(self, example, "prompt")
 
     def edit(
-        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+        self,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
         given = prompts(self.prompt, examples)
         eps = model.denoiser(

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from sde_edit.api.example import Drag
 from sde_edit.api.model import LoraSettings
+from sde_edit.api.preparation import NOTHING_PREPARED
 from sde_edit.cli import main
 from sde_edit.config import group_file
 from sde_edit.datasets.shapes import Shapes
@@ -69,7 +70,7 @@ def left_half():
     return mask
 
 
-def edited(chosen, model, examples, sampler="ode"):
+def edited(chosen, model, examples, sampler="ode", prepared=NOTHING_PREPARED):
     """The latents that are decoded, and the evaluations they cost."""
     before, decoded = model.evaluations, []
 
@@ -80,7 +81,7 @@ def edited(chosen, model, examples, sampler="ode"):
     noise = Noise(0, tuple(e.id for e in examples))
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         patch.setattr(model, "decode", decode)
-        chosen.edit(examples, model, build("samplers", sampler, {}), GRID, noise)
+        chosen.edit(examples, model, build("samplers", sampler, {}), GRID, noise, prepared)
     return decoded[0], model.evaluations - before
 
 
@@ -415,13 +416,12 @@ def test_each_image_has_its_lora_all_the_way(model):
     with torch.inference_mode():
         x_0 = model.encode(images(batch))
         fits = model.fit_lora(x_0, [PROMPT] * 2, LoraSettings(2, 0.05, 2), noise)
-    batch = [dataclasses.replace(one, adapter=fit) for one, fit in zip(batch, fits, strict=True)]
     chosen = task(drag_steps=2)
-    together, _ = edited(chosen, model, batch)
-    for row, one in enumerate(batch):
-        alone, _ = edited(chosen, model, [one])
+    together, _ = edited(chosen, model, batch, prepared={"lora": fits})
+    for row, (one, fit) in enumerate(zip(batch, fits, strict=True)):
+        alone, _ = edited(chosen, model, [one], prepared={"lora": [fit]})
         torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-8)
-        without, _ = edited(chosen, model, [dataclasses.replace(one, adapter=None)])
+        without, _ = edited(chosen, model, [one])
         assert (alone - without).abs().max() > 1e-4
 
 
