@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
+from sde_edit.api.interface import refuse_unknown_names
 from sde_edit.api.model import Model
 from sde_edit.api.preparation import NOTHING_PREPARED, Preparation, Prepared
 from sde_edit.api.sampler import Sampler
@@ -24,19 +24,24 @@ class Task(ABC):
     """Takes examples and returns edited images.
 
     A plug-in implements the abstract members and overrides the defaults of the optional
-    capabilities that it has. Its dataclass fields are its settings. It has no other public names:
-    helpers are private or functions, so that a misspelt method is an error and not a capability
-    that is silently lost. Raises TypeError at import if a subclass breaks this rule.
+    capabilities that it has. Its dataclass fields are its settings.
+
+    Subclasses are checked when they are defined: they must declare a citation, have the methods of
+    exactly the capabilities that they declare, and add no public name of their own but settings, so
+    that a misspelt method is an error. A subclass that breaks one of these rules raises TypeError.
     """
 
-    version: ClassVar[int]
+    version: ClassVar[int]  # part of the run id: raise it when results change
+    citation: ClassVar[Citation | None]  # None only for what no paper describes
     cost_varies: ClassVar[bool] = False  # whether some examples cost more than others
     shares_encoding: ClassVar[bool] = False  # whether runs that differ only in t_0 share encoding
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        _refuse_unknown_names(cls)
-        _refuse_missing_methods(cls)
+        refuse_unknown_names(cls)
+        if not hasattr(cls, "citation"):
+            raise TypeError(f"{cls.__qualname__}: declares no citation")
+        _refuse_half_capabilities(cls)
 
     @property
     @abstractmethod
@@ -51,7 +56,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def uses_mask(self) -> bool:
-        """Whether it edits inside the example's mask; contact sheets show what that hides."""
+        """Whether it needs the example's mask; contact sheets then show what the mask hides."""
 
     @abstractmethod
     def check(self, example: Example) -> None:
@@ -130,7 +135,7 @@ class Task(ABC):
         The images are those that `edit` gives for a task with that t_0. Override it together with
         `shares_encoding`.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not share its encoding")
 
 
 _METHODS_OF = {  # what a capability needs
@@ -139,24 +144,12 @@ _METHODS_OF = {  # what a capability needs
 }
 
 
-def _refuse_unknown_names(cls: type[Task]) -> None:
-    """Raises TypeError, with the nearest name that exists, for a public name unknown to Task."""
-    kinds = inspect.get_annotations(cls)
-    settings = {name for name, kind in kinds.items() if "ClassVar" not in str(kind)}
-    known = [name for name in (*dir(Task), *Task.__annotations__) if not name.startswith("_")]
-    for name in {*vars(cls), *kinds} - settings - set(known):
-        if not name.startswith("_"):
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise TypeError(
-                f"{cls.__name__}.{name}: Task has no such member.{hint} "
-                "A helper must be private or a function."
-            )
-
-
-def _refuse_missing_methods(cls: type[Task]) -> None:
-    """Raises TypeError if the class declares a capability whose methods it does not override."""
+def _refuse_half_capabilities(cls: type[Task]) -> None:
+    """Raises TypeError unless the class declares a capability exactly if it has its methods."""
     for flag, methods in _METHODS_OF.items():
-        own = {name for base in cls.__mro__ for name in vars(base) if base is not Task}
-        if getattr(cls, flag) and (missing := [name for name in methods if name not in own]):
-            raise TypeError(f"{cls.__name__}.{flag} needs {' and '.join(missing)}")
+        missing = [name for name in methods if getattr(cls, name) is getattr(Task, name)]
+        if getattr(cls, flag) and missing:
+            raise TypeError(f"{cls.__qualname__}.{flag} needs {' and '.join(missing)}")
+        if not getattr(cls, flag) and len(missing) < len(methods):
+            has = " and ".join(name for name in methods if name not in missing)
+            raise TypeError(f"{cls.__qualname__} has {has}, so set {flag} = True")

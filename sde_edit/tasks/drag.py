@@ -1,4 +1,4 @@
-"""Drag (the paper's Sec. 4, Alg. 1): squares of x_t0 are copied to where they shall lie.
+"""Drag (the paper's Sec. 4, Alg. 1): squares of x_t0 are copied to their targets.
 
 code            paper (Alg. 1, Eq. 12)
 x               x_0 of one drag step, the result of the step before
@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model, Scale
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
@@ -34,7 +35,8 @@ from sde_edit.editing.batch import (
     prompts,
 )
 from sde_edit.editing.lora import LoraFit, adapted, lora_fits
-from sde_edit.editing.moves import Move, MovePlan, moved
+from sde_edit.editing.moves import Move, MovePlan, apply_moves
+from sde_edit.editing.paper import PAPER
 from sde_edit.errors import UserError
 from sde_edit.registry import plugin
 
@@ -85,6 +87,7 @@ class DragTask(Task):
     lora_scale: float = 1.0
     lora_scale_at_t_0: float = 0.5
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation] = PAPER
     cost_varies: ClassVar[bool] = True
     uses_mask: ClassVar[bool] = False  # a mask is optional, and hides nothing that must be shown
     inverts: ClassVar[bool] = True
@@ -148,7 +151,7 @@ class DragTask(Task):
         def change(x: Tensor, i: int) -> Tensor:
             if i == 0:
                 fresh = noise.like(x, "source")
-                x = moved(x, moves, fresh, alpha=self.alpha, beta=self.beta)
+                x = apply_moves(x, moves, fresh, alpha=self.alpha, beta=self.beta)
             return torch.where(inside, x, source[i])
 
         return change

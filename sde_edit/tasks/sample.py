@@ -24,15 +24,17 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class Sample(Task):
-    """x_T is noise of unit variance; every sampler gets the same for the same example. Of an
-    example the caption is used, and the hint if the model has a control net; its image is a member
-    of the reference set.
+    """x_T is standard normal noise, and depends on the example but not on the sampler.
+
+    It uses the example's caption, and its hint if the model has a control net. Its image only
+    belongs to the reference set.
     """
 
     prompt: str
     negative_prompt: str = ""
     guidance: float = 7.5
     version: ClassVar[int] = 1
+    citation: ClassVar[None] = None  # sampling is the model's and the sampler's
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = False
     changes: ClassVar[str] = "nothing: there is no image"

@@ -1,4 +1,4 @@
-"""Image to image: up under the source prompt or by noise, down under the target's.
+"""Image to image: encode under the source prompt or by adding noise, decode under the target's.
 
     task=roundtrip       invert            | change the prompt               BDIA's Alg. 2
     task=ddib            invert            | change the label                Su et al. 2022
@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
@@ -38,6 +39,7 @@ from sde_edit.editing.batch import (
     prompts,
 )
 from sde_edit.editing.contrast_mask import ContrastMask
+from sde_edit.editing.paper import PAPER
 from sde_edit.errors import UserError
 from sde_edit.registry import plugin
 
@@ -47,18 +49,19 @@ from sde_edit.registry import plugin
 class Translate(Task):
     """x_0 -> x_t0 -> x~_0 of the paper's Sec. 3.1, where the edit changes the condition.
 
-    source_prompt, prompt, negative_prompt: `{caption}` and `{target}` stand for what the data set
-    says. guidance is that of the way down, source_guidance that of the way up. t_0: how far up it
-    goes, as a share of T and of `steps`.
+    source_prompt, prompt, negative_prompt: templates, in which `{caption}` and `{target}` stand for
+    the texts of the data set. source_guidance is used to encode, guidance to decode. t_0: the noise
+    level up to which it encodes, as a share of T and of `steps`.
 
-    way_up: invert, by the sampler's own way back (with `sampler=sde` Cycle-SDE); or noise, by
-    Eq. 7 alone, and the way down knows nothing of it.
+    way_up: how it encodes. invert: by the sampler's inversion (Cycle-SDE with `sampler=sde`);
+    noise: by Eq. 7 alone, whose noise is not reused for decoding.
 
-    region: all of the image; mask, that of the example; or contrast, the mask that DiffEdit finds:
-    where the two prompts' eps differ at time mask_t (a share of T), averaged over mask_maps draws
-    of noise, by more than mask_level times the image's mean. Outside it the states of the way up
-    are kept. (DiffEdit divides by three times the mean, clamps to 1 and takes what is above 0.5:
-    a mask_level of 1.5. Guidance scales all differences alike and changes no mask; 1 is used.)
+    region: where the image is edited. all: everywhere; mask: inside the example's mask; contrast:
+    inside DiffEdit's mask, where eps of the two prompts differ by more than mask_level times the
+    image's mean difference, at time mask_t (a share of T) and averaged over mask_maps draws of
+    noise. Outside the mask the encoded states are kept. (DiffEdit divides by three times the mean,
+    clamps to 1 and thresholds at 0.5, which is a mask_level of 1.5. Guidance scales all differences
+    alike, so it does not change the mask; 1 is used.)
     """
 
     source_prompt: str
@@ -73,6 +76,7 @@ class Translate(Task):
     mask_t: float = 0.5
     mask_level: float = 1.5
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation] = PAPER
     shares_encoding: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -171,9 +175,8 @@ class Translate(Task):
         return sampler.encode(eps, x_0, grid, noise)
 
     def evaluations_per_image(self, steps: int) -> int:
-        """Without those of a mask that is found, which serves all samplers and t_0."""
-        down = steps_below(self.t_0, steps) * rows_per_evaluation(self.guidance)
-        return self.encode_evaluations(steps) + down
+        decode = steps_below(self.t_0, steps) * rows_per_evaluation(self.guidance)
+        return self.encode_evaluations(steps) + decode
 
     def encode_evaluations(self, steps: int) -> int:
         each = rows_per_evaluation(self.source_guidance) if self.inverts else 0

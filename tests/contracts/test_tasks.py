@@ -130,13 +130,14 @@ def test_refuses_what_it_cannot_edit_by_name(task):
 )
 def test_a_misspelt_member_is_refused_with_the_nearest_name(member, nearest):
     with pytest.raises(TypeError, match=rf"Mine\..* Did you mean '{nearest}'\?"):
-        type("Mine", (Task,), member)
+        type("Mine", (Task,), {"citation": None} | member)
 
 
 def test_helpers_are_private_and_settings_are_free():
-    type("Mine", (Task,), {"__annotations__": {"strength": "float"}, "strength": 1.0, "_help": 0})
-    with pytest.raises(TypeError, match="A helper must be private"):
-        type("Mine", (Task,), {"zigzag": lambda self: 0})
+    mine = {"citation": None, "__annotations__": {"strength": "float"}, "strength": 1.0}
+    type("Mine", (Task,), mine | {"_help": lambda self: 0})
+    with pytest.raises(TypeError, match="call it _zigzag"):
+        type("Mine", (Task,), {"citation": None, "zigzag": lambda self: 0})
 
 
 @pytest.mark.parametrize(
@@ -145,4 +146,15 @@ def test_helpers_are_private_and_settings_are_free():
 )
 def test_a_capability_needs_its_methods(capability, missing):
     with pytest.raises(TypeError, match=f"Mine.{capability} needs {missing}"):
-        type("Mine", (Task,), {capability: True})
+        type("Mine", (Task,), {"citation": None, capability: True})
+
+
+def test_methods_of_a_capability_need_its_declaration():
+    member = {"citation": None, "evaluations_of": lambda self, example, steps, size: 0}
+    with pytest.raises(TypeError, match="Mine has evaluations_of, so set cost_varies = True"):
+        type("Mine", (Task,), member)
+
+
+def test_a_citation_is_declared():
+    with pytest.raises(TypeError, match="declares no citation"):
+        type("Mine", (Task,), {})
