@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from safetensors.torch import load, save
 
 from sde_edit.api.example import Example
-from sde_edit.api.model import Adaptable, Adapter, LoraSettings, Model, Scale
+from sde_edit.api.model import Adapter, LoraSettings, Model, Scale, SupportsLora
 from sde_edit.api.preparation import Preparation
 from sde_edit.api.spec import RunSpec
 from sde_edit.diffusion.noise import Noise
@@ -44,7 +44,7 @@ class LoraFit(Preparation):
         return f"first a LoRA of {steps} steps for each image that has none, not counted"
 
     def check(self, model: Model, spec: RunSpec) -> None:
-        if not isinstance(model, Adaptable):
+        if not isinstance(model, SupportsLora):
             raise UserError(
                 f"model={spec.model.name} has no LoRA: use a model of kind "
                 "stable_diffusion, as sd15 or shapes, or set task.lora_steps=0"
@@ -66,7 +66,7 @@ class LoraFit(Preparation):
         self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise
     ) -> list[bytes]:
         """Raises UserError for a fit that is not finite."""
-        assert isinstance(model, Adaptable)
+        assert isinstance(model, SupportsLora)
         x_0 = model.encode(images(examples))
         adapters = model.fit_lora(x_0, prompts(self.prompt, examples), self.settings, noise)
         for example, adapter in zip(examples, adapters, strict=True):
@@ -111,5 +111,5 @@ def adapted(
     """
     if not adapters:
         return nullcontext()
-    assert isinstance(model, Adaptable)
+    assert isinstance(model, SupportsLora)
     return model.adapted(adapters, scale)

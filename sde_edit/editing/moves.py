@@ -84,7 +84,7 @@ class MovePlan:
         return self.m_factor or min(1.0, 0.5 * _SIDE / side)
 
 
-def moved(
+def apply_moves(
     x_BCHW: Tensor,
     moves: Sequence[Sequence[Move]],
     fresh_BCHW: Tensor,

@@ -12,7 +12,7 @@ from sde_edit.api.example import Drag, Example
 from sde_edit.config import group_file
 from sde_edit.datasets.shapes_edits import ShapesEdits
 from sde_edit.diffusion.noise import Noise
-from sde_edit.editing.moves import MovePlan, moved
+from sde_edit.editing.moves import MovePlan, apply_moves
 from sde_edit.errors import UserError
 from sde_edit.models.gmm import GMM, Component
 from sde_edit.models.stable_diffusion import StableDiffusion
@@ -210,7 +210,7 @@ def test_each_drag_step_has_noise_of_its_own():
 
 @pytest.mark.parametrize("sampler", ["sde", "sde2", "sde_textbook", "bdia", "edict"])
 def test_nothing_changes_if_the_edit_is_none(sampler):
-    """alpha = beta = 1 and a target in its source: an exact way back returns the image."""
+    """alpha = beta = 1 and a target in its source: an exact inversion returns the image."""
     still = picture("a", [Drag((3, 4), (3, 4))])
     x = latent(task(alpha=1.0, beta=1.0, m=2), [still], sampler)
     torch.testing.assert_close(x, encoded(still), rtol=0, atol=1e-8)
@@ -314,7 +314,7 @@ def test_every_pair_reads_before_any_writes():
     drags = [Drag(a, b) for a, b in itertools.pairwise(ring)]
     chosen = task(r=1, m=1)
     moves = plan(chosen, picture("a", drags))[0]
-    out = moved(x, [moves], torch.full_like(x, math.nan), alpha=2.0, beta=chosen.beta)
+    out = apply_moves(x, [moves], torch.full_like(x, math.nan), alpha=2.0, beta=chosen.beta)
     assert torch.equal(out[..., 1:3, 5:7], 2 * x[..., 1:3, 1:3])
     assert torch.equal(out[..., 5:7, 5:7], 2 * x[..., 1:3, 5:7])
     assert torch.equal(out[..., 1:3, 1:3], 2 * x[..., 5:7, 5:7])
@@ -325,7 +325,7 @@ def test_where_squares_overlap_the_target_wins():
     x = torch.arange(64.0, dtype=torch.float64).view(1, 1, 8, 8)
     chosen = task(r=2, m=1)
     moves = plan(chosen, picture("a", [Drag((3, 4), (4, 4))]))[0]
-    out = moved(x, [moves], torch.zeros_like(x), alpha=2.0, beta=0.5)
+    out = apply_moves(x, [moves], torch.zeros_like(x), alpha=2.0, beta=0.5)
     assert torch.equal(out[..., 2:6, 2:6], 2 * x[..., 2:6, 1:5])
     assert torch.equal(out[..., 2:6, 1], 0.5 * x[..., 2:6, 1])
     out[..., 2:6, 1:6] = x[..., 2:6, 1:6]
