@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sde_edit.api.sampler import Sampler
-from sde_edit.api.task import Selective, Task
+from sde_edit.api.task import Task
 from sde_edit.config import compose_config, group_file
 from sde_edit.registry import build, listing, names
 
@@ -51,7 +51,7 @@ def ways(task: Task, sampler: Sampler) -> tuple[str, str]:
 
 def lines(name: str, task: Task, samplers: Mapping[str, Sampler]) -> list[str]:
     groups: dict[tuple[str, str], list[str]] = {}
-    served = (task.samplers if isinstance(task, Selective) else ()) or samplers
+    served = task.samplers or samplers
     for label, sampler in samplers.items():
         if label in served and (sampler.inversion != "none" or not task.inverts):
             groups.setdefault(ways(task, sampler), []).append(f"`{label}`")

@@ -26,7 +26,7 @@ from sde_edit.api.launcher import Launcher
 from sde_edit.api.metric import NamedMetric
 from sde_edit.api.sampler import MadeElsewhere
 from sde_edit.api.spec import Choice, RunSpec
-from sde_edit.api.task import Selective, Task
+from sde_edit.api.task import Task
 from sde_edit.errors import UserError
 from sde_edit.imaging.subset import Subset
 from sde_edit.registry import build, conf_dir, names, suggest
@@ -160,7 +160,7 @@ def _check_way_back(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> No
 
 
 def _check_sampler(config: Mapping[str, Any], task: Task) -> None:
-    kinds, sampler = task.samplers if isinstance(task, Selective) else (), config["sampler"]
+    kinds, sampler = task.samplers, config["sampler"]
     if kinds and sampler["kind"] not in kinds:
         raise UserError(
             f"task={config['task']['name']} does not work with sampler={sampler['name']}: "

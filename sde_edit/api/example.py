@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sde_edit.api.model import Adapter
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -19,7 +17,7 @@ Point = tuple[float, float]  # (x, y) in pixels of the image, x to the right and
 
 @dataclass(frozen=True)
 class Drag:
-    """The content at `source` is to come to lie at `target`."""
+    """The content at `source` should move to `target`."""
 
     source: Point
     target: Point
@@ -29,13 +27,16 @@ class Drag:
 class Example:
     """One item of a data set, decoded.
 
-    image [H, W, 3] is what is edited; truth [H, W, 3] is the right answer where it is known
-    (None: not known); mask [H, W] in [0, 1], 1 = hidden, or to be changed; caption describes the
-    image, target what it is to become ("": the data set asks for no change). reference [H, W, 3]
-    is another image, of what the target says: no answer for this one, but one of the set whose
-    distribution the outputs should have (None: the truth or the image is). hint [H, W, 3] is what
-    a control net sees, such as a scribble. drags: what is to be moved from where to where.
-    adapter: the LoRA fitted to the image, for a task that asks for one.
+    image [H, W, 3]: the image to edit.
+    caption: describes the image.
+    mask [H, W] in [0, 1]: 1 = hidden, or to be changed.
+    truth [H, W, 3]: the correct result; None if it is unknown.
+    target: describes the result; "" if the data set asks for no change.
+    reference [H, W, 3]: another image that the target describes. It is not the correct result for
+    this example, but belongs to the set whose distribution the outputs should have; None: the
+    truth, or else the image, belongs to that set.
+    hint [H, W, 3]: the input of a control net, such as a scribble.
+    drags: which points should move, and to where.
     """
 
     id: str
@@ -47,7 +48,6 @@ class Example:
     reference: Pixels | None = None
     hint: Pixels | None = None
     drags: tuple[Drag, ...] = ()
-    adapter: Adapter | None = None
 
     @property
     def prompt(self) -> str:

@@ -1,12 +1,13 @@
-"""What a model owes, before its weights are loaded and after."""
+"""The interfaces of models, before and after their weights are loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from sde_edit.api.citation import Citation
 from sde_edit.diffusion.denoiser import Denoiser
 
 if TYPE_CHECKING:
@@ -16,16 +17,16 @@ if TYPE_CHECKING:
     from sde_edit.diffusion.noise import Noise
     from sde_edit.diffusion.schedule import Schedule
 
-Adapter = Mapping[str, "Tensor"]  # the weights of a LoRA, of one image, by name
-Scale = Callable[["Tensor"], "Tensor"]  # how much a LoRA counts at each of some times
+Adapter = Mapping[str, "Tensor"]  # name -> weights of the LoRA of one image
+Scale = Callable[["Tensor"], "Tensor"]  # times [R] -> the factor of the LoRA at each
 
 
 class Model(Protocol):
     """A loaded diffusion model with its autoencoder."""
 
-    evaluations: int  # rows that went through the network so far; guidance costs two rows
-    calls: int  # calls of the network so far, each a batch of rows
-    rows_at_once: int  # latents that one call of the network may hold, guidance not counted
+    evaluations: int  # rows that the network has evaluated; guidance costs two rows
+    calls: int  # calls of the network so far, each with a batch of rows
+    rows_at_once: int  # the most latents in one call of the network, before guidance doubles them
     device: torch.device
     state_dtype: torch.dtype  # of the sampler's state: float32, or float64 for float64 weights
 
@@ -48,35 +49,35 @@ class Model(Protocol):
     ) -> Denoiser:
         """eps with one prompt per row; guidance 1 evaluates the prompt alone.
 
-        negatives: what guidance leads away from, one per row; () is "" for all.
-
-        hints: uint8 [B, H, W, 3] for the control net. Raises UserError for a prompt or a guidance
-        that the model does not know, for hints without a control net, and the other way round.
+        negatives: the prompts that guidance leads away from, one per row; () means "" for all.
+        hints: uint8 [B, H, W, 3] for the control net.
+        Raises UserError for a prompt or a guidance that the model does not know, for hints without
+        a control net, and for a control net without hints.
         """
 
 
 class AttentionControl(Protocol):
-    """Replaces the attention processors of a network while a call lasts."""
+    """Replaces the attention processors of a network during a call."""
 
     def processor(self, layer: str, plain: Any) -> Any:
-        """What stands in for `plain`, the processor of that layer."""
+        """The replacement for `plain`, the processor of that layer."""
 
 
 @runtime_checkable
-class Attentive(Model, Protocol):
-    """A model whose text embeddings, attention and features can be had and changed."""
+class AttentionAccess(Model, Protocol):
+    """A model that gives access to its text embeddings, attention and features."""
 
     prompt_tokens: int  # K, tokens of every prompt: start, words, end, padding
 
     @property
     def up_blocks(self) -> int:
-        """How many its UNet has."""
+        """The number of up blocks of its UNet."""
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Text embeddings [B, K, D]."""
 
     def word_tokens(self, prompt: str) -> list[list[int]]:
-        """Token ids of each word, words being what blanks separate. K may cut off the last."""
+        """Token ids of each word; blanks separate words. The last may not fit in K tokens."""
 
     def attend(
         self,
@@ -85,51 +86,55 @@ class Attentive(Model, Protocol):
         text_BKD: Tensor,
         control: AttentionControl | None = None,
     ) -> Tensor:
-        """eps under these embeddings, without guidance, its attention as `control` says."""
+        """eps under these embeddings, without guidance, with the attention changed by `control`."""
 
     def features(
         self, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor, block: int
     ) -> tuple[Tensor, Tensor]:
-        """eps as `attend` gives it, and what up block `block` (0 the lowest) gives on the way, in
-        the dtype of x. Gradients to x go through both."""
+        """eps as `attend` gives it, and the output of up block `block` (0 the lowest).
+
+        Both are in the dtype of x, and gradients with respect to x flow through both.
+        """
 
 
 @runtime_checkable
-class Adaptable(Model, Protocol):
-    """A model whose network can be fitted to single images by low-rank weights (LoRA)."""
+class SupportsLora(Model, Protocol):
+    """A model whose network can be fitted to single images with low-rank weights (LoRA)."""
 
     def fit_lora(
         self, x_BCHW: Tensor, prompts: Sequence[str], settings: LoraSettings, noise: Noise
     ) -> list[Adapter]:
-        """The LoRA of each image, of these latents under these prompts."""
+        """Fit a LoRA to each image, given its latent and its prompt."""
 
     def adapted(self, adapters: Sequence[Adapter], scale: Scale) -> AbstractContextManager[None]:
-        """Until it is left, row r of a call has the LoRA r mod B, `scale` times at its time."""
+        """Context manager: row r uses adapter r mod B, scaled by scale(t)."""
 
 
 class ModelSource(Protocol):
-    """The settings of a model: what can be known of it before its weights are loaded."""
+    """The settings of a model, and what is known before its weights are loaded."""
+
+    citation: ClassVar[Citation | None]  # None only for what no paper describes
 
     @property
     def resolution(self) -> int:
-        """Side of the square images it works on, in pixels."""
+        """The side of its square images, in pixels."""
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """(C, h, w) of the state, as the loaded model has it. Raises UserError as `digest` does."""
+        """(C, h, w) of the loaded model's state. Raises UserError as `digest` does."""
 
     def schedule(self) -> Schedule: ...
 
     def digest(self) -> str:
-        """Of the weights. Raises UserError with the remedy where they cannot be had."""
+        """The digest of the weights. Raises UserError with a remedy if they are not available."""
 
     def load(self, device: str, dtype: str, compile: bool = False) -> Model:
-        """`compile` the network, for the same images up to rounding; its first calls take long."""
+        """compile: same images up to rounding, but the first calls of the network take long."""
 
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """steps of AdamW at that rate, for a LoRA of that rank."""
+    """How a LoRA is fitted: its rank, and the learning rate and steps of AdamW."""
 
     rank: int
     rate: float

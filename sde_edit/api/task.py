@@ -1,12 +1,16 @@
-"""What a task owes: it owns the edit."""
+"""The interface of tasks. A task owns the edit; samplers only move between noise levels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
-from sde_edit.api.model import LoraSettings, Model
+from sde_edit.api.interface import refuse_unknown_names
+from sde_edit.api.model import Model
+from sde_edit.api.preparation import NOTHING_PREPARED, Preparation, Prepared
 from sde_edit.api.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -16,24 +20,49 @@ if TYPE_CHECKING:
     from sde_edit.diffusion.schedule import Grid
 
 
-class Task(Protocol):
-    """Owns the edit: takes examples, gives images."""
+class Task(ABC):
+    """Takes examples and returns edited images.
+
+    A plug-in implements the abstract members and overrides the defaults of the optional
+    capabilities that it has. Its dataclass fields are its settings.
+
+    Subclasses are checked when they are defined: they must declare a citation, have the methods of
+    exactly the capabilities that they declare, and add no public name of their own but settings, so
+    that a misspelt method is an error. A subclass that breaks one of these rules raises TypeError.
+    """
+
+    version: ClassVar[int]  # part of the run id: raise it when results change
+    citation: ClassVar[Citation | None]  # None only for what no paper describes
+    cost_varies: ClassVar[bool] = False  # whether some examples cost more than others
+    shares_encoding: ClassVar[bool] = False  # whether runs that differ only in t_0 share encoding
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        refuse_unknown_names(cls)
+        if not hasattr(cls, "citation"):
+            raise TypeError(f"{cls.__qualname__}: declares no citation")
+        _refuse_half_capabilities(cls)
 
     @property
+    @abstractmethod
     def inverts(self) -> bool:
-        """Whether it needs a sampler with a way back."""
+        """Whether it needs a sampler that can invert."""
 
     @property
+    @abstractmethod
     def changes(self) -> str:
-        """What the edit changes between the way up and the way down, in words."""
+        """What the edit changes between encoding and decoding, in words."""
 
     @property
+    @abstractmethod
     def uses_mask(self) -> bool:
-        """Whether it looks at the mask; contact sheets show what it hides."""
+        """Whether it needs the example's mask; contact sheets then show what the mask hides."""
 
+    @abstractmethod
     def check(self, example: Example) -> None:
-        """Raises UserError if the example cannot be edited by this task."""
+        """Raises UserError if this task cannot edit the example."""
 
+    @abstractmethod
     def edit(
         self,
         examples: Sequence[Example],
@@ -41,48 +70,57 @@ class Task(Protocol):
         sampler: Sampler,
         grid: Grid,
         noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
-        """uint8 [B, H, W, 3], one image per example, in order."""
+        """uint8 [B, H, W, 3], one image per example, in order.
 
+        prepared: the results of `preparations` for these examples, by name.
+        """
+
+    @abstractmethod
     def evaluations_per_image(self, steps: int) -> int:
-        """Rows of the network that one image costs with one evaluation of eps per step."""
+        """Rows of the network that one image costs if a step costs one evaluation of eps.
 
+        Preparations are not counted. If costs vary, this is the cost of the cheapest example.
+        """
 
-@runtime_checkable
-class Selective(Task, Protocol):
-    """A task that works with some samplers only."""
+    # -- optional: restrictions and preparations
 
     @property
     def samplers(self) -> Sequence[str]:
-        """Their kinds; () for all."""
+        """The kinds of samplers that it works with; () for all."""
+        return ()
 
+    @property
+    def preparations(self) -> Sequence[Preparation]:
+        """What must be computed for each example before `edit`."""
+        return ()
 
-@runtime_checkable
-class CostsByExample(Task, Protocol):
-    """A task whose images differ in what they cost; evaluations_per_image is of the cheapest.
-
-    size: (h, w) of the latent.
-    """
+    # -- optional: costs and settings that depend on the example
 
     def evaluations_of(self, example: Example, steps: int, size: tuple[int, int]) -> int:
-        """As evaluations_per_image, of an example that `check` takes."""
+        """The cost of an example that `check` accepts, counted as in `evaluations_per_image`.
 
-    def follows(self, size: tuple[int, int]) -> str:
-        """The settings that it takes from the size, for a message; "" for none."""
+        size: (h, w) of the latent. Override it together with `cost_varies`.
+        """
+        return self.evaluations_per_image(steps)
 
+    def derived_settings(self, size: tuple[int, int]) -> str:
+        """A message on settings that follow from the latent's size (h, w); "" for none."""
+        return ""
 
-@runtime_checkable
-class SharesWayUp(Task, Protocol):
-    """A task whose runs share the way up if they differ in `t_0` alone."""
+    # -- optional: one encoding for several t_0
 
     @property
     def t_0(self) -> float:
-        """How far up it goes, as a share of T."""
+        """The noise level up to which it encodes, as a share of T."""
+        return 1.0
 
-    def evaluations_up(self, steps: int) -> int:
-        """Of evaluations_per_image, those of the way up."""
+    def encode_evaluations(self, steps: int) -> int:
+        """The part of `evaluations_per_image` that encoding costs."""
+        return 0
 
-    def edits(
+    def edit_many(
         self,
         t_0: Sequence[float],
         examples: Sequence[Example],
@@ -90,36 +128,28 @@ class SharesWayUp(Task, Protocol):
         sampler: Sampler,
         grid: Grid,
         noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> list[Callable[[], Tensor]]:
-        """The way up, gone once, and what gives the images of each t_0, in any order: the very
-        images that `edit` gives of a task with that t_0."""
+        """Encode once; return a function for each t_0 that decodes its images, in any order.
+
+        The images are those that `edit` gives for a task with that t_0. Override it together with
+        `shares_encoding`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not share its encoding")
 
 
-@runtime_checkable
-class FindsMask(Task, Protocol):
-    """A task that finds a mask by itself; `edit` sees it as the mask of the example."""
-
-    @property
-    def finds_mask(self) -> bool:
-        """Whether it does, as it is set."""
-
-    def mask_settings(self) -> Mapping[str, Any]:
-        """What the masks depend on, beside model, data, grid, dtype and seed."""
-
-    def find_masks(
-        self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise
-    ) -> Tensor:
-        """Bool [B, h, w] at the size of the latent, each from its own example alone."""
+_METHODS_OF = {  # what a capability needs
+    "cost_varies": ("evaluations_of",),
+    "shares_encoding": ("edit_many", "encode_evaluations"),
+}
 
 
-@runtime_checkable
-class FitsLora(Task, Protocol):
-    """A task that has the network fitted to each image first; `edit` sees the LoRA as that of the
-    example."""
-
-    @property
-    def lora(self) -> LoraSettings | None:
-        """None: no LoRA."""
-
-    def lora_prompts(self, examples: Sequence[Example]) -> Sequence[str]:
-        """What each image shows."""
+def _refuse_half_capabilities(cls: type[Task]) -> None:
+    """Raises TypeError unless the class declares a capability exactly if it has its methods."""
+    for flag, methods in _METHODS_OF.items():
+        missing = [name for name in methods if getattr(cls, name) is getattr(Task, name)]
+        if getattr(cls, flag) and missing:
+            raise TypeError(f"{cls.__qualname__}.{flag} needs {' and '.join(missing)}")
+        if not getattr(cls, flag) and len(missing) < len(methods):
+            has = " and ".join(name for name in methods if name not in missing)
+            raise TypeError(f"{cls.__qualname__} has {has}, so set {flag} = True")

@@ -13,7 +13,6 @@ from sde_edit import config
 from sde_edit.api.launcher import Job
 from sde_edit.api.metric import NamedMetric
 from sde_edit.api.sampler import MadeElsewhere
-from sde_edit.api.task import SharesWayUp
 from sde_edit.engine.attempt import Attempt, pick_device
 from sde_edit.engine.execute import ModelCache, execute
 from sde_edit.engine.output import Making, OnBatch
@@ -74,7 +73,7 @@ def _costs(experiments: Sequence[Experiment], todos: Sequence[Plan]) -> list[int
 
 def t_0_of(experiment: Experiment) -> float:
     """How far up it goes: of runs that share their way up the largest goes it for all."""
-    return experiment.task.t_0 if isinstance(experiment.task, SharesWayUp) else 1.0
+    return experiment.task.t_0
 
 
 def _finish(making: Making, tracker: Tracker, *, evaluate: bool) -> None:
@@ -99,7 +98,7 @@ def shared(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
     groups: dict[object, list[Experiment]] = {}
     for number, experiment in enumerate(experiments):
         rest = tuple(o for o in experiment.overrides if not o.startswith(T_0))
-        alike = isinstance(experiment.task, SharesWayUp) and rest != experiment.overrides
+        alike = experiment.task.shares_encoding and rest != experiment.overrides
         groups.setdefault(rest if alike else number, []).append(experiment)
     return list(groups.values())
 

@@ -1,12 +1,11 @@
-"""What tasks ask of a batch of examples: its images, masks, prompts, and what guidance costs.
+"""What tasks need from a batch of examples: images, masks, prompts, and checks of them.
 
-In a prompt template `{caption}` and `{target}` stand for what the example says.
+In a prompt template `{caption}` and `{target}` stand for the example's texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -14,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.api.model import Adaptable, Attentive, LoraSettings, Model, Scale
+from sde_edit.api.model import AttentionAccess, Model
+from sde_edit.api.task import Task
 from sde_edit.errors import UserError
 
 _WORDS = {"{caption}": "caption", "{target}": "target"}
@@ -32,7 +32,7 @@ def hints(examples: Sequence[Example]) -> Tensor | None:
 
 
 def check_mask(example: Example) -> None:
-    """Raises UserError if there is no mask, or none that fits."""
+    """Raises UserError if the example has no mask, or one of another size or without a hole."""
     mask, size = example.mask, example.image.shape[:2]
     if mask is None:
         raise UserError(f"{example.id}: the task needs a mask, and the data set gives none")
@@ -43,8 +43,8 @@ def check_mask(example: Example) -> None:
 
 
 def check_drags(example: Example) -> None:
-    """Raises UserError if nothing is to be dragged, for a point outside the image, and for a mask
-    that does not fit; none is needed."""
+    """Raises UserError if there is nothing to drag, if a point lies outside the image, or if there
+    is a mask that `check_mask` refuses."""
     if example.mask is not None:
         check_mask(example)
     if not example.drags:
@@ -62,20 +62,20 @@ def check_drags(example: Example) -> None:
 
 
 def masks(examples: Sequence[Example]) -> Tensor:
-    """float32 [B, H, W], 1 = hidden. Every example must have one."""
+    """float32 [B, H, W], 1 = hidden. Every example must have a mask."""
     found = [example.mask for example in examples if example.mask is not None]
     assert len(found) == len(examples)
     return torch.from_numpy(np.stack(found))
 
 
 def latent_masks(examples: Sequence[Example], x_BCHW: Tensor) -> Tensor:
-    """Bool [B, 1, h, w], on the device and of the size of the latents x."""
+    """Bool [B, 1, h, w], on the device and at the size of the latents x."""
     height, width = x_BCHW.shape[2:]
     return to_latent_size(masks(examples), (height, width)).to(x_BCHW.device)
 
 
 def may_change(examples: Sequence[Example], x_BCHW: Tensor) -> Tensor:
-    """Bool [B, 1, h, w]: the mask, or every cell of an example that has none."""
+    """Bool [B, 1, h, w]: the mask, or every cell for an example without one."""
     inside = torch.ones(len(examples), 1, *x_BCHW.shape[2:], dtype=torch.bool)
     for own, example in zip(inside, examples, strict=True):
         if example.mask is not None:
@@ -88,7 +88,7 @@ def to_latent_size(mask_BHW: Tensor, size: tuple[int, int]) -> Tensor:
     """Bool [B, 1, h, w]: a latent cell is hidden if any of its pixels is, even partly.
 
     Taking the nearest pixel instead would keep latents that encode hidden pixels, and so leak the
-    answer along the edge of the hole.
+    right answer along the edge of the hole.
     """
     return F.adaptive_max_pool2d(mask_BHW[:, None], size) > 0
 
@@ -104,49 +104,23 @@ def _filled(template: str, example: Example) -> str:
     return template
 
 
-def check_prompt(key: str, template: str, example: Example) -> None:
-    """Raises UserError if the template asks for what the example does not have."""
-    for word, field in _WORDS.items():
-        if word in template and not getattr(example, field):
-            raise UserError(f"{example.id}: {key} asks for a {field}, and there is none")
-
-
-def lora_settings(steps: int, rank: int, rate: float) -> LoraSettings | None:
-    """Of a task's lora_steps, lora_rank and lora_rate; None for no steps. Raises UserError."""
-    for key, value, least in (("steps", steps, 0), ("rank", rank, 1)):
-        if value < least:
-            raise UserError(f"task.lora_{key}={value}: must be at least {least}")
-    if rate <= 0:
-        raise UserError(f"task.lora_rate={rate}: must be above 0")
-    return LoraSettings(rank, rate, steps) if steps else None
-
-
-def adapted(
-    model: Model, examples: Sequence[Example], scale: Scale
-) -> AbstractContextManager[None]:
-    """The LoRAs of the examples, if they have them, in the network until it is left."""
-    adapters = [example.adapter for example in examples if example.adapter is not None]
-    if not adapters:
-        return nullcontext()
-    assert isinstance(model, Adaptable)
-    assert len(adapters) == len(examples)
-    return model.adapted(adapters, scale)
+def check_prompts(task: Task, example: Example, *keys: str) -> None:
+    """Raises UserError if one of these prompts asks for a text that the example lacks."""
+    for key in keys:
+        for word, field in _WORDS.items():
+            if word in getattr(task, key) and not getattr(example, field):
+                raise UserError(f"{example.id}: task.{key} asks for a {field}, and there is none")
 
 
 def check_share(key: str, value: float) -> None:
-    """Raises UserError unless the setting is a share of T that leaves a step, as t_0 is."""
+    """Raises UserError unless the setting is in (0, 1], as a share of T must be."""
     if not 0 < value <= 1:
         raise UserError(f"{key}={value}: must be above 0 and at most 1")
 
 
-def rows_per_evaluation(guidance: float) -> int:
-    """Rows of the network that one evaluation of eps costs: one at guidance 0 and 1, else two."""
-    return 1 if guidance in (0, 1) else 2
-
-
-def attentive(model: Model, task: str) -> Attentive:
-    """The model, whose layers the task must see or change. Raises UserError where it cannot."""
-    if not isinstance(model, Attentive):
+def attention_access(model: Model, task: str) -> AttentionAccess:
+    """The model, if it gives access to its layers. Raises UserError if it does not."""
+    if not isinstance(model, AttentionAccess):
         raise UserError(
             f"task={task} needs a model whose layers can be seen and changed, of kind "
             "stable_diffusion: use model=shapes, sd15 or sd2"

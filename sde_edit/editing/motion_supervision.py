@@ -1,12 +1,12 @@
 """DragDiffusion's optimisation of a latent (Shi et al. 2023): motion supervision, point tracking.
 
 code            paper
-F               F(z_t), an up block's features, seen as a map of size (H', W')
-handles         h_i, where the dragged content is now; at first h_i^0
+F               F(z_t), the features of an up block, resized to a map of size (H', W')
+handles         h_i, where the dragged content is now; h_i^0 before the first step
 targets         g_i
 d               d_i = (g_i - h_i) / |g_i - h_i|, one pixel of the map
-wanted          F_{h_i^0}(z_t) of the latent as it was
-z, z_0          z_{t-1} of the latent as it is, and as it was: DDIM's step from it
+wanted          F_{h_i^0}(z_t) of the initial latent
+z, z_0          z_{t-1} of the current and of the initial latent, by one step of DDIM
 outside         1 - M
 r_m, r_p        r_1, r_2, the radii of supervision and of tracking
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.example import Drag, Point
-from sde_edit.api.model import Attentive
+from sde_edit.api.model import AttentionAccess
 from sde_edit.diffusion.denoiser import same_time
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
@@ -35,11 +35,11 @@ Size = tuple[int, int]  # (H', W') of the map
 
 # ------------------------------------------------------------------ the mathematics, of one image
 def sampled(F_Chw: Tensor, points_N2: Tensor, size: Size) -> Tensor:
-    """The features [C, N] at points of the map that F resized to `size` would be.
+    """The features [C, N] at points of the map, which is F resized to `size`.
 
-    Both bilinear; a point beyond the edge is the nearest on it. The map itself is never made: a
-    point is a weighted sum of cells, which takes less memory, and whose gradient is the same every
-    time, as that of an interpolation on a GPU is not.
+    Resizing and sampling are bilinear; points beyond the edge are moved onto it. The map itself is
+    never computed: a sampled point is a weighted sum of cells. This takes less memory, and its
+    gradient is deterministic, unlike that of an interpolation on a GPU.
     """
     x, y = points_N2.to(F_Chw).unbind(1)
     rows = _hat(y, size[0]) @ _resize(F_Chw, 1, size[0])
@@ -48,14 +48,14 @@ def sampled(F_Chw: Tensor, points_N2: Tensor, size: Size) -> Tensor:
 
 
 def _resize(F_Chw: Tensor, axis: int, to: int) -> Tensor:
-    """[to, cells]: the weights of cells in each pixel of the map, whose edges are those of F."""
+    """[to, cells]: the weight of each cell in each pixel of the map; their outer edges align."""
     cells = F_Chw.shape[axis]
     middles = torch.arange(to, dtype=F_Chw.dtype, device=F_Chw.device) + 0.5
     return _hat(middles * (cells / to) - 0.5, cells)
 
 
 def _hat(at_N: Tensor, n: int) -> Tensor:
-    """[N, n]: the weights of 0 .. n-1 in linear interpolation at these places."""
+    """[N, n]: the weights of the knots 0 .. n-1 in linear interpolation at N places."""
     knots = torch.arange(n, dtype=at_N.dtype, device=at_N.device)
     return (1 - (at_N.clamp(0, n - 1)[:, None] - knots).abs()).clamp_min(0)
 
@@ -63,30 +63,34 @@ def _hat(at_N: Tensor, n: int) -> Tensor:
 def supervision(
     F_Chw: Tensor, handles_P2: Tensor, targets_P2: Tensor, r_m: int, size: Size
 ) -> Tensor:
-    """The sum over q about each handle of |F_{q+d} - sg(F_q)|, L1 as the mean over channels.
+    """The sum of |F_{q+d} - sg(F_q)| over the pixels q around each handle; L1 is averaged over
+    channels.
 
-    q: the (2 r_m + 1)^2 pixels about it. A pair that has arrived is left out.
+    q: the (2 r_m + 1)^2 pixels around a handle. Pairs that have arrived are left out.
     """
-    way = targets_P2 - handles_P2
-    far = way.norm(dim=1) > _NEAR
-    d = way[far] / way[far].norm(dim=1, keepdim=True)
-    q = _about(handles_P2[far], r_m, size)
+    offset = targets_P2 - handles_P2
+    active = offset.norm(dim=1) > _NEAR
+    d = offset[active] / offset[active].norm(dim=1, keepdim=True)
+    q = _square_around(handles_P2[active], r_m, size)
     here = sampled(F_Chw.detach(), q.flatten(0, 1), size)
     there = sampled(F_Chw, (q + d[:, None]).flatten(0, 1), size)
     return (there - here).abs().mean(0).sum()
 
 
 def tracked(F_Chw: Tensor, handles_P2: Tensor, wanted_CP: Tensor, r_p: int, size: Size) -> Tensor:
-    """The pixels [P, 2] within r_p of the handles, along each axis, whose features are nearest to
-    those wanted, in L1; the first of equals, row by row."""
-    q = _about(handles_P2, r_p, size)
+    """Point tracking: the new handles [P, 2].
+
+    Each is the pixel whose features are nearest to the wanted ones in L1, among those within r_p
+    of the handle along each axis. Ties go to the first pixel, row by row.
+    """
+    q = _square_around(handles_P2, r_p, size)
     found = sampled(F_Chw, q.flatten(0, 1), size).view(-1, *q.shape[:2])
     best = (found - wanted_CP[:, :, None]).abs().sum(0).argmin(1)
     return q[torch.arange(len(q), device=q.device), best]
 
 
-def _about(points_P2: Tensor, r: int, size: Size) -> Tensor:
-    """[P, (2r + 1)^2, 2]: the pixels about each point, row by row; those beyond the edge, on it."""
+def _square_around(points_P2: Tensor, r: int, size: Size) -> Tensor:
+    """[P, (2r + 1)^2, 2]: the pixels around each point, row by row, clamped to the map."""
     away = torch.arange(-r, r + 1, device=points_P2.device).to(points_P2)
     y, x = torch.meshgrid(away, away, indexing="ij")
     square = torch.stack([x, y], dim=-1).flatten(0, 1)
@@ -94,15 +98,15 @@ def _about(points_P2: Tensor, r: int, size: Size) -> Tensor:
     return torch.minimum((points_P2[:, None] + square).clamp_min(0), last)
 
 
-# ------------------------------------------------------------------ one image under way
-class Pull:
-    """The latent of one image, and where its points are."""
+# ------------------------------------------------------------------ the state of one image
+class DragState:
+    """The latent of one image and the positions of its points, while they are optimised."""
 
     def __init__(self, z_Chw: Tensor, outside_1hw: Tensor, points: tuple[Tensor, Tensor]) -> None:
         self.latent = z_Chw.clone().requires_grad_()
         self.handles, self.targets = (part.to(z_Chw) for part in points)
         self._outside = outside_1hw
-        self._first: tuple[Tensor, Tensor] | None = None
+        self._initial: tuple[Tensor, Tensor] | None = None  # the wanted features, and z_0
 
     @property
     def arrived(self) -> bool:
@@ -110,34 +114,35 @@ class Pull:
         return bool(((self.targets - self.handles).norm(dim=1) <= _NEAR).all())
 
     @torch.no_grad()
-    def look(self, F_Chw: Tensor, z_Chw: Tensor, r_p: int, size: Size) -> None:
-        """The first look is what is wanted; every later one tells where the handles have gone."""
-        if self._first is None:
-            self._first = sampled(F_Chw, self.handles, size), z_Chw.clone()
+    def track(self, F_Chw: Tensor, z_Chw: Tensor, r_p: int, size: Size) -> None:
+        """The first call stores the wanted features and z_0; later calls update the handles."""
+        if self._initial is None:
+            self._initial = sampled(F_Chw, self.handles, size), z_Chw.clone()
         else:
-            self.handles = tracked(F_Chw, self.handles, self._first[0], r_p, size)
+            self.handles = tracked(F_Chw, self.handles, self._initial[0], r_p, size)
 
     def loss(self, F_Chw: Tensor, z_Chw: Tensor, r_m: int, lam: float, size: Size) -> Tensor:
-        """Motion supervision, and lam |(z - z_0) (1 - M)|, summed."""
-        assert self._first
+        """Motion supervision plus the sum of lam |(z - z_0) (1 - M)|."""
+        assert self._initial
         moving = supervision(F_Chw, self.handles, self.targets, r_m, size)
         if not self._outside.any():
             return moving
-        return moving + lam * ((z_Chw - self._first[1]) * self._outside).abs().sum()
+        return moving + lam * ((z_Chw - self._initial[1]) * self._outside).abs().sum()
 
 
-# ------------------------------------------------------------------ the optimisation, of a batch
+# ------------------------------------------------------------------ the optimisation of a batch
 @dataclass(frozen=True)
-class Motion:
-    """At most `steps` steps of Adam on the latents, with features of up block `block`; the network
-    has the LoRAs of some rows within lora(rows).
+class MotionSupervision:
+    """At most `steps` steps of Adam on the latents, with the features of up block `block`.
 
-    An image whose points have arrived stops, and costs nothing from then on: a batch is no more
-    than its examples. A row's way back through the network counts as one evaluation more: with
-    the weights fixed it costs about as much as the way there.
+    lora(rows): a context manager that gives the network the LoRAs of some rows.
+
+    An image stops when all its points have arrived, and costs nothing from then on, so a batch
+    gives what its examples give alone. Backpropagation through the network counts as one more
+    evaluation per row: with fixed weights it costs about as much as the forward pass.
     """
 
-    model: Attentive
+    model: AttentionAccess
     block: int
     r_m: int
     r_p: int
@@ -146,7 +151,7 @@ class Motion:
     steps: int
     lora: Callable[[Sequence[int]], AbstractContextManager[None]]
 
-    def moved(
+    def optimise(
         self,
         x_BCHW: Tensor,
         text_BKD: Tensor,
@@ -155,48 +160,57 @@ class Motion:
         points: Sequence[tuple[Tensor, Tensor]],
         size: Size,
     ) -> Tensor:
-        """The latents at grid.t[0], optimised. points: handles and targets of each image."""
-        with torch.inference_mode(False):  # whose tensors cannot be part of a gradient
+        """The optimised latents at grid.t[0]. points: handles and targets of each image."""
+        with torch.inference_mode(False):  # inference tensors cannot take part in autograd
             x, text, outside = x_BCHW.clone(), text_BKD.clone(), outside_B1HW.clone()
-            pulls = [Pull(*row) for row in zip(x, outside, points, strict=True)]
-            adam = torch.optim.Adam([pull.latent for pull in pulls], self.lr)
-            far = [b for b, pull in enumerate(pulls) if not pull.arrived]
+            states = [DragState(*row) for row in zip(x, outside, points, strict=True)]
+            adam = torch.optim.Adam([state.latent for state in states], self.lr)
+            active = [b for b, state in enumerate(states) if not state.arrived]
             for _ in range(self.steps):
-                if not far:
+                if not active:
                     break
-                adam.zero_grad()  # Adam passes over what has no gradient
-                far = self._pulled(pulls, far, text, grid, size)
+                adam.zero_grad()  # Adam skips parameters without a gradient
+                active = self._backpropagate(states, active, text, grid, size)
                 adam.step()
-            return torch.stack([pull.latent for pull in pulls]).detach()
+            return torch.stack([state.latent for state in states]).detach()
 
     @torch.enable_grad()
-    def _pulled(
-        self, pulls: Sequence[Pull], far: Sequence[int], text: Tensor, grid: Grid, size: Size
+    def _backpropagate(
+        self,
+        states: Sequence[DragState],
+        active: Sequence[int],
+        text: Tensor,
+        grid: Grid,
+        size: Size,
     ) -> list[int]:
-        """Gradients for the rows that are still far, which it gives."""
-        x = torch.stack([pulls[b].latent for b in far])
+        """Track the points and backpropagate for rows that have not arrived; return their indices.
+
+        active: the indices of the rows that had not arrived before.
+        """
+        x = torch.stack([states[b].latent for b in active])
         t = same_time(x, grid.t[0])
-        with self.lora(far):
-            e, F = self.model.features(x, t, text[list(far)], self.block)
+        with self.lora(active):
+            e, F = self.model.features(x, t, text[list(active)], self.block)
         z = ddim(x, e, grid.alpha[0], grid.alpha[1])
-        seen = dict(zip(far, zip(F, z, strict=True), strict=True))
+        seen = dict(zip(active, zip(F, z, strict=True), strict=True))
         for b, both in seen.items():
-            pulls[b].look(*both, self.r_p, size)
-        left = {b: both for b, both in seen.items() if not pulls[b].arrived}
+            states[b].track(*both, self.r_p, size)
+        left = {b: both for b, both in seen.items() if not states[b].arrived}
         if left:
-            losses = [pulls[b].loss(*both, self.r_m, self.lam, size) for b, both in left.items()]
-            inputs = [pulls[b].latent for b in left]
+            losses = [states[b].loss(*both, self.r_m, self.lam, size) for b, both in left.items()]
+            inputs = [states[b].latent for b in left]
             torch.autograd.backward(torch.stack(losses).sum(), inputs=inputs)
             self.model.evaluations += len(left)
         return list(left)
 
 
 def on_map(drags: Sequence[Drag], image: Size, size: Size) -> tuple[Tensor, Tensor]:
-    """Sources and targets [P, 2] in pixels of the map, rounded to whole ones; `image` is (H, W)."""
+    """Sources and targets [P, 2], rounded to whole pixels of the map; `image` is (H, W)."""
     scale = torch.tensor([size[1] / image[1], size[0] / image[0]], dtype=torch.float64)
     last = torch.tensor([size[1] - 1, size[0] - 1], dtype=torch.float64)
 
-    def whole(points: Sequence[Point]) -> Tensor:
+    def on_pixels(points: Sequence[Point]) -> Tensor:
         return torch.minimum((torch.tensor(points, dtype=torch.float64) * scale).round(), last)
 
-    return whole([drag.source for drag in drags]), whole([drag.target for drag in drags])
+    sources, targets = [drag.source for drag in drags], [drag.target for drag in drags]
+    return on_pixels(sources), on_pixels(targets)

@@ -15,23 +15,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
+from sde_edit.api.preparation import Prepared
 from sde_edit.api.sampler import MadeElsewhere
 from sde_edit.api.spec import Choice
-from sde_edit.api.task import SharesWayUp
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.engine.external import bring_in
 from sde_edit.engine.memory import Chunks
 from sde_edit.engine.output import Made, Making, Out, joined
 from sde_edit.engine.plan import check_examples
-from sde_edit.engine.prepare import find_masks_of, fit_loras
+from sde_edit.engine.prepare import prepare
 from sde_edit.engine.progress import Progress
 from sde_edit.errors import NotFiniteError, UserError
 
@@ -119,20 +119,21 @@ def _edit(
     progress: Progress,
     examples: Sequence[Example],
 ) -> list[Made]:
-    """The images of each run. What they share counts in equal parts; masks to be found and LoRAs to
-    be fitted, which are there for further runs as well, do not count.
+    """The images of each run. Shared costs are split equally; preparations, which serve further
+    runs as well, are not counted.
     """
     model.rows_at_once = chunks.size
     noise = Noise(makings[0].experiment.spec.seed, tuple(example.id for example in examples))
     try:
         start = time.perf_counter()
-        with progress.aside("masks"):
-            with_masks = find_masks_of(makings, model, grid, noise, examples)
-        with progress.aside("LoRA"):
-            prepared = fit_loras(makings[0], model, with_masks)
+        prepared: dict[str, Sequence[Any]] = {}
+        for preparation in makings[0].experiment.task.preparations:
+            with progress.aside(preparation.label):
+                results = prepare(preparation, makings, model, grid, examples)
+            prepared[preparation.name] = results
         meter = Meter(model)
         aside = time.perf_counter() - start
-        edits = _edits(makings, prepared, model, grid, noise)
+        edits = _edits(makings, examples, model, grid, noise, prepared)
         shared = meter.lap()
         edited = [(edit(), meter.lap()) for edit in edits]
     except NotFiniteError as error:
@@ -149,16 +150,15 @@ def _edits(
     model: Model,
     grid: Grid,
     noise: Noise,
+    prepared: Prepared,
 ) -> Sequence[Callable[[], Tensor]]:
     experiment = makings[0].experiment
     task, sampler = experiment.task, experiment.sampler
     assert not isinstance(sampler, MadeElsewhere)
     if len(makings) == 1:
-        return [lambda: task.edit(examples, model, sampler, grid, noise)]
-    assert isinstance(task, SharesWayUp)
-    tasks = (making.experiment.task for making in makings)
-    t_0 = [other.t_0 for other in tasks if isinstance(other, SharesWayUp)]
-    return task.edits(t_0, examples, model, sampler, grid, noise)
+        return [lambda: task.edit(examples, model, sampler, grid, noise, prepared)]
+    t_0 = [making.experiment.task.t_0 for making in makings]
+    return task.edit_many(t_0, examples, model, sampler, grid, noise, prepared)
 
 
 class Meter:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from sde_edit.api.sampler import MadeElsewhere
-from sde_edit.api.task import CostsByExample, FitsLora, SharesWayUp
 from sde_edit.engine.progress import MININTERVAL
 from sde_edit.errors import UserError
 from sde_edit.store.runs import Run, cut, rows_digest
@@ -49,10 +48,10 @@ def evaluations(experiment: Experiment, ids: Sequence[str], *, goes_up: bool = T
     task, sampler, steps = experiment.task, experiment.sampler, experiment.spec.steps
     if isinstance(sampler, MadeElsewhere) or not ids:
         return 0
-    if not isinstance(task, CostsByExample):
+    if not task.cost_varies:
         each = task.evaluations_per_image(steps)
-        if isinstance(task, SharesWayUp) and not goes_up:
-            each -= task.evaluations_up(steps)
+        if task.shares_encoding and not goes_up:
+            each -= task.encode_evaluations(steps)
         return sampler.evaluations_per_step * each * len(ids)
     size = _latent_size(experiment)
 
@@ -67,14 +66,10 @@ def evaluations(experiment: Experiment, ids: Sequence[str], *, goes_up: bool = T
 
 def remarks(experiment: Experiment) -> list[str]:
     """What there is to say of an experiment before its images are made, a message each."""
-    task, said = experiment.task, []
     if isinstance(experiment.sampler, MadeElsewhere):
         return []
-    if isinstance(task, FitsLora) and task.lora:
-        steps = task.lora.steps
-        said.append(f"first a LoRA of {steps} steps for each image that has none, not counted")
-    if isinstance(task, CostsByExample):
-        said.append(task.follows(_latent_size(experiment)))
+    said = [preparation.notice for preparation in experiment.task.preparations]
+    said.append(experiment.task.derived_settings(_latent_size(experiment)))
     return [text for text in said if text]
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sde_edit.api.citation import Citation
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
@@ -28,13 +29,13 @@ _CLASSES = 1000
 @dataclass(frozen=True)
 class ADM:
     """A class-conditional UNet in pixel space and a classifier of noisy images (Dhariwal and
-    Nichol 2021). A prompt begins with a wnid of ImageNet, as "n02129165 lion"; guidance is the
-    scale of the classifier's gradient, and 0 leaves it out. Negative prompts must be "".
+    Nichol 2021). A prompt begins with a wnid of ImageNet, such as "n02129165 lion"; guidance is the
+    scale of the classifier's gradient, and 0 omits it. Negative prompts must be "".
 
-    path: the folder of the two official files, whose names are `unet` and `classifier`;
-    head_channels: of one head of attention, the one thing that the files do not tell. The variance
-    that the UNet learned is not used, for Eq. 6 has its own with any eta. A row counts as one
-    evaluation, classifier included. Predictions of x_0 are not clipped.
+    path: the folder of the two official files, which are named `unet` and `classifier`.
+    head_channels: channels of one attention head, which the files do not tell. The variance that
+    the UNet learned is not used, because Eq. 6 defines its own for any eta. A row counts as one
+    evaluation, including the classifier. Predictions of x_0 are not clipped.
     """
 
     path: str = field(metadata={"identity": False})
@@ -43,6 +44,14 @@ class ADM:
     classifier: str = field(default="256x256_classifier.pt", metadata={"identity": False})
     head_channels: int = 64
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation] = Citation(
+        key="dhariwal2021diffusion",
+        authors="Dhariwal, Prafulla and Nichol, Alex",
+        title="Diffusion Models Beat GANs on Image Synthesis",
+        venue="NeurIPS",
+        year=2021,
+        arxiv="2105.05233",
+    )
 
     def files(self) -> tuple[Path, Path]:
         """UNet and classifier. Raises UserError if one is missing."""
@@ -70,10 +79,10 @@ class ADM:
 
 
 class LoadedADM(PixelNetwork):
-    """UNet and classifier on their device. State: pixels in [-1, 1].
+    """UNet and classifier on their device. Their state is pixels in [-1, 1].
 
-    The classifier is float32 for a UNet of 16 bits, as in DDIB's code: a derivative by one pixel
-    may be less than float16 can hold.
+    The classifier stays in float32 when the UNet has 16 bits, as in DDIB's code: the derivative
+    with respect to one pixel may underflow in float16.
     """
 
     def __init__(
@@ -118,7 +127,7 @@ class LoadedADM(PixelNetwork):
 
     def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         label_B, *scale_B = condition
-        x = x_BCHW.to(self.dtype, memory_format=self.layout)
+        x = self._as_input(x_BCHW)
         eps: Tensor = self.unet(x, t_B, label_B, return_dict=False)[0].to(x_BCHW.dtype)
         if not scale_B:
             return eps
@@ -128,7 +137,7 @@ class LoadedADM(PixelNetwork):
     def _grad_log_p(self, x_BCHW: Tensor, t_B: Tensor, label_B: Tensor) -> Tensor:
         """grad_x log p(y | x_t), in the dtype of x."""
         with torch.inference_mode(False), torch.enable_grad():
-            # Tensors of inference mode know no gradient; their copies made here do.
+            # Inference tensors cannot take part in autograd; copies made here can.
             x = x_BCHW.to(self.state_dtype, memory_format=self.layout, copy=True).requires_grad_()
             logits_BK = self.classifier(x, t_B.clone())
             log_p = -F.cross_entropy(logits_BK, label_B.clone(), reduction="sum")
@@ -141,8 +150,10 @@ def _check_classes(classes: int, file: Path) -> None:
 
 
 def label_of(prompt: str) -> int:
-    """The label of the class that a prompt names: the place of its first word, a wnid, among the
-    sorted wnids of ImageNet's 1000 classes. Raises UserError.
+    """The label of the class that a prompt names.
+
+    It is the index of the prompt's first word, a wnid, among the sorted wnids of ImageNet's 1000
+    classes. Raises UserError if it is not one of them.
     """
     label = _labels().get(prompt.partition(" ")[0])
     if label is None:

@@ -1,4 +1,4 @@
-"""Stable Diffusion steered by a picture, such as a scribble: ControlNet (Zhang et al. 2023)."""
+"""Stable Diffusion conditioned on an image, such as a scribble: ControlNet (Zhang et al. 2023)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.errors import UserError
 from sde_edit.networks.base import dtype_of
@@ -24,23 +25,31 @@ _FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 @plugin
 @dataclass(frozen=True)
 class ControlNet(LatentSource):
-    """A pipeline in Stable Diffusion's layout, and the control net that reads an example's hint.
+    """A pipeline in Stable Diffusion's layout with a control net that reads the example's hint.
 
-    path: as for kind stable_diffusion; control: folder or hub id of a diffusers ControlNetModel;
-    scale: what its residuals are multiplied by. They enter both halves of guidance, as in
-    diffusers' pipeline without guess mode. A row counts as one evaluation, control net included.
+    path: as for kind stable_diffusion. control: folder or hub id of a diffusers ControlNetModel.
+    scale: the factor of its residuals. They enter both halves of guidance, as in diffusers'
+    pipeline without guess mode. A row counts as one evaluation, including the control net.
     """
 
     control: str = field(metadata={"identity": False})
     scale: float = 1.0
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation] = Citation(
+        key="zhang2023adding",
+        authors="Zhang, Lvmin and Rao, Anyi and Agrawala, Maneesh",
+        title="Adding Conditional Control to Text-to-Image Diffusion Models",
+        venue="ICCV",
+        year=2023,
+        arxiv="2302.05543",
+    )
 
     def control_folder(self) -> Path:
         """Where the control net is, fetched first if it is a hub id. Raises UserError."""
         return checkpoint_folder(self.control, _FILES, key="model.control")
 
     def digest(self) -> str:
-        """Of the pipeline's weights and the control net's."""
+        """The digest of the weights of the pipeline and the control net."""
         given = f"model.control={self.control}"
         both = super().digest() + checkpoint_digest(self.control_folder(), _FILES, given)
         return hashlib.sha256(both.encode()).hexdigest()

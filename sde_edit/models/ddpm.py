@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
-from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, eps_of_v, refuse_hints
+from sde_edit.networks.base import PixelNetwork, dtype_of, eps_of_prediction, refuse_hints
 from sde_edit.networks.checkpoints import (
     checkpoint_folder,
     load_network,
@@ -32,15 +33,23 @@ _CONFIGS = ("model_index.json", "config.json", "scheduler_config.json")
 class DDPM:
     """A UNet2DModel in pixel space (Ho et al. 2020). Prompts must be "", guidance 0 or 1.
 
-    path: a folder or a hub id, as DDPMPipeline saves it (unet/, scheduler/) or flat, as in the
-    google/ddpm-* repositories. Weights in safetensors, or else in .bin, which is read by
-    torch.load(weights_only=True). Predictions of x_0 are not clipped, whatever the scheduler config
-    says; the published DDPM samples are of clipped ones.
+    path: a folder or a hub id, in the layout of DDPMPipeline (unet/, scheduler/) or flat, as in the
+    google/ddpm-* repositories. Weights are read from safetensors, or else from .bin with
+    torch.load(weights_only=True). Predictions of x_0 are never clipped, whatever the scheduler
+    config says; the published DDPM samples used clipping.
     """
 
     path: str = field(metadata={"identity": False})
     resolution: int
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation] = Citation(
+        key="ho2020ddpm",
+        authors="Ho, Jonathan and Jain, Ajay and Abbeel, Pieter",
+        title="Denoising Diffusion Probabilistic Models",
+        venue="NeurIPS",
+        year=2020,
+        arxiv="2006.11239",
+    )
 
     def folder(self) -> Path:
         """Where the files are, fetched first if the path is a hub id. Raises UserError."""
@@ -89,7 +98,7 @@ def _weights_file(unet: Path) -> Path:
 
 
 def _config(unet: Path) -> dict[str, Any]:
-    """The network's config. Raises UserError if it is not what this plug-in can drive."""
+    """The network's config. Raises UserError if this plug-in cannot use such a network."""
     file = unet / "config.json"
     config = read_config(file)
     if config.get("_class_name") != "UNet2DModel":
@@ -102,7 +111,7 @@ def _config(unet: Path) -> dict[str, Any]:
 
 
 class LoadedDDPM(PixelNetwork):
-    """The network on its device. State: pixels in [-1, 1]."""
+    """The network on its device. Its state is pixels in [-1, 1]."""
 
     def __init__(
         self,
@@ -146,8 +155,5 @@ class LoadedDDPM(PixelNetwork):
         return self._guided((nothing,), (nothing,), 1)
 
     def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
-        x = x_BCHW.to(self.dtype, memory_format=self.layout)
-        out: Tensor = self.unet(x, t_B, return_dict=False)[0].to(x_BCHW.dtype)
-        if self.prediction == "epsilon":
-            return out
-        return eps_of_v(out, x_BCHW, alpha_at(self.alpha_T, t_B))
+        out = self.unet(self._as_input(x_BCHW), t_B, return_dict=False)[0].to(x_BCHW.dtype)
+        return eps_of_prediction(out, x_BCHW, t_B, prediction=self.prediction, alpha_T=self.alpha_T)

@@ -1,4 +1,4 @@
-"""A Gaussian mixture, whose eps is known in closed form: the model without a model's error.
+"""A Gaussian mixture, whose eps is known in closed form, without the error of a network.
 
 code    meaning (x_0 ~ sum_k w_k N(m_k, s_k^2 I), so x_t ~ sum_k w_k N(sqrt(a) m_k, v_k I))
 a       alpha_bar at t
@@ -40,11 +40,13 @@ class Component:
 @plugin
 @dataclass(frozen=True)
 class GMM:
-    """Components of equal class share a name, and the prompt says which class: "" the whole
-    mixture, a name its components. Every sampler can be held against what it should give.
+    """A mixture with classes, for tests of samplers against the exact result.
 
-    shape: (C, h, w) of the state, which is an image in [-1, 1] if C = 3 and h = w; [d, 1, 1] for a
-    vector. beta_*, train_times: the noise schedule, as in scheduler configs of diffusers.
+    The components of a class share a name. A prompt selects the components of that name; "" selects
+    the whole mixture.
+
+    shape: (C, h, w) of the state, which is an image in [-1, 1] if C = 3 and h = w; [d, 1, 1] for
+    vectors. beta_*, train_times: the noise schedule, as in diffusers' scheduler configs.
     """
 
     shape: tuple[int, int, int]
@@ -54,6 +56,7 @@ class GMM:
     beta_end: float = 0.02
     train_times: int = 1000
     version: ClassVar[int] = 1
+    citation: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1:
@@ -88,11 +91,11 @@ class GMM:
         )
 
     def digest(self) -> str:
-        """Of all settings, for they are the weights."""
+        """The digest of all settings, which are the weights of this model."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def load(self, device: str, dtype: str, compile: bool = False) -> LoadedGMM:
-        """Computes in float64; dtype decides that of the state. There is nothing to compile."""
+        """It computes in float64; dtype sets the dtype of the state. Nothing is compiled."""
         return LoadedGMM(self, torch.device(device), dtype_of(dtype))
 
 

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x, 2.x and anything else in their folder layout, the embedded model too."""
+"""Stable Diffusion 1.x, 2.x and all models in their folder layout, such as the embedded one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from sde_edit.api.citation import Citation
 from sde_edit.networks.base import dtype_of
 from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion
 from sde_edit.registry import plugin
@@ -18,11 +19,20 @@ class StableDiffusion(LatentSource):
     """UNet, autoencoder, text encoder and tokenizer, loaded by diffusers from safetensors only.
 
     path: a folder in diffusers layout, a hub id, or `embedded:NAME` for a model shipped in this
-    package. The run id holds the digest of the weights, not the path. Networks that predict eps or
-    v; which of them, the scheduler config says.
+    package. The run id holds the digest of the weights, not the path. The network may predict eps
+    or v, as the scheduler config says.
     """
 
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation] = Citation(
+        key="rombach2022high",
+        authors="Rombach, Robin and Blattmann, Andreas and Lorenz, Dominik and Esser, Patrick and "
+        "Ommer, Björn",
+        title="High-Resolution Image Synthesis with Latent Diffusion Models",
+        venue="CVPR",
+        year=2022,
+        arxiv="2112.10752",
+    )
 
     def load(self, device: str, dtype: str, compile: bool = False) -> LoadedStableDiffusion:
         return LoadedStableDiffusion(

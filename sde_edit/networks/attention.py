@@ -1,14 +1,13 @@
-"""Attention control, and the layers that obey: of Prompt-to-Prompt, which tokens take whose maps;
-of MasaCtrl, keys and values of a reference.
+"""Attention control: Prompt-to-Prompt replaces attention maps, MasaCtrl keys and values.
 
-Letters in tensor names: R rows of a call, H heads, P positions of a feature map, K tokens of a
-prompt (of the source) or positions (of self-attention), J the same of the target; else as in
+Letters in tensor names: R rows of a call, H heads, P positions of a feature map, K tokens of the
+source prompt (or positions, in self-attention), J tokens of the target prompt; else as in
 sde_edit/api.
 
 code          Hertz et al. 2022
 source        M_t, the maps under the source prompt
-target        M*_t, those under the target prompt
-maps          the alignment A, from a token of the target to those of the source
+target        M*_t, the maps under the target prompt
+maps          the alignment A, from each token of the target to tokens of the source
 scale         the parameter c of re-weighting
 """
 
@@ -28,15 +27,15 @@ from torch import Tensor
 
 from sde_edit.api.model import AttentionControl
 
-Words = Sequence[Sequence[int]]  # the token ids of each word of a prompt, without start and end
+Words = Sequence[Sequence[int]]  # token ids of each word of a prompt, without start and end
 
 
-# ------------------------------------------------------------------ which token takes which map
+# ------------------------------------------------------------------ alignment of tokens
 def refinement(source: Words, target: Words, size: int) -> Tensor:
-    """maps [K, J] for any two prompts: tokens that both have, in order, are each other's; a token
-    that only the target has is nobody's.
+    """maps [K, J] for any two prompts.
 
-    As the paper's global alignment, which scores a token replaced no better than one inserted.
+    Shared tokens are aligned in order; tokens that only the target has stay unaligned. This is the
+    paper's global alignment, which scores a replaced token no better than an inserted one.
     """
     before, after = list(chain(*source)), list(chain(*target))
     shared = torch.zeros(len(before), len(after))
@@ -47,10 +46,10 @@ def refinement(source: Words, target: Words, size: int) -> Tensor:
 
 
 def replacement(source: Words, target: Words, size: int) -> Tensor:
-    """maps [K, J] for a swap of words: the n-th word of the target takes the maps of the source's
-    n-th. Words of unlike length share: each token gets 1 / (tokens of the target's word).
+    """maps [K, J] for swapped words: the target's n-th word uses the maps of the source's n-th.
 
-    Raises ValueError if one prompt has more words.
+    If two words differ in their number of tokens, all their tokens are aligned with weight
+    1 / (tokens of the target's word). Raises ValueError if one prompt has more words.
     """
     blocks = [
         torch.eye(len(a)) if len(a) == len(b) else torch.full((len(a), len(b)), 1 / len(b))
@@ -60,8 +59,10 @@ def replacement(source: Words, target: Words, size: int) -> Tensor:
 
 
 def _framed(inner: Tensor, size: int) -> Tensor:
-    """With the start token before, and the end and the padding after, which pair off in order; what
-    does not fit in `size` tokens is cut off, as the text encoder's tokenizer does."""
+    """Add the start token before, and the end and padding tokens after, aligned in order.
+
+    Whatever exceeds `size` tokens is cut off, as by the tokenizer of the text encoder.
+    """
     inner = inner[: size - 2, : size - 2]
     before, after = inner.shape
     return _diagonal(torch.eye(1), inner, torch.eye(size - 1 - before, size - 1 - after))
@@ -75,7 +76,7 @@ def _diagonal(*blocks: Tensor) -> Tensor:
 def reweighting(
     prompt: Sequence[str], words: Words, factors: Mapping[str, float], size: int
 ) -> Tensor:
-    """scale [J]: the factor of the token's word, whatever its case and punctuation; else 1."""
+    """scale [J]: the factor of each token's word, ignoring case and punctuation; otherwise 1."""
     lower = {word.lower(): factor for word, factor in factors.items()}
     keys = [word.strip(punctuation).lower() for word in prompt]
     of_tokens = [lower.get(k, 1.0) for k, ids in zip(keys, words, strict=True) for _ in ids]
@@ -87,12 +88,12 @@ def reweighting(
 # ------------------------------------------------------------------ the layers
 @dataclass(frozen=True)
 class Control:
-    """What the last B rows of a call, the target's, take from the first B, the source's.
+    """Prompt-to-Prompt: the last B rows of a call, the target, use maps of the first B, the source.
 
-    maps [B, K, J]: a token of the target whose column is not empty takes this mixture of the
-    source's maps, another keeps its own; scale [B, J]: what the target's maps are multiplied by
-    then. cross: whether they do. self_positions: how many positions the feature map of a
-    self-attention has at most whose maps are the source's; 0: none.
+    maps [B, K, J]: the mixture of the source's maps that a token of the target uses; tokens whose
+    column is empty keep their own map. scale [B, J]: factors applied to the target's maps after
+    that. cross: whether this happens in cross-attention. self_positions: self-attention uses the
+    source's maps in feature maps of at most that many positions; 0: nowhere.
     """
 
     maps_BKJ: Tensor
@@ -104,7 +105,7 @@ class Control:
         return self.cross if cross else positions <= self.self_positions
 
     def edited(self, maps_RHPK: Tensor, cross: bool) -> Tensor:
-        """The maps of a call with the target's replaced."""
+        """The maps of a call, with those of the target replaced."""
         rows = len(self.maps_BKJ)
         source, target = maps_RHPK[:rows], maps_RHPK[-rows:]
         if cross:
@@ -117,14 +118,14 @@ class Control:
         return torch.cat([maps_RHPK[:-rows], target])
 
     def processor(self, layer: str, plain: Any) -> Any:
-        """What stands in for `plain`, the processor of that layer."""
+        """The replacement for `plain`, the processor of that layer."""
         return ControlledAttention(self, plain)
 
 
 class ControlledAttention:
-    """A processor of diffusers' attention layers that obeys a control, in `plain`'s place.
+    """A processor for diffusers' attention layers that applies a control.
 
-    Layers that the control does not concern are left to `plain`, with its fused kernel. For layers
+    Layers that the control does not concern use `plain`, with its fused kernel. It works for layers
     inside transformer blocks, whose input is [R, P, channels].
     """
 
@@ -156,23 +157,24 @@ class ControlledAttention:
 
 @dataclass(frozen=True)
 class Reference:
-    """Self-attention of the second half of a call's rows takes its keys and values from the first
-    half, each from its own source, in up block `first_block` (0 the lowest) and those after it.
+    """Mutual self-attention (MasaCtrl, Cao et al. 2023).
 
-    Mutual self-attention (MasaCtrl, Cao et al. 2023): the source's look, where the queries want it.
+    The second half of a call's rows takes keys and values from the first half, each row from its
+    own source, in up block `first_block` (0 the lowest) and all later ones. So the result has the
+    appearance of the source, and its own layout.
     """
 
     first_block: int
 
     def processor(self, layer: str, plain: Any) -> Any:
-        """What stands in for `plain`, the processor of that layer."""
+        """The replacement for `plain`, the processor of that layer."""
         found = re.match(r"up_blocks\.(\d+)\..*\battn1\.", layer)
         taken = found is not None and int(found[1]) >= self.first_block
         return ReferredAttention(plain) if taken else plain
 
 
 class ReferredAttention:
-    """A processor of self-attention layers that gives `plain` the source's rows to look at."""
+    """A processor for self-attention layers whose keys and values come from the source's rows."""
 
     def __init__(self, plain: Any) -> None:
         self._plain = plain
@@ -193,10 +195,10 @@ class ReferredAttention:
 
 @contextmanager
 def controlled(unet: Any, control: AttentionControl) -> Iterator[None]:
-    """The attention layers of a diffusers UNet obey the control, until this is left."""
+    """Context manager: the attention layers of a diffusers UNet apply the control."""
     plain = unet.attn_processors
-    obedient = {name: control.processor(name, its) for name, its in plain.items()}
-    unet.set_attn_processor(obedient)
+    replaced = {name: control.processor(name, its) for name, its in plain.items()}
+    unet.set_attn_processor(replaced)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""What loaded models share: guidance, counting, pixels, times. Each knows only its own network.
+"""What loaded models share: guidance, counting, casts, pixels. Each adds only its own network.
 
 Letters in tensor names: as in sde_edit/api; a condition is a tuple of tensors, one row per example.
 """
@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from sde_edit.diffusion.denoiser import Denoiser
+from sde_edit.diffusion.guidance import guide, rows_per_evaluation
 from sde_edit.errors import NotFiniteError, UserError
+from sde_edit.networks.checkpoints import Prediction
 
 DTYPES = {
     "float16": torch.float16,
@@ -34,8 +36,11 @@ def dtype_of(name: str) -> torch.dtype:
 
 
 class Network(ABC):
-    """A network on its device, its evaluations counted. The sampler's state stays float32 (float64
-    for a float64 network); only what enters the network is cast to its dtype."""
+    """A network on its device that counts its evaluations.
+
+    The sampler's state stays float32 (float64 for a float64 network); only the network's input is
+    cast to the network's dtype.
+    """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
@@ -48,16 +53,20 @@ class Network(ABC):
         self.rows_at_once = 1
 
     def _placed(self, module: Any, *, compile: bool = False) -> Any:
-        """A part of the model on the device, in the layout of its inputs.
+        """A part of the model, moved to the device and into the memory layout of its inputs.
 
-        Compiled, it has one graph for each number of rows, made at its first call.
+        If compiled, it gets one graph for each number of rows, at the first call with that number.
         """
         placed = module.to(self.device, memory_format=self.layout)
         return torch.compile(placed, dynamic=False) if compile else placed
 
+    def _as_input(self, x_BCHW: Tensor) -> Tensor:
+        """The state in the dtype and memory layout of the network."""
+        return x_BCHW.to(self.dtype, memory_format=self.layout)
+
     @abstractmethod
     def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
-        """eps in the dtype of x, for one row of the condition per row of x."""
+        """eps in the dtype of x; the condition has one row per row of x."""
 
     def _network(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         self.evaluations += len(x_BCHW)
@@ -65,17 +74,18 @@ class Network(ABC):
         return self._predict(x_BCHW, t_B, *condition)
 
     def _guided(self, cond: Condition, null: Condition, guidance: float) -> Denoiser:
-        """App. A.1: eps(x, t, 0) + guidance (eps(x, t, c) - eps(x, t, 0)), both in one call.
+        """A Denoiser with guidance (App. A.1), which evaluates both halves in one call.
 
-        Many times of a batch are split into calls of whole batches, as many as `rows_at_once` lets
-        share one.
+        If x holds the batch several times over, it is split into calls of whole batches, of at most
+        `rows_at_once` rows each where possible.
         """
         examples = len(cond[0])
-        halves = [cond if guidance else null] if guidance in (0, 1) else [null, cond]
+        one = [cond if guidance else null]
+        halves = one if rows_per_evaluation(guidance) == 1 else [null, cond]
 
         @cache
         def condition(batches: int) -> Condition:
-            """Of that many batches, for each half of guidance: the same at every step."""
+            """The condition for that many batches and both halves; the same at all steps."""
             return tuple(
                 torch.cat([part for part in parts for _ in range(batches)])
                 for parts in zip(*halves, strict=True)
@@ -87,8 +97,7 @@ class Network(ABC):
                 return self._network(x_BCHW, t_B, *given)
             x, t = torch.cat([x_BCHW, x_BCHW]), torch.cat([t_B, t_B])
             e_null, e_cond = self._network(x, t, *given).chunk(2)
-            guided: Tensor = e_null + guidance * (e_cond - e_null)
-            return guided
+            return guide(e_null, e_cond, guidance)
 
         def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
             rows = max(1, self.rows_at_once // examples) * examples
@@ -99,7 +108,7 @@ class Network(ABC):
 
 
 class PixelNetwork(Network):
-    """A network whose state is the image itself, scaled to [-1, 1]."""
+    """A network in pixel space: its state is the image, scaled to [-1, 1]."""
 
     def encode(self, images_BHWC: Tensor) -> Tensor:
         """uint8 [B, H, W, 3] -> float [B, 3, H, W] in [-1, 1]."""
@@ -107,7 +116,7 @@ class PixelNetwork(Network):
         return pixels.to(self.state_dtype) / 127.5 - 1
 
     def decode(self, x_BCHW: Tensor) -> Tensor:
-        """Clamped to [-1, 1]; float [B, 3, H, W] -> uint8 [B, H, W, 3] on the CPU.
+        """float [B, 3, H, W], clamped to [-1, 1] -> uint8 [B, H, W, 3] on the CPU.
 
         Raises NotFiniteError if the state is not finite.
         """
@@ -115,9 +124,9 @@ class PixelNetwork(Network):
 
 
 def to_levels(pixels_BCHW: Tensor, dtype: torch.dtype) -> Tensor:
-    """Rounded, not floored; [B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3] on the CPU.
+    """[B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3] on the CPU, rounded and not floored.
 
-    Raises NotFiniteError, with a remedy for a network of that dtype.
+    Raises NotFiniteError, whose remedy names the network's dtype, if a value is not finite.
     """
     pixels = pixels_BCHW.float()
     broken = (~pixels.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
@@ -132,17 +141,26 @@ def to_levels(pixels_BCHW: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def refuse_hints(hints_BHWC: Tensor | None) -> None:
-    """Raises UserError if there are hints, for a model that cannot see them."""
+    """Raises UserError if there are hints, for a model without a control net."""
     if hints_BHWC is not None:
         raise UserError("hints need a model with a control net: use model=sd15_scribble")
 
 
 def alpha_at(alpha_T: Tensor, t_B: Tensor) -> Tensor:
-    """alpha_bar [B, 1, 1, 1] at train times of alpha_T [T]; between two, log alpha is linear."""
+    """alpha_bar [B, 1, 1, 1] from alpha_T [T]; log alpha is linear between train times."""
     low = t_B.long().clamp(0, len(alpha_T) - 2)
     log_alpha = alpha_T.log()
     mixed = torch.lerp(log_alpha[low], log_alpha[low + 1], (t_B - low).to(alpha_T.dtype))
     return mixed.exp().view(-1, 1, 1, 1)
+
+
+def eps_of_prediction(
+    out_BCHW: Tensor, x_BCHW: Tensor, t_B: Tensor, *, prediction: Prediction, alpha_T: Tensor
+) -> Tensor:
+    """eps, from the output of a network that predicts eps or v."""
+    if prediction == "epsilon":
+        return out_BCHW
+    return eps_of_v(out_BCHW, x_BCHW, alpha_at(alpha_T, t_B))
 
 
 def eps_of_v(v_BCHW: Tensor, x_BCHW: Tensor, alpha_B111: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Checkpoints in diffusers' layouts: where their files are, their digest, their schedule."""
+"""Checkpoints in diffusers' layouts: their files, digest, network and schedule."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Prediction = Literal["epsilon", "v_prediction"]
 
 
 def checkpoint_folder(path: str, patterns: Iterable[str], key: str = "model.path") -> Path:
-    """Where the files are, fetched first if the path is a hub id.
+    """The folder with the files, which are fetched first if the path is a hub id.
 
-    path: a folder, a hub id, or `embedded:NAME` for a model shipped in this package; patterns:
-    the files of a hub repository that are wanted; key: the setting that gave the path.
-    Raises UserError with the remedy if there is no such folder or the hub does not answer.
+    path: a folder, a hub id, or `embedded:NAME` for a model shipped in this package. patterns: the
+    files to fetch from a hub repository. key: the setting that gave the path, for messages.
+    Raises UserError with a remedy if there is no such folder or the hub does not answer.
     """
     if path.startswith("embedded:"):
         return ASSETS / path.removeprefix("embedded:")
@@ -49,8 +49,10 @@ def _snapshot(hub_id: str, patterns: list[str], key: str) -> Path:
 
 
 def checkpoint_digest(folder: Path, names: Sequence[str], given: str) -> str:
-    """SHA-256 over names and contents of the files. Raises UserError naming those that lack;
-    given: the setting to blame, `key=value`.
+    """SHA-256 over names and contents of the files.
+
+    given: the setting that chose the folder, as `key=value`. Raises UserError that names it and the
+    missing files.
     """
     files = [folder / name for name in names]
     missing = [str(file) for file in files if not file.is_file()]
@@ -63,10 +65,10 @@ def checkpoint_digest(folder: Path, names: Sequence[str], given: str) -> str:
 
 
 def load_network(cls: Any, folder: Path, dtype: torch.dtype, *, safetensors: bool = True) -> Any:
-    """A diffusers network in evaluation mode, on the CPU. Without safetensors its .bin is read, by
-    torch.load(weights_only=True).
+    """A diffusers network in evaluation mode, on the CPU.
 
-    Raises UserError if weights are missing; diffusers would go on with random ones.
+    safetensors: if False, its .bin file is read with torch.load(weights_only=True).
+    Raises UserError if weights are missing, where diffusers would continue with random ones.
     """
     network, found = cls.from_pretrained(
         folder, dtype=dtype, use_safetensors=safetensors, output_loading_info=True
@@ -88,7 +90,7 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def read_scheduler(file: Path) -> tuple[Schedule, Prediction]:
-    """alpha_bar, and what the network predicts, of a scheduler_config.json.
+    """alpha_bar and the kind of prediction from a scheduler_config.json.
 
     Raises UserError if the file is missing or asks for what is not supported.
     """

@@ -1,7 +1,7 @@
-"""Where a point's content is in another image, by the features of a diffusion UNet (DIFT).
+"""Correspondence of points between images, by features of a diffusion UNet (DIFT).
 
-Tang et al. 2023: an image is noised to time t, and what an up block of the UNet then holds is its
-feature map; a point corresponds to the place of the largest cosine.
+Tang et al. 2023: an image is noised to time t, and the output of an up block of the UNet is its
+feature map; a point corresponds to the pixel with the largest cosine similarity.
 
 Letters: B images, C channels, H and W of the image, h and w of the feature map, P points.
 """
@@ -24,7 +24,7 @@ from sde_edit.errors import UserError
 from sde_edit.networks.base import alpha_at
 from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion
 
-_CHANNELS = 64  # upsampled at once: all 1280 of Stable Diffusion at 512x512 would be 1.3 GB
+_CHANNELS = 64  # upsampled at a time: all 1280 of Stable Diffusion take 1.3 GB at 512x512
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class _Source(LatentSource):
 
 @dataclass(frozen=True)
 class Layer:
-    """Which features: of up block `block` (0 the lowest) at train time t, the mean over `ensemble`
-    draws of the noise."""
+    """Which features: those of up block `block` (0 the lowest) at train time t, averaged over
+    `ensemble` draws of the noise."""
 
     t: int
     block: int
@@ -50,10 +50,10 @@ class Dift:
 
     def __init__(self, path: str, layer: Layer) -> None:
         self._path, self._layer = path, layer
-        self._source = _Source(path, resolution=8)  # of no consequence: images of any size do
+        self._source = _Source(path, resolution=8)  # not used: images may have any size
 
     def describe(self) -> str:
-        """Model, weights and layer, for conventions; never raises for missing weights."""
+        """Model, weights and layer, for a metric's convention; never raises for missing weights."""
         layer = self._layer
         return (
             f"DIFT features of {self._path}, {self._weights()}, diffusers {version('diffusers')}: "
@@ -62,7 +62,7 @@ class Dift:
         )
 
     def _weights(self) -> str:
-        """Digest of the weights, if they are on this machine."""
+        """The digest of the weights, if they are on this machine."""
         from huggingface_hub import try_to_load_from_cache
 
         path = self._path
@@ -75,11 +75,11 @@ class Dift:
             return "weights not fetched"
 
     def fetch(self) -> None:
-        """Raises UserError with the remedy if files cannot be had."""
+        """Raises UserError with a remedy if files are not available."""
         self._source.digest()
 
     def load(self, device: str) -> None:
-        """Raises UserError also for a layer that the network does not have."""
+        """Raises UserError as `fetch` does, and for a layer that the network does not have."""
         self.fetch()
         folder = self._source.folder()
         self._model = LoadedStableDiffusion(folder, 8, torch.device(device), torch.float32)
@@ -117,10 +117,11 @@ def unet_features(
 def corresponding(
     source_Chw: Tensor, other_Chw: Tensor, points: Sequence[Point], size: tuple[int, int]
 ) -> list[tuple[int, int]]:
-    """Pixel (x, y) of the other image that looks most like each point's pixel of the source.
+    """For each point of the source, the pixel (x, y) of the other image with the most similar
+    features.
 
-    Both maps are resized to the images' size (H, W) by bilinear interpolation; all places of the
-    other image are compared, and the first of equals counts.
+    Both maps are resized to the images' size (H, W) by bilinear interpolation. All pixels of the
+    other image are compared; ties go to the first.
     """
     rows, columns = ([int(point[axis]) for point in points] for axis in (1, 0))
     parts = [part[:, rows, columns].T for part in _resized(source_Chw, size)]
@@ -137,6 +138,6 @@ def corresponding(
 
 
 def _resized(features_Chw: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
-    """The map at another size, some channels at a time."""
+    """The resized map, some channels at a time."""
     for part in torch.split(features_Chw, _CHANNELS):
         yield F.interpolate(part[None], size, mode="bilinear", align_corners=False)[0]

@@ -1,9 +1,9 @@
-"""guided-diffusion's checkpoints (Dhariwal and Nichol 2021) on diffusers' blocks: the UNet, and the
-classifier of noisy images, which is the way down of such a UNet with a head.
+"""guided-diffusion's checkpoints (Dhariwal and Nichol 2021) in diffusers' blocks: the UNet, and the
+classifier of noisy images, which is the encoder half of such a UNet with a head.
 
-The official files are read, and their keys renamed. The architecture is told by the shapes. What is
-read has scale-shift norms and residual blocks that resample (`resblock_updown`), as the models of
-ImageNet have; of another kind, tensors do not fit, and loading ends with an error.
+The official files are read and their keys renamed; shapes of tensors tell the architecture.
+Networks must have scale-shift norms and residual blocks that resample (`resblock_updown`), as the
+ImageNet models do; for other networks the tensors do not fit, and loading raises an error.
 
 Letters in tensor names: as in sde_edit/api; K classes, D channels, L tokens (pixels and mean).
 """
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from sde_edit.errors import UserError
 
 Weights = Mapping[str, Tensor]
-# Their modules = diffusers' modules.
+# Modules of guided-diffusion -> modules of diffusers.
 _ENDS = {
     "input_blocks.0.0": "conv_in",
     "time_embed.0": "time_embedding.linear_1",
@@ -53,7 +53,10 @@ _RESNET = {
 
 
 _ATTENTION = {"norm": "group_norm", "proj_out": "to_out.0"}
-_DOWN = {True: "AttnDownBlock2D", False: "ResnetDownsampleBlock2D"}  # by: has it attention?
+_DOWN = {
+    True: "AttnDownBlock2D",
+    False: "ResnetDownsampleBlock2D",
+}  # has attention?
 
 
 _UP = {True: "AttnUpBlock2D", False: "ResnetUpsampleBlock2D"}
@@ -61,10 +64,10 @@ _GROUPS = 32  # of every group norm
 
 
 def load_unet(file: Path, dtype: torch.dtype, *, head_channels: int) -> Any:
-    """A UNet2DModel that takes (x_BCHW, t_B, label_B) and predicts eps; on the CPU, for inference.
+    """A UNet2DModel that maps (x_BCHW, t_B, label_B) to eps; on the CPU, for inference.
 
-    The learned variance, the last three of the six channels out, is left behind. Raises UserError
-    if the file is not a class-conditional UNet of guided-diffusion.
+    The learned variance, the last three of the six output channels, is dropped. Raises UserError if
+    the file is not a class-conditional UNet of guided-diffusion.
     """
     from diffusers import UNet2DModel
 
@@ -81,8 +84,10 @@ def load_unet(file: Path, dtype: torch.dtype, *, head_channels: int) -> Any:
 def load_classifier(
     file: Path, dtype: torch.dtype, *, resolution: int, head_channels: int
 ) -> Classifier:
-    """On the CPU, for inference. Raises UserError if the file is not a classifier of
-    guided-diffusion with attention pooling, or not one for that resolution.
+    """The classifier of noisy images, on the CPU, for inference.
+
+    Raises UserError if the file is not a classifier of guided-diffusion with attention pooling, or
+    not one for that resolution.
     """
     weights = _read(file, "out.2.positional_embedding")
     side = round((weights["out.2.positional_embedding"].shape[1] - 1) ** 0.5)
@@ -99,7 +104,7 @@ def load_classifier(
 
 
 class Classifier(nn.Module):
-    """Logits of p(y | x_t, t): the way down of a UNet2DModel, then attention pooling."""
+    """Logits of p(y | x_t, t): the encoder half of a UNet2DModel, then attention pooling."""
 
     def __init__(self, config: Mapping[str, Any], *, side: int, classes: int) -> None:
         from diffusers import UNet2DModel
@@ -115,7 +120,7 @@ class Classifier(nn.Module):
         self.pool = _AttentionPool(channels, side, config["attention_head_dim"], classes)
 
     def forward(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
-        """[B, K]; x in the dtype of the weights."""
+        """Logits [B, K]; x must have the dtype of the weights."""
         emb = self.time_embedding(self.time_proj(t_B).to(x_BCHW.dtype))
         h = self.conv_in(x_BCHW)
         for block in self.down_blocks:
@@ -125,7 +130,7 @@ class Classifier(nn.Module):
 
 
 class _AttentionPool(nn.Module):
-    """What the mean of the pixels finds when it attends to them and itself (as in CLIP)."""
+    """Attention pooling as in CLIP: the mean of the pixels attends to them and to itself."""
 
     def __init__(self, channels: int, side: int, head_channels: int, classes: int) -> None:
         super().__init__()
@@ -144,9 +149,9 @@ class _AttentionPool(nn.Module):
         return logits
 
 
-# ------------------------------------------------------------------ from their files to ours
+# ------------------------------------------------------------------ from files to networks
 def _read(file: Path, must: str) -> dict[str, Tensor]:
-    """The tensors of a file, `must` among them. Raises UserError."""
+    """The tensors of a file, which must contain `must`. Raises UserError."""
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
@@ -158,7 +163,7 @@ def _read(file: Path, must: str) -> dict[str, Tensor]:
 
 
 def _config(weights: Weights, levels: int, head_channels: int, file: Path) -> dict[str, Any]:
-    """Settings of the UNet2DModel with such blocks down. Raises UserError."""
+    """The settings of the UNet2DModel that has these weights. Raises UserError."""
     depth, channels, attends = _levels(weights, levels, file)
     if odd := [c for c in (*compress(channels, attends), channels[-1]) if c % head_channels]:
         raise UserError(f"model.head_channels={head_channels} does not divide {odd[0]} ({file})")
@@ -177,10 +182,10 @@ def _config(weights: Weights, levels: int, head_channels: int, file: Path) -> di
 
 
 def _levels(weights: Weights, levels: int, file: Path) -> tuple[int, list[int], list[bool]]:
-    """Residual blocks to a level, and for each level its channels and whether it has attention.
+    """Residual blocks per level, and for each level its channels and whether it has attention.
 
-    A level has one block more, which resamples, except that the last has none and the first has
-    the convolution in. Raises UserError.
+    Every level but the last has one more block, which resamples, and the input convolution comes
+    before the first level. Raises UserError.
     """
     conv = "input_blocks.{}.0.out_layers.3.weight"
     blocks = next(i for i in count(1) if conv.format(i) not in weights)
@@ -198,13 +203,13 @@ def _levels(weights: Weights, levels: int, file: Path) -> tuple[int, list[int], 
 def _renamed(
     weights: Weights, ends: Mapping[str, str], config: Mapping[str, Any]
 ) -> dict[str, Tensor]:
-    """The weights by diffusers' names. A key that has none keeps its own."""
+    """The weights by diffusers' names. Keys that have none there stay as they are."""
     depth, heads_of = config["layers_per_block"], config["attention_head_dim"]
     renamed = {}
     for key, theirs in weights.items():
         module, _, parameter = key.rpartition(".")
         name = ends.get(module) or _in_block(module, depth)
-        tensor = theirs.squeeze(2) if theirs.ndim == 3 else theirs  # Conv1d of one pixel: a Linear
+        tensor = theirs.squeeze(2) if theirs.ndim == 3 else theirs  # a 1x1 Conv1d is a Linear
         if name.endswith(".qkv"):
             split = tensor.reshape(-1, 3, heads_of, *tensor.shape[1:]).unbind(1)  # head by head
             for letter, part in zip("qkv", split, strict=True):
@@ -225,7 +230,7 @@ def _in_block(module: str, depth: int) -> str:
 
 
 def _place(block: str, depth: int, *, attention: bool) -> str:
-    """Where diffusers has a residual or an attention block such as `output_blocks.3.1`."""
+    """diffusers' name of a residual or attention block such as `output_blocks.3.1`."""
     stage, *numbers = block.split(".")
     kind, (*index, layer) = "attentions" if attention else "resnets", map(int, numbers)
     if stage == "middle_block":
@@ -239,7 +244,7 @@ def _place(block: str, depth: int, *, attention: bool) -> str:
 
 
 def _filled(network: Any, weights: Weights, dtype: torch.dtype, file: Path) -> Any:
-    """The network with these weights, cast. Raises UserError if they do not fit."""
+    """The network with these weights in that dtype. Raises UserError if they do not fit."""
     wanted = {key: tensor.shape for key, tensor in network.state_dict().items()}
     given = {key: tensor.shape for key, tensor in weights.items()}
     if odd := [key for key in sorted(wanted | given) if wanted.get(key) != given.get(key)]:

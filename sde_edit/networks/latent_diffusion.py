@@ -1,4 +1,4 @@
-"""Latent diffusion in Stable Diffusion's folder layout: the files, and the loaded pipeline.
+"""Latent diffusion in Stable Diffusion's folder layout: its files and the loaded pipeline.
 
 Letters in tensor names: as in sde_edit/api; K tokens of a prompt, D their size.
 """
@@ -20,7 +20,7 @@ from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.networks.attention import controlled
-from sde_edit.networks.base import Network, alpha_at, eps_of_v, refuse_hints, to_levels
+from sde_edit.networks.base import Network, eps_of_prediction, refuse_hints, to_levels
 from sde_edit.networks.checkpoints import (
     checkpoint_digest,
     checkpoint_folder,
@@ -52,7 +52,7 @@ class LatentSource:
     path: str = field(metadata={"identity": False})
     resolution: int
 
-    key: ClassVar[str] = "model.path"  # the setting that gives the path, for messages
+    key: ClassVar[str] = "model.path"  # the setting that gives the path, named in messages
 
     def folder(self) -> Path:
         """Where the files are, fetched first if the path is a hub id. Raises UserError."""
@@ -77,7 +77,7 @@ def _latent_shape(folder: Path, resolution: int) -> tuple[int, int, int]:
 
 
 class LoadedStableDiffusion(Network):
-    """The pipeline on its device, loaded from safetensors only. State: scaled latents."""
+    """The pipeline on its device, loaded only from safetensors. Its state is scaled latents."""
 
     def __init__(
         self,
@@ -92,13 +92,13 @@ class LoadedStableDiffusion(Network):
         from transformers.utils import logging
 
         super().__init__(device, dtype)
-        logging.disable_progress_bar()  # one bar per component says nothing of use
+        logging.disable_progress_bar()  # one bar per component is no help
         text = CLIPTextModel.from_pretrained(
             folder / "text_encoder", dtype=dtype, use_safetensors=True
         )
         self.text_encoder = text.eval().to(device)
         unet = load_network(UNet2DConditionModel, folder / "unet", dtype)
-        unet.requires_grad_(False)  # gradients go to embeddings and latents only
+        unet.requires_grad_(False)  # only embeddings and latents get gradients
         self.unet, self._compiled = self._placed(unet, compile=compile), compile
         self.vae = self._placed(load_network(AutoencoderKL, folder / "vae", dtype))
         self.latent_shape = _latent_shape(folder, resolution)
@@ -108,7 +108,7 @@ class LoadedStableDiffusion(Network):
         self.alpha_T = torch.tensor(schedule.alpha, dtype=torch.float64, device=device)
 
     def encode(self, images_BHWC: Tensor) -> Tensor:
-        """Scaled posterior means; uint8 [B, H, W, 3] -> float [B, 4, H/f, W/f]."""
+        """uint8 [B, H, W, 3] -> scaled posterior means, float [B, 4, H/f, W/f]."""
         pixels = images_BHWC.to(self.device).permute(0, 3, 1, 2)  # bytes over the bus
         x = pixels.to(self.dtype) / 127.5 - 1
         mean = self.vae.encode(x).latent_dist.mean
@@ -116,7 +116,7 @@ class LoadedStableDiffusion(Network):
         return scaled
 
     def decode(self, x_BCHW: Tensor) -> Tensor:
-        """Rounded, not floored; float [B, 4, h, w] -> uint8 [B, f h, f w, 3] on the CPU.
+        """float [B, 4, h, w] -> uint8 [B, f h, f w, 3] on the CPU, rounded and not floored.
 
         Raises NotFiniteError if the latents or the pixels are not finite.
         """
@@ -151,7 +151,7 @@ class LoadedStableDiffusion(Network):
         return self._guided((text,), (self.embed(negatives or [""] * len(prompts)),), guidance)
 
     def word_tokens(self, prompt: str) -> list[list[int]]:
-        """Token ids of each word, words being what blanks separate, as the tokenizer does."""
+        """Token ids of each word; blanks separate words, as in the tokenizer."""
         return [self.tokenizer(word, add_special_tokens=False).input_ids for word in prompt.split()]
 
     def attend(
@@ -161,7 +161,7 @@ class LoadedStableDiffusion(Network):
         text_BKD: Tensor,
         control: AttentionControl | None = None,
     ) -> Tensor:
-        """eps under these embeddings, without guidance, its attention as `control` says."""
+        """eps under these embeddings, without guidance, with the attention changed by `control`."""
         with ExitStack() as stack:
             if control:
                 stack.enter_context(controlled(self.unet, control))
@@ -175,22 +175,24 @@ class LoadedStableDiffusion(Network):
     def features(
         self, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor, block: int
     ) -> tuple[Tensor, Tensor]:
-        """eps as `attend` gives it, and what up block `block` (0 the lowest) gives on the way, in
-        the dtype of x. Gradients to x go through both."""
+        """eps as `attend` gives it, and the output of up block `block` (0 the lowest).
+
+        Both are in the dtype of x, and gradients with respect to x flow through both.
+        """
         with self._eager(), _kept(self.unet.up_blocks[block]) as outputs:
             eps = self.attend(x_BCHW, t_B, text_BKD)
         return eps, outputs[0].to(x_BCHW.dtype)
 
     def _eager(self) -> AbstractContextManager[None]:
-        """The graphs of a compiled network know its layers without control and without hooks."""
+        """Context manager without compiled graphs, which ignore replaced layers and hooks."""
         return torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()
 
     def fit_lora(
         self, x_BCHW: Tensor, prompts: Sequence[str], settings: LoraSettings, noise: Noise
     ) -> list[Adapter]:
-        """The LoRA of each image; a way back through the network counts as one evaluation."""
+        """The LoRA of each image; each backpropagation counts as one evaluation per row."""
         with torch.inference_mode(False), torch.no_grad():
-            text_BKD = self.embed(prompts)  # made here, it may be part of a gradient
+            text_BKD = self.embed(prompts)  # made outside inference mode, for autograd
 
         def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
             self.evaluations += len(x_BCHW)
@@ -201,24 +203,21 @@ class LoadedStableDiffusion(Network):
 
     @contextmanager
     def adapted(self, adapters: Sequence[Adapter], scale: Scale) -> Iterator[None]:
-        """Row r of a call has the LoRA r mod B, `scale` times at the row's time."""
+        """Context manager: row r uses adapter r mod B, scaled by scale(t)."""
         like = torch.empty((), dtype=self.dtype, device=self.device)
         with self._eager(), self._lora.attached(joined(adapters, like), scale):
             yield
 
     @cached_property
     def _lora(self) -> LoraLayers:
-        return LoraLayers(getattr(self.unet, "_orig_mod", self.unet))  # itself if not compiled
+        return LoraLayers(getattr(self.unet, "_orig_mod", self.unet))  # unwraps a compiled one
 
     def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
-        x = x_BCHW.to(self.dtype, memory_format=self.layout)
-        out = self._unet(x, t_B, *condition).to(x_BCHW.dtype)
-        if self.prediction == "epsilon":
-            return out
-        return eps_of_v(out, x_BCHW, alpha_at(self.alpha_T, t_B))
+        out = self._unet(self._as_input(x_BCHW), t_B, *condition).to(x_BCHW.dtype)
+        return eps_of_prediction(out, x_BCHW, t_B, prediction=self.prediction, alpha_T=self.alpha_T)
 
     def _unet(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
-        """What the network says, in its own dtype; the condition is (text_BKD,)."""
+        """The output of the network, in its own dtype; the condition is (text_BKD,)."""
         (text_BKD,) = condition
         out: Tensor = self.unet(x_BCHW, t_B, text_BKD, return_dict=False)[0]
         return out
@@ -226,7 +225,7 @@ class LoadedStableDiffusion(Network):
 
 @contextmanager
 def _kept(module: Any) -> Iterator[list[Tensor]]:
-    """Collects what a module gives."""
+    """Context manager: collects the outputs of a module."""
     outputs: list[Tensor] = []
     handle = module.register_forward_hook(lambda _module, _given, out: outputs.append(out))
     try:

@@ -1,7 +1,7 @@
-"""LoRA of single images: low-rank weights fitted to each, a batch of images in one call.
+"""LoRA of single images: low-rank weights fitted to each image, in batches.
 
-peft's layers do the work. Only the two maps within each are ours: they have weights for every
-example, so that images with a LoRA of their own still share a call.
+peft's layers do the work. Only the two linear maps in each layer are ours: they hold separate
+weights for every example, so that images with different LoRAs can share a call.
 
 Letters in tensor names: R rows of a call, P positions; else as in sde_edit/api.
 """
@@ -19,12 +19,12 @@ from sde_edit.api.model import Adapter, LoraSettings, Scale
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.noise import Noise
 
-VERSION = 1  # of what `fit` gives
+VERSION = 1  # of the results of `fit`; part of the cache key
 _NAME = "image"
 
 
 _TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
-_PARTS = ("lora_A", "lora_B")  # down to the rank, and up again
+_PARTS = ("lora_A", "lora_B")  # to the rank, and back
 
 
 _WEIGHT_DECAY = 1e-2
@@ -32,7 +32,7 @@ _Weights = Mapping[str, Tensor]  # name of a map -> [B, out, in]
 
 
 class PerExample(nn.Module):
-    """A linear map with weights [B, out, in], each example's own; row r is of example r mod B."""
+    """A linear map with separate weights [B, out, in] per example; row r uses those of r mod B."""
 
     def __init__(self, weight_Boi: Tensor) -> None:
         super().__init__()
@@ -46,8 +46,10 @@ class PerExample(nn.Module):
 
 
 class LoraLayers:
-    """The attention projections of a diffusers UNet, each with a LoRA that is switched off: the
-    network's bits are what they were."""
+    """The attention projections of a diffusers UNet, each with a LoRA that is switched off.
+
+    While they are switched off, the network gives the same bits as without LoRA layers.
+    """
 
     def __init__(self, unet: Any) -> None:
         from peft import LoraConfig
@@ -60,7 +62,7 @@ class LoraLayers:
         self._layers = {n: m for n, m in unet.named_modules() if isinstance(m, LoraLayer)}
 
     def sizes(self, rank: int) -> dict[str, tuple[int, int]]:
-        """Name of a map -> its (out, in)."""
+        """Name of a linear map -> its (out, in)."""
         return {
             f"{name}.{part}": size
             for name, layer in self._layers.items()
@@ -73,8 +75,10 @@ class LoraLayers:
     def attached(
         self, weights: _Weights, scale: Scale, *, fit: bool = False
     ) -> Iterator[dict[str, nn.Parameter]]:
-        """Until this is left, the LoRA counts, `scale` times at each row's time. Gives its
-        parameters by name, which have gradients if it is to be `fit`."""
+        """Context manager: the LoRA is active, scaled by scale(t) in each row.
+
+        It yields the parameters by name; they have gradients if `fit`.
+        """
 
         def rescale(_unet: Any, given: tuple[Tensor, ...]) -> None:
             x_RCHW, t_R, *_ = given
@@ -112,18 +116,18 @@ def fit(
     settings: LoraSettings,
     noise: Noise,
 ) -> list[Adapter]:
-    """Each image's LoRA for the network's own loss, |eps(x_t, t) - eps|^2 averaged over the latent,
-    at one time and one noise a step, by AdamW. An image's does not depend on the others.
+    """Fit a LoRA to each image with AdamW; the result does not depend on the other images.
 
-    Its first weights are normal / rank (down) and 0 (up). In float32, or float64 for a latent of
-    it, whatever the network's dtype.
+    The loss is the network's training loss, |eps(x_t, t) - eps|^2 averaged over the latent, with
+    one random time and one noise per step. A is initialised as normal / rank, B as 0. Computed in
+    float32, or in float64 for float64 latents, whatever the network's dtype.
     """
 
     def ones(t_R: Tensor) -> Tensor:
         return torch.ones_like(t_R)
 
     with torch.inference_mode(False), torch.enable_grad():
-        x_0 = x_0_BCHW.clone()  # a tensor of inference mode cannot be part of a gradient
+        x_0 = x_0_BCHW.clone()  # inference tensors cannot take part in autograd
         first = _first_weights(layers.sizes(settings.rank), x_0, noise)
         with layers.attached(first, ones, fit=True) as weights:
             adam = torch.optim.AdamW(weights.values(), settings.rate, weight_decay=_WEIGHT_DECAY)
@@ -133,7 +137,7 @@ def fit(
                 a = alpha_T[t_B].to(x_0).view(-1, 1, 1, 1)
                 error = eps(a.sqrt() * x_0 + (1 - a).sqrt() * e, t_B) - e
                 torch.autograd.backward(error.square().sum())
-                for weight in weights.values():  # the mean; on its way back it may leave float16
+                for weight in weights.values():  # not a mean loss: float16 may underflow
                     assert weight.grad is not None
                     weight.grad /= x_0[0].numel()
                 adam.step()
@@ -152,14 +156,14 @@ def _first_weights(
 
 
 def _times(x_0_BCHW: Tensor, T: int, noise: Noise, step: int) -> Tensor:
-    """One of 0 to T - 1 for each image, all equally likely."""
+    """A time for each image, uniform in 0 .. T-1."""
     normal = noise.like(x_0_BCHW.new_zeros(len(x_0_BCHW), 1), "lora time", step).flatten()
     times: Tensor = (T * torch.special.ndtr(normal)).long()
     return times.clamp(max=T - 1)
 
 
 def joined(adapters: Sequence[Adapter], like: Tensor) -> dict[str, Tensor]:
-    """The weights of a batch, on the device and in the dtype of `like`."""
+    """The stacked weights of a batch, on the device and in the dtype of `like`."""
     with torch.inference_mode(False):
         return {
             name: torch.stack([adapter[name] for adapter in adapters]).to(like)
@@ -168,6 +172,6 @@ def joined(adapters: Sequence[Adapter], like: Tensor) -> dict[str, Tensor]:
 
 
 def split(weights: _Weights) -> list[Adapter]:
-    """Each example's, on the CPU."""
+    """The weights of each example, on the CPU."""
     parts = {name: weight.cpu().unbind() for name, weight in weights.items()}
     return [dict(zip(parts, own, strict=True)) for own in zip(*parts.values(), strict=True)]

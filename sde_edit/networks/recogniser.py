@@ -1,8 +1,8 @@
-"""The embedded recogniser: a small CLIP-like pair for scores without downloads.
+"""The embedded recogniser: a small model like CLIP, for scores without downloads.
 
 An image tower (convolutions, for features at several depths) and a text tower (CLIPTextModel)
-trained together on the shapes world, with two heads that name what is in a picture. It is trained
-apart from the diffusion model, so it judges pictures that it did not help to make.
+trained together on the shapes world, with two heads that name the content of an image. It is
+trained independently of the diffusion model whose images it judges.
 
 Letters: B batch, C channels, H height, W width, K tokens, D embedding size.
 """
@@ -33,7 +33,7 @@ class ShapesCLIPConfig:
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions around a skip, halving the resolution first if asked to."""
+    """Two 3x3 convolutions with a skip connection; stride 2 halves the resolution."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Residual(nn.Module):
 
 
 class ShapesCLIP(nn.Module):
-    """Image and text towers on one unit sphere, and heads that name things and background."""
+    """Image and text towers with a shared unit sphere, and heads for things and background."""
 
     def __init__(self, config: ShapesCLIPConfig) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class ShapesCLIP(nn.Module):
         )
         width = config.channels[-1]
         self.image_projection = nn.Linear(width, config.embedding, bias=False)
-        # Which things are there is decided per place; a soft maximum over places pools it.
+        # Things are detected at every position; a soft maximum over positions pools the logits.
         last = nn.Conv2d(width, len(SHAPES) * len(COLOURS), 1)
         last.bias = nn.Parameter(
             torch.full((last.out_channels,), -6.0)
@@ -108,7 +108,7 @@ class ShapesCLIP(nn.Module):
         return F.normalize(self.text(ids_BK).text_embeds, dim=-1)
 
     def recognise(self, x_BCHW: Tensor) -> list[tuple[set[tuple[str, str]], str]]:
-        """What each picture shows: ({(shape, colour), ...}, background)."""
+        """The content of each image: ({(shape, colour), ...}, background)."""
         things, background = self.attributes(self.image_features(x_BCHW))
         colours, backgrounds = list(COLOURS), list(BACKGROUNDS)
         return [

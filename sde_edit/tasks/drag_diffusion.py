@@ -1,4 +1,4 @@
-"""DragDiffusion (Shi et al. 2023): the latent at t_0 is optimised until its features have moved.
+"""DragDiffusion (Shi et al. 2023): optimise the latent at t_0 until its features have moved.
 
 The baseline that the paper compares SDE-Drag with (Sec. 5.3, App. F.6).
 """
@@ -13,23 +13,25 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
-from sde_edit.api.model import Attentive, LoraSettings, Model
+from sde_edit.api.model import Adapter, AttentionAccess, Model
+from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
+from sde_edit.api.task import Task
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
-    adapted,
-    attentive,
+    attention_access,
     check_drags,
-    check_prompt,
+    check_prompts,
     check_share,
     images,
-    lora_settings,
     may_change,
     prompts,
 )
-from sde_edit.editing.motion_supervision import Motion, on_map
+from sde_edit.editing.lora import LoraFit, adapted, lora_fits
+from sde_edit.editing.motion_supervision import MotionSupervision, on_map
 from sde_edit.errors import UserError
 from sde_edit.networks.attention import Reference
 from sde_edit.registry import plugin
@@ -37,25 +39,25 @@ from sde_edit.registry import plugin
 
 @plugin
 @dataclass(frozen=True)
-class DragDiffusion:
-    """DragDiffusion with `sampler=ode`; the points are those of `example.drags`, all at once.
+class DragDiffusion(Task):
+    """DragDiffusion with `sampler=ode`; it drags all points of `example.drags` at once.
 
-    The image goes up to t_0 (a share of T and of `steps`), Adam changes x_t0 for at most
-    `drag_steps` steps of rate lr, and the sampler comes down by the way it went up. Guidance is 1.
-    A step pulls the features of the square of radius r_m about each point one pixel towards its
-    target, and looks for the point in the window of radius r_p; an image whose points are all
-    within a pixel of their targets is done, so evaluations_per_image is the most it can cost.
-    Pixels and radii are those of a map of half the image's size, whatever that is.
+    The sampler encodes the image up to t_0 (a share of T and of `steps`), Adam changes x_t0 for at
+    most `drag_steps` steps of learning rate lr, and the sampler decodes. Guidance is 1.
+    A step pulls the features in the square of radius r_m around each point one pixel towards its
+    target, and then tracks the point within the window of radius r_p. An image stops when all its
+    points are within a pixel of their targets, so evaluations_per_image is an upper bound.
+    Pixels and radii refer to a map of half the image's size, whatever that size is.
 
-    lam: weight of the L1 norm by which x a step below t_0 may not change outside the mask; an
-    example without a mask may change everywhere. block: of the UNet's up blocks, whose features
+    lam: weight of the L1 penalty on changes outside the mask, of x one step below t_0; an example
+    without a mask may change everywhere. block: the up block of the UNet that gives the features
     (0 the lowest); null: the last but one, Stable Diffusion's third of four.
 
-    reference_blocks: in how many of the last up blocks self-attention on the way down takes keys
-    and values from the source's own states, which the way up has recorded; 0: none.
+    reference_blocks: in how many of the last up blocks self-attention takes keys and values from
+    the source while decoding, that is, from the states that encoding visited; 0 for none.
 
-    lora_steps: of the LoRA that the network is fitted to each image with first, under its prompt; 0
-    for none. It counts in full at every time.
+    lora_steps: steps of the LoRA fit that adapts the network to each image under its prompt; 0 for
+    none. The LoRA is scaled by 1 at every time.
     """
 
     prompt: str
@@ -71,7 +73,17 @@ class DragDiffusion:
     lora_rank: int = 4
     lora_rate: float = 2e-4
     version: ClassVar[int] = 1
-    uses_mask: ClassVar[bool] = False  # it needs none; what a mask keeps is no hole to be shown
+    citation: ClassVar[Citation] = Citation(
+        key="shi2024dragdiffusion",
+        authors="Shi, Yujun and Xue, Chuhui and Liew, Jun Hao and Pan, Jiachun and Yan, Hanshu and "
+        "Zhang, Wenqing and Tan, Vincent Y. F. and Bai, Song",
+        title="DragDiffusion: Harnessing Diffusion Models for Interactive Point-based Image "
+        "Editing",
+        venue="CVPR",
+        year=2024,
+        arxiv="2306.14435",
+    )
+    uses_mask: ClassVar[bool] = False  # a mask is optional, and hides nothing that must be shown
     inverts: ClassVar[bool] = True
     changes: ClassVar[str] = "the latent, until its features lie at the targets"
 
@@ -83,40 +95,46 @@ class DragDiffusion:
         for key in ("drag_steps", "lam", "r_m", "block", "reference_blocks"):
             if (getattr(self, key) or 0) < 0:
                 raise UserError(f"task.{key}={getattr(self, key)}: must be 0 or more")
-        _ = self.lora  # raises UserError
+        _ = self.preparations  # raises UserError
 
     @property
-    def lora(self) -> LoraSettings | None:
-        return lora_settings(self.lora_steps, self.lora_rank, self.lora_rate)
-
-    def lora_prompts(self, examples: Sequence[Example]) -> list[str]:
-        return prompts(self.prompt, examples)
+    def preparations(self) -> tuple[LoraFit, ...]:
+        return lora_fits(
+            self.prompt, steps=self.lora_steps, rank=self.lora_rank, rate=self.lora_rate
+        )
 
     def check(self, example: Example) -> None:
-        check_prompt("task.prompt", self.prompt, example)
+        check_prompts(self, example, "prompt")
         check_drags(example)
 
     def edit(
-        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+        self,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
-        model, grid = attentive(model, "drag_diffusion"), grid.truncated(self.t_0)
-        block = self._block(model)
+        model, grid = attention_access(model, "drag_diffusion"), grid.truncated(self.t_0)
+        block, adapters = self._block(model), prepared.get(LoraFit.name, ())
         prompt = prompts(self.prompt, examples)
         x_0, text = model.encode(images(examples)), model.embed(prompt)
-        with adapted(model, examples, torch.ones_like):
+        with adapted(model, adapters, torch.ones_like):
             inversion = sampler.encode(model.denoiser(prompt, 1.0), x_0, grid, noise)
-        change = self._change(examples, model, block, inversion.latent.to(x_0), text, grid)
+        latent = inversion.latent.to(x_0)
+        change = self._change(examples, adapters, model, block, latent, text, grid)
 
         def edited(x: Tensor, i: int) -> Tensor:
-            """A sampler may have more than one state at t_0, and states of another dtype."""
+            """A sampler may have several states at t_0, and in another dtype."""
             return x + change.to(x) if i == 0 else x
 
-        way = _WayDown(model, self.reference_blocks, grid, inversion.states, text)
-        with adapted(model, examples, torch.ones_like):
-            x = sampler.decode(way.eps, inversion.latent, grid, noise, edited, inversion)
+        decoder = _ReferenceDenoiser(model, self.reference_blocks, grid, inversion.states, text)
+        with adapted(model, adapters, torch.ones_like):
+            x = sampler.decode(decoder.eps, inversion.latent, grid, noise, edited, inversion)
         return model.decode(x)
 
-    def _block(self, model: Attentive) -> int:
+    def _block(self, model: AttentionAccess) -> int:
         last = model.up_blocks - 1
         if self.block is not None and self.block > last:
             raise UserError(f"task.block={self.block}: the model has up blocks 0 to {last}")
@@ -125,37 +143,40 @@ class DragDiffusion:
     def _change(
         self,
         examples: Sequence[Example],
-        model: Attentive,
+        adapters: Sequence[Adapter],
+        model: AttentionAccess,
         block: int,
         x: Tensor,
         text: Tensor,
         grid: Grid,
     ) -> Tensor:
-        """What the optimisation adds to x_t0."""
+        """The difference that the optimisation makes to x_t0."""
 
         def lora(rows: Sequence[int]) -> AbstractContextManager[None]:
-            return adapted(model, [examples[b] for b in rows], torch.ones_like)
+            some = [adapters[b] for b in rows] if adapters else ()
+            return adapted(model, some, torch.ones_like)
 
         height, width = examples[0].image.shape[:2]
         size = (height // 2, width // 2)
         points = [on_map(example.drags, (height, width), size) for example in examples]
-        motion = Motion(model, block, self.r_m, self.r_p, self.lam, self.lr, self.drag_steps, lora)
+        settings = block, self.r_m, self.r_p, self.lam, self.lr, self.drag_steps
+        motion = MotionSupervision(model, *settings, lora)
         outside = ~may_change(examples, x)
-        return motion.moved(x, text, grid, outside, points, size) - x
+        return motion.optimise(x, text, grid, outside, points, size) - x
 
     def evaluations_per_image(self, steps: int) -> int:
-        down = 2 if self.reference_blocks else 1
-        return steps_below(self.t_0, steps) * (1 + down) + 2 * self.drag_steps
+        decode = 2 if self.reference_blocks else 1
+        return steps_below(self.t_0, steps) * (1 + decode) + 2 * self.drag_steps
 
 
 @dataclass(frozen=True)
-class _WayDown:
-    """eps with the source at the same time as the reference of self-attention.
+class _ReferenceDenoiser:
+    """eps whose self-attention refers to the source at the same time.
 
-    path [N+1, B, C, H, W]: the source's states; blocks: how many of the last refer to them.
+    path [N+1, B, C, H, W]: the source's states; blocks: how many of the last up blocks refer to it.
     """
 
-    model: Attentive
+    model: AttentionAccess
     blocks: int
     grid: Grid
     path: Tensor

@@ -9,38 +9,41 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
+from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
+from sde_edit.api.task import Task
+from sde_edit.diffusion.guidance import rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.editing.batch import (
     check_mask,
-    check_prompt,
+    check_prompts,
     images,
     latent_masks,
     masks,
     prompts,
-    rows_per_evaluation,
 )
 from sde_edit.registry import plugin
 
 
 def composite(edited_BHWC: Tensor, original_BHWC: Tensor, mask_BHW: Tensor) -> Tensor:
-    """The known pixels as they were, the hidden ones as edited, soft masks blended; uint8."""
+    """uint8: original pixels where the mask is 0, edited ones where it is 1, blended between."""
     m = mask_BHW[..., None]
     return (m * edited_BHWC + (1 - m) * original_BHWC).round().to(torch.uint8)
 
 
 @plugin
 @dataclass(frozen=True)
-class Inpaint:
+class Inpaint(Task):
     """Noise to T, add a mask, decode: SDEdit's inpainting with an SDE, Stable Diffusion's with an
     ODE (the paper's Sec. 5.1, App. B and F.1).
 
-    prompt: `{caption}` stands for the example's own caption. The reference is the whole picture
-    and its noise the same at every step, as in the published code. composite_known: paste the
-    known pixels over the result at the end; off in the paper.
+    prompt: a template, in which `{caption}` stands for the example's caption. composite_known:
+    paste the known pixels over the result at the end; off in the paper. The reference is the whole
+    image, with the same noise at every step, as in the published code.
     """
 
     prompt: str
@@ -48,13 +51,22 @@ class Inpaint:
     guidance: float = 7.5
     composite_known: bool = False
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation] = Citation(
+        key="meng2022sdedit",
+        authors="Meng, Chenlin and He, Yutong and Song, Yang and Song, Jiaming and Wu, Jiajun and "
+        "Zhu, Jun-Yan and Ermon, Stefano",
+        title="SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations",
+        venue="ICLR",
+        year=2022,
+        arxiv="2108.01073",
+    )
     uses_mask: ClassVar[bool] = True
     inverts: ClassVar[bool] = False
     changes: ClassVar[str] = "adds a mask"
 
     def check(self, example: Example) -> None:
         check_mask(example)
-        check_prompt("task.prompt", self.prompt, example)
+        check_prompts(self, example, "prompt")
 
     def edit(
         self,
@@ -63,6 +75,7 @@ class Inpaint:
         sampler: Sampler,
         grid: Grid,
         noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
         originals = images(examples)
         eps = model.denoiser(

@@ -1,6 +1,6 @@
-"""Prompt-to-Prompt: a round trip whose way down takes attention maps of the source, and null-text.
+"""Prompt-to-Prompt: decode with the source's attention maps; also null-text inversion.
 
-With `sampler=sde` the way up is Cycle-SDE's, with `ode` DDIM inversion.
+With `sampler=sde` the source is encoded by Cycle-SDE, with `ode` by DDIM inversion.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
-from sde_edit.api.model import Attentive, Model
+from sde_edit.api.model import AttentionAccess, Model
+from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
+from sde_edit.api.task import Task
+from sde_edit.diffusion.guidance import guide, rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
-    attentive,
-    check_prompt,
+    attention_access,
+    check_prompts,
     check_share,
     images,
     prompts,
-    rows_per_evaluation,
 )
 from sde_edit.editing.null_text import NullText, rows_per_step
 from sde_edit.errors import UserError
@@ -33,26 +36,27 @@ from sde_edit.registry import plugin
 
 @plugin
 @dataclass(frozen=True)
-class PromptToPrompt:
+class PromptToPrompt(Task):
     """Prompt-to-Prompt (Hertz et al. 2022) and null-text inversion (Mokady et al. 2023).
 
-    source_prompt, prompt: `{caption}` and `{target}` stand for what the data set says. guidance is
-    that of the way down, source_guidance that of the way up. t_0: how far up it goes, as a share of
-    T and of `steps`.
+    source_prompt, prompt: templates, in which `{caption}` and `{target}` stand for the texts of the
+    data set. source_guidance is used to encode, guidance to decode. t_0: the noise level up to
+    which it encodes, as a share of T and of `steps`.
 
-    The maps are those of the source's own states, which the way up has recorded, under its prompt
-    alone; there is no second branch on the way down that could drift, for an ODE as for an SDE.
-    Only the conditional half of guidance takes them.
+    The maps are those of the source at the states that encoding visited, under the source prompt
+    without guidance. There is no second decoding branch that could drift, for an ODE or an SDE.
+    Only the conditional half of guidance uses them.
 
-    cross_replace, self_replace: in which share of the steps, from the first on, cross- and
-    self-attention take the source's maps; the latter on feature maps of at most self_max_side
-    squared positions. mode: `refine` gives tokens that both prompts have the source's maps,
-    `replace` every token those of the word in its place, for prompts of as many words. reweight:
-    word -> factor of its tokens' maps, where the target has the word and cross_replace acts.
+    cross_replace, self_replace: the share of the steps, from the first on, in which cross- and
+    self-attention use the source's maps; self-attention only on feature maps of at most
+    self_max_side squared positions. mode: `refine` replaces the maps of tokens that both prompts
+    share; `replace` gives every token the maps of the word in its place, and needs prompts of
+    equally many words. reweight: word -> factor for the maps of its tokens, where the target
+    prompt has the word and cross_replace is active.
 
-    null_steps: steps of optimisation at every time that fit the null embedding of the way down to
-    the source's way up; 0 for none. For `sampler=ode`; as published with source_guidance 1. An
-    example may stop early, so evaluations_per_image is the most it can cost.
+    null_steps: steps of optimisation, at every time, that fit the null embedding so that decoding
+    follows the encoded source; 0 for none. Only for `sampler=ode`; published with source_guidance
+    1. An example may stop early, so evaluations_per_image is an upper bound.
     """
 
     source_prompt: str
@@ -68,6 +72,15 @@ class PromptToPrompt:
     t_0: float = 1.0
     null_steps: int = 0
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation] = Citation(
+        key="hertz2023prompt",
+        authors="Hertz, Amir and Mokady, Ron and Tenenbaum, Jay and Aberman, Kfir and "
+        "Pritch, Yael and Cohen-Or, Daniel",
+        title="Prompt-to-Prompt Image Editing with Cross Attention Control",
+        venue="ICLR",
+        year=2023,
+        arxiv="2208.01626",
+    )
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = True
 
@@ -102,9 +115,7 @@ class PromptToPrompt:
         return ("ode",) if self.null_steps else ()
 
     def check(self, example: Example) -> None:
-        check_prompt("task.source_prompt", self.source_prompt, example)
-        check_prompt("task.prompt", self.prompt, example)
-        check_prompt("task.negative_prompt", self.negative_prompt, example)
+        check_prompts(self, example, "source_prompt", "prompt", "negative_prompt")
         (before,), (after,) = (prompts(p, [example]) for p in (self.source_prompt, self.prompt))
         if self.mode == "replace" and len(before.split()) != len(after.split()):
             raise UserError(
@@ -113,15 +124,21 @@ class PromptToPrompt:
             )
 
     def edit(
-        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+        self,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
-        model, grid = attentive(model, "p2p"), grid.truncated(self.t_0)
+        model, grid = attention_access(model, "p2p"), grid.truncated(self.t_0)
         before, after = prompts(self.source_prompt, examples), prompts(self.prompt, examples)
         negatives = prompts(self.negative_prompt, examples)
         source = model.denoiser(before, self.source_guidance, negatives)
         inversion = sampler.encode(source, model.encode(images(examples)), grid, noise)
         text, null = model.embed(before), model.embed(negatives)
-        way = _WayDown(
+        decoder = _ControlledDenoiser(
             model=model,
             guidance=self.guidance,
             grid=grid,
@@ -131,23 +148,23 @@ class PromptToPrompt:
             nulls=self._nulls(model, inversion.states, grid, text, null),
             controls=self._controls(model, grid.steps, before, after),
         )
-        x = sampler.decode(way.eps, inversion.latent, grid, noise, inversion=inversion)
+        x = sampler.decode(decoder.eps, inversion.latent, grid, noise, inversion=inversion)
         return model.decode(x)
 
     def evaluations_per_image(self, steps: int) -> int:
-        up, down = rows_per_evaluation(self.source_guidance), 1 if self.guidance == 1 else 2
+        encode, decode = rows_per_evaluation(self.source_guidance), 1 if self.guidance == 1 else 2
         fit = rows_per_step(self.null_steps) if self.null_steps else 0
         steps = steps_below(self.t_0, steps)
-        return steps * (up + fit + down) + max(self._replaced(steps))
+        return steps * (encode + fit + decode) + max(self._replaced(steps))
 
     def _replaced(self, steps: int) -> tuple[int, int]:
-        """In how many steps cross- and self-attention take the source's maps."""
+        """In how many steps cross- and self-attention use the source's maps."""
         return round(self.cross_replace * steps), round(self.self_replace * steps)
 
     def _nulls(
-        self, model: Attentive, path: Tensor, grid: Grid, text_BKD: Tensor, null_BKD: Tensor
+        self, model: AttentionAccess, path: Tensor, grid: Grid, text_BKD: Tensor, null_BKD: Tensor
     ) -> Tensor:
-        """The null embedding of every step [N, B, K, D]."""
+        """The null embeddings of all steps [N, B, K, D]."""
         if not self.null_steps:
             return null_BKD.expand(grid.steps, *null_BKD.shape)
         fitted = NullText(model, self.guidance, self.null_steps)
@@ -155,9 +172,9 @@ class PromptToPrompt:
         return nulls
 
     def _controls(
-        self, model: Attentive, steps: int, before: Sequence[str], after: Sequence[str]
+        self, model: AttentionAccess, steps: int, before: Sequence[str], after: Sequence[str]
     ) -> list[Control | None]:
-        """The control of every step; None where the target keeps its maps."""
+        """The control of every step; None where the target keeps its own maps."""
         align = {"refine": refinement, "replace": replacement}[self.mode]
         size = model.prompt_tokens
         maps, scale = [], []
@@ -176,13 +193,13 @@ class PromptToPrompt:
 
 
 @dataclass(frozen=True)
-class _WayDown:
-    """eps of the target with the maps of the source at the same time.
+class _ControlledDenoiser:
+    """eps of the target prompt, with the source's attention maps at the same time.
 
-    path [N+1, B, C, H, W]: the source's states; nulls, controls: of every step.
+    path [N+1, B, C, H, W]: the source's states; nulls, controls: one per step.
     """
 
-    model: Attentive
+    model: AttentionAccess
     guidance: float
     grid: Grid
     path: Tensor
@@ -198,7 +215,7 @@ class _WayDown:
         return torch.cat([self._at_once(x, t) for x, t in batches])
 
     def _at_once(self, x: Tensor, t: Tensor) -> Tensor:
-        """In one call: the source if it lends maps, null if there is guidance, the target."""
+        """One call for the source if its maps are used, null if there is guidance, the target."""
         i = self.grid.index_of(float(t[0]))
         control, parts = self.controls[i], [(x, self.target_BKD)]
         if self.guidance != 1:
@@ -210,5 +227,4 @@ class _WayDown:
         e = torch.split(self.model.attend(*rows, control), len(x))
         if self.guidance == 1:
             return e[-1]
-        guided: Tensor = e[-2] + self.guidance * (e[-1] - e[-2])
-        return guided
+        return guide(e[-2], e[-1], self.guidance)

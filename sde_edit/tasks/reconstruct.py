@@ -8,35 +8,49 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
+from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
+from sde_edit.api.task import Task
+from sde_edit.diffusion.guidance import rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
-from sde_edit.editing.batch import check_prompt, images, prompts, rows_per_evaluation
+from sde_edit.editing.batch import check_prompts, images, prompts
+from sde_edit.editing.paper import PAPER
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class Reconstruct:
-    """The image, up the grid and down again under one prompt. What comes back differs from what
-    the autoencoder alone returns (`sampler=none`) by the error of the sampler's way back.
+class Reconstruct(Task):
+    """Encode and decode the image under one prompt.
+
+    The result differs from that of the autoencoder alone (`sampler=none`) by the sampler's
+    inversion error.
     """
 
     prompt: str
     negative_prompt: str = ""
     guidance: float = 7.5
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation] = PAPER
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = True
     changes: ClassVar[str] = "nothing"
 
     def check(self, example: Example) -> None:
-        check_prompt("task.prompt", self.prompt, example)
+        check_prompts(self, example, "prompt")
 
     def edit(
-        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+        self,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
         eps = model.denoiser(
             prompts(self.prompt, examples), self.guidance, prompts(self.negative_prompt, examples)

@@ -11,34 +11,45 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
+from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
+from sde_edit.api.task import Task
+from sde_edit.diffusion.guidance import rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
-from sde_edit.editing.batch import check_prompt, hints, prompts, rows_per_evaluation
+from sde_edit.editing.batch import check_prompts, hints, prompts
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class Sample:
-    """x_T is noise of unit variance; every sampler gets the same for the same example. Of an
-    example the caption is used, and the hint if the model has a control net; its image is a member
-    of the reference set.
+class Sample(Task):
+    """x_T is standard normal noise, and depends on the example but not on the sampler.
+
+    It uses the example's caption, and its hint if the model has a control net. Its image only
+    belongs to the reference set.
     """
 
     prompt: str
     negative_prompt: str = ""
     guidance: float = 7.5
     version: ClassVar[int] = 1
+    citation: ClassVar[None] = None  # sampling is the model's and the sampler's
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = False
     changes: ClassVar[str] = "nothing: there is no image"
 
     def check(self, example: Example) -> None:
-        check_prompt("task.prompt", self.prompt, example)
+        check_prompts(self, example, "prompt")
 
     def edit(
-        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+        self,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
         given = prompts(self.prompt, examples)
         eps = model.denoiser(

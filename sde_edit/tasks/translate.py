@@ -1,4 +1,4 @@
-"""Image to image: up under the source prompt or by noise, down under the target's.
+"""Image to image: encode under the source prompt or by adding noise, decode under the target's.
 
     task=roundtrip       invert            | change the prompt               BDIA's Alg. 2
     task=ddib            invert            | change the label                Su et al. 2022
@@ -12,50 +12,56 @@ Letters in tensor names: as in sde_edit/api; h, w of a latent.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
+from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
-from sde_edit.diffusion.denoiser import Denoiser, at
+from sde_edit.api.task import Task
+from sde_edit.diffusion.denoiser import Denoiser
+from sde_edit.diffusion.guidance import rows_per_evaluation
 from sde_edit.diffusion.inversion import Inversion, forward_process
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
     check_mask,
-    check_prompt,
+    check_prompts,
     check_share,
     images,
     latent_masks,
     prompts,
-    rows_per_evaluation,
 )
+from sde_edit.editing.contrast_mask import ContrastMask
+from sde_edit.editing.paper import PAPER
 from sde_edit.errors import UserError
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
-class Translate:
+class Translate(Task):
     """x_0 -> x_t0 -> x~_0 of the paper's Sec. 3.1, where the edit changes the condition.
 
-    source_prompt, prompt, negative_prompt: `{caption}` and `{target}` stand for what the data set
-    says. guidance is that of the way down, source_guidance that of the way up. t_0: how far up it
-    goes, as a share of T and of `steps`.
+    source_prompt, prompt, negative_prompt: templates, in which `{caption}` and `{target}` stand for
+    the texts of the data set. source_guidance is used to encode, guidance to decode. t_0: the noise
+    level up to which it encodes, as a share of T and of `steps`.
 
-    way_up: invert, by the sampler's own way back (with `sampler=sde` Cycle-SDE); or noise, by
-    Eq. 7 alone, and the way down knows nothing of it.
+    way_up: how it encodes. invert: by the sampler's inversion (Cycle-SDE with `sampler=sde`);
+    noise: by Eq. 7 alone, whose noise is not reused for decoding.
 
-    region: all of the image; mask, that of the example; or contrast, the mask that DiffEdit finds:
-    where the two prompts' eps differ at time mask_t (a share of T), averaged over mask_maps draws
-    of noise, by more than mask_level times the image's mean. Outside it the states of the way up
-    are kept. (DiffEdit divides by three times the mean, clamps to 1 and takes what is above 0.5:
-    a mask_level of 1.5. Guidance scales all differences alike and changes no mask; 1 is used.)
+    region: where the image is edited. all: everywhere; mask: inside the example's mask; contrast:
+    inside DiffEdit's mask, where eps of the two prompts differ by more than mask_level times the
+    image's mean difference, at time mask_t (a share of T) and averaged over mask_maps draws of
+    noise. Outside the mask the encoded states are kept. (DiffEdit divides by three times the mean,
+    clamps to 1 and thresholds at 0.5, which is a mask_level of 1.5. Guidance scales all differences
+    alike, so it does not change the mask; 1 is used.)
     """
 
     source_prompt: str
@@ -70,6 +76,8 @@ class Translate:
     mask_t: float = 0.5
     mask_level: float = 1.5
     version: ClassVar[int] = 1
+    citation: ClassVar[Citation] = PAPER
+    shares_encoding: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_share("task.t_0", self.t_0)
@@ -94,45 +102,33 @@ class Translate:
         return self.region == "mask"
 
     @property
-    def finds_mask(self) -> bool:
-        return self.region == "contrast"
+    def preparations(self) -> tuple[ContrastMask, ...]:
+        if self.region != "contrast":
+            return ()
+        prompts = self.source_prompt, self.prompt
+        return (ContrastMask(*prompts, self.mask_maps, self.mask_t, self.mask_level),)
 
     def check(self, example: Example) -> None:
-        if self.inverts or self.finds_mask:
-            check_prompt("task.source_prompt", self.source_prompt, example)
-        check_prompt("task.prompt", self.prompt, example)
-        check_prompt("task.negative_prompt", self.negative_prompt, example)
+        if self.inverts or self.region == "contrast":
+            check_prompts(self, example, "source_prompt")
+        check_prompts(self, example, "prompt", "negative_prompt")
         if self.uses_mask:
             check_mask(example)
 
-    # -- the mask
-
-    def mask_settings(self) -> dict[str, Any]:
-        keys = ("source_prompt", "prompt", "mask_maps", "mask_t", "mask_level")
-        return {key: getattr(self, key) for key in keys}
-
-    def find_masks(
-        self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise
-    ) -> Tensor:
-        x_0, grid = model.encode(images(examples)), grid.truncated(self.mask_t)
-        draws = [noise.like(x_0, "mask", k) for k in range(self.mask_maps)]
-        t, a = grid.t[0], grid.alpha[0]
-        x = torch.cat([a**0.5 * x_0 + (1 - a) ** 0.5 * n for n in draws])
-        e_source = at(model.denoiser(prompts(self.source_prompt, examples), 1.0), x, t)
-        e_target = at(model.denoiser(prompts(self.prompt, examples), 1.0), x, t)
-        contrast = (e_target - e_source).abs().view(self.mask_maps, *x_0.shape).mean(dim=(0, 2))
-        masks_Bhw: Tensor = contrast > self.mask_level * contrast.mean(dim=(1, 2), keepdim=True)
-        return masks_Bhw
-
-    # -- the edit
-
     def edit(
-        self, examples: Sequence[Example], model: Model, sampler: Sampler, grid: Grid, noise: Noise
+        self,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
-        (images_of_t_0,) = self.edits([self.t_0], examples, model, sampler, grid, noise)
-        return images_of_t_0()
+        given = examples, model, sampler, grid, noise, prepared
+        (decode,) = self.edit_many([self.t_0], *given)
+        return decode()
 
-    def edits(
+    def edit_many(
         self,
         t_0: Sequence[float],
         examples: Sequence[Example],
@@ -140,25 +136,29 @@ class Translate:
         sampler: Sampler,
         grid: Grid,
         noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
     ) -> list[Callable[[], Tensor]]:
         top = grid.truncated(max(t_0))
         source = self._denoiser(self.source_prompt, self.source_guidance, examples, model)
         target = self._denoiser(self.prompt, self.guidance, examples, model)
         x_0 = model.encode(images(examples))
-        inversion = self._way_up(source, x_0, sampler, top, noise)
+        inversion = self._encode(source, x_0, sampler, top, noise)
+        if self.region == "contrast":
+            masks = prepared[ContrastMask.name]
+            examples = [replace(e, mask=mask) for e, mask in zip(examples, masks, strict=True)]
         inside = None if self.region == "all" else latent_masks(examples, x_0)
 
-        def down(t_0: float) -> Tensor:
-            way = grid.truncated(t_0)
-            own = inversion.tail(top.steps - way.steps)
+        def decode(t_0: float) -> Tensor:
+            part = grid.truncated(t_0)
+            own = inversion.tail(top.steps - part.steps)
 
             def keep_outside(x: Tensor, i: int) -> Tensor:
                 return torch.where(inside, x, own.states[i]) if inside is not None else x
 
             lead = own if self.inverts else None
-            return model.decode(sampler.decode(target, own.latent, way, noise, keep_outside, lead))
+            return model.decode(sampler.decode(target, own.latent, part, noise, keep_outside, lead))
 
-        return [partial(down, value) for value in t_0]
+        return [partial(decode, value) for value in t_0]
 
     def _denoiser(
         self, prompt: str, guidance: float, examples: Sequence[Example], model: Model
@@ -166,7 +166,7 @@ class Translate:
         negatives = prompts(self.negative_prompt, examples)
         return model.denoiser(prompts(prompt, examples), guidance, negatives)
 
-    def _way_up(
+    def _encode(
         self, eps: Denoiser, x_0: Tensor, sampler: Sampler, grid: Grid, noise: Noise
     ) -> Inversion:
         if not self.inverts:
@@ -174,10 +174,9 @@ class Translate:
         return sampler.encode(eps, x_0, grid, noise)
 
     def evaluations_per_image(self, steps: int) -> int:
-        """Without those of a mask that is found, which serves all samplers and t_0."""
-        down = steps_below(self.t_0, steps) * rows_per_evaluation(self.guidance)
-        return self.evaluations_up(steps) + down
+        decode = steps_below(self.t_0, steps) * rows_per_evaluation(self.guidance)
+        return self.encode_evaluations(steps) + decode
 
-    def evaluations_up(self, steps: int) -> int:
+    def encode_evaluations(self, steps: int) -> int:
         each = rows_per_evaluation(self.source_guidance) if self.inverts else 0
         return steps_below(self.t_0, steps) * each

@@ -177,3 +177,7 @@ def test_says_what_it_is_before_it_is_loaded(source):
     assert bool((alpha.diff() < 0).all())
     with pytest.raises(UserError, match="float32"):
         source.load("cpu", "float99")
+
+
+def test_cites_its_paper(kind, source):
+    assert (source.citation is None) == (kind == "gmm")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sde_edit.api.example import Drag
-from sde_edit.api.task import CostsByExample, Selective
+from sde_edit.api.task import Task
 from sde_edit.config import compose_config
 from sde_edit.datasets.shapes import Shapes
 from sde_edit.diffusion.noise import Noise
@@ -17,7 +17,12 @@ from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.registry import build, names
 
 IDS = tuple(f"test-{i:06d}" for i in range(4))
-NONE_STOPS_EARLY = {"drag_diffusion": {"drag_steps": 1}}  # so that the plan is what it costs
+OWN_SETTINGS = {  # few steps, so that no example stops early and the plan is what it costs
+    "diffedit": {"source_prompt": "a b"},  # another than the target's, or the mask is empty
+    "drag": {"lora_steps": 1},
+    "drag_diffusion": {"drag_steps": 1, "lora_steps": 1},
+}
+GRID = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(3)
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +35,12 @@ def task(request):
     settings = compose_config([f"task={request.param}"])["task"]
     kind = settings.pop("kind")
     name = settings.pop("name")
-    return build("tasks", kind, settings | {"prompt": "{caption}"} | NONE_STOPS_EARLY.get(name, {}))
+    return build("tasks", kind, settings | {"prompt": "{caption}"} | OWN_SETTINGS.get(name, {}))
 
 
 def samplers(task):
     """Two samplers that it works with, or the only one."""
-    return (task.samplers if isinstance(task, Selective) else ()) or ("sde", "ode")
+    return task.samplers or ("sde", "ode")
 
 
 def example(example_id):
@@ -43,19 +48,33 @@ def example(example_id):
     return dataclasses.replace(Shapes().load(example_id), drags=(Drag((24, 28), (32, 28)),))
 
 
+def prepared(task, model, examples):
+    """What the engine hands to `edit`, without its cache."""
+    results = {}
+    for preparation in task.preparations:
+        noise = Noise(0, tuple(preparation.key(one) for one in examples))
+        with torch.inference_mode():
+            contents = preparation.compute(examples, model, GRID, noise)
+        pairs = zip(contents, examples, strict=True)
+        results[preparation.name] = [preparation.read(*pair) for pair in pairs]
+    return results
+
+
 def edit(task, model, ids, sampler=None):
-    sampler = sampler or samplers(task)[0]
-    grid = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(3)
-    noise = Noise(0, tuple(ids))
+    return edit_and_count(task, model, ids, sampler)[0]
+
+
+def edit_and_count(task, model, ids, sampler=None):
+    method = build("samplers", sampler or samplers(task)[0], {})
+    examples, noise = [example(i) for i in ids], Noise(0, tuple(ids))
+    results = prepared(task, model, examples)
+    before = model.evaluations
     with torch.inference_mode():
-        return task.edit(
-            [example(i) for i in ids], model, build("samplers", sampler, {}), grid, noise
-        )
+        images = task.edit(examples, model, method, GRID, noise, results)
+    return images, model.evaluations - before
 
 
 def announced(task, model, example_id):
-    if not isinstance(task, CostsByExample):
-        return task.evaluations_per_image(3)
     return task.evaluations_of(example(example_id), 3, model.latent_shape[1:])
 
 
@@ -72,9 +91,9 @@ def test_batch_of_four_is_four_batches_of_one(task, model):
 
 
 def test_the_sampler_matters_and_the_plan_counts_right(task, model):
-    before = model.evaluations
-    ode = edit(task, model, IDS, "ode")
-    assert model.evaluations - before == sum(announced(task, model, i) for i in IDS)
+    ode, cost = edit_and_count(task, model, IDS, "ode")
+    assert cost == sum(announced(task, model, i) for i in IDS)
+    assert task.cost_varies or cost == len(IDS) * task.evaluations_per_image(3)
     for other in samplers(task):
         assert other == "ode" or not torch.equal(ode, edit(task, model, IDS, other))
 
@@ -95,3 +114,47 @@ def test_refuses_what_it_cannot_edit_by_name(task):
     for broken in (*broken_masks, dataclasses.replace(whole, caption="")):
         with pytest.raises(UserError, match=IDS[0]):
             task.check(broken)
+
+
+# ------------------------------------------------------------------ the rules for subclasses
+
+
+@pytest.mark.parametrize(
+    ("member", "nearest"),
+    [
+        ({"evaluation_of": lambda self, example, steps, size: 0}, "evaluations_of"),
+        ({"sampler": property(lambda self: ("ode",))}, "samplers"),
+        ({"share_encoding": True}, "shares_encoding"),
+        ({"__annotations__": {"preparation": "ClassVar[tuple[()]]"}}, "preparations"),
+    ],
+)
+def test_a_misspelt_member_is_refused_with_the_nearest_name(member, nearest):
+    with pytest.raises(TypeError, match=rf"Mine\..* Did you mean '{nearest}'\?"):
+        type("Mine", (Task,), {"citation": None} | member)
+
+
+def test_helpers_are_private_and_settings_are_free():
+    mine = {"citation": None, "__annotations__": {"strength": "float"}, "strength": 1.0}
+    type("Mine", (Task,), mine | {"_help": lambda self: 0})
+    with pytest.raises(TypeError, match="call it _zigzag"):
+        type("Mine", (Task,), {"citation": None, "zigzag": lambda self: 0})
+
+
+@pytest.mark.parametrize(
+    ("capability", "missing"),
+    [("shares_encoding", "edit_many and encode_evaluations"), ("cost_varies", "evaluations_of")],
+)
+def test_a_capability_needs_its_methods(capability, missing):
+    with pytest.raises(TypeError, match=f"Mine.{capability} needs {missing}"):
+        type("Mine", (Task,), {"citation": None, capability: True})
+
+
+def test_methods_of_a_capability_need_its_declaration():
+    member = {"citation": None, "evaluations_of": lambda self, example, steps, size: 0}
+    with pytest.raises(TypeError, match="Mine has evaluations_of, so set cost_varies = True"):
+        type("Mine", (Task,), member)
+
+
+def test_a_citation_is_declared():
+    with pytest.raises(TypeError, match="declares no citation"):
+        type("Mine", (Task,), {})

@@ -1,6 +1,5 @@
 """Image to image from the command line: t_0 swept in one go, masks found once, both resumed."""
 
-import dataclasses
 import time
 
 import numpy as np
@@ -41,14 +40,14 @@ def pixels(run):
     return {i: row.pixels for i, row in run.rows().items()}
 
 
-def test_runs_of_a_t_0_sweep_share_way_up_and_masks(grid, tmp_path):
+def test_runs_of_a_t_0_sweep_share_encoding_and_masks(grid, tmp_path):
     invoke(*grid, "sampler=ode,sde", "task.t_0=0.4,0.8")
     runs = found(tmp_path)
     assert set(runs) == {(s, t) for s in ("ode", "sde") for t in (0.4, 0.8)}
     for (_, t_0), run in runs.items():
         assert run.seal.n == N
         costs = {row.evaluations for row in run.rows().values()}
-        assert costs == {2 * STEPS * t_0 + 2 * STEPS * 0.8 / 2}  # its own way, half of the way up
+        assert costs == {2 * STEPS * t_0 + 2 * STEPS * 0.8 / 2}  # its own way, half of the encoding
     (cache,) = (tmp_path / "cache" / "masks").iterdir()
     for run in runs.values():
         copies = {file.name: file.read_bytes() for file in (run.path / "masks").iterdir()}
@@ -57,11 +56,11 @@ def test_runs_of_a_t_0_sweep_share_way_up_and_masks(grid, tmp_path):
 
 
 def test_seconds_do_not_tell_which_run_found_the_masks(grid, tmp_path, monkeypatch):
-    def slowly(makings, model, grid, noise, examples):
+    def slowly(preparation, makings, model, grid, examples):
         time.sleep(3)
-        return [dataclasses.replace(e, mask=np.ones((64, 64), np.float32)) for e in examples]
+        return [np.ones((64, 64), np.float32) for _ in examples]
 
-    monkeypatch.setattr("sde_edit.engine.execute.find_masks_of", slowly)
+    monkeypatch.setattr("sde_edit.engine.execute.prepare", slowly)
     invoke(*grid, "sampler=ode", "data.limit=2")
     (run,) = found(tmp_path).values()
     assert 0 < sum(row.seconds for row in run.rows().values()) < 3

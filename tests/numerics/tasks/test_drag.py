@@ -12,6 +12,7 @@ from sde_edit.api.example import Drag, Example
 from sde_edit.config import group_file
 from sde_edit.datasets.shapes_edits import ShapesEdits
 from sde_edit.diffusion.noise import Noise
+from sde_edit.editing.moves import MovePlan, apply_moves
 from sde_edit.errors import UserError
 from sde_edit.models.gmm import GMM, Component
 from sde_edit.models.stable_diffusion import StableDiffusion
@@ -36,6 +37,13 @@ def task(**settings):
 def picture(name, drags, seed=0, mask=None):
     image = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
     return Example(name, image, caption="red", drags=tuple(drags), mask=mask)
+
+
+def plan(chosen, example, size=(8, 8)):
+    """The moves of every drag step."""
+    in_sequence = chosen.pairs == "sequence"
+    moves = MovePlan(chosen.r, chosen.m, chosen.m_factor, in_sequence=in_sequence)
+    return moves.steps(example, size)
 
 
 class Spy:
@@ -151,7 +159,7 @@ UNEQUAL = [
 @pytest.mark.parametrize("sampler", INVERTIBLE)
 def test_images_of_unequal_m_are_each_as_alone_in_any_order(sampler, pairs):
     chosen = task(pairs=pairs)
-    assert len({len(chosen.plan(example, (8, 8))) for example in UNEQUAL}) == 3
+    assert len({len(plan(chosen, example)) for example in UNEQUAL}) == 3
     together = latent(chosen, UNEQUAL, sampler)
     backwards = latent(chosen, UNEQUAL[::-1], sampler).flip(0)
     alone = torch.cat([latent(chosen, [example], sampler) for example in UNEQUAL])
@@ -177,14 +185,16 @@ def test_what_is_announced_is_that_of_all_drag_steps():
 
 def test_says_what_follows_from_the_size_of_the_latent():
     said = "task.r=1, task.m_factor=1: a latent is 16x16 here, the paper's 64x64"
-    assert task(r=None).follows((16, 16)) == said
-    assert task(r=None, m=3).follows((16, 16)).startswith("task.r=1: a latent")
+    assert task(r=None).derived_settings((16, 16)) == said
+    assert task(r=None, m=3).derived_settings((16, 16)).startswith("task.r=1: a latent")
     assert (
         task(r=None)
-        .follows((128, 96))
+        .derived_settings((128, 96))
         .startswith("task.r=8, task.m_factor=0.333333: a latent is 96x128")
     )
-    assert task(r=None).follows((64, 64)) == task(r=3, m=2).follows((16, 16)) == ""
+    assert (
+        task(r=None).derived_settings((64, 64)) == task(r=3, m=2).derived_settings((16, 16)) == ""
+    )
 
 
 def test_each_drag_step_has_noise_of_its_own():
@@ -200,7 +210,7 @@ def test_each_drag_step_has_noise_of_its_own():
 
 @pytest.mark.parametrize("sampler", ["sde", "sde2", "sde_textbook", "bdia", "edict"])
 def test_nothing_changes_if_the_edit_is_none(sampler):
-    """alpha = beta = 1 and a target in its source: an exact way back returns the image."""
+    """alpha = beta = 1 and a target in its source: an exact inversion returns the image."""
     still = picture("a", [Drag((3, 4), (3, 4))])
     x = latent(task(alpha=1.0, beta=1.0, m=2), [still], sampler)
     torch.testing.assert_close(x, encoded(still), rtol=0, atol=1e-8)
@@ -259,7 +269,7 @@ def squares(chosen, *drags, size=(8, 8), pixels=8):
     example = Example("a", np.zeros((pixels, pixels, 3), np.uint8), drags=drags)
     return [
         [tuple((s.start, s.stop) for square in move for s in square) for move in step]
-        for step in chosen.plan(example, size)
+        for step in plan(chosen, example, size)
     ]
 
 
@@ -302,9 +312,9 @@ def test_every_pair_reads_before_any_writes():
     x = torch.arange(64.0, dtype=torch.float64).view(1, 1, 8, 8)
     ring = [(2, 2), (6, 2), (6, 6), (2, 2)]
     drags = [Drag(a, b) for a, b in itertools.pairwise(ring)]
-    chosen = task(r=1, m=1, alpha=2.0)
-    moves = chosen.plan(picture("a", drags), (8, 8))[0]
-    out = chosen.moved(x, [moves], torch.full_like(x, math.nan))
+    chosen = task(r=1, m=1)
+    moves = plan(chosen, picture("a", drags))[0]
+    out = apply_moves(x, [moves], torch.full_like(x, math.nan), alpha=2.0, beta=chosen.beta)
     assert torch.equal(out[..., 1:3, 5:7], 2 * x[..., 1:3, 1:3])
     assert torch.equal(out[..., 5:7, 5:7], 2 * x[..., 1:3, 5:7])
     assert torch.equal(out[..., 1:3, 1:3], 2 * x[..., 5:7, 5:7])
@@ -313,9 +323,9 @@ def test_every_pair_reads_before_any_writes():
 
 def test_where_squares_overlap_the_target_wins():
     x = torch.arange(64.0, dtype=torch.float64).view(1, 1, 8, 8)
-    chosen = task(r=2, m=1, alpha=2.0, beta=0.5)
-    moves = chosen.plan(picture("a", [Drag((3, 4), (4, 4))]), (8, 8))[0]
-    out = chosen.moved(x, [moves], torch.zeros_like(x))
+    chosen = task(r=2, m=1)
+    moves = plan(chosen, picture("a", [Drag((3, 4), (4, 4))]))[0]
+    out = apply_moves(x, [moves], torch.zeros_like(x), alpha=2.0, beta=0.5)
     assert torch.equal(out[..., 2:6, 2:6], 2 * x[..., 2:6, 1:5])
     assert torch.equal(out[..., 2:6, 1], 0.5 * x[..., 2:6, 1])
     out[..., 2:6, 1:6] = x[..., 2:6, 1:6]

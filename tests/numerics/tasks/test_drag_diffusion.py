@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from sde_edit.api.example import Drag
 from sde_edit.api.model import LoraSettings
+from sde_edit.api.preparation import NOTHING_PREPARED
 from sde_edit.cli import main
 from sde_edit.config import group_file
 from sde_edit.datasets.shapes import Shapes
@@ -19,7 +20,14 @@ from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.diffusion.steps import ddim
 from sde_edit.editing.batch import images
-from sde_edit.editing.motion_supervision import Motion, Pull, on_map, sampled, supervision, tracked
+from sde_edit.editing.motion_supervision import (
+    DragState,
+    MotionSupervision,
+    on_map,
+    sampled,
+    supervision,
+    tracked,
+)
 from sde_edit.errors import UserError
 from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.networks.attention import Reference, controlled
@@ -69,7 +77,7 @@ def left_half():
     return mask
 
 
-def edited(chosen, model, examples, sampler="ode"):
+def edited(chosen, model, examples, sampler="ode", prepared=NOTHING_PREPARED):
     """The latents that are decoded, and the evaluations they cost."""
     before, decoded = model.evaluations, []
 
@@ -80,7 +88,7 @@ def edited(chosen, model, examples, sampler="ode"):
     noise = Noise(0, tuple(e.id for e in examples))
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         patch.setattr(model, "decode", decode)
-        chosen.edit(examples, model, build("samplers", sampler, {}), GRID, noise)
+        chosen.edit(examples, model, build("samplers", sampler, {}), GRID, noise, prepared)
     return decoded[0], model.evaluations - before
 
 
@@ -179,13 +187,13 @@ def test_the_mask_term_is_of_what_lies_outside():
     outside[..., 4:] = True
     z = features(channels=4, seed=2)
     pull, whole = (
-        Pull(features(channels=4), part, (PLACES, AIMS))
+        DragState(features(channels=4), part, (PLACES, AIMS))
         for part in (outside, torch.zeros_like(outside))
     )
     changed = z.clone()
     changed[:, :, 2:5] += 0.25  # one column of three lies outside
     for each in (pull, whole):
-        each.look(features(), z, 3, MAP)
+        each.track(features(), z, 3, MAP)
     moving = supervision(features(), PLACES, AIMS, 1, MAP)
     assert torch.equal(whole.loss(features(), changed, 1, 0.1, MAP), moving)
     kept = pull.loss(features(), changed, 1, 0.1, MAP) - moving
@@ -196,7 +204,7 @@ def test_the_mask_term_is_of_what_lies_outside():
 
 
 def motion(model, steps, *, lr=0.01):
-    return Motion(model, 0, 1, 3, 0.1, lr, steps, lambda rows: nullcontext())
+    return MotionSupervision(model, 0, 1, 3, 0.1, lr, steps, lambda rows: nullcontext())
 
 
 def latent(model, rows=1):
@@ -244,7 +252,7 @@ def plain_drag_diffusion(model, x, drags, outside, steps, lr=0.01):
 def test_the_loop_is_the_published_one(model, drags, mask):
     x, outside = latent(model), outside_of(mask)
     expected, steps = plain_drag_diffusion(model, x, drags, outside, 6)
-    found = motion(model, 6).moved(
+    found = motion(model, 6).optimise(
         x, model.embed([PROMPT]), GRID, outside, [on_map(drags, (64, 64), (32, 32))], (32, 32)
     )
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
@@ -276,7 +284,7 @@ def test_an_image_that_has_arrived_drops_out(model):
     """NEAR arrives on the way, THERE is there from the start; neither moves from then on."""
     batch, x = (NEAR, FAR, THERE), latent(model, 3)
     before = model.evaluations
-    found = motion(model, 6).moved(
+    found = motion(model, 6).optimise(
         x,
         model.embed([PROMPT] * 3),
         GRID,
@@ -287,9 +295,9 @@ def test_an_image_that_has_arrived_drops_out(model):
     spent = model.evaluations - before
     alone = [plain_drag_diffusion(model, x[b : b + 1], batch[b], 0, 6) for b in range(3)]
     torch.testing.assert_close(found, torch.cat([one for one, _ in alone]), rtol=0, atol=1e-7)
-    looks = alone[0][1]
-    assert 1 < looks < 6
-    assert spent == (2 * looks - 1) + 2 * 6  # the last look of NEAR has no way back
+    steps = alone[0][1]
+    assert 1 < steps < 6
+    assert spent == (2 * steps - 1) + 2 * 6  # the last step of NEAR is not backpropagated
     assert torch.equal(found[2], x[2])
 
 
@@ -343,8 +351,8 @@ def test_without_steps_and_reference_it_is_a_round_trip(model, sampler):
         assert cost == chosen.evaluations_per_image(GRID.steps)
 
 
-def test_the_way_down_without_steps_is_ddims_beside_the_sources_path(model):
-    """Written plainly; DDIM's way down strays from the path, so that the reference differs."""
+def test_without_steps_decoding_is_ddims_beside_the_sources_path(model):
+    """Written plainly; decoding by DDIM strays from the path, so that the reference differs."""
     one, text = example(), model.embed([PROMPT])
     with torch.inference_mode():
         x_0, grid = model.encode(images([one])), GRID.truncated(0.7)
@@ -415,13 +423,12 @@ def test_each_image_has_its_lora_all_the_way(model):
     with torch.inference_mode():
         x_0 = model.encode(images(batch))
         fits = model.fit_lora(x_0, [PROMPT] * 2, LoraSettings(2, 0.05, 2), noise)
-    batch = [dataclasses.replace(one, adapter=fit) for one, fit in zip(batch, fits, strict=True)]
     chosen = task(drag_steps=2)
-    together, _ = edited(chosen, model, batch)
-    for row, one in enumerate(batch):
-        alone, _ = edited(chosen, model, [one])
+    together, _ = edited(chosen, model, batch, prepared={"lora": fits})
+    for row, (one, fit) in enumerate(zip(batch, fits, strict=True)):
+        alone, _ = edited(chosen, model, [one], prepared={"lora": [fit]})
         torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-8)
-        without, _ = edited(chosen, model, [dataclasses.replace(one, adapter=None)])
+        without, _ = edited(chosen, model, [one])
         assert (alone - without).abs().max() > 1e-4
 
 

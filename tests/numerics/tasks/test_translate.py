@@ -1,4 +1,4 @@
-"""Image to image: the mask, what stays outside it, and the way up that a sweep of t_0 shares."""
+"""Image to image: the mask, what stays outside it, and the encoding that a sweep of t_0 shares."""
 
 import dataclasses
 
@@ -36,16 +36,22 @@ def given(ids=IDS):
     return examples, Noise(0, tuple(ids))
 
 
+def own_masks(examples):
+    """The masks of the data set, in place of those that DiffEdit would find."""
+    return {"masks": [example.mask for example in examples]}
+
+
 def edit(chosen, model, sampler, ids=IDS):
     examples, noise = given(ids)
+    method, masks = build("samplers", sampler, {}), own_masks(examples)
     with torch.inference_mode():
-        return chosen.edit(examples, model, build("samplers", sampler, {}), GRID, noise)
+        return chosen.edit(examples, model, method, GRID, noise, masks)
 
 
 def find(chosen, model, ids=IDS):
     examples, noise = given(ids)
     with torch.inference_mode():
-        return chosen.find_masks(examples, model, GRID, noise)
+        return chosen.preparations[0].find(examples, model, GRID, noise)
 
 
 # ------------------------------------------------------------------ t_0
@@ -57,19 +63,20 @@ def test_a_sweep_of_t_0_gives_the_images_of_each_alone(model, name, sampler):
     examples, noise = given()
     method = build("samplers", sampler, {})
     with torch.inference_mode():
-        shared = task(name).edits(values, examples, model, method, GRID, noise)
+        given_to_all = examples, model, method, GRID, noise, own_masks(examples)
+        shared = task(name).edit_many(values, *given_to_all)
         together = [one() for one in shared]
     for t_0, images in zip(values, together, strict=True):
         alone = edit(task(name, t_0=t_0), model, sampler)
         assert (images.int() - alone.int()).abs().max() <= 1  # other batches, float64
 
 
-def test_a_sweep_goes_up_once(model):
+def test_a_sweep_encodes_once(model):
     values, examples, noise = [0.2, 0.6, 1.0], *given()
     with torch.inference_mode():
         before = model.evaluations
         ode = build("samplers", "ode", {})
-        shared = task("roundtrip").edits(values, examples, model, ode, GRID, noise)
+        shared = task("roundtrip").edit_many(values, examples, model, ode, GRID, noise)
         up = model.evaluations - before
         for one in shared:
             one()
@@ -149,10 +156,10 @@ def test_equal_prompts_give_an_empty_mask_and_no_edit(model):
     assert not find(same, model).any()
 
 
-# ------------------------------------------------------------------ ways up, prompts
+# ------------------------------------------------------------------ encoding, prompts
 
 
-def test_sdedit_is_noise_and_a_way_down(model):
+def test_sdedit_adds_noise_and_decodes(model):
     examples, noise = given()
     part = GRID.truncated(0.5)
     with torch.inference_mode():
@@ -165,7 +172,7 @@ def test_sdedit_is_noise_and_a_way_down(model):
     assert torch.equal(edit(task("sdedit"), model, "sde"), plain)
 
 
-def test_sdedit_takes_samplers_without_a_way_back():
+def test_sdedit_takes_samplers_without_inversion():
     assert not task("sdedit").inverts
     assert task("cyclediffusion").inverts
 
@@ -196,6 +203,6 @@ def test_check_names_what_is_missing():
     bare = dataclasses.replace(example, caption="")
     with pytest.raises(UserError, match=r"test-000000: task\.source_prompt"):
         task("diffedit").check(bare)
-    task("sdedit").check(bare)  # its way up needs no prompt
+    task("sdedit").check(bare)  # it encodes without a prompt
     with pytest.raises(UserError, match="test-000000: the task needs a mask"):
         task("diffedit", region="mask").check(dataclasses.replace(example, mask=None))

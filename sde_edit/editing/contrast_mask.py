@@ -1,0 +1,93 @@
+"""DiffEdit's mask (Couairon et al. 2022): where two prompts disagree about the noise.
+
+Letters in tensor names: as in sde_edit/api; h, w of a latent.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sde_edit.api.example import Example
+from sde_edit.api.model import Model
+from sde_edit.api.preparation import Preparation
+from sde_edit.api.spec import RunSpec
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid
+from sde_edit.editing.batch import images, prompts
+
+if TYPE_CHECKING:
+    from sde_edit.api.example import Mask
+
+
+@dataclass(frozen=True)
+class ContrastMask(Preparation):
+    """One black and white PNG per example, at the size of the latent.
+
+    A cell is in the mask if eps of the two prompts (templates) differ there by more than `level`
+    times the image's mean difference, at time t (a share of T), averaged over `maps` draws of
+    noise.
+    """
+
+    source_prompt: str
+    prompt: str
+    maps: int
+    t: float
+    level: float
+    name: ClassVar[str] = "masks"
+    label: ClassVar[str] = "masks"
+    suffix: ClassVar[str] = ".png"
+    kept_in_run: ClassVar[bool] = True
+
+    def basis(self, spec: RunSpec) -> Mapping[str, Any]:
+        fields = asdict(spec)
+        keys = ("model", "data", "steps", "spacing", "last_sigma", "dtype", "seed")
+        return {
+            "kind": spec.task.kind,
+            "version": spec.task.version,
+            "source_prompt": self.source_prompt,
+            "prompt": self.prompt,
+            "mask_maps": self.maps,
+            "mask_t": self.t,
+            "mask_level": self.level,
+        } | {key: fields[key] for key in keys}
+
+    def key(self, example: Example) -> str:
+        return example.id
+
+    def compute(
+        self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise
+    ) -> list[bytes]:
+        return [_png(mask) for mask in self.find(examples, model, grid, noise).cpu().numpy()]
+
+    def read(self, content: bytes, example: Example) -> Mask:
+        """[H, W], at the size of the example's image."""
+        with Image.open(io.BytesIO(content)) as image:
+            size = (example.image.shape[1], example.image.shape[0])
+            pixels = np.asarray(image.resize(size, Image.Resampling.NEAREST))
+        return pixels.astype(np.float32)
+
+    def find(self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise) -> Tensor:
+        """Bool [B, h, w]."""
+        x_0, at = model.encode(images(examples)), grid.truncated(self.t)
+        draws = [noise.like(x_0, "mask", k) for k in range(self.maps)]
+        x = torch.cat([at.alpha[0] ** 0.5 * x_0 + (1 - at.alpha[0]) ** 0.5 * n for n in draws])
+        t = x.new_full((len(x),), at.t[0])
+        e_source = model.denoiser(prompts(self.source_prompt, examples), 1.0)(x, t)
+        e_target = model.denoiser(prompts(self.prompt, examples), 1.0)(x, t)
+        contrast = (e_target - e_source).abs().view(self.maps, *x_0.shape).mean(dim=(0, 2))
+        masks_Bhw: Tensor = contrast > self.level * contrast.mean(dim=(1, 2), keepdim=True)
+        return masks_Bhw
+
+
+def _png(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(mask).save(data, "PNG")
+    return data.getvalue()

@@ -1,0 +1,130 @@
+"""Which squares of the latent each step of SDE-Drag copies, and to where.
+
+code            paper (Alg. 1, Eq. 12)
+S, T            the squares of side 2r about the source and the target point
+r, m            as in the paper, in cells of the latent
+
+Letters in tensor names: as in sde_edit/api; h, w of a latent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from sde_edit.api.example import Drag, Example, Point
+
+_SIDE = 64  # of the latent for which the paper gives r and the length of a step
+Size = tuple[int, int]  # (h, w) of the latent
+
+
+class Square(NamedTuple):
+    """Rows and columns of a latent."""
+
+    rows: slice
+    columns: slice
+
+
+class Move(NamedTuple):
+    """One copy from S to T, two squares of the same size."""
+
+    S: Square
+    T: Square
+
+
+@dataclass(frozen=True)
+class MovePlan:
+    """The squares' radius r, the number m of drag steps, and the order of the pairs of points.
+
+    Each None follows from the size of the latent, as `task=drag` describes.
+    """
+
+    r: int | None
+    m: int | None
+    m_factor: float | None
+    in_sequence: bool  # one pair of points after the other, not all in each step
+
+    def steps(self, example: Example, size: Size) -> list[list[Move]]:
+        """The moves of every drag step."""
+        scale = (size[1] / example.image.shape[1], size[0] / example.image.shape[0])
+        drags = [Drag(_scaled(d.source, scale), _scaled(d.target, scale)) for d in example.drags]
+        groups = [[drag] for drag in drags] if self.in_sequence else [drags]
+        return [step for group in groups for step in self._equal_steps(group, size)]
+
+    def derived(self, size: Size) -> str:
+        """A message on the settings that follow from the size, where they are not the paper's."""
+        side = min(size)
+        own: dict[str, float] = {"r": self._r(side)} if self.r is None else {}
+        if self.m is None and self.m_factor is None:
+            own["m_factor"] = self._m_factor(side)
+        if side == _SIDE or not own:
+            return ""
+        taken = ", ".join(f"task.{key}={value:g}" for key, value in own.items())
+        return f"{taken}: a latent is {size[1]}x{size[0]} here, the paper's {_SIDE}x{_SIDE}"
+
+    def _equal_steps(self, drags: Sequence[Drag], size: Size) -> list[list[Move]]:
+        """Equal steps along the segments; the points are in cells."""
+        side = min(size)
+        r = self._r(side)
+        m = self.m or self._m(max(math.dist(d.source, d.target) for d in drags), side)
+        paths = [[_corner(_between(d, j / m), size) for j in range(m + 1)] for d in drags]
+        return [[_move(path[j], path[j + 1], r, size) for path in paths] for j in range(m)]
+
+    def _m(self, distance: float, side: int) -> int:
+        return max(1, math.ceil(distance * self._m_factor(side)))
+
+    def _r(self, side: int) -> int:
+        return self.r or max(1, round(5 * side / _SIDE))
+
+    def _m_factor(self, side: int) -> float:
+        return self.m_factor or min(1.0, 0.5 * _SIDE / side)
+
+
+def apply_moves(
+    x_BCHW: Tensor,
+    moves: Sequence[Sequence[Move]],
+    fresh_BCHW: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+) -> Tensor:
+    """Eq. 12, in each image for its own moves; `fresh` is the paper's noise eps."""
+    edited = x_BCHW.clone()
+    for x, fresh, out, own in zip(x_BCHW, fresh_BCHW, edited, moves, strict=True):
+        for S, _ in own:
+            s = (..., *S)
+            out[s] = beta * x[s] + (1 - beta**2) ** 0.5 * fresh[s]
+        for S, T in own:
+            out[(..., *T)] = alpha * x[(..., *S)]
+    return edited
+
+
+def _scaled(point: Point, scale: tuple[float, float]) -> Point:
+    return point[0] * scale[0], point[1] * scale[1]
+
+
+def _between(drag: Drag, share: float) -> Point:
+    """The point after that share of the segment; an unchanged coordinate keeps every bit."""
+    (x, y), (to_x, to_y) = drag.source, drag.target
+    return x + share * (to_x - x), y + share * (to_y - y)
+
+
+def _corner(point: Point, size: Size) -> tuple[int, int]:
+    """(row, column) of the cell whose upper left corner is nearest: the centre of a square with
+    even sides. A point beyond the last cell gets the last cell, so that no square is empty."""
+    column, row = (math.floor(value + 0.5) for value in point)
+    return min(row, size[0] - 1), min(column, size[1] - 1)
+
+
+def _move(source: tuple[int, int], target: tuple[int, int], r: int, size: Size) -> Move:
+    """The parts of both squares for which both lie inside the latent."""
+    S, T = [], []
+    for s, t, length in zip(source, target, size, strict=True):
+        low, high = min(r, s, t), min(r, length - s, length - t)
+        S.append(slice(s - low, s + high))
+        T.append(slice(t - low, t + high))
+    return Move(Square(*S), Square(*T))
