@@ -24,8 +24,8 @@ from sde_edit.api.dataset import Dataset
 from sde_edit.api.experiment import Experiment, Settings
 from sde_edit.api.launcher import Launcher
 from sde_edit.api.metric import NamedMetric
-from sde_edit.api.sampler import Invertible, MadeElsewhere
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.sampler import ExternalOutputs, Invertible
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.api.task import Selective, Task
 from sde_edit.errors import UserError
 from sde_edit.imaging.subset import Subset
@@ -91,14 +91,14 @@ def experiment(overrides: Sequence[str]) -> Experiment:
     plugins = {group: _build(group, config[group]) for group in _GROUPS}
     metrics = tuple(metric(name) for name in config["metrics"] or ())
     settings = _settings(config)
-    if isinstance(plugins["sampler"], MadeElsewhere):
+    if isinstance(plugins["sampler"], ExternalOutputs):
         dataset = _with_images(plugins["sampler"], plugins["data"], settings.limit)
-        left_out = len(plugins["data"].ids()) - len(dataset.ids())
+        excluded = len(plugins["data"].ids()) - len(dataset.ids())
         spec = _spec_elsewhere(config, plugins, dataset)
     else:
         _check_way_back(config, plugins)
         _check_sampler(config, plugins["task"])
-        dataset, left_out, spec = plugins["data"], 0, _spec(config, plugins)
+        dataset, excluded, spec = plugins["data"], 0, _spec(config, plugins)
     return Experiment(
         spec=spec,
         task=plugins["task"],
@@ -108,13 +108,13 @@ def experiment(overrides: Sequence[str]) -> Experiment:
         metrics=metrics,
         settings=settings,
         overrides=tuple(overrides),
-        left_out=left_out,
+        excluded=excluded,
     )
 
 
 def _spec(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> RunSpec:
     return RunSpec(
-        **{group: _choice(group, config[group], plugins[group]) for group in _GROUPS},
+        **{group: _component(group, config[group], plugins[group]) for group in _GROUPS},
         steps=config["steps"],
         spacing=config["grid"]["spacing"],
         last_sigma=config["grid"]["last_sigma"],
@@ -129,12 +129,12 @@ def _spec_elsewhere(
     """What the overrides say of network, steps and the task's settings had no part in the images,
     so it is not said of them. The weights need not be there.
     """
-    task, sampler = config["task"], _choice("sampler", config["sampler"], plugins["sampler"])
+    task, sampler = config["task"], _component("sampler", config["sampler"], plugins["sampler"])
     return RunSpec(
-        task=Choice(task["name"], task["kind"], 0),
+        task=ComponentSpec(task["name"], task["kind"], 0),
         sampler=replace(sampler, digest=plugins["sampler"].digest(dataset.ids())),
-        model=Choice("none", "", 0),
-        data=_choice("data", config["data"], plugins["data"]),
+        model=ComponentSpec("none", "", 0),
+        data=_component("data", config["data"], plugins["data"]),
         steps=0,
         spacing="",
         last_sigma="",
@@ -143,10 +143,10 @@ def _spec_elsewhere(
     )
 
 
-def _with_images(images: MadeElsewhere, dataset: Dataset, limit: int | None) -> Dataset:
+def _with_images(images: ExternalOutputs, dataset: Dataset, limit: int | None) -> Dataset:
     """The data set, or what is left of it if examples without an image are left out."""
     ids = dataset.ids()
-    there = images.there(ids, limit)
+    there = images.available(ids, limit)
     return dataset if len(there) == len(ids) else Subset(dataset, tuple(there))
 
 
@@ -172,7 +172,7 @@ def metric(name: str) -> NamedMetric:
     """The metric of conf/metric/<name>.yaml. Raises UserError with the nearest name."""
     raw = group_file("metric", name)
     plugin = build("metrics", raw["kind"], _plugin_settings("metric", raw))
-    return NamedMetric(_choice("metric", raw, plugin), plugin)
+    return NamedMetric(_component("metric", raw, plugin), plugin)
 
 
 def group_file(group: str, name: str) -> dict[str, Any]:
@@ -274,11 +274,11 @@ def data_set(overrides: Sequence[str]) -> tuple[str, Dataset]:
     return raw["name"], _build("data", raw)
 
 
-def chosen_data(overrides: Sequence[str]) -> tuple[Choice, Dataset]:
+def chosen_data(overrides: Sequence[str]) -> tuple[ComponentSpec, Dataset]:
     """The data set alone, and what identifies it. Raises UserError if it is not there."""
     raw = compose_config(overrides)["data"]
     dataset = _build("data", raw)
-    return _choice("data", raw, dataset), dataset
+    return _component("data", raw, dataset), dataset
 
 
 def results_dir(overrides: Sequence[str]) -> Path:
@@ -293,13 +293,13 @@ def _build(group: str, raw: Mapping[str, Any]) -> Any:
     return build(_PACKAGES[group], raw["kind"], _plugin_settings(group, raw))
 
 
-def _choice(group: str, raw: Mapping[str, Any], plugin: Any) -> Choice:
+def _component(group: str, raw: Mapping[str, Any], plugin: Any) -> ComponentSpec:
     """Every setting that decides the images; where files lie does not, their digest does."""
     params = {
         f.name: getattr(plugin, f.name) for f in fields(plugin) if f.metadata.get("identity", True)
     }
     digest = plugin.digest() if group in ("model", "data") else ""
-    return Choice(raw["name"], raw["kind"], plugin.version, params, digest)
+    return ComponentSpec(raw["name"], raw["kind"], plugin.version, params, digest)
 
 
 def _settings(config: Mapping[str, Any]) -> Settings:

@@ -9,7 +9,7 @@ from pathlib import Path
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.metric import NamedMetric
 from sde_edit.api.model import ModelSource
-from sde_edit.api.sampler import MadeElsewhere, Sampler
+from sde_edit.api.sampler import ExternalOutputs, Sampler
 from sde_edit.api.spec import RunSpec
 from sde_edit.api.task import Task
 
@@ -35,15 +35,15 @@ class Settings:
 class Experiment:
     """One composed command: the plug-ins, the spec that names their images, and the settings.
 
-    left_out: examples that are not in `dataset` because images made elsewhere lack them.
+    excluded: examples that are not in `dataset` because images made elsewhere lack them.
     """
 
     spec: RunSpec
     task: Task
-    sampler: Sampler | MadeElsewhere
+    sampler: Sampler | ExternalOutputs
     source: ModelSource
     dataset: Dataset
     metrics: tuple[NamedMetric, ...]
     settings: Settings
     overrides: tuple[str, ...]
-    left_out: int = 0
+    excluded: int = 0

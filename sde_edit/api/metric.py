@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sde_edit.api.example import Example
-from sde_edit.api.spec import Choice
+from sde_edit.api.spec import ComponentSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,5 +80,5 @@ class Pooled(Metric, Protocol):
 class NamedMetric:
     """A metric as tables name it; `choice.params` holds all its settings."""
 
-    choice: Choice
+    choice: ComponentSpec
     metric: Metric

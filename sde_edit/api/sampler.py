@@ -53,10 +53,10 @@ class Invertible(Sampler, Protocol):
 
 
 @runtime_checkable
-class MadeElsewhere(Protocol):
+class ExternalOutputs(Protocol):
     """In a sampler's place: images that another program made. No network is loaded or evaluated."""
 
-    def there(self, ids: Sequence[str], limit: int | None) -> Sequence[str]:
+    def available(self, ids: Sequence[str], limit: int | None) -> Sequence[str]:
         """Those of the ids that have an image, in order.
 
         Raises UserError if one of the first `limit` (None: of all) has none and must have one.

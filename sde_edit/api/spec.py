@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Choice:
+class ComponentSpec:
     """One plug-in with its settings: `name` labels it in tables, `kind` finds its file."""
 
     name: str
@@ -25,10 +25,10 @@ class RunSpec:
     A choice of version 0 is a name alone, of what had no part in the images.
     """
 
-    task: Choice
-    sampler: Choice
-    model: Choice
-    data: Choice
+    task: ComponentSpec
+    sampler: ComponentSpec
+    model: ComponentSpec
+    data: ComponentSpec
     steps: int
     spacing: str
     last_sigma: str
@@ -36,7 +36,7 @@ class RunSpec:
     seed: int
 
     @property
-    def made_elsewhere(self) -> bool:
+    def is_external(self) -> bool:
         """Whether another program made the images; model, steps, dtype and seed then say nothing
         of them, and of the task nothing but its name.
         """

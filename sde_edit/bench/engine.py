@@ -20,8 +20,8 @@ from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Example
 from sde_edit.engine.attempt import Attempt, pick_device
 from sde_edit.engine.execute import ModelCache, execute
-from sde_edit.engine.output import Making
-from sde_edit.engine.plan import Plan, evaluations, plan
+from sde_edit.engine.output import ActiveRun
+from sde_edit.engine.plan import Plan, evaluations, plan_run
 from sde_edit.errors import UserError
 from sde_edit.networks.latent_diffusion import LoadedStableDiffusion
 from sde_edit.store.runs import RunStore
@@ -135,13 +135,13 @@ class _Engine:
 
         def run_all() -> None:
             run = RunStore(folder).open(experiment.spec)
-            todo = plan(experiment, run)
+            plan = plan_run(experiment, run)
             if only is not None:
-                todo = _part(todo, only)
-            cost = evaluations(experiment, sorted(todo.missing))
-            with Attempt(experiment, run, todo) as attempt:
-                making = Making(experiment, run, todo, cost, attempt, lambda *_: None)
-                execute([making], self._models)
+                plan = _part(plan, only)
+            cost = evaluations(experiment, sorted(plan.missing))
+            with Attempt(experiment, run, plan) as attempt:
+                active = ActiveRun(experiment, run, plan, cost, attempt, lambda *_: None)
+                execute([active], self._models)
 
         seconds = _seconds(run_all, self.device)
         shutil.rmtree(folder)
@@ -152,8 +152,8 @@ class _Engine:
         return self.experiment.settings.results / str(self._passes)
 
 
-def _part(todo: Plan, batches: tuple[tuple[str, ...], ...]) -> Plan:
-    return replace(todo, batches=batches, missing=frozenset(i for b in batches for i in b))
+def _part(plan: Plan, batches: tuple[tuple[str, ...], ...]) -> Plan:
+    return replace(plan, batches=batches, missing=frozenset(i for b in batches for i in b))
 
 
 def _synchronise(device: str) -> None:

@@ -38,7 +38,7 @@ def bench(experiment: Experiment, *, images: int = 64, repeats: int = 3) -> Benc
     for name, value in {"images": images, "repeats": repeats}.items():
         if value < 1:
             raise UserError(f"--{name} {value}: must be at least 1")
-    if experiment.spec.made_elsewhere:
+    if experiment.spec.is_external:
         raise UserError(f"sampler={experiment.spec.sampler.name}: there is no network to time")
     results = experiment.settings.results.resolve()
     results.mkdir(parents=True, exist_ok=True)

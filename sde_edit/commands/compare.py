@@ -268,6 +268,6 @@ def draw(pair: Pair, metric: str, dataset: Dataset, ids: Sequence[str]) -> Image
 
 def _uses_mask(run: Measured) -> bool:
     task = run.spec.task
-    if run.spec.made_elsewhere:
+    if run.spec.is_external:
         return False  # the task's settings, which decide it, are not known
     return bool(build("tasks", task.kind, task.params).uses_mask)

@@ -12,12 +12,12 @@ from tqdm import tqdm
 from sde_edit import config
 from sde_edit.api.launcher import Job
 from sde_edit.api.metric import NamedMetric
-from sde_edit.api.sampler import MadeElsewhere
+from sde_edit.api.sampler import ExternalOutputs
 from sde_edit.api.task import SharesWayUp
 from sde_edit.engine.attempt import Attempt, pick_device
 from sde_edit.engine.execute import ModelCache, execute
-from sde_edit.engine.output import Making, OnBatch
-from sde_edit.engine.plan import Plan, evaluations, is_sealed, plan, remarks, seal_if_complete
+from sde_edit.engine.output import ActiveRun, OnBatch
+from sde_edit.engine.plan import Plan, evaluations, is_sealed, notices, plan_run, seal_if_complete
 from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.tracking import Tracker
 from sde_edit.errors import UserError
@@ -46,29 +46,31 @@ def run_together(
     runs = [RunStore(e.settings.results).open(e.spec) for e in experiments]
     with ExitStack() as stack:
         at_work = []
-        todos = [plan(experiment, run) for experiment, run in zip(experiments, runs, strict=True)]
-        costs = _costs(experiments, todos)
-        for experiment, run, todo, cost in zip(experiments, runs, todos, costs, strict=True):
-            log.info("%s: %s", run.id, describe(experiment, todo, cost))
-            if not is_finished(run, todo, experiment.metrics if evaluate else ()):
-                attempt = stack.enter_context(Attempt(experiment, run, todo))
+        plans = [
+            plan_run(experiment, run) for experiment, run in zip(experiments, runs, strict=True)
+        ]
+        costs = _costs(experiments, plans)
+        for experiment, run, plan, cost in zip(experiments, runs, plans, costs, strict=True):
+            log.info("%s: %s", run.id, describe(experiment, plan, cost))
+            if not is_finished(run, plan, experiment.metrics if evaluate else ()):
+                attempt = stack.enter_context(Attempt(experiment, run, plan))
                 tracker = stack.enter_context(Tracker(experiment))
                 on_batch = _on_batch(tracker, on_images)
-                at_work.append((Making(experiment, run, todo, cost, attempt, on_batch), tracker))
-        if missing := [making for making, _ in at_work if making.todo.missing]:
+                at_work.append((ActiveRun(experiment, run, plan, cost, attempt, on_batch), tracker))
+        if missing := [active for active, _ in at_work if active.plan.missing]:
             execute(missing, models)
-        for making, tracker in at_work:
-            _finish(making, tracker, evaluate=evaluate)
+        for active, tracker in at_work:
+            _finish(active, tracker, evaluate=evaluate)
     return runs
 
 
-def _costs(experiments: Sequence[Experiment], todos: Sequence[Plan]) -> list[int]:
+def _costs(experiments: Sequence[Experiment], plans: Sequence[Plan]) -> list[int]:
     """Evaluations that each has left; a way up that is shared counts for the one that goes it."""
-    wanting = [e for e, todo in zip(experiments, todos, strict=True) if todo.missing]
+    wanting = [e for e, plan in zip(experiments, plans, strict=True) if plan.missing]
     top = max(map(t_0_of, wanting), default=1.0)
     return [
-        evaluations(e, sorted(todo.missing), goes_up=t_0_of(e) == top)
-        for e, todo in zip(experiments, todos, strict=True)
+        evaluations(e, sorted(plan.missing), counts_encoding=t_0_of(e) == top)
+        for e, plan in zip(experiments, plans, strict=True)
     ]
 
 
@@ -77,15 +79,15 @@ def t_0_of(experiment: Experiment) -> float:
     return experiment.task.t_0 if isinstance(experiment.task, SharesWayUp) else 1.0
 
 
-def _finish(making: Making, tracker: Tracker, *, evaluate: bool) -> None:
-    experiment, run, todo = making.experiment, making.run, making.todo
+def _finish(active: ActiveRun, tracker: Tracker, *, evaluate: bool) -> None:
+    experiment, run, plan = active.experiment, active.run, active.plan
     metrics = experiment.metrics if evaluate else ()
-    if todo.missing:
+    if plan.missing:
         hidden = experiment.task.uses_mask
         tracker.images(run_sheet(run, experiment.dataset, hidden=hidden))
     if experiment.settings.shards > 1:
-        measure_shard(experiment, run, todo, metrics)
-    seal_if_complete(run, todo)
+        measure_shard(experiment, run, plan, metrics)
+    seal_if_complete(run, plan)
     if run.seal:
         tracker.scores(score(experiment, run, metrics))
     else:
@@ -104,10 +106,10 @@ def shared(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
     return list(groups.values())
 
 
-def is_finished(run: Run, todo: Plan, metrics: Sequence[NamedMetric]) -> bool:
+def is_finished(run: Run, plan: Plan, metrics: Sequence[NamedMetric]) -> bool:
     """Every image there, sealed and scored."""
     scored = all(score_path(run, named).exists() for named in metrics)
-    return not todo.missing and is_sealed(run, todo) and scored
+    return not plan.missing and is_sealed(run, plan) and scored
 
 
 def _on_batch(tracker: Tracker, on_images: Callable[[int], None]) -> OnBatch:
@@ -162,7 +164,7 @@ def score(
 
 
 def measure_shard(
-    experiment: Experiment, run: Run, todo: Plan, metrics: Sequence[NamedMetric]
+    experiment: Experiment, run: Run, plan: Plan, metrics: Sequence[NamedMetric]
 ) -> None:
     """Measure the images of a shard, for whoever scores the run."""
     settings = experiment.settings
@@ -171,7 +173,7 @@ def measure_shard(
             run,
             experiment.dataset,
             metrics,
-            todo.batches,
+            plan.batches,
             cache=settings.cache,
             device=pick_device(settings.device),
             workers=settings.loaders,
@@ -190,16 +192,16 @@ def _score_bar() -> Iterator[Callable[[int, int], None]]:
         yield on_progress
 
 
-def describe(experiment: Experiment, todo: Plan, cost: int) -> str:
+def describe(experiment: Experiment, plan: Plan, cost: int) -> str:
     """One line on what is about to happen, for about `cost` evaluations."""
-    missing, ids = todo.missing, todo.ids
+    missing, ids = plan.missing, plan.ids
     if not missing:
         return f"all {len(ids)} images are there, nothing left to do"
-    if isinstance(experiment.sampler, MadeElsewhere):
-        without = f"; {n} examples have none" if (n := experiment.left_out) else ""
+    if isinstance(experiment.sampler, ExternalOutputs):
+        without = f"; {n} examples have none" if (n := experiment.excluded) else ""
         return f"{len(missing)} of {len(ids)} images to bring in{without}"
     said = f"{len(missing)} of {len(ids)} images to make, about {cost} network evaluations"
-    return "; ".join([said, *remarks(experiment)])
+    return "; ".join([said, *notices(experiment)])
 
 
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:

@@ -21,7 +21,7 @@ from sde_edit.commands.run import T_0, Worker, is_finished, run_together, shared
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, launcher, sweep_overrides
 from sde_edit.engine.execute import ModelCache
-from sde_edit.engine.plan import Plan, check_examples, evaluations, plan, remarks
+from sde_edit.engine.plan import Plan, check_examples, evaluations, notices, plan_run
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics
 from sde_edit.report.formats import markdown
@@ -38,15 +38,17 @@ class PlannedRun:
     """A run of a sweep that is not finished, and the jobs that make it."""
 
     experiment: Experiment  # as a whole, shard 0 of 1
-    todo: Plan
+    plan: Plan
     jobs: tuple[Job, ...]
-    goes_up: bool  # False where another run of the sweep goes the way up for this one too
+    counts_encoding: bool  # False where another run of the sweep goes the way up for this one too
 
     @cached_property
     def evaluations(self) -> int:
         """Rows of the network that are still to be evaluated. Raises UserError for a mistake in an
         example."""
-        return evaluations(self.experiment, sorted(self.todo.missing), goes_up=self.goes_up)
+        return evaluations(
+            self.experiment, sorted(self.plan.missing), counts_encoding=self.counts_encoding
+        )
 
 
 @dataclass(frozen=True)
@@ -89,24 +91,24 @@ def _planned(group: Sequence[Experiment]) -> list[PlannedRun]:
     for sharded in group:
         whole = replace(sharded, settings=replace(sharded.settings, shard=0, shards=1))
         run = RunStore(whole.settings.results).find(whole.spec)
-        todo = plan(whole, run)
-        if not (run and is_finished(run, todo, whole.metrics)):
-            left.append((sharded, whole, todo))
-    jobs = _jobs([sharded for sharded, _, _ in left], [todo for _, _, todo in left])
+        plan = plan_run(whole, run)
+        if not (run and is_finished(run, plan, whole.metrics)):
+            left.append((sharded, whole, plan))
+    jobs = _jobs([sharded for sharded, _, _ in left], [plan for _, _, plan in left])
     top = max((t_0_of(whole) for _, whole, _ in left), default=1.0)
-    return [PlannedRun(whole, todo, jobs, t_0_of(whole) == top) for _, whole, todo in left]
+    return [PlannedRun(whole, plan, jobs, t_0_of(whole) == top) for _, whole, plan in left]
 
 
-def _jobs(sharded: Sequence[Experiment], todos: Sequence[Plan]) -> tuple[Job, ...]:
+def _jobs(sharded: Sequence[Experiment], plans: Sequence[Plan]) -> tuple[Job, ...]:
     """One for each shard with something missing; one in all if only sealing or scoring is left."""
     if not sharded:
         return ()
     overrides, shards = _joined(sharded), sharded[0].settings.shards
-    missing = frozenset[str]().union(*(todo.missing for todo in todos))
+    missing = frozenset[str]().union(*(plan.missing for plan in plans))
     if shards == 1 or not missing:
-        return (Job((*overrides, "shards=1"), sum(len(todo.missing) for todo in todos)),)
-    parts = [[i for batch in todos[0].batches[k::shards] for i in batch] for k in range(shards)]
-    images = [sum(len(todo.missing.intersection(part)) for todo in todos) for part in parts]
+        return (Job((*overrides, "shards=1"), sum(len(plan.missing) for plan in plans)),)
+    parts = [[i for batch in plans[0].batches[k::shards] for i in batch] for k in range(shards)]
+    images = [sum(len(plan.missing.intersection(part)) for plan in plans) for part in parts]
     return tuple(
         Job((*overrides, f"shard={k}", f"shards={shards}"), n) for k, n in enumerate(images) if n
     )
@@ -139,8 +141,8 @@ def check_sweep(sweep: Sweep) -> None:
         spec = run.experiment.spec
         parts = (spec.data, spec.task, spec.model, spec.sampler.digest)
         known = checked.setdefault(repr(parts), set())
-        check_examples(run.experiment, sorted(run.todo.missing - known))
-        known |= run.todo.missing
+        check_examples(run.experiment, sorted(run.plan.missing - known))
+        known |= run.plan.missing
 
 
 def _check_disk(sweep: Sweep) -> None:
@@ -159,7 +161,7 @@ def disk_bytes(sweep: Sweep) -> int:
     sizes: dict[str, list[int]] = {}
     for run in RunStore(sweep.results).runs():
         sizes.setdefault(run.spec.model.name, []).extend(row.size for row in run.rows().values())
-    return round(sum(len(run.todo.missing) * _image_bytes(run, sizes) for run in sweep.runs))
+    return round(sum(len(run.plan.missing) * _image_bytes(run, sizes) for run in sweep.runs))
 
 
 def _image_bytes(run: PlannedRun, sizes: Mapping[str, Sequence[int]]) -> float:
@@ -180,14 +182,14 @@ def describe_sweep(sweep: Sweep) -> str:
     if not sweep.runs:
         return lines[0]
     lines += ["", markdown(_plan_table(sweep))]
-    images = sum(len(run.todo.missing) for run in sweep.runs)
+    images = sum(len(run.plan.missing) for run in sweep.runs)
     evaluations = sum(run.evaluations for run in sweep.runs)
     lines.append(
         f"{len(sweep.jobs)} jobs: {images} images, {evaluations:,} network evaluations, "
         f"{_gib(disk_bytes(sweep))} of disk"
     )
-    at_work = (run.experiment for run in sweep.runs if run.todo.missing)
-    said = dict.fromkeys(remark for one in at_work for remark in remarks(one))
+    at_work = (run.experiment for run in sweep.runs if run.plan.missing)
+    said = dict.fromkeys(remark for one in at_work for remark in notices(one))
     return "\n".join([*lines, *said, *_estimates(sweep)])
 
 
@@ -197,7 +199,7 @@ def _plan_table(sweep: Sweep) -> Table:
     for run in sweep.runs:
         seconds = _seconds(run)
         texts = (
-            f"{len(run.todo.missing)} of {len(run.todo.ids)}",
+            f"{len(run.plan.missing)} of {len(run.plan.ids)}",
             f"{run.evaluations:,}",
             "?" if seconds is None else f"{seconds / 3600:.2f}",
             str(len(run.jobs)),
@@ -293,9 +295,9 @@ class Finish:
         """
         left = plan_sweep(self.overrides)
         for run in left.runs:
-            if not run.todo.missing:
+            if not run.plan.missing:
                 run_together([run.experiment], ModelCache())
-        if any(run.todo.missing for run in left.runs):
+        if any(run.plan.missing for run in left.runs):
             return []
         found = (RunStore(left.results).find(e.spec) for e in left.experiments)
         runs = [run for run in found if run]

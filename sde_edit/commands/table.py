@@ -33,7 +33,7 @@ from sde_edit.theory import figures
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from sde_edit.api.spec import Choice
+    from sde_edit.api.spec import ComponentSpec
 
 # Overrides that say where or how much to run; they do not choose among runs.
 _NOT_IDENTITY = (
@@ -142,7 +142,7 @@ def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
 
 
 def build_composition(
-    config: Mapping[str, Any], data: Choice, counts: Mapping[str, Mapping[str, int]]
+    config: Mapping[str, Any], data: ComponentSpec, counts: Mapping[str, Mapping[str, int]]
 ) -> Table:
     """The table of a `conf/table/*.yaml` that has no runs, of what a data set is made of."""
     params = {key: value for key, value in config.items() if key != "kind"}

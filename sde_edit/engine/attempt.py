@@ -39,7 +39,7 @@ class Attempt:
     has ended, how. Provenance, not identity. One without an end was killed or is still at work.
     """
 
-    def __init__(self, experiment: Experiment, run: Run, todo: Plan) -> None:
+    def __init__(self, experiment: Experiment, run: Run, plan: Plan) -> None:
         settings = experiment.settings
         self.device = pick_device(settings.device)
         if settings.threads:
@@ -62,7 +62,7 @@ class Attempt:
             "compile": settings.compile,
             "shard": settings.shard,
             "shards": settings.shards,
-            "images": len(todo.missing),
+            "images": len(plan.missing),
             "versions": {p: version(p) for p in ("sde-edit", "torch", "diffusers", "transformers")},
             "started": time.time(),
         }

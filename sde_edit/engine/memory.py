@@ -23,7 +23,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class Chunks:
+class AdaptiveBatcher:
     """Does the work of a batch in the largest chunks that the device's memory holds.
 
     Out of memory halves the chunk and goes on; the `size` that worked is remembered for the device

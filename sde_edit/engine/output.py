@@ -20,7 +20,7 @@ from sde_edit.engine.attempt import Attempt
 from sde_edit.engine.plan import Plan
 from sde_edit.errors import UserError
 from sde_edit.store.files import safe_name, write_atomic
-from sde_edit.store.runs import Row, Run
+from sde_edit.store.runs import ImageRecord, Run
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
@@ -30,7 +30,7 @@ OnBatch = Callable[[int, float, int], None]
 
 
 @dataclass(frozen=True)
-class Making:
+class ActiveRun:
     """A run at work. evaluations: what its missing images cost, about.
     on_batch(images, images_per_second, evaluations), of this run so far, is called after every
     batch.
@@ -38,18 +38,18 @@ class Making:
 
     experiment: Experiment
     run: Run
-    todo: Plan
+    plan: Plan
     evaluations: int
     attempt: Attempt
     on_batch: OnBatch
 
-    def writer(self) -> RowWriter:
-        return RowWriter(self.run, self.attempt.name)
+    def writer(self) -> ImageWriter:
+        return ImageWriter(self.run, self.attempt.name)
 
 
 @dataclass(frozen=True)
-class Made:
-    """uint8 [B, H, W, 3], and what they cost together. aside: seconds that do not count, of
+class EditedBatch:
+    """uint8 [B, H, W, 3], and what they cost together. uncounted: seconds that do not count, of
     masks and LoRAs.
     """
 
@@ -57,42 +57,42 @@ class Made:
     seconds: float
     evaluations: float
     calls: float
-    aside: float = 0
+    uncounted: float = 0
 
 
-def joined(chunks: Sequence[Sequence[Made]]) -> list[Made]:
+def concatenate(chunks: Sequence[Sequence[EditedBatch]]) -> list[EditedBatch]:
     """What the chunks of a batch come to, for each run."""
     return [
-        Made(
+        EditedBatch(
             torch.cat([part.images for part in parts]),
             sum(part.seconds for part in parts),
             sum(part.evaluations for part in parts),
             sum(part.calls for part in parts),
-            sum(part.aside for part in parts),
+            sum(part.uncounted for part in parts),
         )
         for parts in zip(*chunks, strict=True)
     ]
 
 
-class Out:
+class RunWriter:
     """Where the images of a run go, while others are made."""
 
-    def __init__(self, making: Making, writer: RowWriter, pool: ThreadPoolExecutor) -> None:
-        self.making = making
+    def __init__(self, active: ActiveRun, writer: ImageWriter, pool: ThreadPoolExecutor) -> None:
+        self.active = active
         self._writer, self._pool = writer, pool
         self._writes: list[Future[None]] = []
         self._images, self._evaluations = 0, 0.0
 
     def wants(self, examples: Sequence[Example]) -> bool:
-        return any(example.id in self.making.todo.missing for example in examples)
+        return any(example.id in self.active.plan.missing for example in examples)
 
-    def write(self, examples: Sequence[Example], made: Made) -> int:
+    def write(self, examples: Sequence[Example], made: EditedBatch) -> int:
         """Hand over what was missing; returns how many images. Raises what an earlier write did."""
-        n, spec = len(examples), self.making.experiment.spec
+        n, spec = len(examples), self.active.experiment.spec
         before = self._images
         for example, pixels in zip(examples, made.images.numpy(), strict=True):
-            if example.id in self.making.todo.missing:
-                row = Row(
+            if example.id in self.active.plan.missing:
+                row = ImageRecord(
                     id=example.id,
                     file=f"{safe_name(example.id)}.png",
                     size=0,
@@ -100,13 +100,13 @@ class Out:
                     seconds=round(made.seconds / n, 4),
                     evaluations=made.evaluations / n,
                     calls=made.calls,
-                    device=self.making.attempt.device,
+                    device=self.active.attempt.device,
                     dtype=spec.dtype,
                 )
                 self._writes.append(self._pool.submit(self._writer.write, row, pixels))
                 self._images += 1
         self._evaluations += made.evaluations
-        self.making.on_batch(self._images, n / made.seconds, round(self._evaluations))
+        self.active.on_batch(self._images, n / made.seconds, round(self._evaluations))
         self._writes = _raise_failures(self._writes)
         return self._images - before
 
@@ -124,14 +124,14 @@ def _raise_failures(futures: list[Future[None]]) -> list[Future[None]]:
     return [future for future in futures if not future.done()]
 
 
-class RowWriter:
+class ImageWriter:
     """Writes an image, then the row that declares it complete."""
 
     def __init__(self, run: Run, attempt: str) -> None:
         self._run = run
         self._path = run.row_file(attempt)
 
-    def __enter__(self) -> RowWriter:
+    def __enter__(self) -> ImageWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         return self
@@ -139,7 +139,7 @@ class RowWriter:
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
 
-    def write(self, row: Row, pixels: Pixels) -> None:
+    def write(self, row: ImageRecord, pixels: Pixels) -> None:
         """The row's size is filled in here. Raises UserError if the disk is full."""
         data = io.BytesIO()
         Image.fromarray(pixels).save(data, "PNG")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from sde_edit.api.sampler import MadeElsewhere
+from sde_edit.api.sampler import ExternalOutputs
 from sde_edit.api.task import CostsByExample, FitsLora, SharesWayUp
 from sde_edit.engine.progress import MININTERVAL
 from sde_edit.errors import UserError
-from sde_edit.store.runs import Run, cut, rows_digest
+from sde_edit.store.runs import Run, batched, rows_digest
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -29,29 +29,29 @@ class Plan:
     missing: frozenset[str]  # of this shard
 
 
-def plan(experiment: Experiment, run: Run | None) -> Plan:
+def plan_run(experiment: Experiment, run: Run | None) -> Plan:
     """What is missing of an experiment; reads the store and the data set's ids only."""
     settings = experiment.settings
     every = list(experiment.dataset.ids())
     ids = tuple(every[: settings.limit])
-    batches = tuple(tuple(batch) for batch in cut(ids, settings.batch_size))
+    batches = tuple(tuple(batch) for batch in batched(ids, settings.batch_size))
     mine = batches[settings.shard :: settings.shards]
     done = run.rows() if run else {}
     missing = frozenset(i for batch in mine for i in batch if i not in done)
-    return Plan(ids, len(every) + experiment.left_out, mine, missing)
+    return Plan(ids, len(every) + experiment.excluded, mine, missing)
 
 
-def evaluations(experiment: Experiment, ids: Sequence[str], *, goes_up: bool = True) -> int:
+def evaluations(experiment: Experiment, ids: Sequence[str], *, counts_encoding: bool = True) -> int:
     """Rows of the network that these images cost, where a task can say it beforehand; LoRAs and
     masks that come first are not counted. Without the way up, if another run goes it for this one
     too. Raises UserError for an example with a mistake.
     """
     task, sampler, steps = experiment.task, experiment.sampler, experiment.spec.steps
-    if isinstance(sampler, MadeElsewhere) or not ids:
+    if isinstance(sampler, ExternalOutputs) or not ids:
         return 0
     if not isinstance(task, CostsByExample):
         each = task.evaluations_per_image(steps)
-        if isinstance(task, SharesWayUp) and not goes_up:
+        if isinstance(task, SharesWayUp) and not counts_encoding:
             each -= task.evaluations_up(steps)
         return sampler.evaluations_per_step * each * len(ids)
     size = _latent_size(experiment)
@@ -65,10 +65,10 @@ def evaluations(experiment: Experiment, ids: Sequence[str], *, goes_up: bool = T
         return sampler.evaluations_per_step * sum(pool.map(one, ids))
 
 
-def remarks(experiment: Experiment) -> list[str]:
+def notices(experiment: Experiment) -> list[str]:
     """What there is to say of an experiment before its images are made, a message each."""
     task, said = experiment.task, []
-    if isinstance(experiment.sampler, MadeElsewhere):
+    if isinstance(experiment.sampler, ExternalOutputs):
         return []
     if isinstance(task, FitsLora) and task.lora:
         steps = task.lora.steps
@@ -83,18 +83,18 @@ def _latent_size(experiment: Experiment) -> tuple[int, int]:
     return height, width
 
 
-def is_sealed(run: Run, todo: Plan) -> bool:
+def is_sealed(run: Run, plan: Plan) -> bool:
     """Whether the seal covers the images wanted, as they are now."""
     seal, rows = run.seal, run.rows()
-    if seal is None or seal.n < len(todo.ids) or not rows.keys() >= set(todo.ids):
+    if seal is None or seal.n < len(plan.ids) or not rows.keys() >= set(plan.ids):
         return False
-    return seal.n > len(todo.ids) or seal.digest == rows_digest(rows[i] for i in todo.ids)
+    return seal.n > len(plan.ids) or seal.digest == rows_digest(rows[i] for i in plan.ids)
 
 
-def seal_if_complete(run: Run, todo: Plan) -> None:
+def seal_if_complete(run: Run, plan: Plan) -> None:
     """Seal what is there if that is all. A seal of more images than are wanted stays."""
-    if not is_sealed(run, todo) and run.rows().keys() >= set(todo.ids):
-        run.write_seal(todo.ids, of=todo.of)
+    if not is_sealed(run, plan) and run.rows().keys() >= set(plan.ids):
+        run.write_seal(plan.ids, of=plan.of)
 
 
 def check_examples(experiment: Experiment, ids: Sequence[str]) -> None:
@@ -106,7 +106,7 @@ def check_examples(experiment: Experiment, ids: Sequence[str]) -> None:
     def check(example_id: str) -> None:
         example = experiment.dataset.load(example_id)
         experiment.task.check(example)
-        if isinstance(sampler, MadeElsewhere):
+        if isinstance(sampler, ExternalOutputs):
             sampler.read(example)
         elif example.image.shape != (resolution, resolution, 3):
             raise UserError(

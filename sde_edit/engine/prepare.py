@@ -20,8 +20,8 @@ from sde_edit.api.task import FindsMask, FitsLora
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.editing.batch import images
-from sde_edit.engine.memory import Chunks
-from sde_edit.engine.output import Making
+from sde_edit.engine.memory import AdaptiveBatcher
+from sde_edit.engine.output import ActiveRun
 from sde_edit.errors import UserError
 from sde_edit.networks.lora import VERSION
 from sde_edit.store.files import canonical, safe_name, write_atomic
@@ -126,7 +126,7 @@ def _png(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> bytes:
 
 
 def find_masks_of(
-    makings: Sequence[Making],
+    makings: Sequence[ActiveRun],
     model: Model,
     grid: Grid,
     noise: Noise,
@@ -145,7 +145,7 @@ def find_masks_of(
     return cache.fill(examples, find, [making.run for making in makings])
 
 
-def fit_loras(making: Making, model: Model, examples: Sequence[Example]) -> Sequence[Example]:
+def fit_loras(making: ActiveRun, model: Model, examples: Sequence[Example]) -> Sequence[Example]:
     experiment, task = making.experiment, making.experiment.task
     if not isinstance(task, FitsLora) or (lora := task.lora) is None:
         return examples
@@ -163,7 +163,9 @@ def fit_loras(making: Making, model: Model, examples: Sequence[Example]) -> Sequ
             own = [shown[missing[row]] for row in rows]
             return model.fit_lora(x[list(rows)], own, lora, noise.of(rows))
 
-        chunks = Chunks(experiment, making.attempt.device, "lora")  # gradients take more memory
+        chunks = AdaptiveBatcher(
+            experiment, making.attempt.device, "lora"
+        )  # gradients take more memory
         return [adapter for part in chunks.map(range(len(x)), some) for adapter in part]
 
     cache = LoraCache(experiment.settings.cache, experiment.spec, lora)

@@ -30,7 +30,7 @@ class Progress:
         self._model, self._each = model, max(1.0, evaluations / max(1, images))
         self._images = 0
         self._first = self._begun = model.evaluations  # of the run; of the batch at work
-        self._aside: tuple[str, int] | None = None  # what, and the evaluations before it
+        self._uncounted: tuple[str, int] | None = None  # what, and the evaluations before it
         self._lock = threading.Lock()
 
     def add(self, images: int) -> None:
@@ -42,20 +42,20 @@ class Progress:
             self._bar.update(0)  # shows it, unless the last time was just now
 
     @contextmanager
-    def aside(self, what: str) -> Iterator[None]:
+    def uncounted(self, what: str) -> Iterator[None]:
         """Work of the network that is no part of what the images cost."""
         before = self._model.evaluations
-        self._aside = (what, before)
+        self._uncounted = (what, before)
         try:
             yield
         finally:
             with self._lock:
                 self._begun += self._model.evaluations - before
-                self._aside = None
+                self._uncounted = None
 
     def _set(self) -> None:
         now = self._model.evaluations
-        what, counted = self._aside or ("", now)
+        what, counted = self._uncounted or ("", now)
         done = round(self._images + (counted - self._begun) / self._each, 2)
         self._bar.n = min(int(done) if done.is_integer() else done, self._bar.total)
         told = f"{now - self._first} network evaluations"

@@ -25,7 +25,7 @@ from sde_edit.evaluation.bootstrap import score_of
 from sde_edit.evaluation.outputs import Outputs, _seal_of, by_size, sealed_rows
 from sde_edit.store.feature_cache import FeatureCache
 from sde_edit.store.files import write_atomic
-from sde_edit.store.runs import Row, Run, Seal, cut
+from sde_edit.store.runs import ImageRecord, Run, Seal, batched
 
 if TYPE_CHECKING:
     from sde_edit.evaluation.outputs import Item
@@ -64,7 +64,7 @@ def evaluate_run(
     scores = {} if force else _stored_scores(run, metrics)
     missing = [named for named in metrics if named.choice.name not in scores]
     ledgers = _open_ledgers(outputs, missing, cache, force=force)
-    _fill(ledgers, outputs, cut(list(outputs.rows), batch_size), device, on_progress)
+    _fill(ledgers, outputs, batched(list(outputs.rows), batch_size), device, on_progress)
     for ledger in ledgers:
         scores[ledger.named.choice.name] = _write_score(run, seal, ledger, bootstrap)
     return {named.choice.name: scores[named.choice.name] for named in metrics}
@@ -138,7 +138,9 @@ class Ledger:
     seconds: what measuring took here.
     """
 
-    def __init__(self, named: NamedMetric, cache: FeatureCache, images: Mapping[str, Row]) -> None:
+    def __init__(
+        self, named: NamedMetric, cache: FeatureCache, images: Mapping[str, ImageRecord]
+    ) -> None:
         self.named = named
         self.rows = cache.read(images)
         self.seconds = 0.0

@@ -14,7 +14,7 @@ from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import read_rgb, to_pixels
-from sde_edit.store.runs import Row, Run, Seal, rows_digest
+from sde_edit.store.runs import ImageRecord, Run, Seal, rows_digest
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
@@ -29,7 +29,7 @@ def _seal_of(run: Run) -> Seal:
     return seal
 
 
-def sealed_rows(run: Run, seal: Seal, dataset: Dataset) -> dict[str, Row]:
+def sealed_rows(run: Run, seal: Seal, dataset: Dataset) -> dict[str, ImageRecord]:
     """The sealed images by id, in the order of the data.
 
     Raises UserError if one is missing, if they are not those that were sealed, or if the data set
@@ -62,7 +62,7 @@ class Outputs:
 
     run: Run
     dataset: Dataset
-    rows: Mapping[str, Row]
+    rows: Mapping[str, ImageRecord]
     workers: int
 
     def read(self, batches: Sequence[Sequence[str]]) -> Iterator[list[Item]]:
@@ -75,7 +75,7 @@ class Outputs:
         return load_item(self.run, self.dataset, self.rows[example_id])
 
 
-def load_item(run: Run, dataset: Dataset, row: Row) -> Item:
+def load_item(run: Run, dataset: Dataset, row: ImageRecord) -> Item:
     """An example and its output. Raises UserError naming a file that cannot be used."""
     path = run.output(row)
     again = "Delete it and run the same command again"

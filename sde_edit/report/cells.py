@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sde_edit.api.metric import centred_interval
-from sde_edit.api.spec import Choice
+from sde_edit.api.spec import ComponentSpec
 from sde_edit.errors import UserError
 from sde_edit.report.results import Measured
 from sde_edit.report.selection import _dotted, says
@@ -118,12 +118,12 @@ def settings_notes(runs: Sequence[Measured]) -> list[str]:
         asked = [run.spec for run in runs if says(run.spec, key)]
         values = dict.fromkeys(str(getattr(spec, key)) for spec in asked)
         notes += [f"{label} {', '.join(values)}"] if values else []
-    elsewhere = dict.fromkeys(run.spec.sampler.name for run in runs if run.spec.made_elsewhere)
+    elsewhere = dict.fromkeys(run.spec.sampler.name for run in runs if run.spec.is_external)
     brought_in = [f"Images made elsewhere: {', '.join(elsewhere)}."] if elsewhere else []
     return [*notes[:4], *(["; ".join(notes[4:]) + "."] if notes[4:] else []), *brought_in]
 
 
-def described(choice: Choice) -> str:
+def described(choice: ComponentSpec) -> str:
     """Name, version, digest and settings; the name alone of what had no part in the images."""
     if not choice.version:
         return choice.name

@@ -107,7 +107,7 @@ def run_sheet(run: Run, dataset: Dataset, *, hidden: bool) -> Path:
     """Writes the sheet of one run to its `contact.png`. Raises UserError if it has no image."""
     spec = run.spec
     name = spec.sampler.name
-    label = name if spec.made_elsewhere else f"{name.upper()}, {spec.steps} steps"
+    label = name if spec.is_external else f"{name.upper()}, {spec.steps} steps"
     return save_sheet(runs_sheet({label: run}, dataset, hidden=hidden), run.path / "contact.png")
 
 

@@ -38,7 +38,7 @@ class External:
     partial: bool = field(default=False, metadata={"identity": False})  # it covers what is there
     version: ClassVar[int] = 1
 
-    def there(self, ids: Sequence[str], limit: int | None) -> Sequence[str]:
+    def available(self, ids: Sequence[str], limit: int | None) -> Sequence[str]:
         found = [example_id for example_id in ids if self._file(example_id)]
         if not found:
             raise UserError(

@@ -28,12 +28,12 @@ from torch import Tensor
 
 from sde_edit.api.metric import NamedMetric
 from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import Row, Run
+from sde_edit.store.runs import ImageRecord, Run
 
 log = logging.getLogger("sde_edit")
 
 
-def content_key(row: Row) -> bytes:
+def content_key(row: ImageRecord) -> bytes:
     """What a measured row belongs to: the example and the pixels of its output.
 
     The batch it was measured in is left out, as are device and threads: they move its rounding
@@ -58,7 +58,7 @@ class FeatureCache:
         self._folder = root / "features" / f"{choice.name}@{choice.version}-{digest}"
         self._run_id = run.id
 
-    def read(self, images: Mapping[str, Row]) -> dict[str, Tensor]:
+    def read(self, images: Mapping[str, ImageRecord]) -> dict[str, Tensor]:
         """Id -> float64 row [D], of those images that were measured as they are now."""
         ids = {content_key(row): example_id for example_id, row in images.items()}
         found = {}
@@ -68,7 +68,7 @@ class FeatureCache:
                     found[ids[key]] = row_D.double()
         return found
 
-    def write(self, rows: Mapping[str, Tensor], images: Mapping[str, Row]) -> None:
+    def write(self, rows: Mapping[str, Tensor], images: Mapping[str, ImageRecord]) -> None:
         """Store rows as a part of their own. Raises UserError if the disk is full."""
         # Names sort by time, so that the part that counts is the later one.
         name = f"{self._run_id}-{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.safetensors"

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.store.files import canonical, safe_name, write_atomic
 
 # An environment variable in which a launcher tells its worker where the worker's log is.
@@ -35,7 +35,7 @@ def run_id(spec: RunSpec) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class ImageRecord:
     """What is known of one finished image.
 
     pixels: SHA-256 of the uint8 RGB array, independent of how PNG compresses it.
@@ -65,12 +65,12 @@ class Seal:
     digest: str
 
 
-def cut(ids: Sequence[str], size: int) -> list[Sequence[str]]:
+def batched(ids: Sequence[str], size: int) -> list[Sequence[str]]:
     """A run's ids in consecutive batches of at most `size`: as they are made, and as measured."""
     return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
-def rows_digest(rows: Iterable[Row]) -> str:
+def rows_digest(rows: Iterable[ImageRecord]) -> str:
     """SHA-256 over the ids and pixels of images, whatever their order."""
     digest = hashlib.sha256()
     for row in sorted(rows, key=lambda row: row.id):
@@ -92,32 +92,34 @@ class Run:
     def spec(self) -> RunSpec:
         raw = json.loads((self.path / "spec.json").read_text())
         groups = ("task", "sampler", "model", "data")
-        fields: dict[str, Any] = {k: Choice(**v) if k in groups else v for k, v in raw.items()}
+        fields: dict[str, Any] = {
+            k: ComponentSpec(**v) if k in groups else v for k, v in raw.items()
+        }
         return RunSpec(**fields)
 
-    def rows(self) -> dict[str, Row]:
+    def rows(self) -> dict[str, ImageRecord]:
         """Finished images by id: those whose row is whole and whose file is there at its size.
 
         Of an image that was made twice, the later attempt counts.
         """
-        return {row.id: row for row in self.recorded() if self._complete(row)}
+        return {row.id: row for row in self.iter_records() if self._complete(row)}
 
-    def recorded(self) -> Iterator[Row]:
+    def iter_records(self) -> Iterator[ImageRecord]:
         """Every row that was written, its file not looked at."""
         for file in sorted((self.path / "rows").glob("*.jsonl")):
             for line in file.read_text().splitlines():
                 try:
-                    yield Row(**json.loads(line))
+                    yield ImageRecord(**json.loads(line))
                 except json.JSONDecodeError:
                     continue  # the line that a kill cut short; its image is made again
 
-    def _complete(self, row: Row) -> bool:
+    def _complete(self, row: ImageRecord) -> bool:
         try:
             return (self.path / "outputs" / row.file).stat().st_size == row.size
         except FileNotFoundError:
             return False
 
-    def output(self, row: Row) -> Path:
+    def output(self, row: ImageRecord) -> Path:
         return self.path / "outputs" / row.file
 
     def mask_file(self, example_id: str) -> Path:

@@ -11,7 +11,7 @@ import torch
 import sde_edit.bench.counterpart as counterpart_module
 import sde_edit.bench.engine as engine_module
 import sde_edit.bench.network as network_module
-from sde_edit.api.spec import Choice
+from sde_edit.api.spec import ComponentSpec
 from sde_edit.bench.measure import bench
 from sde_edit.bench.result import as_json, estimate_seconds, markdown, record_path
 from sde_edit.config import experiment
@@ -164,7 +164,7 @@ def test_the_newer_of_two_records_counts(make, tmp_path):
 
 def test_without_a_counterpart_diffusers_is_null_and_says_why(make):
     ours = make("sampler=sde")
-    other = Choice("mine", "mine", 1)
+    other = ComponentSpec("mine", "mine", 1)
     ours = dataclasses.replace(ours, spec=dataclasses.replace(ours.spec, sampler=other))
     measured = bench(ours, images=1, repeats=1)
     record = as_json(measured)

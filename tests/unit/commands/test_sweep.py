@@ -15,8 +15,8 @@ from sde_edit.commands.sweep import check_sweep, describe_sweep, disk_bytes, pla
 from sde_edit.config import experiment, sweep_overrides
 from sde_edit.engine.attempt import Attempt
 from sde_edit.engine.execute import ModelCache
-from sde_edit.engine.memory import Chunks
-from sde_edit.engine.plan import plan
+from sde_edit.engine.memory import AdaptiveBatcher
+from sde_edit.engine.plan import plan_run
 from sde_edit.errors import UserError
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import RunStore
@@ -167,24 +167,24 @@ def test_out_of_memory_halves_the_batch_and_is_remembered(small, caplog):
     chosen = experiment([*small, "hardware.batch_size=10"])
     batch = ["x" * n for n in range(10)]
     edit, sizes = out_of_memory_above(3)
-    assert torch.cat(Chunks(chosen, "cpu", "drag").map(batch, edit)).flatten().tolist() == list(
-        range(10)
-    )
+    assert torch.cat(
+        AdaptiveBatcher(chosen, "cpu", "drag").map(batch, edit)
+    ).flatten().tolist() == list(range(10))
     assert sizes == [10, 5, 2, 2, 2, 2, 2]
     assert "out of memory with 10 images at once: going on with 5" in caplog.text
     edit, sizes = out_of_memory_above(3)
-    Chunks(experiment([*small, "hardware.batch_size=10"]), "cpu", "drag").map(batch, edit)
+    AdaptiveBatcher(experiment([*small, "hardware.batch_size=10"]), "cpu", "drag").map(batch, edit)
     assert sizes == [2, 2, 2, 2, 2]
     edit, sizes = out_of_memory_above(3)
-    Chunks(experiment([*small, "hardware.batch_size=10", "dtype=float64"]), "cpu", "drag").map(
-        batch, edit
-    )
+    AdaptiveBatcher(
+        experiment([*small, "hardware.batch_size=10", "dtype=float64"]), "cpu", "drag"
+    ).map(batch, edit)
     assert sizes[0] == 10  # another dtype needs other memory
     edit, sizes = out_of_memory_above(3)
-    Chunks(chosen, "cpu", "lora").map(batch, edit)
+    AdaptiveBatcher(chosen, "cpu", "lora").map(batch, edit)
     assert sizes[0] == 10  # and so does other work
     with pytest.raises(UserError, match="does not hold one image"):
-        Chunks(chosen, "cpu", "drag").map(batch, out_of_memory_above(0)[0])
+        AdaptiveBatcher(chosen, "cpu", "drag").map(batch, out_of_memory_above(0)[0])
 
 
 @pytest.mark.parametrize("task", ["inpaint", "reconstruct"])
@@ -215,7 +215,7 @@ def begin(small, **facts):
     """An attempt that has begun, with facts of its file replaced."""
     chosen = experiment(small)
     run = RunStore(chosen.settings.results).open(chosen.spec)
-    attempt = Attempt(chosen, run, plan(chosen, run))
+    attempt = Attempt(chosen, run, plan_run(chosen, run))
     attempt.__enter__()
     file = run.path / "attempts" / f"{attempt.name}.json"
     write_atomic(file, json.dumps(json.loads(file.read_text()) | facts).encode())

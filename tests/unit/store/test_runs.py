@@ -3,16 +3,16 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.errors import UserError
 from sde_edit.store.files import safe_name, write_atomic
-from sde_edit.store.runs import Row, Run, RunStore, run_id
+from sde_edit.store.runs import ImageRecord, Run, RunStore, run_id
 
 SPEC = RunSpec(
-    task=Choice("inpaint", "inpaint", 1, {"guidance": 7.5}),
-    sampler=Choice("sde", "sde", 1),
-    model=Choice("shapes", "stable_diffusion", 1, {"resolution": 64}, "abc"),
-    data=Choice("shapes", "shapes", 1, {"masks": "small"}, "def"),
+    task=ComponentSpec("inpaint", "inpaint", 1, {"guidance": 7.5}),
+    sampler=ComponentSpec("sde", "sde", 1),
+    model=ComponentSpec("shapes", "stable_diffusion", 1, {"resolution": 64}, "abc"),
+    data=ComponentSpec("shapes", "shapes", 1, {"masks": "small"}, "def"),
     steps=25,
     spacing="linspace",
     last_sigma="sigma_min",
@@ -23,7 +23,9 @@ SPEC = RunSpec(
 
 def add(run, example_id, content=b"png", attempt="a"):
     write_atomic(run.path / "outputs" / f"{example_id}.png", content)
-    row = Row(example_id, f"{example_id}.png", len(content), f"p-{example_id}", 0.1, 50, "cpu", "f")
+    row = ImageRecord(
+        example_id, f"{example_id}.png", len(content), f"p-{example_id}", 0.1, 50, "cpu", "f"
+    )
     file = run.path / "rows" / f"{attempt}.jsonl"
     file.parent.mkdir(exist_ok=True)
     with open(file, "a") as out:
