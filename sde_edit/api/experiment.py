@@ -1,4 +1,4 @@
-"""One composed command, with its plug-ins built and its settings read."""
+"""A composed command: its plug-ins, built, and its settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sde_edit.api.task import Task
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run, which does not change the images."""
+    """How to run. Settings do not change the images."""
 
     results: Path
     cache: Path
@@ -33,9 +33,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One composed command: the plug-ins, the spec that names their images, and the settings.
+    """One composed command: the plug-ins, the spec that identifies their images, and the settings.
 
-    excluded: examples that are not in `dataset` because images made elsewhere lack them.
+    sampler: or, for images that another program made, the files that hold them.
+    excluded: number of examples that `dataset` leaves out because they have no external output.
     """
 
     spec: RunSpec

@@ -222,7 +222,7 @@ def write_sheet(
 
     Raises UserError if the metric is not per example, or the data set is not on this machine.
     """
-    made_with = [*pair.runs[0].attempts()[-1]["overrides"], *overrides]
+    made_with = [*pair.runs[0].attempts()[-1].overrides, *overrides]
     chosen = chosen_metric(pair, metric, compose_config(made_with)["metrics"])
     gains = pair.gains(chosen)
     ids = most_different(gains, examples)

@@ -147,7 +147,7 @@ def _setting(table: Table, column: Column) -> str:
 
 def _made_with(named: _Named) -> Experiment:
     """What the runs have in common: task and data set."""
-    return experiment(next(iter(named.values())).attempts()[-1]["overrides"])
+    return experiment(next(iter(named.values())).attempts()[-1].overrides)
 
 
 def _check_arm(arm: str, table: Table) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from sde_edit.report.contact_sheet import runs_sheet, save_sheet
 from sde_edit.report.formats import markdown, write, write_figure
 from sde_edit.report.summary import summary_table
 from sde_edit.report.table import Table, figure_name, transposed
+from sde_edit.store.files import short_digest
 from sde_edit.store.runs import Run, RunStore
 from sde_edit.theory import figures
 
@@ -130,7 +130,7 @@ def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
 def _file_name(*parts: str) -> str:
     """The parts joined; a digest of what is beyond 120 characters."""
     name = re.sub(r"[^\w.=-]+", "-", "__".join(parts))
-    return name if len(name) <= 120 else f"{name[:110]}-{sha256(name.encode()).hexdigest()[:8]}"
+    return name if len(name) <= 120 else f"{name[:110]}-{short_digest(name, 8)}"
 
 
 def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:

@@ -1,9 +1,8 @@
-"""Plan what is missing, batch, edit, store.
+"""Edits the missing images of runs with a network and stores them.
 
-Reading examples, the network, and writing PNGs overlap: a pool of threads reads ahead and writes
-behind while this thread keeps the network busy. Batches are cut from the full list of ids, never
-from what happens to be missing or from a shard's part, so a resumed or sharded run computes its
-images in the very batches of an undisturbed one and gets the same bits.
+Threads read examples ahead and write PNGs while this thread keeps the network busy. Batches are cut
+from the full list of ids, never from the missing ones or from a shard's part, so a resumed or
+sharded run computes its images in the same batches as an undisturbed one and gets the same bits.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,25 +22,24 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
-from sde_edit.api.sampler import ExternalOutputs
+from sde_edit.api.sampler import Sampler
 from sde_edit.api.spec import ComponentSpec
 from sde_edit.api.task import SharesWayUp
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
-from sde_edit.engine.external import import_outputs
 from sde_edit.engine.memory import AdaptiveBatcher
 from sde_edit.engine.output import ActiveRun, EditedBatch, RunWriter, concatenate
-from sde_edit.engine.plan import check_examples
 from sde_edit.engine.prepare import find_masks_of, fit_loras
 from sde_edit.engine.progress import Progress
 from sde_edit.errors import NotFiniteError, UserError
+from sde_edit.imaging.prefetch import prefetch
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
 
 
 class ModelCache:
-    """Keeps the last loaded model, so that the runs of one sweep load it once."""
+    """Keeps the last loaded model, so that consecutive runs of one model load it once."""
 
     def __init__(self) -> None:
         self._key: tuple[ComponentSpec, str, str, bool] | None = None
@@ -50,71 +49,71 @@ class ModelCache:
         spec, compiled = experiment.spec, experiment.settings.compile
         key = (spec.model, device, spec.dtype, compiled)
         if self._model is None or self._key != key:
-            self._model = None  # free the old weights before the new ones come
+            self._model = None  # free the old weights before loading the new ones
             self._model = experiment.source.load(device, spec.dtype, compiled)
             self._key = key
         return self._model
 
 
-def execute(active_runs: Sequence[ActiveRun], models: ModelCache) -> None:
-    """Make the images of a shard that are missing: of one run, or of several that differ in
-    task.t_0 alone and share the way up.
+def execute(active_runs: Sequence[ActiveRun], sampler: Sampler, models: ModelCache) -> None:
+    """Make the missing images of one run, or of several that share their encoding.
 
-    Raises UserError before any network evaluation for what can be known by then.
+    Expects checked examples. Raises UserError for a grid or a model that cannot be used, and for an
+    image that is not finite.
     """
-    experiment, device = active_runs[0].experiment, active_runs[0].attempt.device
-    if isinstance(experiment.sampler, ExternalOutputs):
-        for active in active_runs:
-            import_outputs(active, experiment.sampler)
-        return
+    experiment = active_runs[0].experiment
     grid = experiment.source.schedule().grid(
         experiment.spec.steps, experiment.spec.spacing, experiment.spec.last_sigma
     )
-    check_examples(experiment, [i for batch in _pending(active_runs) for i in batch])
-    model = models.get(experiment, device)
-    with torch.inference_mode():
-        _edit_all(active_runs, model, grid)
+    model = models.get(experiment, active_runs[0].attempt.device)
+    with (
+        torch.inference_mode(),
+        ExitStack() as stack,  # closes the writers after the pool, whose last writes need them
+        ThreadPoolExecutor(experiment.settings.loaders) as pool,
+    ):
+        writers = [RunWriter(r, stack.enter_context(r.writer()), pool) for r in active_runs]
+        _edit_all(writers, sampler, model, grid)
+        for writer in writers:
+            writer.finish()
 
 
-def _edit_all(active_runs: Sequence[ActiveRun], model: Model, grid: Grid) -> None:
-    first = active_runs[0]
-    experiment, spec = first.experiment, first.experiment.spec
+def _edit_all(writers: Sequence[RunWriter], sampler: Sampler, model: Model, grid: Grid) -> None:
+    active_runs = [writer.active for writer in writers]
+    experiment, device = active_runs[0].experiment, active_runs[0].attempt.device
+    chunks = AdaptiveBatcher(experiment, device, experiment.spec.task.kind)
+    progress = _progress(active_runs, model)
+    with progress.shown():
+        start = time.perf_counter()
+        for examples in _examples(experiment, _pending(active_runs)):
+            wanting = [writer for writer in writers if writer.wants(examples)]
+            wanted = [writer.active for writer in wanting]
+            edit = partial(_edit, wanted, sampler, model, chunks, grid, progress)
+            edited = concatenate(chunks.map(examples, edit))
+            now = time.perf_counter()
+            # Reading and writing count as well; preparations do not, as they serve other runs too.
+            stretch = (now - start - edited[0].uncounted) / sum(one.seconds for one in edited)
+            start = now
+            for writer, one in zip(wanting, edited, strict=True):
+                progress.add(writer.write(examples, replace(one, seconds=stretch * one.seconds)))
+
+
+def _progress(active_runs: Sequence[ActiveRun], model: Model) -> Progress:
+    spec = active_runs[0].experiment.spec
     label = f"{spec.task.name} {spec.sampler.name} {spec.steps} steps"
     label += f", {len(active_runs)} t_0" if len(active_runs) > 1 else ""
-    total = sum(len(active.plan.missing) for active in active_runs)
-    progress = Progress(label, model, total, sum(active.evaluations for active in active_runs))
-    chunks = AdaptiveBatcher(experiment, first.attempt.device, spec.task.kind)
-    with (
-        ExitStack() as stack,  # the writers outlive the pool, whose last writes need them
-        ThreadPoolExecutor(experiment.settings.loaders) as pool,
-        progress.shown(),
-    ):
-        outs = [
-            RunWriter(active, stack.enter_context(active.writer()), pool) for active in active_runs
-        ]
-        start = time.perf_counter()
-        for examples in _read_ahead(experiment, _pending(active_runs), pool):
-            wanting = [out for out in outs if out.wants(examples)]
-            edit = partial(_edit, [out.active for out in wanting], model, chunks, grid, progress)
-            made = concatenate(chunks.map(examples, edit))
-            now = time.perf_counter()
-            # reading and writing count too; what `uncounted` was spent on serves other runs as well
-            stretch = (now - start - made[0].uncounted) / sum(one.seconds for one in made)
-            start = now
-            for out, one in zip(wanting, made, strict=True):
-                progress.add(out.write(examples, replace(one, seconds=stretch * one.seconds)))
-        for out in outs:
-            out.finish()
+    images = sum(len(active.plan.missing) for active in active_runs)
+    return Progress(label, model, images, sum(active.evaluations for active in active_runs))
 
 
 def _pending(active_runs: Sequence[ActiveRun]) -> list[tuple[str, ...]]:
-    """The batches of which a run still misses something; runs made together are cut alike."""
+    """The batches in which a run lacks an image. Runs that are made together have equal batches."""
     missing = frozenset().union(*(active.plan.missing for active in active_runs))
     return [batch for batch in active_runs[0].plan.batches if missing.intersection(batch)]
 
 
 def _edit(
     active_runs: Sequence[ActiveRun],
+    sampler: Sampler,
     model: Model,
     chunks: AdaptiveBatcher,
     grid: Grid,
@@ -134,7 +133,7 @@ def _edit(
             prepared = fit_loras(active_runs[0], model, with_masks)
         meter = CostMeter(model)
         uncounted = time.perf_counter() - start
-        edits = _edits(active_runs, prepared, model, grid, noise)
+        edits = _edits(active_runs, prepared, model, sampler, grid, noise)
         shared = meter.lap()
         edited = [(edit(), meter.lap()) for edit in edits]
     except NotFiniteError as error:
@@ -149,12 +148,12 @@ def _edits(
     active_runs: Sequence[ActiveRun],
     examples: Sequence[Example],
     model: Model,
+    sampler: Sampler,
     grid: Grid,
     noise: Noise,
 ) -> Sequence[Callable[[], Tensor]]:
     experiment = active_runs[0].experiment
-    task, sampler = experiment.task, experiment.sampler
-    assert not isinstance(sampler, ExternalOutputs)
+    task = experiment.task
     if len(active_runs) == 1:
         return [lambda: task.edit(examples, model, sampler, grid, noise)]
     assert isinstance(task, SharesWayUp)
@@ -164,7 +163,7 @@ def _edits(
 
 
 class CostMeter:
-    """Seconds, evaluations and calls of a model since the last lap."""
+    """Measures seconds, evaluations and network calls from lap to lap."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -181,14 +180,10 @@ class CostMeter:
         return seconds, evaluations, calls
 
 
-def _read_ahead(
-    experiment: Experiment, batches: Sequence[Sequence[str]], pool: ThreadPoolExecutor
-) -> Iterator[list[Example]]:
-    """The examples of each batch, one batch read while the one before is at work."""
-    load = experiment.dataset.load
-    ahead = [pool.submit(load, example_id) for example_id in batches[0]]
-    for following in [*batches[1:], ()]:
-        current, ahead = ahead, []
-        examples = [future.result() for future in current]
-        ahead = [pool.submit(load, example_id) for example_id in following]
-        yield examples
+def _examples(experiment: Experiment, batches: Sequence[Sequence[str]]) -> Iterator[list[Example]]:
+    """The examples of each batch; meanwhile at most as many as a full batch are read ahead."""
+    load, settings = experiment.dataset.load, experiment.settings
+    ids = chain.from_iterable(batches)
+    examples = prefetch(load, ids, workers=settings.loaders, ahead=settings.batch_size)
+    for batch in batches:
+        yield list(islice(examples, len(batch)))

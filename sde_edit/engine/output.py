@@ -1,9 +1,7 @@
-"""From a batch of edited images to PNG files and rows, written behind the network's back."""
+"""Writes edited images and their records while the network works on the next batch."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -19,8 +17,9 @@ from sde_edit.api.example import Example
 from sde_edit.engine.attempt import Attempt
 from sde_edit.engine.plan import Plan
 from sde_edit.errors import UserError
+from sde_edit.imaging.files import png_bytes
 from sde_edit.store.files import safe_name, write_atomic
-from sde_edit.store.runs import ImageRecord, Run
+from sde_edit.store.runs import ImageRecord, Run, pixels_digest
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
@@ -31,9 +30,11 @@ OnBatch = Callable[[int, float, int], None]
 
 @dataclass(frozen=True)
 class ActiveRun:
-    """A run at work. evaluations: what its missing images cost, about.
-    on_batch(images, images_per_second, evaluations), of this run so far, is called after every
-    batch.
+    """A run whose missing images are being made.
+
+    evaluations: estimated cost of the missing images, in rows of the network.
+    on_batch(images, images_per_second, evaluations) is called after every batch, with the run's
+    totals so far.
     """
 
     experiment: Experiment
@@ -49,8 +50,9 @@ class ActiveRun:
 
 @dataclass(frozen=True)
 class EditedBatch:
-    """uint8 [B, H, W, 3], and what they cost together. uncounted: seconds that do not count, of
-    masks and LoRAs.
+    """Images of one run, uint8 [B, H, W, 3], and their total cost.
+
+    evaluations: rows of the network. uncounted: seconds of preparations, not part of `seconds`.
     """
 
     images: Tensor
@@ -61,7 +63,7 @@ class EditedBatch:
 
 
 def concatenate(chunks: Sequence[Sequence[EditedBatch]]) -> list[EditedBatch]:
-    """What the chunks of a batch come to, for each run."""
+    """Join the chunks of a batch, for each run."""
     return [
         EditedBatch(
             torch.cat([part.images for part in parts]),
@@ -75,7 +77,7 @@ def concatenate(chunks: Sequence[Sequence[EditedBatch]]) -> list[EditedBatch]:
 
 
 class RunWriter:
-    """Where the images of a run go, while others are made."""
+    """Hands the images of one run to threads that write them."""
 
     def __init__(self, active: ActiveRun, writer: ImageWriter, pool: ThreadPoolExecutor) -> None:
         self.active = active
@@ -86,29 +88,32 @@ class RunWriter:
     def wants(self, examples: Sequence[Example]) -> bool:
         return any(example.id in self.active.plan.missing for example in examples)
 
-    def write(self, examples: Sequence[Example], made: EditedBatch) -> int:
-        """Hand over what was missing; returns how many images. Raises what an earlier write did."""
-        n, spec = len(examples), self.active.experiment.spec
+    def write(self, examples: Sequence[Example], edited: EditedBatch) -> int:
+        """Write the images that were missing; return how many. Raises earlier writes' errors."""
         before = self._images
-        for example, pixels in zip(examples, made.images.numpy(), strict=True):
+        for example, pixels in zip(examples, edited.images.numpy(), strict=True):
             if example.id in self.active.plan.missing:
-                row = ImageRecord(
-                    id=example.id,
-                    file=f"{safe_name(example.id)}.png",
-                    size=0,
-                    pixels=hashlib.sha256(pixels.tobytes()).hexdigest(),
-                    seconds=round(made.seconds / n, 4),
-                    evaluations=made.evaluations / n,
-                    calls=made.calls,
-                    device=self.active.attempt.device,
-                    dtype=spec.dtype,
-                )
-                self._writes.append(self._pool.submit(self._writer.write, row, pixels))
+                record = self._record(example.id, pixels, edited, len(examples))
+                self._writes.append(self._pool.submit(self._writer.write, record, pixels))
                 self._images += 1
-        self._evaluations += made.evaluations
-        self.active.on_batch(self._images, n / made.seconds, round(self._evaluations))
+        self._evaluations += edited.evaluations
+        rate = len(examples) / edited.seconds
+        self.active.on_batch(self._images, rate, round(self._evaluations))
         self._writes = _raise_failures(self._writes)
         return self._images - before
+
+    def _record(self, example_id: str, pixels: Pixels, edited: EditedBatch, n: int) -> ImageRecord:
+        return ImageRecord(
+            id=example_id,
+            file=f"{safe_name(example_id)}.png",
+            size=0,
+            pixels=pixels_digest(pixels),
+            seconds=round(edited.seconds / n, 4),
+            evaluations=edited.evaluations / n,
+            calls=edited.calls,
+            device=self.active.attempt.device,
+            dtype=self.active.experiment.spec.dtype,
+        )
 
     def finish(self) -> None:
         """Wait for the writes. Raises the first failure."""
@@ -117,7 +122,7 @@ class RunWriter:
 
 
 def _raise_failures(futures: list[Future[None]]) -> list[Future[None]]:
-    """Let the first failed write stop the run; keep what is still under way."""
+    """Raise the first failure; return the writes that are still under way."""
     for future in futures:
         if future.done():
             future.result()
@@ -125,7 +130,7 @@ def _raise_failures(futures: list[Future[None]]) -> list[Future[None]]:
 
 
 class ImageWriter:
-    """Writes an image, then the row that declares it complete."""
+    """Writes an image, then the record that declares it complete."""
 
     def __init__(self, run: Run, attempt: str) -> None:
         self._run = run
@@ -139,13 +144,12 @@ class ImageWriter:
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
 
-    def write(self, row: ImageRecord, pixels: Pixels) -> None:
-        """The row's size is filled in here. Raises UserError if the disk is full."""
-        data = io.BytesIO()
-        Image.fromarray(pixels).save(data, "PNG")
-        write_atomic(self._run.path / "outputs" / row.file, data.getvalue())
-        row = replace(row, size=data.tell())
-        line = (json.dumps(asdict(row)) + "\n").encode()
+    def write(self, record: ImageRecord, pixels: Pixels) -> None:
+        """Fills in the record's size. Raises UserError if the disk is full."""
+        data = png_bytes(Image.fromarray(pixels))
+        write_atomic(self._run.output(record), data)
+        record = replace(record, size=len(data))
+        line = (json.dumps(asdict(record)) + "\n").encode()
         try:
             if os.write(self._file, line) != len(line):
                 raise OSError("only a part was written")

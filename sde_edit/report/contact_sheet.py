@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Drag, Example, Point
 from sde_edit.errors import UserError
+from sde_edit.imaging.files import png_bytes
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import Run
 
@@ -113,9 +113,7 @@ def run_sheet(run: Run, dataset: Dataset, *, hidden: bool) -> Path:
 
 def save_sheet(sheet: Image.Image, path: Path) -> Path:
     """As PNG, whole or not at all."""
-    buffer = io.BytesIO()
-    sheet.save(buffer, format="PNG")
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, png_bytes(sheet))
     return path
 
 

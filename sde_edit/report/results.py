@@ -87,10 +87,10 @@ def measured(run: Run) -> Measured | None:
 def _machines(run: Run) -> tuple[str, ...]:
     """Of the processes that made images."""
     said = [
-        f"{facts['device']} ({facts['device_name']}), {facts['threads']} threads, batches of "
-        f"{facts['batch_size']}{', compiled' if facts['compile'] else ''}"
-        for facts in run.attempts()
-        if facts["images"]
+        f"{attempt.device} ({attempt.device_name}), {attempt.threads} threads, batches of "
+        f"{attempt.batch_size}{', compiled' if attempt.compile else ''}"
+        for attempt in run.attempts()
+        if attempt.images
     ]
     return tuple(sorted(set(said)))
 

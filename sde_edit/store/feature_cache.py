@@ -1,11 +1,11 @@
-"""What metrics measured of single images, on disk by content: rows that need not be measured again.
+"""Features that metrics measured for single images, stored by content so as not to repeat it.
 
     <results>/cache/features/<metric>@<version>-<hash>/<run id>-<time and random>.safetensors
 
 The hash covers the metric's settings and convention and the run's data. A part holds `rows` [N, D],
-the `keys` [N, 32] of the images they were measured of, and a `checksum` [32] over both. Parts are
-only ever added, so processes at work on one run need no lock; where two hold a row of one image,
-the later part counts. Deleting the cache at any time costs time alone.
+the `keys` [N, 32] of their images, and a `checksum` [32] over both. Parts are only added, so
+processes that work on the same run need no lock; if two parts hold a row for one image, the later
+part counts. The cache can be deleted at any time; that only costs time.
 
 Letters: N images, D numbers per image.
 """
@@ -27,18 +27,18 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from sde_edit.api.metric import NamedMetric
-from sde_edit.store.files import canonical, write_atomic
+from sde_edit.store.files import canonical, short_digest, write_atomic
 from sde_edit.store.runs import ImageRecord, Run
 
 log = logging.getLogger("sde_edit")
 
 
 def content_key(row: ImageRecord) -> bytes:
-    """What a measured row belongs to: the example and the pixels of its output.
+    """Identifies a measured row by its example and the pixels of its output.
 
-    The batch it was measured in is left out, as are device and threads: they move its rounding
-    only, and another batch size must not make a cache of hours worthless. So scores are the same
-    to the bit among processes of one batch size, and to about the sixth digit among others.
+    Batch, device and threads are not part of the key: they change only the rounding, and another
+    batch size must not invalidate hours of work. So scores agree bit for bit between processes with
+    equal batch sizes, and to about six digits otherwise.
     """
     return hashlib.sha256(f"{row.id}\x1f{row.pixels}".encode()).digest()
 
@@ -54,12 +54,12 @@ class FeatureCache:
             "convention": named.metric.convention(),
             "data": asdict(run.spec.data),
         }
-        digest = hashlib.sha256(canonical(decides).encode()).hexdigest()[:12]
+        digest = short_digest(canonical(decides))
         self._folder = root / "features" / f"{choice.name}@{choice.version}-{digest}"
         self._run_id = run.id
 
     def read(self, images: Mapping[str, ImageRecord]) -> dict[str, Tensor]:
-        """Id -> float64 row [D], of those images that were measured as they are now."""
+        """Id -> float64 row [D] for the images that were measured in their present state."""
         ids = {content_key(row): example_id for example_id, row in images.items()}
         found = {}
         for part in self._parts():
@@ -69,14 +69,14 @@ class FeatureCache:
         return found
 
     def write(self, rows: Mapping[str, Tensor], images: Mapping[str, ImageRecord]) -> None:
-        """Store rows as a part of their own. Raises UserError if the disk is full."""
-        # Names sort by time, so that the part that counts is the later one.
+        """Store rows as a new part. Raises UserError if the disk is full."""
+        # Names sort by time, so that the later part is read last and counts.
         name = f"{self._run_id}-{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.safetensors"
         keys = b"".join(content_key(images[example_id]) for example_id in rows)
         write_atomic(self._folder / name, _packed(torch.stack(list(rows.values())), keys))
 
     def clear(self) -> None:
-        """Forget what is stored of this run."""
+        """Delete the stored rows of this run."""
         for part in self._parts():
             part.unlink(missing_ok=True)
 
@@ -88,7 +88,7 @@ class FeatureCache:
 
 
 def _packed(rows_ND: Tensor, keys: bytes) -> bytes:
-    """A part's content; rows are kept as float32 where that loses nothing."""
+    """The content of a part; rows are stored as float32 if that is lossless."""
     narrow_ND = rows_ND.float()
     lossless = torch.equal(narrow_ND.double(), rows_ND)
     keys_NK = torch.frombuffer(bytearray(keys), dtype=torch.uint8).view(len(rows_ND), -1)
@@ -103,7 +103,7 @@ def _checksum(rows: Tensor, keys: Tensor) -> Tensor:
 
 
 def _rows_of(part: Path) -> Iterator[tuple[bytes, Tensor]]:
-    """(key, row [D]) of a part; none of one that has gone or is damaged."""
+    """(key, row [D]) for each row of a part; nothing if it was deleted or is damaged."""
     try:
         tensors = safetensors.torch.load(part.read_bytes())
         checksum = tensors.pop("checksum")

@@ -1,6 +1,5 @@
 """`sde-edit run` on the real code path with a small random Stable Diffusion."""
 
-import json
 import os
 import signal
 import subprocess
@@ -211,9 +210,9 @@ def test_provenance_is_written_and_names_no_secret(edit, tmp_path, monkeypatch):
     edit("data.limit=1")
     run = only_run(tmp_path)
     (attempt,) = run.attempts()
-    assert attempt["batch_size"] == 32
-    assert attempt["versions"]["torch"].startswith(torch.__version__.split("+")[0])
-    assert "secret-key" not in json.dumps(attempt)
+    assert attempt.batch_size == 32
+    assert attempt.versions["torch"].startswith(torch.__version__.split("+")[0])
+    assert "secret-key" not in attempt.to_json()
 
 
 def test_model_that_cannot_be_had(tmp_path, monkeypatch):

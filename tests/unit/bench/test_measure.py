@@ -180,13 +180,13 @@ def test_without_a_counterpart_diffusers_is_null_and_says_why(make):
 )
 def test_both_sides_send_as_many_rows_through_the_network(make, tmp_path, sampler, guidance):
     composed = make(f"sampler={sampler}", f"task.guidance={guidance}")
-    engine = engine_module._Engine(engine_module._synthetic(composed, IMAGES, tmp_path))
+    engine = engine_module.TimedEngine(engine_module.on_synthetic_data(composed, IMAGES, tmp_path))
     rows = []
     engine.model.unet.register_forward_hook(lambda net, inputs, output: rows.append(len(inputs[0])))
     engine.timed()
     ours = rows.copy()
     rows.clear()
-    counterpart_module._Pipeline(engine, engine.ids, engine.at_once).timed()
+    counterpart_module.DiffusersPipeline(engine, engine.ids, engine.at_once).timed()
     assert rows == ours
     assert sum(ours) == engine.evaluations
 

@@ -24,8 +24,9 @@ from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import resampling_counts, score_of
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run
-from sde_edit.evaluation.outputs import by_size, prefetch
+from sde_edit.evaluation.outputs import by_size
 from sde_edit.evaluation.per_image import PerImage
+from sde_edit.imaging.prefetch import prefetch
 from sde_edit.registry import build
 from sde_edit.store.runs import ImageRecord, Run, RunStore, batched
 

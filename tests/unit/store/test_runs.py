@@ -6,7 +6,7 @@ import pytest
 from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.errors import UserError
 from sde_edit.store.files import safe_name, write_atomic
-from sde_edit.store.runs import ImageRecord, Run, RunStore, run_id
+from sde_edit.store.runs import AttemptRecord, ImageRecord, Run, RunStore, run_id
 
 SPEC = RunSpec(
     task=ComponentSpec("inpaint", "inpaint", 1, {"guidance": 7.5}),
@@ -65,6 +65,27 @@ def test_a_row_counts_only_with_its_whole_file(tmp_path):
     with open(run.path / "rows" / "a.jsonl", "a") as out:
         out.write('{"id": "c", "fil')
     assert list(run.rows()) == ["a"]
+
+
+def test_records_with_fields_of_a_newer_version_are_read(tmp_path):
+    run = RunStore(tmp_path).open(SPEC)
+    add(run, "a")
+    seal = run.write_seal(["a"], of=1)
+    for file in (run.path / "rows" / "a.jsonl", run.path / "SEALED"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"newer": 1}) + "\n")
+    write_atomic(run.attempt_file("a"), b'{"attempt": "a", "pid": 7, "newer": 1}')
+    assert list(run.rows()) == ["a"]
+    assert run.seal == seal
+    assert [(attempt.attempt, attempt.pid) for attempt in run.attempts()] == [("a", 7)]
+
+
+def test_an_attempt_is_stored_as_it_is_read(tmp_path):
+    run = RunStore(tmp_path).open(SPEC)
+    begun = AttemptRecord(attempt="a", overrides=["steps=4"], started=1.0)
+    assert not {"ended", "error"} & json.loads(begun.to_json()).keys()
+    for record in (begun, replace(begun, ended=2.0), replace(begun, ended=2.0, error="full")):
+        write_atomic(run.attempt_file("a"), record.to_json().encode())
+        assert run.attempts() == [record]
 
 
 def test_seal_digest_does_not_depend_on_order_or_attempts(tmp_path):
