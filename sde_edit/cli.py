@@ -93,7 +93,7 @@ def sweep(overrides: tuple[str, ...], dry_run: bool) -> None:
 
 @main.command()
 @OVERRIDES
-@click.option("--force", is_flag=True, help="Compute scores again that are there already.")
+@click.option("--force", is_flag=True, help="Compute existing scores again.")
 def evaluate(overrides: tuple[str, ...], force: bool) -> None:
     """Score finished runs; give the overrides that the runs were made with."""
     from sde_edit.commands.run import finished_run, score
@@ -199,7 +199,7 @@ def edit() -> None:
 def _single(command: Any) -> Any:
     """Decorator: the arguments and options that all kinds of edit share."""
     for option in (
-        click.option("--force", is_flag=True, help="Replace what is there."),
+        click.option("--force", is_flag=True, help="Replace existing files."),
         click.option("--out", type=click.Path(path_type=Path), required=True, help="A PNG."),
         click.option("--hole", type=click.Choice(["white", "black"]), default="white"),
         OVERRIDES,

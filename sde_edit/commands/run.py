@@ -137,13 +137,13 @@ def is_finished(run: Run, plan: Plan, metrics: Sequence[NamedMetric]) -> bool:
 
 
 def _on_batch(tracker: Tracker, on_images: Callable[[int], None]) -> OnBatch:
-    told = 0
+    reported = 0
 
     def on_batch(images: int, images_per_second: float, evaluations: int) -> None:
-        nonlocal told
+        nonlocal reported
         tracker.progress(images, images_per_second, evaluations)
-        on_images(images - told)
-        told = images
+        on_images(images - reported)
+        reported = images
 
     return on_batch
 
@@ -225,14 +225,14 @@ def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Ru
     models, runs, failures = ModelCache(), [], []
     groups = group_by_shared_encoding(experiments)
     for number, group in enumerate(groups, 1):
-        said = "; ".join(" ".join(experiment.overrides) for experiment in group)
-        log.info("[%d/%d] %s", number, len(groups), said)
+        label = "; ".join(" ".join(experiment.overrides) for experiment in group)
+        log.info("[%d/%d] %s", number, len(groups), label)
         try:
             runs += run_together(group, models, evaluate)
         except UserError as error:
             if len(groups) == 1:
                 raise
-            failures.append(f"{said}: {error}")
+            failures.append(f"{label}: {error}")
     if failures:
         raise UserError(f"{len(failures)} of {len(groups)} runs failed\n" + "\n".join(failures))
     return runs

@@ -16,7 +16,8 @@ from sde_edit.errors import UserError
 from sde_edit.report.formats import markdown
 from sde_edit.report.summary import runs_table
 from sde_edit.report.table import Block, Cell, Column, Row, Table
-from sde_edit.store.runs import AttemptRecord, Run, RunStore
+from sde_edit.store.files import known_fields
+from sde_edit.store.runs import AttemptRecord, ImageRecord, Run, RunStore
 from sde_edit.store.sweeps import read_sweeps
 
 _LAST_LINES = 5
@@ -90,7 +91,8 @@ def shards_of(run: Run, states: Mapping[str, str]) -> list[Part]:
 def _part(run: Run, attempt: AttemptRecord, states: Mapping[str, str]) -> Part:
     file = run.row_file(attempt.attempt)
     lines = file.read_text().splitlines() if file.exists() else []
-    seconds = [json.loads(line)["seconds"] or 0 for line in lines[-_RECENT_ROWS - 1 : -1]]
+    recent = [known_fields(ImageRecord, json.loads(s)) for s in lines[-_RECENT_ROWS - 1 : -1]]
+    seconds = [record.seconds or 0 for record in recent]
     rate = len(seconds) / sum(seconds) if sum(seconds) else None
     return Part(run, attempt, _state(attempt, states), len(lines), rate)
 

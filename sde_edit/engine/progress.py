@@ -60,8 +60,8 @@ class Progress:
         what, counted = self._uncounted or ("", now)
         done = round(self._images + (counted - self._begun) / self._each, 2)
         self._bar.n = min(int(done) if done.is_integer() else done, self._bar.total)
-        told = f"{now - self._first} network evaluations"
-        self._bar.set_postfix_str(", ".join(filter(None, (told, what))), refresh=False)
+        spent = f"{now - self._first} network evaluations"
+        self._bar.set_postfix_str(", ".join(filter(None, (spent, what))), refresh=False)
 
     def _tell(self) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,15 @@ def test_second_time_there_is_nothing_left_to_do(edit, tmp_path, caplog):
     assert run.scores()["psnr"]["n"] == 5
     assert all(row.evaluations == 8 for row in run.rows().values())  # 4 steps, two rows each
     assert (run.path / "contact.png").is_file()
+
+
+def test_an_example_is_read_once_to_check_it_and_once_to_edit_it(edit, monkeypatch):
+    from sde_edit.datasets.shapes import Shapes
+
+    loaded, load = Counter(), Shapes.load
+    monkeypatch.setattr(Shapes, "load", lambda self, i: loaded.update([i]) or load(self, i))
+    edit("data.limit=8", "hardware.batch_size=4", "metrics=[]")
+    assert list(loaded.values()) == [3] * 6 + [2] * 2  # the contact sheet shows six of them
 
 
 def test_a_larger_limit_adds_only_what_is_missing(edit, tmp_path):
