@@ -1,4 +1,4 @@
-"""The command line: thin verbs over the package; heavy imports happen inside them."""
+"""The command line: thin verbs over the package. Heavy imports happen inside the verbs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 
 
 class Verbs(click.Group):
-    """Turns a UserError into its message and exit code 1, and Ctrl-C into a word of comfort."""
+    """Reports a UserError by its message and exit code 1, and Ctrl-C by how to resume."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -72,13 +72,13 @@ def run(overrides: tuple[str, ...], no_evaluate: bool) -> None:
 @OVERRIDES
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
 def sweep(overrides: tuple[str, ...], dry_run: bool) -> None:
-    """All runs of a table or of a grid, on workers of this machine or on Slurm.
+    """Make all runs of a table or of a grid, on workers of this machine or on Slurm.
 
     \b
         sde-edit sweep table=table2
         sde-edit sweep steps=25,50 sampler=ode,sde launcher=slurm shards=8
 
-    Checks every run before anything starts and does only what is missing; a table is written when
+    Checks every run before anything starts and makes only what is missing. A table is written when
     its runs are finished.
     """
     from sde_edit.commands.sweep import check_sweep, describe_sweep, launch_sweep, plan_sweep
@@ -93,9 +93,9 @@ def sweep(overrides: tuple[str, ...], dry_run: bool) -> None:
 
 @main.command()
 @OVERRIDES
-@click.option("--force", is_flag=True, help="Compute scores again that are there already.")
+@click.option("--force", is_flag=True, help="Compute existing scores again.")
 def evaluate(overrides: tuple[str, ...], force: bool) -> None:
-    """Score finished runs; the overrides are those the runs were made with."""
+    """Score finished runs; give the overrides that the runs were made with."""
     from sde_edit.commands.run import finished_run, score
     from sde_edit.config import expand, experiment
 
@@ -133,7 +133,7 @@ def figure(name: str, overrides: tuple[str, ...]) -> None:
 @main.command()
 @OVERRIDES
 def summary(overrides: tuple[str, ...]) -> None:
-    """Finished runs side by side: a table of their scores and costs, and a contact sheet."""
+    """Show finished runs side by side: a table of scores and costs, and a contact sheet."""
     from sde_edit.commands.table import publish_summary
 
     text, sheet = publish_summary(overrides)
@@ -148,10 +148,10 @@ def summary(overrides: tuple[str, ...]) -> None:
 @click.option("--metric", help="Per example; chooses what the contact sheet shows.")
 @click.option("--examples", type=click.IntRange(min=1), default=6, show_default=True)
 def compare(a: str, b: str, overrides: tuple[str, ...], metric: str | None, examples: int) -> None:
-    """Two finished runs on the same examples: differences, and where they differ most.
+    """Compare two finished runs on the same examples, and show where they differ most.
 
-    A and B are run ids, names of run folders, or beginnings of them, or paths of run folders. The
-    only overrides are paths.results=DIR, and paths.data=DIR if the data has moved.
+    A and B are run ids or names of run folders, which may be shortened, or paths of run folders.
+    The only overrides are paths.results=DIR, and paths.data=DIR if the data has moved.
     """
     from sde_edit.commands.compare import describe, open_pair, write_sheet
 
@@ -164,7 +164,7 @@ def compare(a: str, b: str, overrides: tuple[str, ...], metric: str | None, exam
 @main.command("status")
 @OVERRIDES
 def status_of_runs(overrides: tuple[str, ...]) -> None:
-    """Every run in the results folder; of unfinished ones each shard, its rate, and why it failed.
+    """List every run in the results folder; for unfinished ones each shard, its rate, its failure.
 
     The only override that matters is paths.results=DIR.
     """
@@ -176,7 +176,7 @@ def status_of_runs(overrides: tuple[str, ...]) -> None:
 @main.command()
 @OVERRIDES
 @click.option("--images", default=64, show_default=True, help="How many images to make.")
-@click.option("--repeats", default=3, show_default=True, help="How often; the median counts.")
+@click.option("--repeats", default=3, show_default=True, help="Timed passes; the median counts.")
 @click.option("--json", "in_json", is_flag=True, help="One JSON object on stdout.")
 def bench(overrides: tuple[str, ...], images: int, repeats: int, in_json: bool) -> None:
     """Time the engine: per image, against the bare network, and against diffusers' pipeline."""
@@ -190,16 +190,16 @@ def bench(overrides: tuple[str, ...], images: int, repeats: int, in_json: bool) 
 
 @main.group()
 def edit() -> None:
-    """One picture of your own, with Stable Diffusion 1.5 unless model=... says otherwise.
+    """Edit one picture of your own, with Stable Diffusion 1.5 unless model=... says otherwise.
 
-    The central square is edited. OUT and OUT-sheet.png, with the original beside it, are written.
+    Edits the central square. Writes OUT, and OUT-sheet.png with the original beside the result.
     """
 
 
 def _single(command: Any) -> Any:
-    """What the kinds of edit have in common."""
+    """Decorator: the arguments and options that all kinds of edit share."""
     for option in (
-        click.option("--force", is_flag=True, help="Replace what is there."),
+        click.option("--force", is_flag=True, help="Replace existing files."),
         click.option("--out", type=click.Path(path_type=Path), required=True, help="A PNG."),
         click.option("--hole", type=click.Choice(["white", "black"]), default="white"),
         OVERRIDES,
@@ -214,7 +214,7 @@ def _edit(
 ) -> None:
     from sde_edit.commands.edit import edit_picture
 
-    logging.getLogger("sde_edit").setLevel(logging.WARNING)  # of a run whose folder goes away
+    logging.getLogger("sde_edit").setLevel(logging.WARNING)  # the run's folder is temporary
     given = [f"task={task}", "model=sd15", *overrides]
     for path in edit_picture(picture, out=out, force=force, overrides=given):
         click.echo(path)
@@ -222,27 +222,27 @@ def _edit(
 
 @edit.command("inpaint")
 @click.option("--mask", type=click.Path(exists=True, dir_okay=False), required=True)
-@click.option("--prompt", required=True, help="What the whole picture is to show.")
+@click.option("--prompt", required=True, help="What the whole picture should show.")
 @_single
 def edit_inpaint(
     photo: str, mask: str, prompt: str, hole: str, out: Path, force: bool,
     overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Paint anew what the mask marks."""
+    """Repaint what the mask marks."""
     picture = {"image": photo, "mask": mask, "hole": hole, "caption": prompt}
     _edit("inpaint", picture, out, force, overrides)
 
 
 @edit.command("prompt")
 @click.option("--from", "before", required=True, help="What the picture shows.")
-@click.option("--to", "after", required=True, help="What it is to show.")
+@click.option("--to", "after", required=True, help="What it should show.")
 @click.option("--mask", type=click.Path(exists=True, dir_okay=False), help="Found if not given.")
 @_single
 def edit_prompt(
     photo: str, before: str, after: str, mask: str | None, hole: str, out: Path, force: bool,
     overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Change what the picture shows by words: DiffEdit, or what task=... names."""
+    """Change what the picture shows by a prompt: DiffEdit, or what task=... names."""
     picture = {"image": photo, "mask": mask, "hole": hole, "caption": before, "target": after}
     region = ("task.region=mask",) if mask else ()
     _edit("diffedit", picture, out, force, (*region, *overrides))
@@ -258,9 +258,9 @@ def edit_drag(
     photo: str, sources: tuple[str, ...], targets: tuple[str, ...], prompt: str, mask: str | None,
     hole: str, out: Path, force: bool, overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Drag what lies at --from to --to, in pixels of the file: SDE-Drag, or what sampler=... names.
+    """Drag what lies at --from to --to, in pixels of the file: SDE-Drag, or another sampler=...
 
-    Several pairs: --from and --to once for each. steps=200 is the paper's number.
+    For several pairs give --from and --to once for each. The paper uses steps=200.
     task=drag_diffusion sampler=ode is DragDiffusion.
     """
     if len(sources) != len(targets):
@@ -286,7 +286,7 @@ def data() -> None:
 @data.command()
 @OVERRIDES
 def status(overrides: tuple[str, ...]) -> None:
-    """What is found of a data set, what is missing, and where to get it: `data=places`."""
+    """Show what is found of a data set, what is missing, and where to get it: `data=places`."""
     from sde_edit.config import data_set
 
     name, chosen = data_set(overrides)
@@ -302,7 +302,7 @@ def status(overrides: tuple[str, ...]) -> None:
 @main.command("list")
 @click.argument("group", required=False)
 def list_(group: str | None) -> None:
-    """The names of every YAML group and of the computed figures, and what they are."""
+    """List and describe the names in every YAML group, and the computed figures."""
     from sde_edit.registry import groups, listing, suggest
     from sde_edit.theory import FIGURES
 

@@ -1,7 +1,7 @@
-"""Hydra at the edge: overrides -> composed config -> frozen spec. The only importer of hydra.
+"""Turns overrides into a composed config and a frozen spec. The only module that imports hydra.
 
-A group's YAML holds `name` (label in tables), `kind` (plug-in), the plug-in's own settings, and
-for `model` and `data` a few keys that are about this run rather than about the plug-in.
+The YAML of a group holds `name` (label in tables), `kind` (plug-in), the settings of the plug-in,
+and for `model` and `data` a few keys that concern the run and not the plug-in.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from sde_edit.api.dataset import Dataset
 from sde_edit.api.experiment import Experiment, Settings
 from sde_edit.api.launcher import Launcher
 from sde_edit.api.metric import NamedMetric
-from sde_edit.api.sampler import MadeElsewhere
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.sampler import ExternalOutputs
+from sde_edit.api.spec import ComponentSpec, RunSpec, dtype_name
 from sde_edit.api.task import Task
 from sde_edit.errors import UserError
 from sde_edit.imaging.subset import Subset
@@ -65,7 +65,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every combination of swept values: `steps=25,50 sampler=ode,sde` gives four."""
+    """All combinations of swept values: `steps=25,50 sampler=ode,sde` gives four."""
     combinations: list[tuple[str, ...]] = [()]
     for override in _parse(overrides):
         if override.is_sweep_override():
@@ -77,28 +77,35 @@ def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     return combinations
 
 
+def with_values(overrides: Sequence[str], key: str, values: Sequence[Setting]) -> tuple[str, ...]:
+    """The overrides with `key` swept over the values, in place of the value it has there."""
+    rest = [str(o.input_line) for o in _parse(overrides) if o.get_key_element() != key]
+    return (*rest, f"{key}={','.join(map(_quoted, values))}")
+
+
 def parsed(overrides: Sequence[str]) -> dict[str, Any]:
-    """Key -> value of overrides that give one value each. Raises UserError otherwise."""
+    """Key -> value of overrides without sweeps. Raises UserError for a swept value."""
     read = _parse(overrides)
     if swept := [o.input_line for o in read if o.is_sweep_override()]:
         raise UserError(f"one value each, please: {', '.join(str(line) for line in swept)}")
-    return {o.key_or_group: o.value() for o in read}
+    values: dict[str, Any] = _full_dtypes({o.key_or_group: o.value() for o in read})
+    return values
 
 
 def experiment(overrides: Sequence[str]) -> Experiment:
-    """Compose, validate and freeze. Raises UserError before anything heavy is done."""
+    """Compose, validate and freeze an experiment. Raises UserError before any expensive work."""
     config = compose_config(overrides)
     plugins = {group: _build(group, config[group]) for group in _GROUPS}
     metrics = tuple(metric(name) for name in config["metrics"] or ())
     settings = _settings(config)
-    if isinstance(plugins["sampler"], MadeElsewhere):
-        dataset = _with_images(plugins["sampler"], plugins["data"], settings.limit)
-        left_out = len(plugins["data"].ids()) - len(dataset.ids())
-        spec = _spec_elsewhere(config, plugins, dataset)
+    if isinstance(plugins["sampler"], ExternalOutputs):
+        dataset = _with_outputs(plugins["sampler"], plugins["data"], settings.limit)
+        excluded = len(plugins["data"].ids()) - len(dataset.ids())
+        spec = _external_spec(config, plugins, dataset)
     else:
         _check_way_back(config, plugins)
         _check_sampler(config, plugins["task"])
-        dataset, left_out, spec = plugins["data"], 0, _spec(config, plugins)
+        dataset, excluded, spec = plugins["data"], 0, _spec(config, plugins)
     return Experiment(
         spec=spec,
         task=plugins["task"],
@@ -108,33 +115,33 @@ def experiment(overrides: Sequence[str]) -> Experiment:
         metrics=metrics,
         settings=settings,
         overrides=tuple(overrides),
-        left_out=left_out,
+        excluded=excluded,
     )
 
 
 def _spec(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> RunSpec:
     return RunSpec(
-        **{group: _choice(group, config[group], plugins[group]) for group in _GROUPS},
+        **{group: _component(group, config[group], plugins[group]) for group in _GROUPS},
         steps=config["steps"],
         spacing=config["grid"]["spacing"],
         last_sigma=config["grid"]["last_sigma"],
-        dtype=config["dtype"],
+        dtype=dtype_name(str(config["dtype"])),
         seed=config["seed"],
     )
 
 
-def _spec_elsewhere(
+def _external_spec(
     config: Mapping[str, Any], plugins: Mapping[str, Any], dataset: Dataset
 ) -> RunSpec:
-    """What the overrides say of network, steps and the task's settings had no part in the images,
-    so it is not said of them. The weights need not be there.
+    """The spec of external outputs. It leaves out the network, the steps and the task's settings,
+    which did not influence the images; the weights need not exist.
     """
-    task, sampler = config["task"], _choice("sampler", config["sampler"], plugins["sampler"])
+    task, sampler = config["task"], _component("sampler", config["sampler"], plugins["sampler"])
     return RunSpec(
-        task=Choice(task["name"], task["kind"], 0),
+        task=ComponentSpec(task["name"], task["kind"], 0),
         sampler=replace(sampler, digest=plugins["sampler"].digest(dataset.ids())),
-        model=Choice("none", "", 0),
-        data=_choice("data", config["data"], plugins["data"]),
+        model=ComponentSpec("none", "", 0),
+        data=_component("data", config["data"], plugins["data"]),
         steps=0,
         spacing="",
         last_sigma="",
@@ -143,11 +150,11 @@ def _spec_elsewhere(
     )
 
 
-def _with_images(images: MadeElsewhere, dataset: Dataset, limit: int | None) -> Dataset:
-    """The data set, or what is left of it if examples without an image are left out."""
+def _with_outputs(outputs: ExternalOutputs, dataset: Dataset, limit: int | None) -> Dataset:
+    """The data set without the examples that have no output."""
     ids = dataset.ids()
-    there = images.there(ids, limit)
-    return dataset if len(there) == len(ids) else Subset(dataset, tuple(there))
+    available = outputs.available(ids, limit)
+    return dataset if len(available) == len(ids) else Subset(dataset, tuple(available))
 
 
 def _check_way_back(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> None:
@@ -172,20 +179,29 @@ def metric(name: str) -> NamedMetric:
     """The metric of conf/metric/<name>.yaml. Raises UserError with the nearest name."""
     raw = group_file("metric", name)
     plugin = build("metrics", raw["kind"], _plugin_settings("metric", raw))
-    return NamedMetric(_choice("metric", raw, plugin), plugin)
+    return NamedMetric(_component("metric", raw, plugin), plugin)
 
 
 def group_file(group: str, name: str) -> dict[str, Any]:
-    """conf/<group>/<name>.yaml as it stands. Raises UserError with the nearest name."""
+    """conf/<group>/<name>.yaml, not composed. Raises UserError with the nearest name."""
     file = conf_dir() / group / f"{name}.yaml"
     if not file.is_file():
         raise UserError(f"no {group} {name!r}.{suggest(name, names(group))}")
-    raw: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[assignment]
+    raw: dict[str, Any] = _full_dtypes(OmegaConf.to_container(OmegaConf.load(file)))
     return raw
 
 
+def _full_dtypes(value: Any, key: str = "") -> Any:
+    """The config with every dtype named as in specs, so that a table's bf16 matches its runs."""
+    if isinstance(value, dict):
+        return {inner: _full_dtypes(own, inner) for inner, own in value.items()}
+    if isinstance(value, list):
+        return [_full_dtypes(own, key) for own in value]
+    return dtype_name(value) if key == "dtype" and isinstance(value, str) else value
+
+
 def launcher(overrides: Sequence[str]) -> Launcher:
-    """The launcher that the overrides choose; local workers if none."""
+    """The launcher that the overrides choose; local workers by default."""
     raw = compose_config([o for o in overrides if o.startswith("launcher")])["launcher"]
     built: Launcher = _build("launcher", raw)
     return built
@@ -194,10 +210,10 @@ def launcher(overrides: Sequence[str]) -> Launcher:
 def sweep_overrides(
     overrides: Sequence[str],
 ) -> tuple[list[tuple[str, ...]], dict[str, dict[str, Any]]]:
-    """The combinations of a sweep, and table -> its config, for the tables asked for.
+    """The combinations of a sweep, and name -> config of the tables that it names.
 
-    `table=table2` stands for the grid of that table; without it the overrides are the grid. What
-    concerns the launcher is left out.
+    `table=table2` stands for the grid of that table; without it the overrides are the grid.
+    Overrides of the launcher are ignored.
     """
     read = [o for o in _parse(overrides) if not o.get_key_element().startswith("launcher")]
     rest = [str(o.input_line) for o in read if o.get_key_element() != "table"]
@@ -218,10 +234,10 @@ def sweep_overrides(
 
 
 def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """conf/table/<name>.yaml with the overrides of its own grid applied, and those of its arms'
-    settings to the arms that name the key; the other overrides.
+    """The config of a table with overrides applied, and the overrides that do not concern it.
 
-    Raises UserError for a key that tells the arms apart.
+    An override applies to the table's grid and to arms that set the same key. Raises UserError for
+    a key in which the arms differ.
     """
     config, rest = group_file("table", name), []
     arms = [arm["set"] for arm in config.get("arms", ())]
@@ -234,7 +250,7 @@ def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], l
         values = list(override.sweep_iterator()) if swept else [override.value()]
         asked = [grid for grid in (config.get("runs", {}), *own) if key in grid]
         for grid in asked:
-            grid[key] = values
+            grid[key] = _full_dtypes(values, key)
         if not asked:
             rest.append(str(override.input_line))
     return config, rest
@@ -253,13 +269,13 @@ def _as_overrides(grid: Mapping[str, Any]) -> list[str]:
 
 
 def _quoted(value: Setting) -> str:
-    """As an override writes it; braces as in {target} would be a dictionary."""
+    """A value in override syntax; unquoted braces as in {target} would be a dictionary."""
     plain = not isinstance(value, str) or re.fullmatch(r"[\w./:-]*", value)
     return str(format_override(value)) if plain else override("", str(value))[1:]
 
 
 def override(key: str, value: object) -> str:
-    """`key=value` in Hydra's grammar, whatever characters a text has."""
+    """`key=value` in Hydra's grammar, with any characters in a text."""
     if isinstance(value, str):
         escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)  # a backslash counts before a quote only
         trailing = re.search(r"\\*$", escaped)
@@ -268,16 +284,16 @@ def override(key: str, value: object) -> str:
 
 
 def data_set(overrides: Sequence[str]) -> tuple[str, Dataset]:
-    """Name and data set alone, for `data status`."""
+    """Name and data set, for `data status`."""
     raw = compose_config(overrides)["data"]
     return raw["name"], _build("data", raw)
 
 
-def chosen_data(overrides: Sequence[str]) -> tuple[Choice, Dataset]:
-    """The data set alone, and what identifies it. Raises UserError if it is not there."""
+def chosen_data(overrides: Sequence[str]) -> tuple[ComponentSpec, Dataset]:
+    """The data set and its spec. Raises UserError if it is not on this machine."""
     raw = compose_config(overrides)["data"]
     dataset = _build("data", raw)
-    return _choice("data", raw, dataset), dataset
+    return _component("data", raw, dataset), dataset
 
 
 def results_dir(overrides: Sequence[str]) -> Path:
@@ -292,13 +308,16 @@ def _build(group: str, raw: Mapping[str, Any]) -> Any:
     return build(_PACKAGES[group], raw["kind"], _plugin_settings(group, raw))
 
 
-def _choice(group: str, raw: Mapping[str, Any], plugin: Any) -> Choice:
-    """Every setting that decides the images; where files lie does not, their digest does."""
+def _component(group: str, raw: Mapping[str, Any], plugin: Any) -> ComponentSpec:
+    """The spec of a plug-in: all settings that influence the images.
+
+    Paths do not; the digest of the files does.
+    """
     params = {
         f.name: getattr(plugin, f.name) for f in fields(plugin) if f.metadata.get("identity", True)
     }
     digest = plugin.digest() if group in ("model", "data") else ""
-    return Choice(raw["name"], raw["kind"], plugin.version, params, digest)
+    return ComponentSpec(raw["name"], raw["kind"], plugin.version, params, digest)
 
 
 def _settings(config: Mapping[str, Any]) -> Settings:

@@ -1,8 +1,8 @@
 """Plug-ins are found by file name: `sde_edit/samplers/sde.py` is the sampler of kind `sde`.
 
-A plug-in file defines one class marked by `@plugin`: a frozen dataclass whose fields are the
-settings that its YAML may give. Listing reads file names and docstrings and imports nothing, so
-that `sde-edit list` stays fast.
+A plug-in file defines one class marked with `@plugin`: a frozen dataclass whose fields are the
+settings that its YAML may give. Listing plug-ins reads file names and docstrings but imports
+nothing, so that `sde-edit list` stays fast.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ T = TypeVar("T")
 
 
 def strict(cls: type[T]) -> type[T]:
-    """Mark a dataclass of settings: unknown ones are refused, none are coerced."""
+    """Decorator for a dataclass of settings: refuse unknown fields and convert no types."""
     cls.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
     return cls
 
 
 def plugin(cls: type[T]) -> type[T]:
-    """Mark the class of a plug-in file, whose fields are settings as in `strict`."""
+    """Decorator for the class of a plug-in file; its fields are settings as in `strict`."""
     cls.__plugin__ = True  # type: ignore[attr-defined]
     return strict(cls)
 
 
 def conf_dir() -> Path:
-    """The YAML groups: inside the installed package, or beside it in a checkout."""
+    """The folder of the YAML groups: inside the installed package, or beside it in a checkout."""
     return _ROOT / "conf" if (_ROOT / "conf").is_dir() else _ROOT.parent / "conf"
 
 
 def names(group: str) -> list[str]:
-    """The names that a YAML group offers."""
+    """The names in a YAML group."""
     return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
 
 
@@ -59,7 +59,7 @@ def groups() -> list[str]:
 
 
 def listing(group: str) -> dict[str, str]:
-    """Name -> one line on it: the YAML's leading comment, else its plug-in's first line."""
+    """Name -> its description: the YAML's leading comment, else the plug-in's first line."""
     return {name: _describe(group, name) for name in names(group)}
 
 
@@ -70,13 +70,20 @@ def _describe(group: str, name: str) -> str:
         return words[0]
     kind = re.search(r"^kind: *(\w+)", text, re.MULTILINE)
     package = {"data": "datasets"}.get(group, f"{group}s")
-    return kinds(package).get(kind.group(1), "") if kind and package in GROUPS else ""
+    return _first_line(_package(package) / f"{kind[1]}.py") if kind and package in GROUPS else ""
 
 
 def kinds(group: str) -> dict[str, str]:
-    """Kind -> first line of its file's docstring."""
-    files = sorted((_ROOT / _PLACE.get(group, group).replace(".", "/")).glob("[!_]*.py"))
-    return {file.stem: _first_line(file) for file in files}
+    """Kind -> first line of its file's docstring. Reads all files of the group."""
+    return {file.stem: _first_line(file) for file in _plugin_files(group)}
+
+
+def _plugin_files(group: str) -> list[Path]:
+    return sorted(_package(group).glob("[!_]*.py"))
+
+
+def _package(group: str) -> Path:
+    return _ROOT / _PLACE.get(group, group).replace(".", "/")
 
 
 def _first_line(file: Path) -> str:
@@ -84,16 +91,18 @@ def _first_line(file: Path) -> str:
 
 
 def suggest(word: str, known: list[str]) -> str:
-    """' Did you mean X?' and the known words: the tail of an error about a name."""
+    """The end of an error about a name: ' Did you mean X?' and the known names."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"{hint} Known: {', '.join(known)}."
 
 
 def plugin_class(group: str, kind: str) -> type[Any]:
-    """The class of a kind. Raises UserError with the nearest name if there is none."""
-    if kind not in kinds(group):
-        raise UserError(f"no {group[:-1]} {kind!r}.{suggest(kind, list(kinds(group)))}")
+    """The plug-in class of a kind. Raises UserError with the nearest name if there is none."""
+    is_name = kind.isidentifier() and not kind.startswith("_")
+    if not (is_name and (_package(group) / f"{kind}.py").is_file()):
+        known = [file.stem for file in _plugin_files(group)]
+        raise UserError(f"no {group[:-1]} {kind!r}.{suggest(kind, known)}")
     module = import_module(f"sde_edit.{_PLACE.get(group, group)}.{kind}")
     classes = [
         value
@@ -107,13 +116,15 @@ def plugin_class(group: str, kind: str) -> type[Any]:
 
 
 def build(group: str, kind: str, params: Mapping[str, Any]) -> Any:
-    """The plug-in of a kind with its settings. Raises UserError naming a wrong key or value."""
+    """Build a plug-in from its settings. Raises UserError naming a wrong key or value."""
     return settings(plugin_class(group, kind), params, of=f"{group[:-1]} {kind!r}")
 
 
 def settings(cls: type[T], params: Mapping[str, Any], *, of: str) -> T:
-    """A dataclass marked by `strict`, from a YAML's values. Raises UserError naming a wrong key or
-    value of what `of` names."""
+    """Build a `strict` dataclass from the values of a YAML file.
+
+    of: what the settings belong to, for the message. Raises UserError naming a wrong key or value.
+    """
     try:
         return TypeAdapter(cls).validate_json(json.dumps(dict(params)))
     except ValidationError as error:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import Row, Run, RunStore
+from sde_edit.store.runs import ImageRecord, Run, RunStore
 
 ROOT = Path(__file__).parents[1]  # of the checkout
 
@@ -32,10 +32,12 @@ def make_spec(
 ) -> RunSpec:
     """A spec whose kinds are its names, with digests that follow from them."""
     return RunSpec(
-        task=Choice(task, task, 1, dict(task_params or {"guidance": 7.5})),
-        sampler=Choice(sampler, sampler, 1, dict(sampler_params or {})),
-        model=Choice(model, "stable_diffusion", 1, {}, f"digest-of-{model}"),
-        data=Choice(data, data, 1, dict(data_params or {}), f"digest-of-{data}-{data_params}"),
+        task=ComponentSpec(task, task, 1, dict(task_params or {"guidance": 7.5})),
+        sampler=ComponentSpec(sampler, sampler, 1, dict(sampler_params or {})),
+        model=ComponentSpec(model, "stable_diffusion", 1, {}, f"digest-of-{model}"),
+        data=ComponentSpec(
+            data, data, 1, dict(data_params or {}), f"digest-of-{data}-{data_params}"
+        ),
         steps=steps,
         spacing=spacing,
         last_sigma="sigma_min",
@@ -60,7 +62,7 @@ def add_images(
     pixels: what the digest of every image starts with; None is another for each run.
     """
     rows = [
-        Row(
+        ImageRecord(
             id=i,
             file=f"{i}.png",
             size=3,

@@ -1,4 +1,4 @@
-"""One composed command, with its plug-ins built and its settings read."""
+"""A composed command: its plug-ins, built, and its settings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.metric import NamedMetric
 from sde_edit.api.model import ModelSource
-from sde_edit.api.sampler import MadeElsewhere, Sampler
+from sde_edit.api.sampler import ExternalOutputs, Sampler
 from sde_edit.api.spec import RunSpec
 from sde_edit.api.task import Task
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run, which does not change the images."""
+    """How to run. Settings do not change the images."""
 
     results: Path
     cache: Path
@@ -33,17 +33,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One composed command: the plug-ins, the spec that names their images, and the settings.
+    """One composed command: the plug-ins, the spec that identifies their images, and the settings.
 
-    left_out: examples that are not in `dataset` because images made elsewhere lack them.
+    sampler: or, for images that another program made, the files that hold them.
+    excluded: number of examples that `dataset` leaves out because they have no external output.
     """
 
     spec: RunSpec
     task: Task
-    sampler: Sampler | MadeElsewhere
+    sampler: Sampler | ExternalOutputs
     source: ModelSource
     dataset: Dataset
     metrics: tuple[NamedMetric, ...]
     settings: Settings
     overrides: tuple[str, ...]
-    left_out: int = 0
+    excluded: int = 0

@@ -1,4 +1,4 @@
-"""What a launcher owes: jobs, workers, and where they are done."""
+"""The interface of launchers, which run the jobs of a sweep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One shard of one run: the overrides that compose it, and how many images it has to make."""
+    """A shard of one run, or of runs that share their encoding.
+
+    overrides: those that compose the runs, as a user could type them. images: how many are missing.
+    """
 
     overrides: tuple[str, ...]
     images: int
@@ -22,16 +25,18 @@ class Job:
 
 
 class Work(Protocol):
-    """Does jobs, one after the other, in one process."""
+    """Does jobs one after the other in one process."""
 
     def __call__(self, job: Job, on_images: Callable[[int], None]) -> None:
-        """on_images is told how many images more are made. Raises UserError."""
+        """Do a job; call `on_images` with the number of images newly made. Raises UserError."""
 
 
 @dataclass(frozen=True)
 class Launched:
-    """failures: job -> why, of jobs that were waited for. handle: what another program knows jobs
-    by that were not (the id of a Slurm array).
+    """The outcome of a launch.
+
+    failures: job -> reason, if the launcher waits for its jobs. handle: otherwise the id by which
+    another program, such as Slurm, knows them.
     """
 
     failures: Mapping[Job, str] = field(default_factory=dict)
@@ -39,10 +44,10 @@ class Launched:
 
 
 class Launcher(Protocol):
-    """Where the jobs of a sweep are done. Settings are dataclass fields."""
+    """Runs the jobs of a sweep somewhere. Settings are dataclass fields."""
 
     def check(self) -> None:
-        """Raises UserError if nothing can be launched this way here."""
+        """Raises UserError if this launcher cannot be used on this machine."""
 
     def launch(
         self,
@@ -51,14 +56,14 @@ class Launcher(Protocol):
         finish: Callable[[], object],
         folder: Path,
     ) -> Launched:
-        """Do the jobs; a job that fails or dies leaves the others. Logs go to `folder`.
+        """Run the jobs; a job that fails does not stop the others. Logs go to `folder`.
 
-        `worker` makes the Work of a process. A launcher that does not wait for the jobs has
-        `finish` called after them, whatever became of them. Both are picklable.
+        `worker` creates the Work of a process. A launcher that does not wait for its jobs arranges
+        that `finish` is called after them, even if some fail. Both are picklable.
         """
 
     def states(self, handle: str) -> Mapping[str, str]:
-        """Id of each job of a handle that is not over -> its state, as RUNNING; never blocks long.
+        """Id -> state, such as RUNNING, of a handle's jobs that have not ended; returns soon.
 
-        Raises UserError if it cannot be told.
+        Raises UserError if the states cannot be read.
         """

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
-from sde_edit.api.spec import Choice
+from sde_edit.api.spec import ComponentSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,5 +133,5 @@ def _refuse_unknown_names(cls: type[Metric]) -> None:
 class NamedMetric:
     """A metric under its name in tables; `choice.params` holds all its settings."""
 
-    choice: Choice
+    choice: ComponentSpec
     metric: Metric

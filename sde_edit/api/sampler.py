@@ -78,17 +78,17 @@ class Sampler(ABC):
 
 
 @runtime_checkable
-class MadeElsewhere(Protocol):
-    """In a sampler's place: images that another program made. No network is loaded or evaluated."""
+class ExternalOutputs(Protocol):
+    """Images that another program made; they take the place of a sampler in the configuration."""
 
-    def there(self, ids: Sequence[str], limit: int | None) -> Sequence[str]:
-        """Those of the ids that have an image, in order.
+    def available(self, ids: Sequence[str], limit: int | None) -> Sequence[str]:
+        """The ids that have an image, in order.
 
-        Raises UserError if one of the first `limit` (None: of all) has none and must have one.
+        Raises UserError if one of the first `limit` ids (None: all) lacks a required image.
         """
 
     def digest(self, ids: Sequence[str]) -> str:
-        """Of the content of their images; part of the run id."""
+        """Digest of the content of these images; part of the run id."""
 
     def read(self, example: Example) -> Pixels:
-        """uint8 [H, W, 3], as large as the example's. Raises UserError naming the file."""
+        """The image, uint8 [H, W, 3], as large as the example's. Raises UserError with the file."""

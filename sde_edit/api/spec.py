@@ -1,4 +1,4 @@
-"""What identifies a run."""
+"""The specification of a run, which identifies it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sde_edit.errors import UserError
+
+_SHORT_DTYPES = {
+    **{"fp16": "float16", "half": "float16", "bf16": "bfloat16"},
+    **{"fp32": "float32", "float": "float32", "fp64": "float64", "double": "float64"},
+}
+
 
 @dataclass(frozen=True)
-class Choice:
-    """One plug-in with its settings: `name` labels it in tables, `kind` finds its file."""
+class ComponentSpec:
+    """A plug-in with its settings. `name` labels it in tables, `kind` names its file."""
 
     name: str
     kind: str
@@ -20,15 +27,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that decides the images of a run, and nothing else; hashed into its run id.
+    """Everything that determines the images of a run, and nothing else; its hash is the run id.
 
-    A choice of version 0 is a name alone, of what had no part in the images.
+    Version 0 marks a component that is only a label: it did not influence the images.
     """
 
-    task: Choice
-    sampler: Choice
-    model: Choice
-    data: Choice
+    task: ComponentSpec
+    sampler: ComponentSpec
+    model: ComponentSpec
+    data: ComponentSpec
     steps: int
     spacing: str
     last_sigma: str
@@ -36,8 +43,24 @@ class RunSpec:
     seed: int
 
     @property
-    def made_elsewhere(self) -> bool:
-        """Whether another program made the images; model, steps, dtype and seed then say nothing
-        of them, and of the task nothing but its name.
+    def is_external(self) -> bool:
+        """Whether another program made the images.
+
+        Then model, steps, dtype and seed mean nothing, and the task is no more than a name.
         """
         return self.model.version == 0
+
+
+def dtype_name(name: str) -> str:
+    """The name under which specs store a dtype; takes short names such as bf16.
+
+    Raises UserError with the allowed names.
+    """
+    full = _SHORT_DTYPES.get(name, name)
+    stored = list(dict.fromkeys([*_SHORT_DTYPES.values()]))
+    if full not in stored:
+        raise UserError(
+            f"dtype={name!r}: allowed are {', '.join(stored)}, "
+            f"or in short {', '.join(_SHORT_DTYPES)}"
+        )
+    return full

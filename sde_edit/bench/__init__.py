@@ -1,1 +1,1 @@
-"""Times the engine against the bare network and against diffusers."""
+"""`sde-edit bench`: times the engine against the bare network and against diffusers."""

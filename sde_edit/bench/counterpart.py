@@ -1,4 +1,4 @@
-"""diffusers' own pipelines at the same work."""
+"""Times diffusers' own pipelines on the same work."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sde_edit.bench.engine import _Engine, _seconds
+from sde_edit.bench.engine import TimedEngine, wall_seconds
 from sde_edit.bench.result import Diffusers, Timing
 from sde_edit.tasks.inpaint import Inpaint
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
 
-ONE_BY_ONE = 8  # images of a pass of diffusers' pipeline run image by image, at most
+ONE_BY_ONE = 8  # most images per pass if diffusers' pipeline runs image by image
 
 
 # ------------------------------------------------------------------ diffusers' pipeline
 @dataclass(frozen=True)
-class _Counterparts:
-    """What diffusers has to set against the engine, and why not more."""
+class Counterparts:
+    """diffusers' pipelines that can be compared with the engine, and why others are missing."""
 
-    sides: Mapping[str, _Pipeline]
+    sides: Mapping[str, DiffusersPipeline]
     reason: str = ""
 
     def result(self, passes: Mapping[str, tuple[float, ...]]) -> Diffusers:
@@ -33,20 +33,20 @@ class _Counterparts:
         return Diffusers(timings.get("single"), timings.get("batched"), self.reason)
 
 
-def _counterparts(engine: _Engine) -> _Counterparts:
-    """Both ways to use diffusers' pipeline, warmed up, as far as memory holds them."""
+def find_counterparts(engine: TimedEngine) -> Counterparts:
+    """diffusers' pipeline, image by image and batched, warmed up, if memory allows."""
     if reason := _no_counterpart(engine.experiment):
-        return _Counterparts({}, reason)
+        return Counterparts({}, reason)
     sides = {
-        "single": _Pipeline(engine, engine.ids[:ONE_BY_ONE], 1),
-        "batched": _Pipeline(engine, engine.ids, engine.at_once),
+        "single": DiffusersPipeline(engine, engine.ids[:ONE_BY_ONE], 1),
+        "batched": DiffusersPipeline(engine, engine.ids, engine.at_once),
     }
     fitting = {name: side for name, side in sides.items() if side.warm_up()}
-    return _Counterparts(fitting, "" if len(fitting) == len(sides) else "out of memory")
+    return Counterparts(fitting, "" if len(fitting) == len(sides) else "out of memory")
 
 
 def _no_counterpart(experiment: Experiment) -> str:
-    """Why diffusers has nothing that does the same; empty if it has."""
+    """Why diffusers has no equivalent; "" if it has one."""
     spec, task = experiment.spec, experiment.task
     if not isinstance(task, Inpaint):
         return f"diffusers has no pipeline for task={spec.task.name}"
@@ -57,13 +57,13 @@ def _no_counterpart(experiment: Experiment) -> str:
     return ""
 
 
-class _Pipeline:
-    """diffusers' inpainting pipeline on the engine's components, `at_once` images at a time.
+class DiffusersPipeline:
+    """diffusers' inpainting pipeline with the engine's networks, `at_once` images at a time.
 
-    As a script would use it: pictures in memory, PNG files written as they come.
+    It is used as in a script: pictures are in memory, PNG files are written one after another.
     """
 
-    def __init__(self, engine: _Engine, ids: Sequence[str], at_once: int) -> None:
+    def __init__(self, engine: TimedEngine, ids: Sequence[str], at_once: int) -> None:
         self.ids = ids
         self._engine, self._at_once = engine, at_once
         self._pipe = _inpaint_pipeline(engine)
@@ -71,7 +71,7 @@ class _Pipeline:
         self._folder.mkdir(exist_ok=True)
 
     def warm_up(self) -> bool:
-        """One batch of every size; False if the device's memory does not hold it."""
+        """Edit one batch of each size; False if the device's memory is too small."""
         try:
             for batch in {len(batch): batch for batch in self._batches()}.values():
                 self._edit(batch)
@@ -86,7 +86,7 @@ class _Pipeline:
             for batch in self._batches():
                 self._edit(batch)
 
-        return _seconds(run_all, self._engine.device) / len(self.ids)
+        return wall_seconds(run_all, self._engine.device) / len(self.ids)
 
     def _batches(self) -> list[Sequence[str]]:
         n = self._at_once
@@ -99,7 +99,7 @@ class _Pipeline:
             image.save(self._folder / f"{example_id}.png")
 
 
-def _inpaint_pipeline(engine: _Engine) -> Any:
+def _inpaint_pipeline(engine: TimedEngine) -> Any:
     from diffusers import StableDiffusionInpaintPipeline
 
     model = engine.model
@@ -118,7 +118,7 @@ def _inpaint_pipeline(engine: _Engine) -> Any:
 
 
 def _scheduler(experiment: Experiment) -> Any:
-    """diffusers' scheduler of the sampler, on the model's own noise schedule."""
+    """diffusers' scheduler for the sampler, with the model's own noise schedule."""
     from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
     spec, trained = experiment.spec, _trained_alphas(experiment)
@@ -139,17 +139,17 @@ def _scheduler(experiment: Experiment) -> Any:
 
 
 def _trained_alphas(experiment: Experiment) -> dict[str, Any]:
-    """The noise schedule as diffusers takes it: betas from alpha_bar."""
+    """The noise schedule as diffusers expects it: betas computed from alpha_bar."""
     alpha = np.array(experiment.source.schedule().alpha)
     betas = 1 - alpha / np.concatenate([[1.0], alpha[:-1]])
     return {
         "num_train_timesteps": len(alpha),
         "trained_betas": betas.tolist(),
-        "steps_offset": 1,  # as our grids
+        "steps_offset": 1,  # as in our grids
     }
 
 
-def _pipeline_inputs(engine: _Engine, batch: Sequence[str]) -> dict[str, Any]:
+def _pipeline_inputs(engine: TimedEngine, batch: Sequence[str]) -> dict[str, Any]:
     experiment, task = engine.experiment, engine.experiment.task
     assert isinstance(task, Inpaint)
     examples = [experiment.dataset.load(example_id) for example_id in batch]

@@ -1,4 +1,4 @@
-"""The engine at work on made-up examples, timed."""
+"""Times the engine on synthetic examples."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from PIL import Image
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Example
 from sde_edit.engine.attempt import Attempt, pick_device
-from sde_edit.engine.execute import ModelCache, execute
-from sde_edit.engine.output import Making
-from sde_edit.engine.plan import Plan, evaluations, plan
+from sde_edit.engine.execute import ModelCache
+from sde_edit.engine.output import ActiveRun
+from sde_edit.engine.plan import Plan, plan_run
+from sde_edit.engine.producer import inspect_missing, producer_of
 from sde_edit.errors import UserError
 from sde_edit.networks.latent_diffusion import LoadedStableDiffusion
 from sde_edit.store.runs import RunStore
@@ -52,8 +53,8 @@ class Synthetic:
         return "synthetic"
 
 
-def _synthetic(experiment: Experiment, images: int, folder: Path) -> Experiment:
-    """The experiment on synthetic examples, whole, into a throw-away folder."""
+def on_synthetic_data(experiment: Experiment, images: int, folder: Path) -> Experiment:
+    """The experiment, unsharded and unlimited, on synthetic examples in a temporary folder."""
     distinct = [_example(i, experiment.source.resolution) for i in range(min(images, DISTINCT))]
     ids = [f"bench-{i:06d}" for i in range(images)]
     examples = {name: replace(distinct[i % DISTINCT], id=name) for i, name in enumerate(ids)}
@@ -69,7 +70,7 @@ def _synthetic(experiment: Experiment, images: int, folder: Path) -> Experiment:
 
 
 def _example(seed: int, side: int) -> Example:
-    """A 4x4 random picture enlarged to side x side; a band of half its height is hidden."""
+    """A random 4x4 picture, enlarged to side x side, with a hidden band of half its height."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     image = np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
@@ -80,8 +81,8 @@ def _example(seed: int, side: int) -> Example:
 
 
 # ------------------------------------------------------------------ the engine
-class _Engine:
-    """An experiment with its model loaded, run over and over into fresh folders."""
+class TimedEngine:
+    """Runs an experiment with a loaded model again and again, each time into a new folder."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
@@ -96,7 +97,7 @@ class _Engine:
         self.model = model
 
     def warm_up(self) -> float:
-        """Edit one batch of every size a pass has; seconds."""
+        """Edit one batch of each size that a pass contains; return the seconds."""
         sizes = {len(batch): batch for batch in self.batches(self.experiment.settings.batch_size)}
         seconds = self._pass(tuple(sizes.values()))
         if self.device.startswith("cuda"):
@@ -104,7 +105,7 @@ class _Engine:
         return seconds
 
     def timed(self) -> float:
-        """Seconds per image of one pass over all images; counts evaluations and calls."""
+        """Seconds per image of one pass over all images; also counts evaluations and calls."""
         evaluations, calls = self.model.evaluations, self.model.calls
         seconds = self._pass(None)
         self.evaluations = self.model.evaluations - evaluations
@@ -116,7 +117,7 @@ class _Engine:
 
     @property
     def at_once(self) -> int:
-        """Images edited at once: the batch size, or what the engine halved it to for memory."""
+        """Images edited at once: the batch size, or less if memory made the engine halve it."""
         settings = self.experiment.settings
         file = settings.cache / "chunks.json"
         halved = json.loads(file.read_text()).values() if file.exists() else ()
@@ -124,26 +125,26 @@ class _Engine:
 
     @property
     def rows_per_call(self) -> int:
-        """Rows of one call of the network on a whole batch."""
+        """Rows per network call for a full batch."""
         batches = self.batches(self.experiment.settings.batch_size)
         chunks = sum(math.ceil(len(batch) / self.at_once) for batch in batches)
         return round(self.at_once * self.evaluations / self.images / (self.calls / chunks))
 
     def _pass(self, only: tuple[tuple[str, ...], ...] | None) -> float:
-        """Run into a new folder and empty it again; seconds without the emptying."""
+        """Run into a new folder, then delete it; return the seconds of the run."""
         experiment, folder = self.experiment, self._folder()
 
         def run_all() -> None:
             run = RunStore(folder).open(experiment.spec)
-            todo = plan(experiment, run)
+            plan = plan_run(experiment, run)
             if only is not None:
-                todo = _part(todo, only)
-            cost = evaluations(experiment, sorted(todo.missing))
-            with Attempt(experiment, run, todo) as attempt:
-                making = Making(experiment, run, todo, cost, attempt, lambda *_: None)
-                execute([making], self._models)
+                plan = _part(plan, only)
+            (cost,) = inspect_missing([(experiment, plan)])
+            with Attempt(experiment, run, plan) as attempt:
+                active = ActiveRun(experiment, run, plan, cost, attempt, lambda *_: None)
+                producer_of(experiment).make([active], self._models)
 
-        seconds = _seconds(run_all, self.device)
+        seconds = wall_seconds(run_all, self.device)
         shutil.rmtree(folder)
         return seconds
 
@@ -152,8 +153,8 @@ class _Engine:
         return self.experiment.settings.results / str(self._passes)
 
 
-def _part(todo: Plan, batches: tuple[tuple[str, ...], ...]) -> Plan:
-    return replace(todo, batches=batches, missing=frozenset(i for b in batches for i in b))
+def _part(plan: Plan, batches: tuple[tuple[str, ...], ...]) -> Plan:
+    return replace(plan, batches=batches, missing=frozenset(i for b in batches for i in b))
 
 
 def _synchronise(device: str) -> None:
@@ -163,8 +164,8 @@ def _synchronise(device: str) -> None:
         torch.mps.synchronize()
 
 
-def _seconds(work: Callable[[], object], device: str) -> float:
-    """Wall seconds of work, with all that it has set going on the device."""
+def wall_seconds(work: Callable[[], object], device: str) -> float:
+    """Wall seconds of `work`, including what it started on the device."""
     _synchronise(device)
     start = time.perf_counter()
     work()
@@ -172,8 +173,8 @@ def _seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def _peak_memory(device: str) -> tuple[int, str]:
-    """Bytes, and of what: the device's tensors on CUDA, else the whole process since its start."""
+def peak_memory(device: str) -> tuple[int, str]:
+    """Peak bytes and what they measure: tensors on CUDA, else the process since its start."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device), "torch.cuda.max_memory_allocated"
     import resource

@@ -1,8 +1,8 @@
-"""Times the engine: against the bare network, against diffusers, against the device.
+"""Times the engine against the bare network, against diffusers and against the device.
 
-One benchmark is one process, one set of weights, one dtype, one device and one number of threads.
-The engine is timed on the code path of a run (plan, read, edit, autoencoder, PNG files); loading
-the model and the first calls, which compile, are not in its time.
+A benchmark uses one process, one set of weights, one dtype, one device and one number of threads.
+The engine is timed on the code path of a run (plan, read, edit, autoencoder, PNG files), without
+loading the model and without the first calls, which may compile.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sde_edit.bench.counterpart import _counterparts, _Pipeline
-from sde_edit.bench.engine import _Engine, _peak_memory, _synthetic
-from sde_edit.bench.network import _network
+from sde_edit.bench.counterpart import DiffusersPipeline, find_counterparts
+from sde_edit.bench.engine import TimedEngine, on_synthetic_data, peak_memory
+from sde_edit.bench.network import time_network
 from sde_edit.bench.result import Bench, Setup, Timing, as_json, record_path
 from sde_edit.engine.attempt import device_name
 from sde_edit.errors import UserError
@@ -32,29 +32,29 @@ if TYPE_CHECKING:
 def bench(experiment: Experiment, *, images: int = 64, repeats: int = 3) -> Bench:
     """Time one experiment on synthetic examples and store the result in <results>/bench.
 
-    images: per timed pass. repeats: timed passes of every side; medians count.
-    Raises UserError for numbers below 1 or a model that is not of Stable Diffusion's kind.
+    images: number per timed pass. repeats: timed passes of each side, whose median is reported.
+    Raises UserError for numbers below 1 and for models of other kinds than Stable Diffusion.
     """
     for name, value in {"images": images, "repeats": repeats}.items():
         if value < 1:
             raise UserError(f"--{name} {value}: must be at least 1")
-    if experiment.spec.made_elsewhere:
+    if experiment.spec.is_external:
         raise UserError(f"sampler={experiment.spec.sampler.name}: there is no network to time")
     results = experiment.settings.results.resolve()
     results.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=results) as folder:
-        measured = _measure(_synthetic(experiment, images, Path(folder)), repeats)
+        measured = _measure(on_synthetic_data(experiment, images, Path(folder)), repeats)
     text = json.dumps(as_json(measured), indent=2, allow_nan=False) + "\n"
     write_atomic(record_path(results, measured), text.encode())
     return measured
 
 
 def _measure(experiment: Experiment, repeats: int) -> Bench:
-    engine = _Engine(experiment)
+    engine = TimedEngine(experiment)
     warmup = engine.warm_up()
     first = engine.timed()
-    memory, memory_of = _peak_memory(engine.device)  # before anything else has run
-    theirs = _counterparts(engine)
+    memory, memory_of = peak_memory(engine.device)  # before anything else has run
+    theirs = find_counterparts(engine)
     passes = _alternate(engine, theirs.sides, first, repeats)
     return Bench(
         setup=_setup(engine),
@@ -65,16 +65,16 @@ def _measure(experiment: Experiment, repeats: int) -> Bench:
         warmup_seconds=warmup,
         memory=memory,
         memory_of=memory_of,
-        network=_network(engine),
+        network=time_network(engine),
         diffusers=theirs.result(passes),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
 def _alternate(
-    engine: _Engine, theirs: Mapping[str, _Pipeline], first: float, repeats: int
+    engine: TimedEngine, theirs: Mapping[str, DiffusersPipeline], first: float, repeats: int
 ) -> dict[str, tuple[float, ...]]:
-    """Seconds per image of each side's passes, in turn; `first` is the engine's first pass."""
+    """Seconds per image of each side's passes, timed in turn. first: the engine's first pass."""
     passes = {"engine": [first], **{name: [] for name in theirs}}
     for _ in range(repeats):
         for name, side in theirs.items():
@@ -84,7 +84,7 @@ def _alternate(
     return {name: tuple(seconds) for name, seconds in passes.items()}
 
 
-def _setup(engine: _Engine) -> Setup:
+def _setup(engine: TimedEngine) -> Setup:
     spec, settings = engine.experiment.spec, engine.experiment.settings
     return Setup(
         model=spec.model.name,
@@ -105,7 +105,7 @@ def _setup(engine: _Engine) -> Setup:
 
 
 def _device_name(device: str) -> str:
-    """As engine.attempt.device_name; of a CPU on Linux its model, which platform does not tell."""
+    """Like engine.attempt.device_name, but with the CPU's model on Linux."""
     file = Path("/proc/cpuinfo")
     if device == "cpu" and file.exists():
         for line in file.read_text().splitlines():

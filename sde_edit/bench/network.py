@@ -1,4 +1,4 @@
-"""The bare network: seconds a row, floating point operations, the machine's peak."""
+"""Times the bare network: seconds per row, floating-point operations, the device's peak."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sde_edit.bench.engine import _Engine, _seconds
+from sde_edit.bench.engine import TimedEngine, wall_seconds
 from sde_edit.bench.result import Network
 from sde_edit.networks.base import DTYPES
 
-NETWORK_SECONDS = 3.0  # spent on timing the bare network at one number of rows
-MATMUL_SECONDS = 0.5  # spent on timing one size of matrices
+NETWORK_SECONDS = 3.0  # time budget for one number of rows
+MATMUL_SECONDS = 0.5  # time budget for one matrix size
 
 
 MATMUL_SIZES = {"cuda": (4096, 8192, 16384), "cpu": (512, 1024, 2048)}
 
 
 # ------------------------------------------------------------------ the bare network
-def _network(engine: _Engine) -> Network:
+def time_network(engine: TimedEngine) -> Network:
     matmul, size = _matmul_peak(engine.device, DTYPES[engine.experiment.spec.dtype])
     seconds_by_rows = {}
     with torch.inference_mode():
@@ -37,7 +37,7 @@ def _network(engine: _Engine) -> Network:
 def _row_counts(rows_per_call: int, compiled: bool) -> list[int]:
     """Powers of two up to twice the rows of a run's call, and those rows themselves.
 
-    Compiled, every count costs a compilation and torch gives up after eight: three counts then.
+    A compiled network needs a compilation per count, and torch gives up after eight: three counts.
     """
     if compiled:
         return sorted({max(1, rows_per_call // 2), rows_per_call, 2 * rows_per_call})
@@ -45,8 +45,8 @@ def _row_counts(rows_per_call: int, compiled: bool) -> list[int]:
     return sorted(powers | {rows_per_call})
 
 
-def _forward_seconds(engine: _Engine, rows: int) -> float | None:
-    """Seconds of one call; None if the device's memory does not hold it."""
+def _forward_seconds(engine: TimedEngine, rows: int) -> float | None:
+    """Seconds of one call; None if the device's memory is too small."""
     try:
         forward = _forward(engine, rows, engine.model.unet)
         return _repeated(forward, engine.device, NETWORK_SECONDS)[0]
@@ -54,8 +54,8 @@ def _forward_seconds(engine: _Engine, rows: int) -> float | None:
         return None
 
 
-def _forward(engine: _Engine, rows: int, unet: Any) -> Callable[[], Tensor]:
-    """A call of the network on random latents, with the text embedded already."""
+def _forward(engine: TimedEngine, rows: int, unet: Any) -> Callable[[], Tensor]:
+    """A function that calls the network on random latents and embedded text."""
     model = engine.model
     example = engine.experiment.dataset.load(engine.ids[0])
     latent = model.encode(torch.from_numpy(example.image.copy())[None])
@@ -67,12 +67,12 @@ def _forward(engine: _Engine, rows: int, unet: Any) -> Callable[[], Tensor]:
 
 
 def _repeated(call: Callable[[], object], device: str, budget: float) -> tuple[float, float]:
-    """(median, least) seconds of one call, over some groups of calls in about `budget` seconds.
+    """(median, minimum) seconds of one call, over groups of calls within about `budget` seconds.
 
-    The device is waited for once a group, as in a run, where calls follow each other.
+    It synchronises with the device once per group, because calls follow each other in a run too.
     """
-    _seconds(call, device)  # warm-up
-    seconds = [_seconds(call, device)]
+    wall_seconds(call, device)  # warm-up
+    seconds = [wall_seconds(call, device)]
     calls = min(50, int(budget / 5 / seconds[0]))
 
     def group() -> None:
@@ -80,17 +80,17 @@ def _repeated(call: Callable[[], object], device: str, budget: float) -> tuple[f
             call()
 
     if calls > 1:
-        seconds = [_seconds(group, device) / calls for _ in range(5)]
+        seconds = [wall_seconds(group, device) / calls for _ in range(5)]
     elif seconds[0] < budget:
-        seconds += [_seconds(call, device) for _ in range(2)]
+        seconds += [wall_seconds(call, device) for _ in range(2)]
     return statistics.median(seconds), min(seconds)
 
 
-def _flops(engine: _Engine) -> int:
-    """Floating-point operations of one evaluation; a multiplication and an addition are two.
+def _flops(engine: TimedEngine) -> int:
+    """Floating-point operations of one evaluation; a multiplication plus an addition count as two.
 
-    Matrix products, convolutions and attention, as FlopCounterMode counts them; of itself it
-    overlooks the attention of CPUs.
+    FlopCounterMode counts matrix products, convolutions and attention; attention on CPUs, which it
+    does not know, is added here.
     """
     cpu_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     counter = FlopCounterMode(display=False, custom_mapping={cpu_attention: _attention_flops})
@@ -105,12 +105,12 @@ def _flops(engine: _Engine) -> int:
 def _attention_flops(
     query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
 ) -> int:
-    """From the shapes [B, heads, tokens, D]: the scores, and the values they weigh."""
+    """FLOPs of scores and weighted values, from shapes [B, heads, tokens, D]."""
     return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
 
 
 def _matmul_peak(device: str, dtype: torch.dtype) -> tuple[float, int]:
-    """(FLOP/s, size) of the fastest product of two square matrices."""
+    """(FLOP/s, size) of the fastest square matrix product."""
     found = []
     for size in MATMUL_SIZES.get(device.split(":")[0], MATMUL_SIZES["cpu"]):
         a = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)

@@ -1,12 +1,11 @@
-"""What a benchmark is, its JSON and Markdown, where it is stored, what it says of runs to come.
+"""The result of a benchmark: its JSON, Markdown and file, and estimates of run times from it.
 
-Needs no torch. Seconds are wall-clock seconds; a row is one latent through the network, an
+Imports no torch. Seconds are wall-clock seconds; a row is one latent in a network call, and an
 evaluation is one row evaluated once.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import statistics
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sde_edit.store.files import canonical
+from sde_edit.store.files import canonical, short_digest
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 # ------------------------------------------------------------------ the result
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per image, one value for each timed pass over `images` images."""
+    """Seconds per image, one value per timed pass over `images` images."""
 
     seconds: tuple[float, ...]
     images: int
@@ -34,13 +33,13 @@ class Timing:
         return statistics.median(self.seconds)
 
     def json(self, name: str) -> dict[str, Any]:
-        """The median under `name`, and beside it the passes and the number of images."""
+        """The median under `name`, with the passes and the number of images beside it."""
         return {name: self.median, f"{name}_passes": self.seconds, f"{name}_images": self.images}
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What was timed, on what. batch_size: images at once, after any halving for memory."""
+    """What was timed and on what. batch_size: images at once, after any halving for memory."""
 
     model: str
     model_digest: str
@@ -60,9 +59,9 @@ class Setup:
 
 @dataclass(frozen=True)
 class Network:
-    """The bare network: seconds per evaluation by the number of rows in a call, and its FLOPs.
+    """The bare network: seconds per evaluation by number of rows per call, and FLOPs.
 
-    matmul: FLOP/s of the fastest square matrix product of matmul_size on the device, in the dtype.
+    matmul: FLOP/s of the fastest square matrix product, of size matmul_size, in the same dtype.
     """
 
     seconds_by_rows: Mapping[int, float]
@@ -72,7 +71,7 @@ class Network:
 
     @property
     def best_rows(self) -> int:
-        """The number of rows with the least seconds per evaluation."""
+        """The number of rows with the fewest seconds per evaluation."""
         return min(self.seconds_by_rows, key=lambda rows: self.seconds_by_rows[rows])
 
     @property
@@ -83,7 +82,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Diffusers:
-    """diffusers' own pipeline, image by image and in batches; None for what `reason` explains."""
+    """diffusers' own pipeline, image by image and batched; `reason` explains a None."""
 
     single: Timing | None = None
     batched: Timing | None = None
@@ -92,7 +91,7 @@ class Diffusers:
 
 @dataclass(frozen=True)
 class Bench:
-    """One benchmark. Memory in bytes; `memory_of` says of what."""
+    """A benchmark. memory: peak in bytes, of what `memory_of` names."""
 
     setup: Setup
     wall: Timing
@@ -108,17 +107,17 @@ class Bench:
 
     @property
     def seconds_per_evaluation(self) -> float:
-        """Of the engine, everything included."""
+        """Wall seconds of the engine per evaluation, everything included."""
         return self.wall.median / self.evaluations_per_image
 
     @property
     def engine_efficiency(self) -> float:
-        """The share of the wall time that the bare network at its best would need; 1 is ideal."""
+        """The bare network's best time as a share of the wall time; 1 is ideal."""
         return self.network.seconds / self.seconds_per_evaluation
 
 
 def as_json(bench: Bench) -> dict[str, Any]:
-    """Flat and JSON-serialisable; the keys are those of docs/performance.md."""
+    """A flat, JSON-serialisable dictionary with the keys of docs/performance.md."""
     return {
         **asdict(bench.setup),
         "date": bench.date,
@@ -231,9 +230,9 @@ def _timing(timing: Timing) -> str:
 
 # ------------------------------------------------------------------ on disk
 def record_path(results: Path, measured: Bench) -> Path:
-    """Where a benchmark is stored; one of the same setup takes its place."""
+    """The file of a benchmark; a later one with the same setup replaces it."""
     s = measured.setup
-    digest = hashlib.sha256(canonical(asdict(s)).encode()).hexdigest()[:8]
+    digest = short_digest(canonical(asdict(s)), 8)
     parts = (s.model, s.task, s.dtype, s.device_name, digest)
     name = "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-").lower() for part in parts)
     return results / "bench" / f"{name}.json"
@@ -248,10 +247,9 @@ def records(results: Path) -> list[dict[str, Any]]:
 def estimate_seconds(
     results: Path, experiment: Experiment, evaluations: int
 ) -> tuple[float, str] | None:
-    """Seconds of one worker for that many network evaluations, and one line on their source.
+    """Estimated seconds of one worker for so many network evaluations, and a line on the source.
 
-    By the newest benchmark of the same weights and dtype, whatever device it was made on; None if
-    there is none.
+    It uses the newest benchmark with the same weights and dtype, on any device; None without one.
     """
     wanted = (experiment.spec.model.digest, experiment.spec.dtype)
     same = [r for r in records(results) if (r["model_digest"], r["dtype"]) == wanted]

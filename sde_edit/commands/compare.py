@@ -11,7 +11,7 @@ from PIL.Image import Image
 
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.metric import NamedMetric, Score
-from sde_edit.api.spec import Choice
+from sde_edit.api.spec import ComponentSpec
 from sde_edit.config import compose_config, data_set, results_dir
 from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import score_of
@@ -147,7 +147,7 @@ def _on(ids: frozenset[str], result: RunResult) -> RunResult:
 def _rescored(stored: Score, metric: PerImageMetric, ids: frozenset[str]) -> Score:
     values = stored.per_example or {}
     rows = {i: torch.tensor([values[i]], dtype=torch.float64) for i in ids}
-    choice = Choice(stored.metric, stored.kind, stored.version, stored.settings)
+    choice = ComponentSpec(stored.metric, stored.kind, stored.version, stored.settings)
     named = NamedMetric(choice, metric)
     score = score_of(named, rows, len(stored.replicates), seal=stored.seal)
     return replace(score, convention=stored.convention)
@@ -234,7 +234,7 @@ def write_sheet(
     Returns None if no example differs. Raises UserError if the metric has no values per example, or
     if the data set of A is not on this machine.
     """
-    made_with = [*pair.runs[0].attempts()[-1]["overrides"], *overrides]
+    made_with = [*pair.runs[0].attempts()[-1].overrides, *overrides]
     chosen = chosen_metric(pair, metric, compose_config(made_with)["metrics"])
     gains = pair.gains(chosen)
     ids = most_different(gains, examples)
@@ -281,6 +281,6 @@ def draw(pair: Pair, metric: str, dataset: Dataset, ids: Sequence[str]) -> Image
 
 def _uses_mask(run: RunResult) -> bool:
     task = run.spec.task
-    if run.spec.made_elsewhere:
+    if run.spec.is_external:
         return False  # the task's settings, which decide it, are not known
     return bool(build("tasks", task.kind, task.params).uses_mask)

@@ -1,5 +1,4 @@
-"""One picture: what a person types who wants theirs edited. A run like any other, in a folder that
-is gone afterwards."""
+"""`sde-edit edit`: edit a single picture, by a run in a temporary folder."""
 
 from __future__ import annotations
 
@@ -19,17 +18,17 @@ from sde_edit.errors import UserError
 def edit_picture(
     picture: Mapping[str, Any], *, out: Path, force: bool, overrides: Sequence[str]
 ) -> list[Path]:
-    """Write the edited picture to `out`, and original and result side by side beside it.
+    """Write the edited picture to `out`, and a sheet with original and result beside it.
 
-    picture: settings of data=picture. A mask or a LoRA that was found for it is kept in the user's
-    cache folder, so that the next edit of it starts at once. Raises UserError for what is wrong
-    with the settings, before any work; and if there is a file at `out`, unless by force.
+    picture: settings of data=picture. Masks and LoRAs are kept in the user's cache folder, so that
+    the next edit of the same picture starts at once. Raises UserError, before any work, for wrong
+    settings, and if `out` exists and `force` is not given.
     """
     sheet = out.with_name(f"{out.stem}-sheet.png")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: must end in .png")
-    if there := [path for path in (out, sheet) if path.exists() and not force]:
-        raise UserError(f"{there[0]} is there already: choose another --out, or give --force")
+    if existing := [path for path in (out, sheet) if path.exists() and not force]:
+        raise UserError(f"{existing[0]} is there already: choose another --out, or give --force")
     given = [override(f"data.{key}", value) for key, value in picture.items()]
     with TemporaryDirectory() as folder:
         cache = override("paths.cache", user_cache_dir("sde-edit"))

@@ -1,10 +1,11 @@
-"""Experiments -> finished, scored runs, one after the other in this process."""
+"""Make and score the runs of experiments, one after the other in this process."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -12,11 +13,17 @@ from tqdm import tqdm
 from sde_edit import config
 from sde_edit.api.launcher import Job
 from sde_edit.api.metric import NamedMetric
-from sde_edit.api.sampler import MadeElsewhere
 from sde_edit.engine.attempt import Attempt, pick_device
-from sde_edit.engine.execute import ModelCache, execute
-from sde_edit.engine.output import Making, OnBatch
-from sde_edit.engine.plan import Plan, evaluations, is_sealed, plan, remarks, seal_if_complete
+from sde_edit.engine.execute import ModelCache
+from sde_edit.engine.output import ActiveRun, OnBatch
+from sde_edit.engine.plan import (
+    Plan,
+    group_by_shared_encoding,
+    is_sealed,
+    plan_run,
+    seal_if_complete,
+)
+from sde_edit.engine.producer import describe, inspect_missing, producer_of
 from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.tracking import Tracker
 from sde_edit.errors import UserError
@@ -28,7 +35,15 @@ if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
 
 log = logging.getLogger("sde_edit")
-T_0 = "task.t_0="  # the override in which runs may differ that share their way up
+
+
+@dataclass(frozen=True)
+class _Request:
+    """An experiment, its run, and what the run lacks."""
+
+    experiment: Experiment
+    run: Run
+    plan: Plan
 
 
 def run_together(
@@ -37,54 +52,77 @@ def run_together(
     evaluate: bool = True,
     on_images: Callable[[int], None] = lambda images: None,
 ) -> list[Run]:
-    """Make the images that are missing of a shard, draw the contact sheet, score what is not yet:
-    of one run, or of several that share their way up (see `shared`).
+    """Make the missing images of a shard, draw the contact sheet, compute the missing scores.
 
-    A shard measures its own images; whoever finds the run complete seals it and merges the scores.
+    experiments: one, or a group that shares its encoding (see `group_by_shared_encoding`). A shard
+    measures its own images; the process that finds the run complete seals it and merges the scores.
+
+    The data is read twice: once by `inspect_missing`, before the network, and once by the producer,
+    while it makes the images. Neither holds more than about two batches in memory.
     """
-    runs = [RunStore(e.settings.results).open(e.spec) for e in experiments]
+    requests = [_request(experiment) for experiment in experiments]
     with ExitStack() as stack:
-        at_work = []
-        todos = [plan(experiment, run) for experiment, run in zip(experiments, runs, strict=True)]
-        costs = _costs(experiments, todos)
-        for experiment, run, todo, cost in zip(experiments, runs, todos, costs, strict=True):
-            log.info("%s: %s", run.id, describe(experiment, todo, cost))
-            if not is_finished(run, todo, experiment.metrics if evaluate else ()):
-                attempt = stack.enter_context(Attempt(experiment, run, todo))
-                tracker = stack.enter_context(Tracker(experiment))
-                on_batch = _on_batch(tracker, on_images)
-                at_work.append((Making(experiment, run, todo, cost, attempt, on_batch), tracker))
-        if missing := [making for making, _ in at_work if making.todo.missing]:
-            execute(missing, models)
-        for making, tracker in at_work:
-            _finish(making, tracker, evaluate=evaluate)
-    return runs
+        at_work = _begin(requests, stack, evaluate=evaluate, on_images=on_images)
+        if missing := [active for active, _ in at_work if active.plan.missing]:
+            producer_of(missing[0].experiment).make(missing, models)
+        for active, tracker in at_work:
+            _finish(active, tracker, evaluate=evaluate)
+    return [request.run for request in requests]
 
 
-def _costs(experiments: Sequence[Experiment], todos: Sequence[Plan]) -> list[int]:
-    """Evaluations that each has left; a way up that is shared counts for the one that goes it."""
-    wanting = [e for e, todo in zip(experiments, todos, strict=True) if todo.missing]
-    top = max(map(t_0_of, wanting), default=1.0)
-    return [
-        evaluations(e, sorted(todo.missing), goes_up=t_0_of(e) == top)
-        for e, todo in zip(experiments, todos, strict=True)
-    ]
+def _request(experiment: Experiment) -> _Request:
+    run = RunStore(experiment.settings.results).open(experiment.spec)
+    return _Request(experiment, run, plan_run(experiment, run))
 
 
-def t_0_of(experiment: Experiment) -> float:
-    """How far up it goes: of runs that share their way up the largest goes it for all."""
-    return experiment.task.t_0
+def _begin(
+    requests: Sequence[_Request],
+    stack: ExitStack,
+    *,
+    evaluate: bool,
+    on_images: Callable[[int], None],
+) -> list[tuple[ActiveRun, Tracker]]:
+    """Open the runs that are not finished, check their missing examples, announce what they cost.
+
+    Attempts start before the check, so that they record its errors.
+    """
+    opened = []
+    for request in requests:
+        metrics = request.experiment.metrics if evaluate else ()
+        if not is_finished(request.run, request.plan, metrics):
+            attempt = Attempt(request.experiment, request.run, request.plan)
+            tracker = Tracker(request.experiment)
+            opened.append((request, stack.enter_context(attempt), stack.enter_context(tracker)))
+    costs = inspect_missing([(request.experiment, request.plan) for request, *_ in opened])
+    at_work = []
+    for (request, attempt, tracker), cost in zip(opened, costs, strict=True):
+        on_batch = _on_batch(tracker, on_images)
+        parts = (request.experiment, request.run, request.plan)
+        at_work.append((ActiveRun(*parts, cost, attempt, on_batch), tracker))
+    _announce(requests, {active.run.id: active.evaluations for active, _ in at_work})
+    return at_work
 
 
-def _finish(making: Making, tracker: Tracker, *, evaluate: bool) -> None:
-    experiment, run, todo = making.experiment, making.run, making.todo
+def _announce(requests: Sequence[_Request], costs: dict[str, int]) -> None:
+    for request in requests:
+        cost = costs.get(request.run.id, 0)
+        log.info("%s: %s", request.run.id, describe(request.experiment, request.plan, cost))
+
+
+def _finish(active: ActiveRun, tracker: Tracker, *, evaluate: bool) -> None:
+    """Draw the contact sheet, then seal and score what is complete.
+
+    The sheet reads its few examples again: they are the first of the data set, which this process
+    need not have made.
+    """
+    experiment, run, plan = active.experiment, active.run, active.plan
     metrics = experiment.metrics if evaluate else ()
-    if todo.missing:
+    if plan.missing:
         hidden = experiment.task.uses_mask
         tracker.images(run_sheet(run, experiment.dataset, hidden=hidden))
     if experiment.settings.shards > 1:
-        measure_shard(experiment, run, todo, metrics)
-    seal_if_complete(run, todo)
+        measure_shard(experiment, run, plan, metrics)
+    seal_if_complete(run, plan)
     if run.seal:
         tracker.scores(score(experiment, run, metrics))
     else:
@@ -92,37 +130,26 @@ def _finish(making: Making, tracker: Tracker, *, evaluate: bool) -> None:
     log.info("%s", run.path)
 
 
-def shared(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
-    """The experiments in groups of those that differ in task.t_0 alone and can share their way up;
-    the order of the first of each group."""
-    groups: dict[object, list[Experiment]] = {}
-    for number, experiment in enumerate(experiments):
-        rest = tuple(o for o in experiment.overrides if not o.startswith(T_0))
-        alike = experiment.task.shares_encoding and rest != experiment.overrides
-        groups.setdefault(rest if alike else number, []).append(experiment)
-    return list(groups.values())
-
-
-def is_finished(run: Run, todo: Plan, metrics: Sequence[NamedMetric]) -> bool:
-    """Every image there, sealed and scored."""
+def is_finished(run: Run, plan: Plan, metrics: Sequence[NamedMetric]) -> bool:
+    """Whether the run has every image, a seal and all scores."""
     scored = all(score_path(run, named).exists() for named in metrics)
-    return not todo.missing and is_sealed(run, todo) and scored
+    return not plan.missing and is_sealed(run, plan) and scored
 
 
 def _on_batch(tracker: Tracker, on_images: Callable[[int], None]) -> OnBatch:
-    told = 0
+    reported = 0
 
     def on_batch(images: int, images_per_second: float, evaluations: int) -> None:
-        nonlocal told
+        nonlocal reported
         tracker.progress(images, images_per_second, evaluations)
-        on_images(images - told)
-        told = images
+        on_images(images - reported)
+        reported = images
 
     return on_batch
 
 
 class Worker:
-    """Does the jobs of a sweep in one process, and keeps its model from job to job."""
+    """Does the jobs of a sweep in one process and keeps the model between jobs."""
 
     def __init__(self) -> None:
         self._models = ModelCache()
@@ -133,7 +160,7 @@ class Worker:
 
 
 def finished_run(experiment: Experiment) -> Run:
-    """The sealed run of an experiment. Raises UserError with the command that makes it."""
+    """The sealed run of an experiment. Raises UserError with the command that would make it."""
     run = RunStore(experiment.settings.results).find(experiment.spec)
     if run is None or run.seal is None:
         raise UserError(f"not finished yet: sde-edit run {' '.join(experiment.overrides)}")
@@ -143,7 +170,11 @@ def finished_run(experiment: Experiment) -> Run:
 def score(
     experiment: Experiment, run: Run, metrics: Sequence[NamedMetric], force: bool = False
 ) -> dict[str, float]:
-    """Metric name -> value of a sealed run, computing those that are missing."""
+    """Metric name -> value for a sealed run; computes the missing scores.
+
+    This is a pass of its own over the stored images: it checks what was sealed, may run in another
+    process or later, and keeps the metrics' networks out of memory while the images are made.
+    """
     settings = experiment.settings
     with _score_bar() as on_progress:
         scores = evaluate_run(
@@ -161,16 +192,16 @@ def score(
 
 
 def measure_shard(
-    experiment: Experiment, run: Run, todo: Plan, metrics: Sequence[NamedMetric]
+    experiment: Experiment, run: Run, plan: Plan, metrics: Sequence[NamedMetric]
 ) -> None:
-    """Measure the images of a shard, for whoever scores the run."""
+    """Measure the images of a shard, for the process that scores the run."""
     settings = experiment.settings
     with _score_bar() as on_progress:
         measure_run(
             run,
             experiment.dataset,
             metrics,
-            todo.batches,
+            plan.batches,
             cache=settings.cache,
             device=pick_device(settings.device),
             workers=settings.loaders,
@@ -189,31 +220,19 @@ def _score_bar() -> Iterator[Callable[[int, int], None]]:
         yield on_progress
 
 
-def describe(experiment: Experiment, todo: Plan, cost: int) -> str:
-    """One line on what is about to happen, for about `cost` evaluations."""
-    missing, ids = todo.missing, todo.ids
-    if not missing:
-        return f"all {len(ids)} images are there, nothing left to do"
-    if isinstance(experiment.sampler, MadeElsewhere):
-        without = f"; {n} examples have none" if (n := experiment.left_out) else ""
-        return f"{len(missing)} of {len(ids)} images to bring in{without}"
-    said = f"{len(missing)} of {len(ids)} images to make, about {cost} network evaluations"
-    return "; ".join([said, *remarks(experiment)])
-
-
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:
-    """Every run; one that fails leaves the others. Raises UserError listing the failures."""
+    """Make every run; a failure does not stop the others. Raises UserError listing the failures."""
     models, runs, failures = ModelCache(), [], []
-    groups = shared(experiments)
+    groups = group_by_shared_encoding(experiments)
     for number, group in enumerate(groups, 1):
-        said = "; ".join(" ".join(experiment.overrides) for experiment in group)
-        log.info("[%d/%d] %s", number, len(groups), said)
+        label = "; ".join(" ".join(experiment.overrides) for experiment in group)
+        log.info("[%d/%d] %s", number, len(groups), label)
         try:
             runs += run_together(group, models, evaluate)
         except UserError as error:
             if len(groups) == 1:
                 raise
-            failures.append(f"{said}: {error}")
+            failures.append(f"{label}: {error}")
     if failures:
         raise UserError(f"{len(failures)} of {len(groups)} runs failed\n" + "\n".join(failures))
     return runs

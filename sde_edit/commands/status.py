@@ -1,4 +1,4 @@
-"""What is finished, what is at work, and what has failed. Reads small files only."""
+"""What is finished, what is at work, and what has failed. Reads only small files."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sde_edit.config import launcher, results_dir
 from sde_edit.errors import UserError
 from sde_edit.report.formats import markdown
 from sde_edit.report.summary import runs_table
 from sde_edit.report.table import Block, Cell, Column, Row, Table
-from sde_edit.store.runs import Run, RunStore
+from sde_edit.store.files import known_fields
+from sde_edit.store.runs import AttemptRecord, ImageRecord, Run, RunStore
+from sde_edit.store.sweeps import read_sweeps
 
 _LAST_LINES = 5
 _TAIL_BYTES = 20_000
 
 
-_RECENT_ROWS = 50  # the rate is that of the last images
+_RECENT_ROWS = 50  # images over which the rate is averaged
 
 
 def describe_status(overrides: Sequence[str]) -> str:
-    """Markdown: every run; the shards of those that are unfinished; failures with their logs."""
+    """Markdown: every run, the shards of unfinished runs, failures with the end of their logs."""
     results = results_dir(overrides)
-    states, notes = submitted_jobs(results / "sweeps")
+    states, notes = submitted_jobs(results)
     store = RunStore(results)
     parts = [part for run in store.runs() if run.seal is None for part in shards_of(run, states)]
     blocks = [markdown(runs_table(store)), *notes]
@@ -38,22 +39,21 @@ def describe_status(overrides: Sequence[str]) -> str:
     return "\n\n".join([*blocks, *(_failure(part) for part in parts if part.is_broken)])
 
 
-def submitted_jobs(sweeps: Path) -> tuple[dict[str, str], list[str]]:
-    """Job -> state of the submitted jobs that are not over, and a line on each such sweep."""
+def submitted_jobs(results: Path) -> tuple[dict[str, str], list[str]]:
+    """Job -> state for submitted jobs that have not ended, and a line per sweep that has such."""
     states: dict[str, str] = {}
     notes: list[str] = []
-    for file in sorted(sweeps.glob("*/sweep.json")):
-        record = json.loads(file.read_text())
-        if not record["handle"]:
+    for name, record in read_sweeps(results).items():
+        if not record.handle:
             continue
         try:
-            found = launcher(record["overrides"]).states(record["handle"])
+            found = launcher(record.overrides).states(record.handle)
         except UserError as error:
             return states, [*notes, str(error)]
         by_state = sorted(Counter(found.values()).items())
         counts = ", ".join(f"{n} {state.lower()}" for state, n in by_state)
         if counts:
-            notes.append(f"sweep {file.parent.name}, job {record['handle']}: {counts}")
+            notes.append(f"sweep {name}, job {record.handle}: {counts}")
         states |= found
     return states, notes
 
@@ -61,17 +61,16 @@ def submitted_jobs(sweeps: Path) -> tuple[dict[str, str], list[str]]:
 # ------------------------------------------------------------------ shards
 @dataclass(frozen=True)
 class Part:
-    """A shard of an unfinished run, as its latest attempt has left it.
+    """A shard of an unfinished run, after its latest attempt.
 
-    state: running, done, failed, interrupted, died, what Slurm calls it, or which machine to ask.
-    made of wanted: images of this attempt. rate: images per second of the latest ones.
+    state: running, done, failed, interrupted, died, Slurm's state in lower case, or the machine to
+    ask. made: images of this attempt. rate: images per second over the latest ones.
     """
 
     run: Run
-    facts: Mapping[str, Any]
+    attempt: AttemptRecord
     state: str
     made: int
-    wanted: int
     rate: float | None
 
     @property
@@ -80,36 +79,34 @@ class Part:
 
     @property
     def seconds_left(self) -> float | None:
-        return (self.wanted - self.made) / self.rate if self.rate else None
+        return (self.attempt.images - self.made) / self.rate if self.rate else None
 
 
 def shards_of(run: Run, states: Mapping[str, str]) -> list[Part]:
-    """The shards of a run that were begun."""
-    latest: dict[tuple[int, int], Mapping[str, Any]] = {}
-    for facts in run.attempts():
-        latest[facts["shards"], facts["shard"]] = facts
-    return [_part(run, facts, states) for facts in latest.values()]
+    """The shards of a run that have been started."""
+    latest = {(attempt.shards, attempt.shard): attempt for attempt in run.attempts()}
+    return [_part(run, attempt, states) for attempt in latest.values()]
 
 
-def _part(run: Run, facts: Mapping[str, Any], states: Mapping[str, str]) -> Part:
-    file = run.row_file(facts["attempt"])
+def _part(run: Run, attempt: AttemptRecord, states: Mapping[str, str]) -> Part:
+    file = run.row_file(attempt.attempt)
     lines = file.read_text().splitlines() if file.exists() else []
-    seconds = [json.loads(line)["seconds"] or 0 for line in lines[-_RECENT_ROWS - 1 : -1]]
+    recent = [known_fields(ImageRecord, json.loads(s)) for s in lines[-_RECENT_ROWS - 1 : -1]]
+    seconds = [record.seconds or 0 for record in recent]
     rate = len(seconds) / sum(seconds) if sum(seconds) else None
-    state = _state(facts, states)
-    return Part(run, facts, state, len(lines), facts["images"], rate)
+    return Part(run, attempt, _state(attempt, states), len(lines), rate)
 
 
-def _state(facts: Mapping[str, Any], states: Mapping[str, str]) -> str:
-    if "error" in facts:
-        return "interrupted" if facts["error"] == "interrupted" else "failed"
-    if "ended" in facts:
+def _state(attempt: AttemptRecord, states: Mapping[str, str]) -> str:
+    if attempt.error is not None:
+        return "interrupted" if attempt.error == "interrupted" else "failed"
+    if attempt.ended is not None:
         return "done"
-    if facts["slurm_job"]:
-        return states.get(facts["slurm_job"], "died").lower()
-    if facts["host"] != platform.node():
-        return f"on {facts['host']}"
-    return "running" if _is_alive(facts["pid"]) else "died"
+    if attempt.slurm_job:
+        return states.get(attempt.slurm_job, "died").lower()
+    if attempt.host != platform.node():
+        return f"on {attempt.host}"
+    return "running" if _is_alive(attempt.pid) else "died"
 
 
 def _is_alive(pid: int) -> bool:
@@ -131,12 +128,12 @@ def _shards_table(parts: Sequence[Part]) -> Table:
 
 
 def _texts(part: Part) -> tuple[str, ...]:
-    facts, left = part.facts, part.seconds_left
-    where = facts["host"] + (f" job {facts['slurm_job']}" if facts["slurm_job"] else "")
+    attempt, left = part.attempt, part.seconds_left
+    where = attempt.host + (f" job {attempt.slurm_job}" if attempt.slurm_job else "")
     return (
-        f"{facts['shard']} of {facts['shards']}",
+        f"{attempt.shard} of {attempt.shards}",
         part.state,
-        f"{part.made} of {part.wanted}",
+        f"{part.made} of {attempt.images}",
         f"{part.rate:.2f}" if part.rate else "",
         time.strftime("%H:%M:%S", time.gmtime(left)) if left and part.state == "running" else "",
         where,
@@ -144,15 +141,15 @@ def _texts(part: Part) -> tuple[str, ...]:
 
 
 def _failure(part: Part) -> str:
-    facts = part.facts
-    head = f"run {part.run.id} shard {facts['shard']} of {facts['shards']} {part.state}"
-    head += f": {facts['error']}" if "error" in facts else ""
-    again = f"sde-edit run {' '.join(facts['overrides'])}"
-    return "\n".join([head, *_last_lines(facts["log"]), f"go on with: {again}"])
+    attempt = part.attempt
+    head = f"run {part.run.id} shard {attempt.shard} of {attempt.shards} {part.state}"
+    head += f": {attempt.error}" if attempt.error else ""
+    again = f"sde-edit run {' '.join(attempt.overrides)}"
+    return "\n".join([head, *_last_lines(attempt.log), f"go on with: {again}"])
 
 
 def _last_lines(log: str | None) -> list[str]:
-    """The end of a log, without the bars that were drawn over."""
+    """The end of a log, without overwritten progress bars."""
     if log is None or not Path(log).exists():
         return []
     with open(log, "rb") as file:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +27,14 @@ from sde_edit.report.contact_sheet import runs_sheet, save_sheet
 from sde_edit.report.formats import markdown, write, write_figure
 from sde_edit.report.summary import summary_table
 from sde_edit.report.table import Table, figure_name, transposed
+from sde_edit.store.files import short_digest
 from sde_edit.store.runs import Run, RunStore
 from sde_edit.theory import figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from sde_edit.api.spec import Choice
+    from sde_edit.api.spec import ComponentSpec
 
 # Overrides of where or how much to run; they do not select runs.
 _NOT_IDENTITY = (
@@ -132,7 +132,7 @@ def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
 def _file_name(*parts: str) -> str:
     """The joined parts; a name beyond 120 characters is cut and gets a digest."""
     name = re.sub(r"[^\w.=-]+", "-", "__".join(parts))
-    return name if len(name) <= 120 else f"{name[:110]}-{sha256(name.encode()).hexdigest()[:8]}"
+    return name if len(name) <= 120 else f"{name[:110]}-{short_digest(name, 8)}"
 
 
 def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
@@ -154,7 +154,7 @@ def _with_evaluations(arm: Mapping[str, Any], runs: Mapping[str, Any]) -> dict[s
 
 
 def build_composition(
-    config: Mapping[str, Any], data: Choice, counts: Mapping[str, Mapping[str, int]]
+    config: Mapping[str, Any], data: ComponentSpec, counts: Mapping[str, Mapping[str, int]]
 ) -> Table:
     """The table of a `conf/table/*.yaml` without runs, from the counts of a data set."""
     params = {key: value for key, value in config.items() if key != "kind"}

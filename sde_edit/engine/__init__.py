@@ -1,1 +1,1 @@
-"""Makes the images that runs lack."""
+"""Makes the missing images of runs: plan, check, edit or import, store."""

@@ -1,9 +1,8 @@
-"""Plan what is missing, batch, edit, store.
+"""Edits the missing images of runs with a network and stores them.
 
-Reading examples, the network, and writing PNGs overlap: a pool of threads reads ahead and writes
-behind while this thread keeps the network busy. Batches are cut from the full list of ids, never
-from what happens to be missing or from a shard's part, so a resumed or sharded run computes its
-images in the very batches of an undisturbed one and gets the same bits.
+Threads read examples ahead and write PNGs while this thread keeps the network busy. Batches are cut
+from the full list of ids, never from the missing ones or from a shard's part, so a resumed or
+sharded run computes its images in the same batches as an undisturbed one and gets the same bits.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,146 +23,148 @@ from torch import Tensor
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
 from sde_edit.api.preparation import Prepared
-from sde_edit.api.sampler import MadeElsewhere
-from sde_edit.api.spec import Choice
+from sde_edit.api.sampler import Sampler
+from sde_edit.api.spec import ComponentSpec
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
-from sde_edit.engine.external import bring_in
-from sde_edit.engine.memory import Chunks
-from sde_edit.engine.output import Made, Making, Out, joined
-from sde_edit.engine.plan import check_examples
+from sde_edit.engine.memory import AdaptiveBatcher
+from sde_edit.engine.output import ActiveRun, EditedBatch, RunWriter, concatenate
 from sde_edit.engine.prepare import prepare
 from sde_edit.engine.progress import Progress
 from sde_edit.errors import NotFiniteError, UserError
+from sde_edit.imaging.prefetch import prefetch
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
 
 
 class ModelCache:
-    """Keeps the last loaded model, so that the runs of one sweep load it once."""
+    """Keeps the last loaded model, so that consecutive runs of one model load it once."""
 
     def __init__(self) -> None:
-        self._key: tuple[Choice, str, str, bool] | None = None
+        self._key: tuple[ComponentSpec, str, str, bool] | None = None
         self._model: Model | None = None
 
     def get(self, experiment: Experiment, device: str) -> Model:
         spec, compiled = experiment.spec, experiment.settings.compile
         key = (spec.model, device, spec.dtype, compiled)
         if self._model is None or self._key != key:
-            self._model = None  # free the old weights before the new ones come
+            self._model = None  # free the old weights before loading the new ones
             self._model = experiment.source.load(device, spec.dtype, compiled)
             self._key = key
         return self._model
 
 
-def execute(makings: Sequence[Making], models: ModelCache) -> None:
-    """Make the images of a shard that are missing: of one run, or of several that differ in
-    task.t_0 alone and share the way up.
+def execute(active_runs: Sequence[ActiveRun], sampler: Sampler, models: ModelCache) -> None:
+    """Make the missing images of one run, or of several that share their encoding.
 
-    Raises UserError before any network evaluation for what can be known by then.
+    Expects checked examples. Raises UserError for a grid or a model that cannot be used, and for an
+    image that is not finite.
     """
-    experiment, device = makings[0].experiment, makings[0].attempt.device
-    if isinstance(experiment.sampler, MadeElsewhere):
-        for making in makings:
-            bring_in(making, experiment.sampler)
-        return
+    experiment = active_runs[0].experiment
     grid = experiment.source.schedule().grid(
         experiment.spec.steps, experiment.spec.spacing, experiment.spec.last_sigma
     )
-    check_examples(experiment, [i for batch in _pending(makings) for i in batch])
-    model = models.get(experiment, device)
-    with torch.inference_mode():
-        _edit_all(makings, model, grid)
-
-
-def _edit_all(makings: Sequence[Making], model: Model, grid: Grid) -> None:
-    first = makings[0]
-    experiment, spec = first.experiment, first.experiment.spec
-    label = f"{spec.task.name} {spec.sampler.name} {spec.steps} steps"
-    label += f", {len(makings)} t_0" if len(makings) > 1 else ""
-    total = sum(len(making.todo.missing) for making in makings)
-    progress = Progress(label, model, total, sum(making.evaluations for making in makings))
-    chunks = Chunks(experiment, first.attempt.device, spec.task.kind)
+    model = models.get(experiment, active_runs[0].attempt.device)
     with (
-        ExitStack() as stack,  # the writers outlive the pool, whose last writes need them
+        torch.inference_mode(),
+        ExitStack() as stack,  # closes the writers after the pool, whose last writes need them
         ThreadPoolExecutor(experiment.settings.loaders) as pool,
-        progress.shown(),
     ):
-        outs = [Out(making, stack.enter_context(making.writer()), pool) for making in makings]
+        writers = [RunWriter(r, stack.enter_context(r.writer()), pool) for r in active_runs]
+        _edit_all(writers, sampler, model, grid)
+        for writer in writers:
+            writer.finish()
+
+
+def _edit_all(writers: Sequence[RunWriter], sampler: Sampler, model: Model, grid: Grid) -> None:
+    active_runs = [writer.active for writer in writers]
+    experiment, device = active_runs[0].experiment, active_runs[0].attempt.device
+    chunks = AdaptiveBatcher(experiment, device, experiment.spec.task.kind)
+    progress = _progress(active_runs, model)
+    with progress.shown():
         start = time.perf_counter()
-        for examples in _read_ahead(experiment, _pending(makings), pool):
-            wanting = [out for out in outs if out.wants(examples)]
-            edit = partial(_edit, [out.making for out in wanting], model, chunks, grid, progress)
-            made = joined(chunks.map(examples, edit))
+        for examples in _examples(experiment, _pending(active_runs)):
+            wanting = [writer for writer in writers if writer.wants(examples)]
+            wanted = [writer.active for writer in wanting]
+            edit = partial(_edit, wanted, sampler, model, chunks, grid, progress)
+            edited = concatenate(chunks.map(examples, edit))
             now = time.perf_counter()
-            # reading and writing count too; what `aside` was spent on serves other runs as well
-            stretch = (now - start - made[0].aside) / sum(one.seconds for one in made)
+            # Reading and writing count as well; preparations do not, as they serve other runs too.
+            stretch = (now - start - edited[0].uncounted) / sum(one.seconds for one in edited)
             start = now
-            for out, one in zip(wanting, made, strict=True):
-                progress.add(out.write(examples, replace(one, seconds=stretch * one.seconds)))
-        for out in outs:
-            out.finish()
+            for writer, one in zip(wanting, edited, strict=True):
+                progress.add(writer.write(examples, replace(one, seconds=stretch * one.seconds)))
 
 
-def _pending(makings: Sequence[Making]) -> list[tuple[str, ...]]:
-    """The batches of which a run still misses something; runs made together are cut alike."""
-    missing = frozenset().union(*(making.todo.missing for making in makings))
-    return [batch for batch in makings[0].todo.batches if missing.intersection(batch)]
+def _progress(active_runs: Sequence[ActiveRun], model: Model) -> Progress:
+    spec = active_runs[0].experiment.spec
+    label = f"{spec.task.name} {spec.sampler.name} {spec.steps} steps"
+    label += f", {len(active_runs)} t_0" if len(active_runs) > 1 else ""
+    images = sum(len(active.plan.missing) for active in active_runs)
+    return Progress(label, model, images, sum(active.evaluations for active in active_runs))
+
+
+def _pending(active_runs: Sequence[ActiveRun]) -> list[tuple[str, ...]]:
+    """The batches in which a run lacks an image. Runs that are made together have equal batches."""
+    missing = frozenset().union(*(active.plan.missing for active in active_runs))
+    return [batch for batch in active_runs[0].plan.batches if missing.intersection(batch)]
 
 
 def _edit(
-    makings: Sequence[Making],
+    active_runs: Sequence[ActiveRun],
+    sampler: Sampler,
     model: Model,
-    chunks: Chunks,
+    chunks: AdaptiveBatcher,
     grid: Grid,
     progress: Progress,
     examples: Sequence[Example],
-) -> list[Made]:
-    """The images of each run. Shared costs are split equally; preparations, which serve further
-    runs as well, are not counted.
+) -> list[EditedBatch]:
+    """The images of each run. Shared costs are divided equally among the runs.
+
+    Preparations such as masks and LoRAs are not counted: later runs use them as well.
     """
     model.rows_at_once = chunks.size
-    noise = Noise(makings[0].experiment.spec.seed, tuple(example.id for example in examples))
+    noise = Noise(active_runs[0].experiment.spec.seed, tuple(example.id for example in examples))
     try:
         start = time.perf_counter()
         prepared: dict[str, Sequence[Any]] = {}
-        for preparation in makings[0].experiment.task.preparations:
-            with progress.aside(preparation.label):
-                results = prepare(preparation, makings, model, grid, examples)
+        for preparation in active_runs[0].experiment.task.preparations:
+            with progress.uncounted(preparation.label):
+                results = prepare(preparation, active_runs, model, grid, examples)
             prepared[preparation.name] = results
-        meter = Meter(model)
-        aside = time.perf_counter() - start
-        edits = _edits(makings, examples, model, grid, noise, prepared)
+        meter = CostMeter(model)
+        uncounted = time.perf_counter() - start
+        edits = _edits(active_runs, examples, model, sampler, grid, noise, prepared)
         shared = meter.lap()
         edited = [(edit(), meter.lap()) for edit in edits]
     except NotFiniteError as error:
         broken = ", ".join(examples[row].id for row in error.rows)
         raise UserError(f"{broken}: {error}") from error
-    part = [cost / len(makings) for cost in shared]
-    every = (Made(made, *map(operator.add, own, part)) for made, own in edited)
-    return [replace(made, aside=aside) for made in every]
+    part = [cost / len(active_runs) for cost in shared]
+    every = (EditedBatch(made, *map(operator.add, own, part)) for made, own in edited)
+    return [replace(made, uncounted=uncounted) for made in every]
 
 
 def _edits(
-    makings: Sequence[Making],
+    active_runs: Sequence[ActiveRun],
     examples: Sequence[Example],
     model: Model,
+    sampler: Sampler,
     grid: Grid,
     noise: Noise,
     prepared: Prepared,
 ) -> Sequence[Callable[[], Tensor]]:
-    experiment = makings[0].experiment
-    task, sampler = experiment.task, experiment.sampler
-    assert not isinstance(sampler, MadeElsewhere)
-    if len(makings) == 1:
+    experiment = active_runs[0].experiment
+    task = experiment.task
+    if len(active_runs) == 1:
         return [lambda: task.edit(examples, model, sampler, grid, noise, prepared)]
-    t_0 = [making.experiment.task.t_0 for making in makings]
+    t_0 = [active.experiment.task.t_0 for active in active_runs]
     return task.edit_many(t_0, examples, model, sampler, grid, noise, prepared)
 
 
-class Meter:
-    """Seconds, evaluations and calls of a model since the last lap."""
+class CostMeter:
+    """Measures seconds, evaluations and network calls from lap to lap."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -179,14 +181,10 @@ class Meter:
         return seconds, evaluations, calls
 
 
-def _read_ahead(
-    experiment: Experiment, batches: Sequence[Sequence[str]], pool: ThreadPoolExecutor
-) -> Iterator[list[Example]]:
-    """The examples of each batch, one batch read while the one before is at work."""
-    load = experiment.dataset.load
-    ahead = [pool.submit(load, example_id) for example_id in batches[0]]
-    for following in [*batches[1:], ()]:
-        current, ahead = ahead, []
-        examples = [future.result() for future in current]
-        ahead = [pool.submit(load, example_id) for example_id in following]
-        yield examples
+def _examples(experiment: Experiment, batches: Sequence[Sequence[str]]) -> Iterator[list[Example]]:
+    """The examples of each batch; meanwhile at most as many as a full batch are read ahead."""
+    load, settings = experiment.dataset.load, experiment.settings
+    ids = chain.from_iterable(batches)
+    examples = prefetch(load, ids, workers=settings.loaders, ahead=settings.batch_size)
+    for batch in batches:
+        yield list(islice(examples, len(batch)))

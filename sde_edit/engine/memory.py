@@ -1,4 +1,4 @@
-"""Batches in chunks that the device's memory holds; what held is remembered."""
+"""Batches split so that they fit into the device's memory; sizes that fit are remembered."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
 
 log = logging.getLogger("sde_edit")
-S = TypeVar("S")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-T = TypeVar("T")
+class AdaptiveBatcher:
+    """Processes a batch in the largest chunks that fit into the device's memory.
 
-
-class Chunks:
-    """Does the work of a batch in the largest chunks that the device's memory holds.
-
-    Out of memory halves the chunk and goes on; the `size` that worked is remembered for the device
-    in <cache>/chunks.json. Noise belongs to the example, so the images stay what they
-    were, up to the rounding of another batch size.
+    If memory runs out, it halves the chunk and continues. The `size` that fits is remembered for
+    each device, model, dtype, kind of work and resolution in <cache>/chunks.json; a smaller batch
+    size takes precedence over it. Noise belongs to the example, so chunks change the images only by
+    the rounding of another batch size.
     """
 
     def __init__(self, experiment: Experiment, device: str, work: str) -> None:
-        spec = experiment.spec
+        spec, batch_size = experiment.spec, experiment.settings.batch_size
         self._file = experiment.settings.cache / "chunks.json"
         parts = (device_name(device), spec.model.digest[:12], spec.dtype, work)
         self._key = " ".join([*parts, str(experiment.source.resolution)])
-        self.size = self._recall().get(self._key, experiment.settings.batch_size)
+        self.size = min(batch_size, self._recall().get(self._key, batch_size))
 
-    def map(self, items: Sequence[S], work: Callable[[Sequence[S]], T]) -> list[T]:
-        """What `work` gives of each chunk. Raises UserError if one image alone does not fit."""
-        done: list[T] = []
+    def map(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Result]) -> list[Result]:
+        """Apply `work` to each chunk. Raises UserError if a single image does not fit."""
+        done: list[Result] = []
         rest = items
         while rest:
             chunk = rest[: self.size]
-            if (given := self._try(chunk, work)) is None:
+            if (result := self._try(chunk, work)) is None:
                 self._halve(len(chunk))
             else:
-                done.append(given)
+                done.append(result)
                 rest = rest[len(chunk) :]
         return done
 
-    def _try(self, chunk: Sequence[S], work: Callable[[Sequence[S]], T]) -> T | None:
-        """None if memory ran out; the failed attempt's tensors are free once this has returned."""
+    def _try(
+        self, chunk: Sequence[Item], work: Callable[[Sequence[Item]], Result]
+    ) -> Result | None:
+        """None if memory ran out; returning frees the tensors of the failed attempt."""
         try:
             return work(chunk)
         except torch.OutOfMemoryError:

@@ -1,18 +1,14 @@
-"""What an experiment lacks, what that costs, and whether its examples can be edited at all."""
+"""What an experiment still lacks, and which experiments can share their encoding."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from sde_edit.api.sampler import MadeElsewhere
-from sde_edit.engine.progress import MININTERVAL
-from sde_edit.errors import UserError
-from sde_edit.store.runs import Run, cut, rows_digest
+from sde_edit.store.files import canonical
+from sde_edit.store.runs import Run, batched, rows_digest, run_id
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -20,99 +16,76 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an experiment wants and what of it is missing."""
+    """The images that an experiment asks for, and those of them that are missing."""
 
-    ids: tuple[str, ...]  # all that the run shall hold, limit applied
-    of: int  # that the data set has
-    batches: tuple[tuple[str, ...], ...]  # this shard's: every n-th of the run's batches
+    ids: tuple[str, ...]  # of the whole run, after the limit
+    of: int  # number of examples in the data set
+    batches: tuple[tuple[str, ...], ...]  # of this shard: every n-th batch of the run
     missing: frozenset[str]  # of this shard
 
 
-def plan(experiment: Experiment, run: Run | None) -> Plan:
-    """What is missing of an experiment; reads the store and the data set's ids only."""
+def plan_run(experiment: Experiment, run: Run | None) -> Plan:
+    """What is missing of an experiment; reads only the store and the ids of the data set."""
     settings = experiment.settings
     every = list(experiment.dataset.ids())
     ids = tuple(every[: settings.limit])
-    batches = tuple(tuple(batch) for batch in cut(ids, settings.batch_size))
+    batches = tuple(tuple(batch) for batch in batched(ids, settings.batch_size))
     mine = batches[settings.shard :: settings.shards]
     done = run.rows() if run else {}
     missing = frozenset(i for batch in mine for i in batch if i not in done)
-    return Plan(ids, len(every) + experiment.left_out, mine, missing)
+    return Plan(ids, len(every) + experiment.excluded, mine, missing)
 
 
-def evaluations(experiment: Experiment, ids: Sequence[str], *, goes_up: bool = True) -> int:
-    """Rows of the network that these images cost, where a task can say it beforehand; LoRAs and
-    masks that come first are not counted. Without the way up, if another run goes it for this one
-    too. Raises UserError for an example with a mistake.
-    """
-    task, sampler, steps = experiment.task, experiment.sampler, experiment.spec.steps
-    if isinstance(sampler, MadeElsewhere) or not ids:
-        return 0
-    if not task.cost_varies:
-        each = task.evaluations_per_image(steps)
-        if task.shares_encoding and not goes_up:
-            each -= task.encode_evaluations(steps)
-        return sampler.evaluations_per_step * each * len(ids)
-    size = _latent_size(experiment)
-
-    def one(example_id: str) -> int:
-        example = experiment.dataset.load(example_id)
-        task.check(example)
-        return task.evaluations_of(example, steps, size)
-
-    with ThreadPoolExecutor(experiment.settings.loaders) as pool:
-        return sampler.evaluations_per_step * sum(pool.map(one, ids))
-
-
-def remarks(experiment: Experiment) -> list[str]:
-    """What there is to say of an experiment before its images are made, a message each."""
-    if isinstance(experiment.sampler, MadeElsewhere):
-        return []
-    said = [preparation.notice for preparation in experiment.task.preparations]
-    said.append(experiment.task.derived_settings(_latent_size(experiment)))
-    return [text for text in said if text]
-
-
-def _latent_size(experiment: Experiment) -> tuple[int, int]:
-    _, height, width = experiment.source.latent_shape
-    return height, width
-
-
-def is_sealed(run: Run, todo: Plan) -> bool:
-    """Whether the seal covers the images wanted, as they are now."""
+def is_sealed(run: Run, plan: Plan) -> bool:
+    """Whether the seal covers the planned images as they are now."""
     seal, rows = run.seal, run.rows()
-    if seal is None or seal.n < len(todo.ids) or not rows.keys() >= set(todo.ids):
+    if seal is None or seal.n < len(plan.ids) or not rows.keys() >= set(plan.ids):
         return False
-    return seal.n > len(todo.ids) or seal.digest == rows_digest(rows[i] for i in todo.ids)
+    return seal.n > len(plan.ids) or seal.digest == rows_digest(rows[i] for i in plan.ids)
 
 
-def seal_if_complete(run: Run, todo: Plan) -> None:
-    """Seal what is there if that is all. A seal of more images than are wanted stays."""
-    if not is_sealed(run, todo) and run.rows().keys() >= set(todo.ids):
-        run.write_seal(todo.ids, of=todo.of)
+def seal_if_complete(run: Run, plan: Plan) -> None:
+    """Seal the run if all planned images exist. A seal of more images than planned stays."""
+    if not is_sealed(run, plan) and run.rows().keys() >= set(plan.ids):
+        run.write_seal(plan.ids, of=plan.of)
 
 
-def check_examples(experiment: Experiment, ids: Sequence[str]) -> None:
-    """Decode everything once and let task and model, or images made elsewhere, refuse it by name
-    (UserError).
+# ------------------------------------------------------------------ shared encoding
+def group_by_shared_encoding(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
+    """Group the experiments that differ in task.t_0 alone, if their task can encode once for all.
+
+    Groups come in the order of their first experiments. A run that is named twice is in two groups.
     """
-    resolution, sampler = experiment.source.resolution, experiment.sampler
+    groups: dict[object, list[Experiment]] = {}
+    seen: Counter[str] = Counter()
+    for number, experiment in enumerate(experiments):
+        run = run_id(experiment.spec)
+        key = (_without_t_0(experiment), seen[run]) if _can_share(experiment) else number
+        groups.setdefault(key, []).append(experiment)
+        seen[run] += 1
+    return list(groups.values())
 
-    def check(example_id: str) -> None:
-        example = experiment.dataset.load(example_id)
-        experiment.task.check(example)
-        if isinstance(sampler, MadeElsewhere):
-            sampler.read(example)
-        elif example.image.shape != (resolution, resolution, 3):
-            raise UserError(
-                f"{example_id}: image of {example.image.shape[1]}x{example.image.shape[0]} pixels, "
-                f"but model={experiment.spec.model.name} works at {resolution}x{resolution}: "
-                f"for images in files set data.resolution={resolution} and data.fit=crop; "
-                "data=shapes and data=shapes-edits go with model=shapes"
-            )
 
-    with ThreadPoolExecutor(experiment.settings.loaders) as pool:
-        done = pool.map(check, ids)
-        list(
-            tqdm(done, "check", len(ids), unit="img", leave=False, delay=2, mininterval=MININTERVAL)
-        )
+def _can_share(experiment: Experiment) -> bool:
+    return experiment.task.shares_encoding and not experiment.spec.is_external
+
+
+def _without_t_0(experiment: Experiment) -> tuple[str, str, tuple[str, ...]]:
+    """What the experiments of a group have in common: spec, settings and metrics."""
+    spec = experiment.spec
+    params = {key: value for key, value in spec.task.params.items() if key != "t_0"}
+    common = asdict(replace(spec, task=replace(spec.task, params=params)))
+    metrics = tuple(named.choice.name for named in experiment.metrics)
+    return canonical(common), repr(experiment.settings), metrics
+
+
+def counts_encoding(experiments: Sequence[Experiment]) -> list[bool]:
+    """For each experiment whether it pays for the encoding: in a group the largest t_0 does."""
+    groups = group_by_shared_encoding(experiments)
+    payers = {id(max(group, key=t_0_of)) for group in groups}
+    return [id(experiment) in payers for experiment in experiments]
+
+
+def t_0_of(experiment: Experiment) -> float:
+    """The noise level up to which the task encodes, as a share of T."""
+    return experiment.task.t_0

@@ -13,8 +13,8 @@ from sde_edit.api.preparation import Preparation
 from sde_edit.api.spec import RunSpec
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
-from sde_edit.engine.memory import Chunks
-from sde_edit.engine.output import Making
+from sde_edit.engine.memory import AdaptiveBatcher
+from sde_edit.engine.output import ActiveRun
 from sde_edit.store.files import canonical, safe_name, write_atomic
 
 Compute = Callable[[Sequence[Example]], Sequence[bytes]]  # the content of each example's file
@@ -46,7 +46,7 @@ class PreparationCache:
 
 def prepare(
     preparation: Preparation,
-    makings: Sequence[Making],
+    makings: Sequence[ActiveRun],
     model: Model,
     grid: Grid,
     examples: Sequence[Example],
@@ -65,7 +65,7 @@ def prepare(
         return preparation.compute(some, model, grid, noise)
 
     def in_chunks(some: Sequence[Example]) -> Sequence[bytes]:
-        chunks = Chunks(experiment, device, preparation.name)
+        chunks = AdaptiveBatcher(experiment, device, preparation.name)
         return [content for part in chunks.map(some, compute) for content in part]
 
     results = cache.fill(examples, in_chunks if preparation.own_chunks else compute)
@@ -74,7 +74,7 @@ def prepare(
     return results
 
 
-def _copy(files: Sequence[Path], folder: str, makings: Sequence[Making]) -> None:
+def _copy(files: Sequence[Path], folder: str, makings: Sequence[ActiveRun]) -> None:
     for file in files:
         for making in makings:
             write_atomic(making.run.path / folder / file.name, file.read_bytes())

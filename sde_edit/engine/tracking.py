@@ -1,4 +1,7 @@
-"""wandb: config, scores and example images of a run, under the run's own id; shards are a group."""
+"""Logs a run to wandb under the run's own id: config, scores and example images.
+
+Shards of a run form a wandb group.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _MODES = ("online", "offline", "disabled")
 
 
 class Tracker:
-    """Does nothing with `wandb.mode=disabled`; a resumed run goes on under the same wandb id."""
+    """Logs one run; a resumed run continues its wandb run. `wandb.mode=disabled`: does nothing."""
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
@@ -43,7 +46,7 @@ class Tracker:
                 config=asdict(spec),
                 dir=experiment.settings.results,
                 resume="allow",
-                reinit="create_new",  # runs that share their way up are made together
+                reinit="create_new",  # runs that share their encoding are active at the same time
             )
         return self
 

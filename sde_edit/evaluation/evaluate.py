@@ -23,7 +23,7 @@ from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import score_of
 from sde_edit.evaluation.outputs import Outputs, _seal_of, by_size, sealed_rows
 from sde_edit.store.feature_cache import FeatureCache
-from sde_edit.store.runs import Row, Run, Seal, cut, read_score, write_score
+from sde_edit.store.runs import ImageRecord, Run, Seal, batched, read_score, write_score
 
 if TYPE_CHECKING:
     from sde_edit.evaluation.outputs import Item
@@ -62,7 +62,7 @@ def evaluate_run(
     scores = {} if force else _stored_scores(run, metrics)
     missing = [named for named in metrics if named.choice.name not in scores]
     accumulators = _open_accumulators(outputs, missing, cache, force=force)
-    _fill(accumulators, outputs, cut(list(outputs.rows), batch_size), device, on_progress)
+    _fill(accumulators, outputs, batched(list(outputs.rows), batch_size), device, on_progress)
     for accumulator in accumulators:
         scores[accumulator.named.choice.name] = _write_score(run, seal, accumulator, bootstrap)
     return {named.choice.name: scores[named.choice.name] for named in metrics}
@@ -133,7 +133,9 @@ class MetricAccumulator:
     seconds: the time that measuring took in this process.
     """
 
-    def __init__(self, named: NamedMetric, cache: FeatureCache, images: Mapping[str, Row]) -> None:
+    def __init__(
+        self, named: NamedMetric, cache: FeatureCache, images: Mapping[str, ImageRecord]
+    ) -> None:
         self.named = named
         self.rows = cache.read(images)
         self.seconds = 0.0

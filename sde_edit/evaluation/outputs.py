@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -14,7 +11,8 @@ from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import read_rgb, to_pixels
-from sde_edit.store.runs import Row, Run, Seal, rows_digest
+from sde_edit.imaging.prefetch import prefetch
+from sde_edit.store.runs import ImageRecord, Run, Seal, pixels_digest, rows_digest
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
@@ -29,7 +27,7 @@ def _seal_of(run: Run) -> Seal:
     return seal
 
 
-def sealed_rows(run: Run, seal: Seal, dataset: Dataset) -> dict[str, Row]:
+def sealed_rows(run: Run, seal: Seal, dataset: Dataset) -> dict[str, ImageRecord]:
     """The sealed images by id, in the order of the data set.
 
     Raises UserError if an image is missing, if images have changed since the sealing, or if the
@@ -62,7 +60,7 @@ class Outputs:
 
     run: Run
     dataset: Dataset
-    rows: Mapping[str, Row]
+    rows: Mapping[str, ImageRecord]
     workers: int
 
     def read(self, batches: Sequence[Sequence[str]]) -> Iterator[list[Item]]:
@@ -75,7 +73,7 @@ class Outputs:
         return load_item(self.run, self.dataset, self.rows[example_id])
 
 
-def load_item(run: Run, dataset: Dataset, row: Row) -> Item:
+def load_item(run: Run, dataset: Dataset, row: ImageRecord) -> Item:
     """An example and its output. Raises UserError naming a file that cannot be used."""
     path = run.output(row)
     again = "Delete it and run the same command again"
@@ -83,26 +81,13 @@ def load_item(run: Run, dataset: Dataset, row: Row) -> Item:
         output = to_pixels(read_rgb(path))
     except UserError as error:
         raise UserError(f"output {path} cannot be read as an image. {again}") from error
-    if hashlib.sha256(output.tobytes()).hexdigest() != row.pixels:
+    if pixels_digest(output) != row.pixels:
         raise UserError(f"output {path} is not the image that was made. {again}")
     example = dataset.load(row.id)
     if output.shape != example.image.shape:
         (h, w), (H, W) = output.shape[:2], example.image.shape[:2]
         raise UserError(f"output {path} is {w}x{h}, example {row.id!r} is {W}x{H}. {again}")
     return example, output
-
-
-def prefetch(load: Callable[[str], Item], ids: Iterable[str], *, workers: int) -> Iterator[Item]:
-    """Items in order, loaded by threads at most two items per thread ahead."""
-    workers = max(workers, 1)
-    with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[Future[Item]] = deque()
-        for example_id in ids:
-            ahead.append(pool.submit(load, example_id))
-            if len(ahead) > 2 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
 
 
 def by_size(items: Iterable[Item]) -> list[list[Item]]:

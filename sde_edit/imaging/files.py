@@ -6,6 +6,7 @@ is used. Colour profiles are not applied, as in the usual metric packages.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -165,6 +166,13 @@ def check_size(path: Path, size: Size, *, resolution: int, fit: Fit) -> None:
             f"{path}: is {size[0]}x{size[1]}, not {resolution}x{resolution}. "
             "Resize it, or say data.fit=crop"
         )
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """The content of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def to_pixels(image: Image.Image) -> Pixels:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sde_edit.api.metric import centred_interval
-from sde_edit.api.spec import Choice
+from sde_edit.api.spec import ComponentSpec
 from sde_edit.errors import UserError
 from sde_edit.report.results import RunResult
 from sde_edit.report.selection import _dotted, specifies
@@ -142,12 +142,12 @@ def settings_notes(runs: Sequence[RunResult]) -> list[str]:
         asked = [run.spec for run in runs if specifies(run.spec, key)]
         values = dict.fromkeys(str(getattr(spec, key)) for spec in asked)
         notes += [f"{label} {', '.join(values)}"] if values else []
-    elsewhere = dict.fromkeys(run.spec.sampler.name for run in runs if run.spec.made_elsewhere)
+    elsewhere = dict.fromkeys(run.spec.sampler.name for run in runs if run.spec.is_external)
     brought_in = [f"Images made elsewhere: {', '.join(elsewhere)}."] if elsewhere else []
     return [*notes[:4], *(["; ".join(notes[4:]) + "."] if notes[4:] else []), *brought_in]
 
 
-def describe(choice: Choice) -> str:
+def describe(choice: ComponentSpec) -> str:
     """Name, version, digest and settings; a label that did not influence the images is a name."""
     if not choice.version:
         return choice.name

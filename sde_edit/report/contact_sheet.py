@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Drag, Example, Point
 from sde_edit.errors import UserError
+from sde_edit.imaging.files import png_bytes
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import Run
 
@@ -108,15 +108,13 @@ def run_sheet(run: Run, dataset: Dataset, *, hidden: bool) -> Path:
     """Write the sheet of one run to its `contact.png`. Raises UserError if it has no image."""
     spec = run.spec
     name = spec.sampler.name
-    label = name if spec.made_elsewhere else f"{name.upper()}, {spec.steps} steps"
+    label = name if spec.is_external else f"{name.upper()}, {spec.steps} steps"
     return save_sheet(runs_sheet({label: run}, dataset, hidden=hidden), run.path / "contact.png")
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> Path:
     """Write a sheet as PNG, whole or not at all."""
-    buffer = io.BytesIO()
-    sheet.save(buffer, format="PNG")
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, png_bytes(sheet))
     return path
 
 

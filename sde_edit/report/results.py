@@ -69,10 +69,10 @@ def load_result(run: Run) -> RunResult | None:
 def _machines(run: Run) -> tuple[str, ...]:
     """The hardware and settings of the processes that made images."""
     described = [
-        f"{facts['device']} ({facts['device_name']}), {facts['threads']} threads, batches of "
-        f"{facts['batch_size']}{', compiled' if facts['compile'] else ''}"
+        f"{facts.device} ({facts.device_name}), {facts.threads} threads, batches of "
+        f"{facts.batch_size}{', compiled' if facts.compile else ''}"
         for facts in run.attempts()
-        if facts["images"]
+        if facts.images
     ]
     return tuple(sorted(set(described)))
 

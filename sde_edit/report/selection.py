@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.errors import UserError
 from sde_edit.registry import suggest
 from sde_edit.report.results import RunResult
@@ -33,7 +33,7 @@ def specifies(spec: RunSpec, key: str) -> bool:
     Of images made elsewhere only the task's name, the data and the outputs are known. Such a run
     fits beside any network, steps and seed.
     """
-    return not spec.made_elsewhere or key == "task" or key.partition(".")[0] in ("sampler", "data")
+    return not spec.is_external or key == "task" or key.partition(".")[0] in ("sampler", "data")
 
 
 def flatten(spec: RunSpec) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def flatten(spec: RunSpec) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for field in fields(spec):
         value = getattr(spec, field.name)
-        if isinstance(value, Choice):
+        if isinstance(value, ComponentSpec):
             facts = {fact: getattr(value, fact) for fact in COMPONENT_ATTRS}
             flat[field.name] = value.name
             flat |= _dotted(field.name, {**facts, **value.params})

@@ -128,7 +128,7 @@ def _text(text: str) -> Cell:
 def _listed(run: Run) -> tuple[str, ...]:
     spec, seal = run.spec, run.seal
     state = "begun" if seal is None else "finished" if seal.n == seal.of else "partial"
-    begun = str(len({row.id for row in run.recorded()}))
+    begun = str(len({row.id for row in run.iter_records()}))
     images = begun if seal is None else f"{seal.n} of {seal.of}"
     scores = ", ".join(run.scores())
     names = (spec.task.name, spec.sampler.name, spec.model.name, spec.data.name)

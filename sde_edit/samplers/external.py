@@ -1,4 +1,4 @@
-"""Images made elsewhere, by another program or by other code, brought in to be scored."""
+"""Images that another program or other code made, imported to be scored beside our own."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ if TYPE_CHECKING:
 @plugin
 @dataclass(frozen=True)
 class External:
-    """No sampler: what stands in the place of one for images that are there already.
+    """Takes the place of a sampler for images that exist already.
 
-    outputs   the folder that holds an image for each example, `<id>.png` or another suffix of
-              image files, in sub-folders where the id has slashes; or under the name that runs
-              give it, which has no slashes
-    partial   examples without an image are left out, and counted; else they are an error
+    outputs   folder with an image for each example: `<id>.png`, or another image suffix, in
+              sub-folders if the id has slashes; or named as in the outputs of a run
+    partial   exclude and count examples without an image; otherwise they are an error
 
-    Other files in the folder are left alone. Files are found by listing the folder, so that no id
-    leads out of it; a link that does is refused.
+    Other files in the folder are ignored. Files are found by listing the folder, so no id can lead
+    out of it; links that do are refused.
     """
 
-    outputs: str = field(metadata={"identity": False})  # the digest says what is in it
-    partial: bool = field(default=False, metadata={"identity": False})  # it covers what is there
+    outputs: str = field(metadata={"identity": False})  # its digest identifies the content
+    partial: bool = field(default=False, metadata={"identity": False})  # digest covers it
     version: ClassVar[int] = 1
 
-    def there(self, ids: Sequence[str], limit: int | None) -> Sequence[str]:
+    def available(self, ids: Sequence[str], limit: int | None) -> Sequence[str]:
         found = [example_id for example_id in ids if self._file(example_id)]
         if not found:
             raise UserError(
@@ -55,7 +54,7 @@ class External:
         return found
 
     def digest(self, ids: Sequence[str]) -> str:
-        """SHA-256 over (id, content of its file), whatever the file's place and suffix."""
+        """SHA-256 over ids and file contents; paths and suffixes do not matter."""
         total = sha256()
         files = [self._found(example_id) for example_id in ids]
         for example_id, content in zip(ids, file_digests(files), strict=True):
@@ -63,7 +62,7 @@ class External:
         return total.hexdigest()
 
     def read(self, example: Example) -> Pixels:
-        """Refused beside what is no image: another size, and pixels that are transparent."""
+        """Raises UserError for unreadable files, other sizes and transparent pixels."""
         file = self._found(example.id)
         image = read_rgb(file, transparency="refuse")
         height, width = example.image.shape[:2]
@@ -89,7 +88,7 @@ class External:
         return files
 
     def _file(self, example_id: str) -> Path | None:
-        """Raises UserError for two files of one example, and for one that is not in the folder."""
+        """An example's file, if any. Raises UserError for two files, or one outside the folder."""
         names = dict.fromkeys((example_id, safe_name(example_id)))
         files = [file for name in names for file in self._files.get(name, ())]
         if len(files) > 1:

@@ -1,1 +1,1 @@
-"""What is kept on disk, addressed by content: runs, digests, features."""
+"""Content-addressed storage on disk: runs, digests, features."""

@@ -1,8 +1,8 @@
-"""SHA-256 of files, remembered between runs so that a large data set is hashed once.
+"""SHA-256 digests of files, cached between runs so that a large data set is hashed once.
 
-The memory is `<cache>/sde-edit/digests.json` with <cache> = $XDG_CACHE_HOME or ~/.cache: path ->
-[size, mtime_ns, ctime_ns, sha256]. It only saves time: where it is missing, damaged or cannot be
-written, files are hashed again.
+The cache is `<cache>/sde-edit/digests.json` with <cache> = $XDG_CACHE_HOME or ~/.cache: path ->
+[size, mtime_ns, ctime_ns, sha256]. It only saves time: if it is missing, damaged or not writable,
+files are hashed again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from sde_edit.errors import UserError
 from sde_edit.store.files import write_atomic
 
-# A file written twice within one tick of the file system's clock keeps its times.
+# A file that is written twice within one tick of the file system's clock keeps its times.
 _SETTLED_NS = 2_000_000_000
 _THREADS = 8
 
@@ -33,7 +33,7 @@ def file_digest(path: Path) -> str:
 
 
 def files_digest(paths: Iterable[Path], relative_to: Path) -> str:
-    """SHA-256 over the names (relative to a folder) and contents of files, whatever their order.
+    """SHA-256 over the names (relative to a folder) and contents of files, in any order.
 
     Raises UserError if a file cannot be read, ValueError if one is outside the folder.
     """
@@ -45,7 +45,7 @@ def files_digest(paths: Iterable[Path], relative_to: Path) -> str:
 
 
 def file_digests(paths: Sequence[Path]) -> list[str]:
-    """SHA-256 of each file's content, in the order given. Raises UserError as `file_digest`."""
+    """SHA-256 of each file's content, in the given order. Raises UserError like `file_digest`."""
     memory = _recall()
     keys = [str(path.resolve()) for path in paths]
     stamps = [_stamp(path) for path in paths]
@@ -91,7 +91,7 @@ def _recall() -> _Memory:
 
 
 def _remember(new: _Memory) -> None:
-    """Merge with what another process may have written since; the last writer wins."""
+    """Merge with what other processes have written meanwhile; the last writer wins."""
     settled = time.time_ns() - _SETTLED_NS
     kept = {k: (s, sha) for k, (s, sha) in new.items() if max(s[1], s[2]) < settled}
     if not kept:
@@ -100,4 +100,4 @@ def _remember(new: _Memory) -> None:
     try:
         write_atomic(_memory_file(), json.dumps(raw).encode())
     except (UserError, OSError):
-        return  # a read-only home: the next run hashes again
+        return  # the home is read-only: the next run hashes again

@@ -27,13 +27,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from sde_edit.api.metric import NamedMetric
-from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import Row, Run
+from sde_edit.store.files import canonical, short_digest, write_atomic
+from sde_edit.store.runs import ImageRecord, Run
 
 log = logging.getLogger("sde_edit")
 
 
-def content_key(row: Row) -> bytes:
+def content_key(row: ImageRecord) -> bytes:
     """The key of a measured row: a digest of the example's id and the pixels of its output.
 
     It leaves out batch, device and threads, which only change the rounding: another batch size must
@@ -54,11 +54,11 @@ class FeatureCache:
             "convention": named.metric.convention(),
             "data": asdict(run.spec.data),
         }
-        digest = hashlib.sha256(canonical(decides).encode()).hexdigest()[:12]
+        digest = short_digest(canonical(decides))
         self._folder = root / "features" / f"{choice.name}@{choice.version}-{digest}"
         self._run_id = run.id
 
-    def read(self, images: Mapping[str, Row]) -> dict[str, Tensor]:
+    def read(self, images: Mapping[str, ImageRecord]) -> dict[str, Tensor]:
         """Id -> float64 row [D], for images that have not changed since they were measured."""
         ids = {content_key(row): example_id for example_id, row in images.items()}
         found = {}
@@ -68,7 +68,7 @@ class FeatureCache:
                     found[ids[key]] = row_D.double()
         return found
 
-    def write(self, rows: Mapping[str, Tensor], images: Mapping[str, Row]) -> None:
+    def write(self, rows: Mapping[str, Tensor], images: Mapping[str, ImageRecord]) -> None:
         """Store rows as a new part. Raises UserError if the disk is full."""
         # Names sort by time, so that later parts are read last and count.
         name = f"{self._run_id}-{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.safetensors"

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, names that stay in their folder, canonical JSON."""
+"""Atomic writes, safe file names, canonical JSON and digests of text."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import json
 import os
 import re
 import uuid
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sde_edit.errors import UserError
+
+T = TypeVar("T")
 
 
 def canonical(value: Any) -> str:
@@ -18,8 +22,19 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def known_fields(record: type[T], stored: Mapping[str, Any]) -> T:
+    """A dataclass from stored JSON; fields that a newer version has added are ignored."""
+    names = [field.name for field in fields(record)]  # type: ignore[arg-type]
+    return record(**{name: stored[name] for name in names if name in stored})
+
+
+def short_digest(text: str, length: int = 12) -> str:
+    """The first hex digits of the SHA-256 of a text, for names of files and folders."""
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
 def write_atomic(path: Path, data: bytes) -> None:
-    """A reader sees the old file or the new one, never a part. Parents are made.
+    """Replace a file as a whole: a reader sees the old or the new content. Creates parent folders.
 
     Raises UserError if the disk is full or the folder cannot be written.
     """
@@ -41,8 +56,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def safe_name(example_id: str) -> str:
-    """A file name for an id that stays inside its folder and never collides with another id's."""
+    """A file name that stays inside its folder; different ids get different names."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", example_id).lstrip(".") or "_"
     if plain == example_id and len(plain) < 100:
         return plain
-    return f"{plain[:80]}-{hashlib.sha256(example_id.encode()).hexdigest()[:10]}"
+    return f"{plain[:80]}-{short_digest(example_id, 10)}"

@@ -2,15 +2,15 @@
 
     <results>/runs/<task>__<sampler>__<model>__s050__<run_id>/
         spec.json             what was run; its hash is the run id
-        outputs/<id>.png      a final name means a complete file
-        masks/<id>.png        white where the image was edited, of tasks that find masks themselves
-        rows/<attempt>.jsonl  one line per image: id, file, size, pixels (sha256), seconds, ...
-        attempts/<attempt>.json  provenance (host, versions, device, ...) and how it ended
+        outputs/<id>.png      a file with its final name is complete
+        masks/<id>.png        white where the image was edited, for tasks that find their masks
+        rows/<attempt>.jsonl  an ImageRecord per line
+        attempts/<attempt>.json  an AttemptRecord
         metrics/<metric>@<version>-<hash>.json
-        SEALED                n and digest; written last
+        SEALED                a Seal; written last
 
-An attempt owns its own files, so two processes at work on one run need no lock: an image made
-twice is the same image.
+Each attempt writes only its own files, so processes that work on the same run need no lock: an
+image made twice is the same image.
 """
 
 from __future__ import annotations
@@ -18,35 +18,38 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from sde_edit.api.metric import Score
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.errors import UserError
-from sde_edit.store.files import canonical, safe_name, write_atomic
+from sde_edit.store.files import canonical, known_fields, safe_name, short_digest, write_atomic
 
-# An environment variable in which a launcher tells its worker where the worker's log is.
+if TYPE_CHECKING:
+    from sde_edit.api.example import Pixels
+
+# The environment variable in which a launcher tells its worker the path of the worker's log.
 LOG_VARIABLE = "SDE_EDIT_LOG"
 
 
 def run_id(spec: RunSpec) -> str:
     """First 12 hex digits of the SHA-256 of the canonical spec."""
-    return hashlib.sha256(canonical(asdict(spec)).encode()).hexdigest()[:12]
+    return short_digest(canonical(asdict(spec)))
 
 
 @dataclass(frozen=True)
-class Row:
-    """What is known of one finished image.
+class ImageRecord:
+    """A finished image.
 
-    pixels: SHA-256 of the uint8 RGB array, independent of how PNG compresses it.
-    seconds: its share of the wall time of its batch. evaluations: rows of the network it cost.
-    calls: of the network that its batch waited for, one after the other; 0 in rows of old. What
-    runs share that are made together counts in equal parts. Of images made elsewhere all three are
-    None, and device and dtype empty.
+    pixels: SHA-256 of the uint8 RGB array, which does not depend on PNG compression.
+    seconds: the image's share of its batch's wall time. evaluations: rows of the network it cost.
+    calls: network calls of its batch, one after the other; 0 in old records. Costs that several
+    runs share are split equally. The three are None for external outputs, whose device and dtype
+    are empty.
     """
 
     id: str
@@ -61,21 +64,66 @@ class Row:
 
 
 @dataclass(frozen=True)
+class AttemptRecord:
+    """One process that worked on one shard of a run. Provenance, not part of the run's identity.
+
+    images: how many it set out to make. started, ended: Unix time in seconds; without an end it was
+    killed or still works. error: why it ended early; "interrupted" for a signal. log: path of the
+    worker's log. slurm_job: `<job>_<task>`. Records of older versions may lack fields.
+    """
+
+    attempt: str = ""
+    overrides: Sequence[str] = ()
+    host: str = ""
+    pid: int = 0
+    slurm_job: str | None = None
+    log: str | None = None
+    device: str = ""
+    device_name: str = ""
+    batch_size: int = 0
+    threads: int = 0
+    compile: bool = False
+    shard: int = 0
+    shards: int = 1
+    images: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    started: float = 0.0
+    ended: float | None = None
+    error: str | None = None
+
+    def to_json(self) -> str:
+        """As stored; `ended` and `error` are left out while they are unknown."""
+        fields = asdict(self)
+        known = {
+            key: value for key, value in fields.items() if key not in _LATER or value is not None
+        }
+        return json.dumps(known, indent=2) + "\n"
+
+
+_LATER = ("ended", "error")
+
+
+@dataclass(frozen=True)
 class Seal:
-    """n images of `of` that the data set has; digest over (id, pixels) of all n."""
+    """n of the data set's `of` examples are complete; digest: over (id, pixels) of all n."""
 
     n: int
     of: int
     digest: str
 
 
-def cut(ids: Sequence[str], size: int) -> list[Sequence[str]]:
-    """A run's ids in consecutive batches of at most `size`: as they are made, and as measured."""
+def batched(ids: Sequence[str], size: int) -> list[Sequence[str]]:
+    """Consecutive batches of at most `size` ids, in which images are made and measured."""
     return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
-def rows_digest(rows: Iterable[Row]) -> str:
-    """SHA-256 over the ids and pixels of images, whatever their order."""
+def pixels_digest(pixels: Pixels) -> str:
+    """SHA-256 of a uint8 RGB array."""
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+def rows_digest(rows: Iterable[ImageRecord]) -> str:
+    """SHA-256 over the ids and pixels of images, in any order."""
     digest = hashlib.sha256()
     for row in sorted(rows, key=lambda row: row.id):
         digest.update(f"{row.id}\x1f{row.pixels}\n".encode())
@@ -96,32 +144,34 @@ class Run:
     def spec(self) -> RunSpec:
         raw = json.loads((self.path / "spec.json").read_text())
         groups = ("task", "sampler", "model", "data")
-        fields: dict[str, Any] = {k: Choice(**v) if k in groups else v for k, v in raw.items()}
+        fields: dict[str, Any] = {
+            k: ComponentSpec(**v) if k in groups else v for k, v in raw.items()
+        }
         return RunSpec(**fields)
 
-    def rows(self) -> dict[str, Row]:
-        """Finished images by id: those whose row is whole and whose file is there at its size.
+    def rows(self) -> dict[str, ImageRecord]:
+        """Finished images by id: those with a complete record and a file of the recorded size.
 
-        Of an image that was made twice, the later attempt counts.
+        If an image was made twice, the later attempt counts.
         """
-        return {row.id: row for row in self.recorded() if self._complete(row)}
+        return {row.id: row for row in self.iter_records() if self._complete(row)}
 
-    def recorded(self) -> Iterator[Row]:
-        """Every row that was written, its file not looked at."""
+    def iter_records(self) -> Iterator[ImageRecord]:
+        """Every record that was written, whether or not its file exists."""
         for file in sorted((self.path / "rows").glob("*.jsonl")):
             for line in file.read_text().splitlines():
                 try:
-                    yield Row(**json.loads(line))
+                    yield known_fields(ImageRecord, json.loads(line))
                 except json.JSONDecodeError:
-                    continue  # the line that a kill cut short; its image is made again
+                    continue  # cut short by a kill; the image is made again
 
-    def _complete(self, row: Row) -> bool:
+    def _complete(self, row: ImageRecord) -> bool:
         try:
             return (self.path / "outputs" / row.file).stat().st_size == row.size
         except FileNotFoundError:
             return False
 
-    def output(self, row: Row) -> Path:
+    def output(self, row: ImageRecord) -> Path:
         return self.path / "outputs" / row.file
 
     def mask_file(self, example_id: str) -> Path:
@@ -130,7 +180,7 @@ class Run:
     @property
     def seal(self) -> Seal | None:
         file = self.path / "SEALED"
-        return Seal(**json.loads(file.read_text())) if file.exists() else None
+        return known_fields(Seal, json.loads(file.read_text())) if file.exists() else None
 
     def write_seal(self, ids: Sequence[str], of: int) -> Seal:
         """Seal the images `ids`. Raises RuntimeError if one of them is missing."""
@@ -142,9 +192,13 @@ class Run:
         write_atomic(self.path / "SEALED", (canonical(asdict(seal)) + "\n").encode())
         return seal
 
-    def attempts(self) -> list[dict[str, Any]]:
-        """What every process that worked on the run wrote of itself, oldest first."""
-        return [json.loads(f.read_text()) for f in sorted((self.path / "attempts").glob("*.json"))]
+    def attempts(self) -> list[AttemptRecord]:
+        """Every process that worked on the run, oldest first."""
+        files = sorted((self.path / "attempts").glob("*.json"))
+        return [known_fields(AttemptRecord, json.loads(file.read_text())) for file in files]
+
+    def attempt_file(self, attempt: str) -> Path:
+        return self.path / "attempts" / f"{attempt}.json"
 
     def row_file(self, attempt: str) -> Path:
         return self.path / "rows" / f"{attempt}.jsonl"
@@ -152,11 +206,10 @@ class Run:
     # -- scores
 
     def score_file(self, metric: str, version: int, settings: Mapping[str, Any]) -> Path:
-        """Where a metric's score belongs; the hash covers the settings and the sealed images."""
+        """The file of a metric's score; its hash covers the settings and the sealed images."""
         seal = self.seal
         basis = canonical({"settings": dict(settings), "seal": asdict(seal) if seal else None})
-        digest = hashlib.sha256(basis.encode()).hexdigest()[:8]
-        return self.path / "metrics" / f"{metric}@{version}-{digest}.json"
+        return self.path / "metrics" / f"{metric}@{version}-{short_digest(basis, 8)}.json"
 
     def scores(self) -> dict[str, Score]:
         """Metric name -> stored score, for the scores of the images that are sealed now."""
@@ -203,7 +256,7 @@ class RunStore:
         self.root = results / "runs"
 
     def open(self, spec: RunSpec) -> Run:
-        """The run of a spec, made if it is new."""
+        """The run of a spec; creates its folder if it is new."""
         parts = (spec.task.name, spec.sampler.name, spec.model.name, f"s{spec.steps:03d}")
         run = Run(self.root / "__".join([*map(safe_name, parts), run_id(spec)]))
         file = run.path / "spec.json"

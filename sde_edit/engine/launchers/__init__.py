@@ -1,1 +1,1 @@
-"""Where the jobs of a sweep are done; a launcher is one file."""
+"""Launchers run the jobs of a sweep; each file is one launcher."""

@@ -31,11 +31,11 @@ _GOODBYE_S = 10
 @plugin
 @dataclass(frozen=True)
 class Local:
-    """Workers take one job after the other and keep their model between jobs.
+    """Workers take one job after another and keep their model between jobs.
 
-    workers: null is one per GPU, or a single one. CPU cores are shared out evenly. A job whose
-    worker dies (killed, out of memory) is tried again `retries` times by a fresh one; a job that
-    ends in an error is not.
+    workers: null means one per GPU, or one without a GPU. Workers share the CPU cores evenly. A job
+    whose worker dies (killed, out of memory) is tried again up to `retries` times by a new worker;
+    a job that ends with an error is not.
     """
 
     workers: int | None
@@ -62,7 +62,7 @@ class Local:
         return Launched(failures)
 
     def states(self, handle: str) -> Mapping[str, str]:
-        """Nothing: local jobs are waited for and have no handle."""
+        """Empty: the launcher waits for local jobs, which have no handle."""
         return {}
 
     def _drive(
@@ -72,7 +72,7 @@ class Local:
         lanes: Sequence[Lane],
         bar: tqdm[NoReturn],
     ) -> dict[Job, str]:
-        """Hand out jobs until there are none; returns the failures."""
+        """Hand out jobs until none are left; return the failures."""
         failures: dict[Job, str] = {}
         deaths = dict.fromkeys(waiting, 0)
         while True:
@@ -99,7 +99,7 @@ class Local:
 
 
 def _share(k: int, count: int, gpus: int) -> tuple[str, ...]:
-    """What worker k of `count` gets of the machine."""
+    """The overrides that give worker k of `count` its share of the machine."""
     if gpus:
         return (f"hardware.device=cuda:{k % gpus}",)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -108,7 +108,7 @@ def _share(k: int, count: int, gpus: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Death:
-    """A worker has gone without a word."""
+    """A worker process ended unexpectedly."""
 
     exitcode: int
     log: Path
@@ -121,7 +121,7 @@ class Death:
 
 @dataclass
 class Lane:
-    """A share of the machine, and the worker process that has it now."""
+    """A share of the machine and the worker process that uses it."""
 
     share: tuple[str, ...]
     log: Path
@@ -143,14 +143,14 @@ class Lane:
         theirs.close()
 
     def receive(self) -> tuple[Job, int | str | Death | None]:
-        """The job and what is new of it: images made, done (None), an error, the worker's death."""
+        """The job and its next event: images made, done (None), an error, the worker's death."""
         assert self.process is not None
         assert self.job is not None
         job, event = self.job, self._next_event()
         if not isinstance(event, int):
             self.job = None
         if isinstance(event, str | Death):
-            self.end()  # an error may have broken the device for this process
+            self.end()  # the error may have made the device unusable for this process
         return job, event
 
     def _next_event(self) -> int | str | Death | None:
@@ -163,7 +163,7 @@ class Lane:
         return event
 
     def end(self) -> None:
-        """An idle worker ends by itself when its pipe is closed; one at work is told to."""
+        """Stop the worker: an idle one ends when its pipe closes, a busy one is terminated."""
         if self.process is None:
             return
         self.connection.close()
@@ -176,7 +176,7 @@ class Lane:
 
 @contextmanager
 def _ended(lanes: list[Lane]) -> Iterator[None]:
-    """No worker outlives the sweep, however it ends."""
+    """Context manager: end all workers, however the sweep ends."""
     try:
         yield
     finally:
@@ -185,7 +185,7 @@ def _ended(lanes: list[Lane]) -> Iterator[None]:
 
 
 def _serve(worker: Callable[[], Work], connection: Connection, log_file: Path) -> None:
-    """Body of a worker process: do jobs until the other end of the pipe is gone."""
+    """Body of a worker process: do jobs until the other end closes the pipe."""
     _write_to(log_file)
     work = worker()
     while True:
@@ -198,13 +198,13 @@ def _serve(worker: Callable[[], Work], connection: Connection, log_file: Path) -
             connection.send(None)
         except UserError as error:
             connection.send(str(error))
-        except Exception as error:  # noqa: BLE001 - told to the sweep, which goes on without it
+        except Exception as error:  # noqa: BLE001 - reported to the sweep, which continues
             traceback.print_exc()
             connection.send(f"{type(error).__name__}: {error}; see {log_file}")
 
 
 def _write_to(log_file: Path) -> None:
-    """All that this process says goes to its log."""
+    """Redirect the output of this process to its log."""
     os.environ[LOG_VARIABLE] = str(log_file)
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with open(log_file, "ab", buffering=0) as file:

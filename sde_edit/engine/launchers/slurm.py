@@ -1,4 +1,4 @@
-"""One Slurm job array, a task per job, submitted through submitit."""
+"""A Slurm job array with one task per job, submitted through submitit."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from sde_edit.errors import UserError
 from sde_edit.registry import plugin
 from sde_edit.store.runs import LOG_VARIABLE
 
-_PATIENCE_S = 10  # for Slurm's controller, so that a login node is never blocked
+_PATIENCE_S = 10  # how long to wait for Slurm's controller, so that a login node is never blocked
 
 
 @plugin
 @dataclass(frozen=True)
 class Slurm:
-    """Every task of the array does one job. At its time limit, on preemption and after the failure
-    of a node a task is requeued, and goes on where it was.
+    """Each task of the array does one job. A task that reaches its time limit, is preempted or
+    loses its node is requeued and resumes.
 
-    minutes, memory_gb, gpus and cpus are per task; `extra` holds further #SBATCH options and
-    `setup` shell lines that come before the task. signal_seconds: how long before the time limit a
-    task is told; the batch under way should fit in.
+    minutes, memory_gb, gpus and cpus are per task. `extra` holds further #SBATCH options, `setup`
+    shell lines to run before the task. signal_seconds: how long before the time limit a task is
+    signalled; it should cover the batch under way.
     """
 
     partition: str | None
@@ -96,7 +96,7 @@ class Slurm:
             array_parallelism=self.parallel,
             signal_delay_s=self.signal_seconds,
             setup=self.setup or None,
-            srun_args=[f"--cpus-per-task={self.cpus}"],  # since Slurm 22.05 srun forgets it
+            srun_args=[f"--cpus-per-task={self.cpus}"],  # not inherited since Slurm 22.05
             additional_parameters={"requeue": True, **self.extra},
             **{key: value for key, value in wanted.items() if value is not None},
         )
@@ -105,7 +105,7 @@ class Slurm:
 
 @dataclass(frozen=True)
 class JobOf:
-    """A job as a function without arguments, in the process of its array task."""
+    """A job as a function without arguments, to be called in its array task."""
 
     worker: Callable[[], Work]
     job: Job
@@ -119,7 +119,7 @@ class JobOf:
 
 @dataclass(frozen=True)
 class Resumable:
-    """A function that submitit may requeue: it is simply called again, and skips what is done."""
+    """A function that submitit may requeue: it is called again and skips what is done."""
 
     function: Callable[[], object]
 
@@ -130,7 +130,7 @@ class Resumable:
         self.function()
 
     def checkpoint(self) -> Any:
-        """What submitit calls before it requeues the task."""
+        """submitit calls this before it requeues the task."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from sde_edit.api.spec import Choice
+from sde_edit.api.spec import ComponentSpec
 from sde_edit.registry import plugin
 from sde_edit.report.cells import describe
 from sde_edit.report.table import Block, Cell, Column, Row, Table
@@ -42,7 +42,7 @@ class Composition:
     paper: Paper
     remarks: tuple[str, ...] = ()
 
-    def build(self, data: Choice, counts: Counts) -> Table:
+    def build(self, data: ComponentSpec, counts: Counts) -> Table:
         """The table of a data set's counts; categories that it does not count are dashes."""
         titles = dict.fromkeys((*self.paper.values, *counts))
         last = [title for title in titles if title != "images"] + ["images"]

@@ -1,11 +1,11 @@
 """`sde-edit run` on the real code path with a small random Stable Diffusion."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,15 @@ def test_second_time_there_is_nothing_left_to_do(edit, tmp_path, caplog):
     assert run.scores()["psnr"].n == 5
     assert all(row.evaluations == 8 for row in run.rows().values())  # 4 steps, two rows each
     assert (run.path / "contact.png").is_file()
+
+
+def test_an_example_is_read_once_to_check_it_and_once_to_edit_it(edit, monkeypatch):
+    from sde_edit.datasets.shapes import Shapes
+
+    loaded, load = Counter(), Shapes.load
+    monkeypatch.setattr(Shapes, "load", lambda self, i: loaded.update([i]) or load(self, i))
+    edit("data.limit=8", "hardware.batch_size=4", "metrics=[]")
+    assert list(loaded.values()) == [3] * 6 + [2] * 2  # the contact sheet shows six of them
 
 
 def test_a_larger_limit_adds_only_what_is_missing(edit, tmp_path):
@@ -211,9 +220,9 @@ def test_provenance_is_written_and_names_no_secret(edit, tmp_path, monkeypatch):
     edit("data.limit=1")
     run = only_run(tmp_path)
     (attempt,) = run.attempts()
-    assert attempt["batch_size"] == 32
-    assert attempt["versions"]["torch"].startswith(torch.__version__.split("+")[0])
-    assert "secret-key" not in json.dumps(attempt)
+    assert attempt.batch_size == 32
+    assert attempt.versions["torch"].startswith(torch.__version__.split("+")[0])
+    assert "secret-key" not in attempt.to_json()
 
 
 def test_model_that_cannot_be_had(tmp_path, monkeypatch):

@@ -105,8 +105,7 @@ def test_a_sweep_plans_one_job_for_all_t_0(grid):
     assert [job.images for job in sweep.jobs] == [4, 2] * 2
     assert all(len(run.jobs) == 2 for run in sweep.runs)
     down = {t_0: N * 2 * STEPS * t_0 for t_0 in (0.4, 0.8)}
-    planned = [run.evaluations for run in sweep.runs]
-    assert planned == [down[0.4], 2 * down[0.8]] * 2
+    assert list(sweep.evaluations) == [down[0.4], 2 * down[0.8]] * 2
 
 
 def test_a_sweep_of_t_0_in_shards_is_sealed(grid, tmp_path):

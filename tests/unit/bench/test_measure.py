@@ -11,7 +11,7 @@ import torch
 import sde_edit.bench.counterpart as counterpart_module
 import sde_edit.bench.engine as engine_module
 import sde_edit.bench.network as network_module
-from sde_edit.api.spec import Choice
+from sde_edit.api.spec import ComponentSpec
 from sde_edit.bench.measure import bench
 from sde_edit.bench.result import as_json, estimate_seconds, markdown, record_path
 from sde_edit.config import experiment
@@ -164,7 +164,7 @@ def test_the_newer_of_two_records_counts(make, tmp_path):
 
 def test_without_a_counterpart_diffusers_is_null_and_says_why(make):
     ours = make("sampler=sde")
-    other = Choice("mine", "mine", 1)
+    other = ComponentSpec("mine", "mine", 1)
     ours = dataclasses.replace(ours, spec=dataclasses.replace(ours.spec, sampler=other))
     measured = bench(ours, images=1, repeats=1)
     record = as_json(measured)
@@ -180,13 +180,13 @@ def test_without_a_counterpart_diffusers_is_null_and_says_why(make):
 )
 def test_both_sides_send_as_many_rows_through_the_network(make, tmp_path, sampler, guidance):
     composed = make(f"sampler={sampler}", f"task.guidance={guidance}")
-    engine = engine_module._Engine(engine_module._synthetic(composed, IMAGES, tmp_path))
+    engine = engine_module.TimedEngine(engine_module.on_synthetic_data(composed, IMAGES, tmp_path))
     rows = []
     engine.model.unet.register_forward_hook(lambda net, inputs, output: rows.append(len(inputs[0])))
     engine.timed()
     ours = rows.copy()
     rows.clear()
-    counterpart_module._Pipeline(engine, engine.ids, engine.at_once).timed()
+    counterpart_module.DiffusersPipeline(engine, engine.ids, engine.at_once).timed()
     assert rows == ours
     assert sum(ours) == engine.evaluations
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sde_edit.api.example import Example
 from sde_edit.api.metric import NamedMetric
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.commands.compare import (
     chosen_metric,
     describe,
@@ -28,10 +28,10 @@ from sde_edit.registry import build
 from sde_edit.report.cells import difference_cell
 from sde_edit.report.selection import diff_specs
 from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import Row, RunStore, write_score
+from sde_edit.store.runs import ImageRecord, RunStore, write_score
 
 IDS = [f"e{i}" for i in range(10)]
-PSNR = NamedMetric(Choice("psnr", "psnr", 1), build("metrics", "psnr", {}))
+PSNR = NamedMetric(ComponentSpec("psnr", "psnr", 1), build("metrics", "psnr", {}))
 SIDE = 8
 
 
@@ -49,10 +49,10 @@ class Scenes:
 
 def spec(sampler="ode", guidance=7.5, data="d", **settings):
     return RunSpec(
-        task=Choice("inpaint", "inpaint", 1, {"guidance": guidance, "prompt": "{caption}"}),
-        sampler=Choice(sampler, sampler, 1, settings, f"digest-of-{sampler}"),
-        model=Choice("shapes", "diffusers", 1, {}, "m" * 64),
-        data=Choice("shapes", "shapes", 1, {"masks": "small"}, data),
+        task=ComponentSpec("inpaint", "inpaint", 1, {"guidance": guidance, "prompt": "{caption}"}),
+        sampler=ComponentSpec(sampler, sampler, 1, settings, f"digest-of-{sampler}"),
+        model=ComponentSpec("shapes", "diffusers", 1, {}, "m" * 64),
+        data=ComponentSpec("shapes", "shapes", 1, {"masks": "small"}, data),
         steps=25,
         spacing="linspace",
         last_sigma="sigma_min",
@@ -84,7 +84,8 @@ def add(store, values, *, seal=True, fid=None, **asked):
     run = store.open(spec(**asked))
     image = png(100)
     rows = [
-        Row(i, f"{i}.png", len(image), f"{run.id}-{i}", 0.2, 20.0, "cpu", "float32") for i in values
+        ImageRecord(i, f"{i}.png", len(image), f"{run.id}-{i}", 0.2, 20.0, "cpu", "float32")
+        for i in values
     ]
     for row in rows:
         write_atomic(run.path / "outputs" / row.file, image)

@@ -10,15 +10,14 @@ from PIL import Image
 
 from sde_edit.api.example import Drag
 from sde_edit.api.metric import Score
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.commands.contact_sheets import Failures, Sheet, sheet_settings, worst, write_sheets
 from sde_edit.datasets.shapes_drags import ShapesDrags
 from sde_edit.errors import UserError
 from sde_edit.report.contact_sheet import contact_sheet
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import Row as ImageRow
-from sde_edit.store.runs import RunStore
+from sde_edit.store.runs import ImageRecord, RunStore
 
 IDS = [f"test-{i:06d}" for i in range(4)]
 GREYS = {"SDE": {"1": 40, "2": 80}, "ODE": {"1": 120, "2": 160}}
@@ -38,14 +37,14 @@ def png(pixels):
 def made(store, sampler, r, *, overrides=SCENES, ids=IDS, scores=None, side=64):
     """A sealed run whose images all have one grey; scores: metric -> id -> value."""
     task, arm, other = (
-        Choice("drag", "drag", 1, {"r": r}),
-        Choice(sampler, "x", 1),
-        Choice("", "", 1),
+        ComponentSpec("drag", "drag", 1, {"r": r}),
+        ComponentSpec(sampler, "x", 1),
+        ComponentSpec("", "", 1),
     )
     run = store.open(RunSpec(task, arm, other, other, 5, "linspace", "zero", "float32", 0))
     data = png(picture(GREYS[sampler][r], side))
     rows = [
-        ImageRow(i, f"{n}.png", len(data), "", 0.1, 1.0, "cpu", "float32")
+        ImageRecord(i, f"{n}.png", len(data), "", 0.1, 1.0, "cpu", "float32")
         for n, i in enumerate(ids)
     ]
     for row in rows:

@@ -12,14 +12,15 @@ from click.testing import CliRunner
 from sde_edit.cli import main
 from sde_edit.commands.status import describe_status
 from sde_edit.commands.sweep import check_sweep, describe_sweep, disk_bytes, plan_sweep
-from sde_edit.config import experiment, sweep_overrides
+from sde_edit.config import expand, experiment, sweep_overrides
+from sde_edit.datasets.shapes_drags import ShapesDrags
 from sde_edit.engine.attempt import Attempt
 from sde_edit.engine.execute import ModelCache
-from sde_edit.engine.memory import Chunks
-from sde_edit.engine.plan import plan
+from sde_edit.engine.memory import AdaptiveBatcher
+from sde_edit.engine.plan import group_by_shared_encoding, plan_run
 from sde_edit.errors import UserError
 from sde_edit.store.files import write_atomic
-from sde_edit.store.runs import RunStore
+from sde_edit.store.runs import RunStore, run_id
 
 SMALL = ["steps=4", "metrics=[psnr]", "hardware.threads=1", "hardware.batch_size=2"]
 
@@ -75,7 +76,7 @@ def test_runs_are_cut_into_shards_of_whole_batches(small):
         ("shard=0", "shards=2"),
         ("shard=1", "shards=2"),
     ]
-    assert sum(run.evaluations for run in sweep.runs) == 2 * 6 * 4 * 2
+    assert sum(sweep.evaluations) == 2 * 6 * 4 * 2
     assert disk_bytes(sweep) == 12 * 3 * 64 * 64  # nothing is known yet: uncompressed
 
 
@@ -108,6 +109,41 @@ def test_dry_run_starts_nothing(small, tmp_path):
     assert not RunStore(tmp_path).runs()
     invoke("sweep", *small, "sampler=ode")
     assert "1 runs of" in invoke("sweep", *small, "sampler=ode", "--dry-run")
+
+
+def test_runs_that_differ_only_in_t_0_are_grouped_however_they_were_typed(small):
+    def group(*each):
+        common = [*small, "task=diffedit", "data=shapes-edits"]
+        composed = [experiment([*common, *overrides]) for overrides in each]
+        return [len(members) for members in group_by_shared_encoding(composed)]
+
+    default = experiment([*small, "task=diffedit", "data=shapes-edits"]).task.t_0
+    assert group([], ["task.t_0=0.4"]) == [2]
+    assert group(["task.t_0=0.4", "seed=0"], ["seed=0", "task.t_0=0.6"]) == [2]
+    assert group(["task.t_0=0.4"], ["task.t_0=0.6", "seed=1"]) == [1, 1]
+    assert group(["task.t_0=0.4"], ["task.t_0=0.6", "hardware.batch_size=1"]) == [1, 1]
+    assert group(["task.t_0=0.4"], ["task.t_0=0.6", "metrics=[]"]) == [1, 1]
+    assert group([], [f"task.t_0={default}"]) == [1, 1]  # one run, named twice
+
+
+def test_the_job_of_a_group_composes_all_its_runs(small):
+    common = [*small, "task=diffedit", "data=shapes-edits", "data.limit=2"]
+    sweep = plan_sweep([*common, "task.t_0=0.4,0.8"])
+    (job,) = sweep.jobs
+    assert [o for o in job.overrides if "t_0" in o] == ["task.t_0=0.4,0.8"]
+    composed = {run_id(experiment(one).spec) for one in expand(job.overrides)}
+    assert composed == {run_id(run.experiment.spec) for run in sweep.runs}
+
+
+def test_plan_and_check_decode_each_example_once(small, monkeypatch):
+    loaded = []
+    load = ShapesDrags.load
+    monkeypatch.setattr(ShapesDrags, "load", lambda self, i: loaded.append(i) or load(self, i))
+    drags = ["task=drag", "data=shapes-drags", "sampler=ode,sde", "task.lora_steps=0"]
+    sweep = plan_sweep([*small, *drags])
+    describe_sweep(sweep)
+    check_sweep(sweep)
+    assert len(loaded) == len(set(loaded)) == 6
 
 
 # ------------------------------------------------------------------ check
@@ -167,24 +203,33 @@ def test_out_of_memory_halves_the_batch_and_is_remembered(small, caplog):
     chosen = experiment([*small, "hardware.batch_size=10"])
     batch = ["x" * n for n in range(10)]
     edit, sizes = out_of_memory_above(3)
-    assert torch.cat(Chunks(chosen, "cpu", "drag").map(batch, edit)).flatten().tolist() == list(
-        range(10)
-    )
+    assert torch.cat(
+        AdaptiveBatcher(chosen, "cpu", "drag").map(batch, edit)
+    ).flatten().tolist() == list(range(10))
     assert sizes == [10, 5, 2, 2, 2, 2, 2]
     assert "out of memory with 10 images at once: going on with 5" in caplog.text
     edit, sizes = out_of_memory_above(3)
-    Chunks(experiment([*small, "hardware.batch_size=10"]), "cpu", "drag").map(batch, edit)
+    AdaptiveBatcher(experiment([*small, "hardware.batch_size=10"]), "cpu", "drag").map(batch, edit)
     assert sizes == [2, 2, 2, 2, 2]
     edit, sizes = out_of_memory_above(3)
-    Chunks(experiment([*small, "hardware.batch_size=10", "dtype=float64"]), "cpu", "drag").map(
-        batch, edit
-    )
+    AdaptiveBatcher(
+        experiment([*small, "hardware.batch_size=10", "dtype=float64"]), "cpu", "drag"
+    ).map(batch, edit)
     assert sizes[0] == 10  # another dtype needs other memory
     edit, sizes = out_of_memory_above(3)
-    Chunks(chosen, "cpu", "lora").map(batch, edit)
+    AdaptiveBatcher(chosen, "cpu", "lora").map(batch, edit)
     assert sizes[0] == 10  # and so does other work
     with pytest.raises(UserError, match="does not hold one image"):
-        Chunks(chosen, "cpu", "drag").map(batch, out_of_memory_above(0)[0])
+        AdaptiveBatcher(chosen, "cpu", "drag").map(batch, out_of_memory_above(0)[0])
+
+
+def test_a_smaller_batch_size_takes_precedence_over_a_remembered_one(small):
+    def size(batch_size):
+        chosen = experiment([*small, f"hardware.batch_size={batch_size}"])
+        return AdaptiveBatcher(chosen, "cpu", "drag")
+
+    size(4).map("abcd", out_of_memory_above(2)[0])
+    assert [size(n).size for n in (1, 2, 8)] == [1, 2, 2]
 
 
 @pytest.mark.parametrize("task", ["inpaint", "reconstruct"])
@@ -215,7 +260,7 @@ def begin(small, **facts):
     """An attempt that has begun, with facts of its file replaced."""
     chosen = experiment(small)
     run = RunStore(chosen.settings.results).open(chosen.spec)
-    attempt = Attempt(chosen, run, plan(chosen, run))
+    attempt = Attempt(chosen, run, plan_run(chosen, run))
     attempt.__enter__()
     file = run.path / "attempts" / f"{attempt.name}.json"
     write_atomic(file, json.dumps(json.loads(file.read_text()) | facts).encode())
@@ -278,4 +323,4 @@ def test_models_are_kept_between_runs(small):
 def test_the_log_variable_reaches_the_attempt(small, tmp_path, monkeypatch):
     monkeypatch.setenv("SDE_EDIT_LOG", "/logs/7.err")
     run = begin(small)
-    assert run.attempts()[0]["log"] == "/logs/7.err"
+    assert run.attempts()[0].log == "/logs/7.err"

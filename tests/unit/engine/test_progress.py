@@ -38,7 +38,7 @@ def test_a_batch_at_work_counts_by_its_evaluations(bar, model):
 
 def test_what_is_done_aside_moves_nothing_and_is_named(bar, model):
     model.evaluations += 50
-    with bar.aside("LoRA"):
+    with bar.uncounted("LoRA"):
         model.evaluations += 1000
         assert shown(bar) == (0.5, "1050 network evaluations, LoRA")
     model.evaluations += 50

@@ -20,14 +20,14 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.metric import Metric, NamedMetric, Score
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import resampling_counts, score_of
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run
 from sde_edit.evaluation.outputs import by_size, prefetch
 from sde_edit.evaluation.per_image import PerImageMetric
 from sde_edit.registry import build
-from sde_edit.store.runs import Row, Run, RunStore, cut
+from sde_edit.store.runs import ImageRecord, Run, RunStore, batched
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class Pictures:
         return Example(example_id, image, mask=np.ones((size, size), np.float32))
 
 
-def choice(name: str, **params: object) -> Choice:
-    return Choice(name=name, kind=name, version=1, params=params)
+def choice(name: str, **params: object) -> ComponentSpec:
+    return ComponentSpec(name=name, kind=name, version=1, params=params)
 
 
 def make_run(folder: Path, dataset: Pictures, *, seed: int = 0, seal: bool = True) -> Run:
-    part = Choice("x", "x", 1)
+    part = ComponentSpec("x", "x", 1)
     spec = RunSpec(part, part, part, part, 10, "leading", "min", "float32", seed)
     run = RunStore(folder).open(spec)
     lines = []
@@ -83,7 +83,9 @@ def make_run(folder: Path, dataset: Pictures, *, seed: int = 0, seal: bool = Tru
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(path)
         digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-        row = Row(example_id, path.name, path.stat().st_size, digest, 0.0, 0.0, "cpu", "float32")
+        row = ImageRecord(
+            example_id, path.name, path.stat().st_size, digest, 0.0, 0.0, "cpu", "float32"
+        )
         lines.append(json.dumps(row.__dict__))
     (run.path / "rows").mkdir(exist_ok=True)
     (run.path / "rows" / "a.jsonl").write_text("\n".join(lines) + "\n")
@@ -218,7 +220,7 @@ def parts(folder: Path) -> list[Path]:
 def test_shards_merge_to_the_scores_of_one_process(tmp_path, sizes):
     data = Pictures(n=26, sizes=sizes)
     run = make_run(tmp_path, data, seal=False)
-    batches = cut(data.ids(), 4)
+    batches = batched(data.ids(), 4)
     for shard in (2, 0, 1):
         measure(run, data, neighbourly()[1], batches[shard::3])
     run.write_seal(data.ids(), of=data.n)
@@ -237,7 +239,7 @@ def test_metrics_with_networks_merge_too(tmp_path):
     data = Pictures(n=10, sizes=(64,))
     alone, run = make_run(tmp_path / "alone", data), make_run(tmp_path, data)
     evaluate(alone, data, metrics(), batch_size=4, bootstrap=3)
-    for batch in reversed(cut(data.ids(), 4)):
+    for batch in reversed(batched(data.ids(), 4)):
         measure(run, data, metrics(), [batch])
     evaluate(run, data, metrics(), batch_size=4, bootstrap=3)
     assert stored(run) == stored(alone)
@@ -259,7 +261,7 @@ def test_a_batch_that_lacks_a_row_is_measured_whole(tmp_path):
     """As after a smaller limit, whose last batch was shorter."""
     data = Pictures()
     run = make_run(tmp_path, data)
-    measure(run, data, neighbourly()[1], cut(data.ids()[:6], 4))
+    measure(run, data, neighbourly()[1], batched(data.ids()[:6], 4))
     metric, metrics = neighbourly()
     evaluate(run, data, metrics, batch_size=4)
     assert metric.asked == [data.ids()[4:8], data.ids()[8:]]
@@ -310,14 +312,14 @@ def test_batches_that_are_not_made_yet_are_left_out(tmp_path):
     run = make_run(tmp_path, data, seal=False)
     (run.path / "outputs" / "005.png").unlink()
     metric, metrics = neighbourly()
-    measure(run, data, metrics, cut(data.ids(), 4))
+    measure(run, data, metrics, batched(data.ids(), 4))
     assert metric.asked == [data.ids()[:4], data.ids()[8:]]
 
 
 def test_a_damaged_part_is_measured_again(tmp_path, caplog):
     data = Pictures()
     run = make_run(tmp_path, data)
-    for batch in cut(data.ids(), 4):
+    for batch in batched(data.ids(), 4):
         measure(run, data, neighbourly()[1], [batch])
     bad = parts(tmp_path)[1]
     bad.write_bytes(bad.read_bytes()[:-8])
@@ -346,7 +348,7 @@ def test_force_replaces_what_is_cached(tmp_path):
     before = parts(tmp_path)
     metric, metrics = neighbourly()
     evaluate(run, data, metrics, batch_size=4, force=True)
-    assert metric.asked == cut(data.ids(), 4)
+    assert metric.asked == batched(data.ids(), 4)
     assert len(parts(tmp_path)) == len(before) == 1
     assert parts(tmp_path) != before
 
@@ -354,7 +356,7 @@ def test_force_replaces_what_is_cached(tmp_path):
 def test_another_batch_size_goes_on_with_what_is_cached(tmp_path):
     data = Pictures()
     run = make_run(tmp_path, data)
-    measure(run, data, neighbourly()[1], cut(data.ids(), 5))
+    measure(run, data, neighbourly()[1], batched(data.ids(), 5))
     metric, metrics = neighbourly()
     evaluate(run, data, metrics, batch_size=4)
     assert metric.asked == []
@@ -365,7 +367,7 @@ def test_a_metric_that_comes_later_does_not_make_others_measure(tmp_path):
     data = Pictures()
     run = make_run(tmp_path, data)
     metric, metrics = neighbourly()
-    measure(run, data, metrics, cut(data.ids(), 4))
+    measure(run, data, metrics, batched(data.ids(), 4))
     added = Brightness()
     evaluate(run, data, [*metrics, NamedMetric(choice("b"), added)], batch_size=4)
     assert (len(metric.asked), len(added.asked)) == (3, 3)

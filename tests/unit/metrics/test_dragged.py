@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sde_edit.api.example import Drag, Example
 from sde_edit.api.metric import NamedMetric
-from sde_edit.api.spec import Choice
+from sde_edit.api.spec import ComponentSpec
 from sde_edit.datasets.shapes_drags import DISTANCES, ShapesDrags
 from sde_edit.diffusion.noise import Noise
 from sde_edit.errors import UserError
@@ -243,7 +243,10 @@ def test_drag_distance_is_the_mean_over_points_not_images() -> None:
     counts = torch.tensor([[1.0, 1.0], [2.0, 0.0]], dtype=torch.float64)
     assert metric.aggregate(rows, counts).tolist() == [4.0, 5.0]
     score = score_of(
-        NamedMetric(Choice("d", "d", 1), metric), {"one": rows[0], "two": rows[1]}, 10, seal=""
+        NamedMetric(ComponentSpec("d", "d", 1), metric),
+        {"one": rows[0], "two": rows[1]},
+        10,
+        seal="",
     )
     assert score.value == 4.0
     assert score.per_example == {"one": 5.0, "two": 3.5}

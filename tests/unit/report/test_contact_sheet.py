@@ -13,12 +13,12 @@ from PIL import Image
 
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Drag, Example
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.errors import UserError
 from sde_edit.imaging.shapes_world import scene_of
 from sde_edit.report.contact_sheet import contact_sheet, masked, run_sheet, runs_sheet
 from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import Row, Run, RunStore
+from sde_edit.store.runs import ImageRecord, Run, RunStore
 
 
 def images(n: int) -> list[np.ndarray]:
@@ -158,14 +158,14 @@ class Scenes:
 
 
 def made(tmp_path: Path, sampler: str, ids: Sequence[str], grey: int) -> Run:
-    choice = Choice("x", "x", 1)
-    arm = Choice(sampler, sampler, 1)
+    choice = ComponentSpec("x", "x", 1)
+    arm = ComponentSpec(sampler, sampler, 1)
     spec = RunSpec(choice, arm, choice, choice, 25, "linspace", "zero", "float32", 0)
     run = RunStore(tmp_path).open(spec)
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), (grey, grey, grey)).save(buffer, "PNG")
     data = buffer.getvalue()
-    rows = [Row(i, f"{i}.png", len(data), "", 0.1, 1.0, "cpu", "float32") for i in ids]
+    rows = [ImageRecord(i, f"{i}.png", len(data), "", 0.1, 1.0, "cpu", "float32") for i in ids]
     for row in rows:
         write_atomic(run.path / "outputs" / row.file, data)
     lines = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)

@@ -18,7 +18,7 @@ import yaml
 import sde_edit.report.formats as formats_module
 import sde_edit.report.latex as latex_module
 import sde_edit.report.table as table_module
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.commands.table import build_table
 from sde_edit.errors import UserError
 from sde_edit.report.cells import difference_cell, score_cell, verdict_of
@@ -27,8 +27,7 @@ from sde_edit.report.selection import command, flatten
 from sde_edit.report.summary import runs_table, summary_table
 from sde_edit.report.table import Block, Cell, Column, Row, Table, number, with_common_decimals
 from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import Row as ImageRow
-from sde_edit.store.runs import Run, RunStore
+from sde_edit.store.runs import ImageRecord, Run, RunStore
 from tests.builders import ROOT
 
 CONF = ROOT / "conf" / "table"
@@ -46,10 +45,10 @@ def make_spec(
     seed: int = 0,
 ) -> RunSpec:
     return RunSpec(
-        task=Choice("inpaint", "inpaint", 1, {"guidance": guidance, "prompt": "a scene"}),
-        sampler=Choice(sampler, sampler, 1),
-        model=Choice(model, "diffusers", 1, {}, f"digest-of-{model}"),
-        data=Choice(data, data, 1, {"masks": masks}, f"digest-{masks}"),
+        task=ComponentSpec("inpaint", "inpaint", 1, {"guidance": guidance, "prompt": "a scene"}),
+        sampler=ComponentSpec(sampler, sampler, 1),
+        model=ComponentSpec(model, "diffusers", 1, {}, f"digest-of-{model}"),
+        data=ComponentSpec(data, data, 1, {"masks": masks}, f"digest-{masks}"),
         steps=steps,
         spacing="leading",
         last_sigma="sigma_min",
@@ -61,7 +60,8 @@ def make_spec(
 def add_images(run: Run, n: int, of: int = N, *, first: int = 0, seal: bool = True) -> None:
     ids = [f"{i:03d}" for i in range(first, first + n)]
     rows = [
-        ImageRow(i, f"{i}.png", 3, f"hash-{run.id}-{i}", 0.25, 50.0, "cpu", "float32") for i in ids
+        ImageRecord(i, f"{i}.png", 3, f"hash-{run.id}-{i}", 0.25, 50.0, "cpu", "float32")
+        for i in ids
     ]
     for row in rows:
         write_atomic(run.path / "outputs" / row.file, b"png")
@@ -537,9 +537,9 @@ def test_summary_table_tells_runs_of_one_sampler_apart(store: RunStore, fill: Fi
 
 def test_summary_table_tells_runs_apart_by_a_setting_of_their_sampler(store: RunStore) -> None:
     samplers = [
-        Choice("bdia", "bdia", 1, {"gamma": 0.5}),
-        Choice("bdia", "bdia", 1, {"gamma": 1.0}),
-        Choice("ode", "ddim", 1),
+        ComponentSpec("bdia", "bdia", 1, {"gamma": 0.5}),
+        ComponentSpec("bdia", "bdia", 1, {"gamma": 1.0}),
+        ComponentSpec("ode", "ddim", 1),
     ]
     runs = [store.open(dataclasses.replace(make_spec(), sampler=choice)) for choice in samplers]
     for run in runs:

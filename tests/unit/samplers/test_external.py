@@ -48,7 +48,7 @@ def example(example_id="c"):
 def test_finds_and_reads_by_id_whatever_the_suffix(folder):
     (folder / "readme.txt").write_text("not an image")
     images = external(folder)
-    assert tuple(images.there(IDS, None)) == IDS
+    assert tuple(images.available(IDS, None)) == IDS
     read = [images.read(example(i)) for i in IDS]
     assert [pixels[0, 0].tolist() for pixels in read] == [[0] * 3, [1] * 3, [2] * 3]
     assert all((pixels.shape, pixels.dtype) == ((SIDE, SIDE, 3), np.uint8) for pixels in read)
@@ -81,28 +81,28 @@ def test_two_examples_that_swap_their_images_are_another_digest(folder):
 def test_missing_images_are_counted_and_named_with_the_remedy(folder):
     wanted = [*IDS, *(f"more/{i}" for i in range(7))]
     with pytest.raises(UserError, match=r"7 of the 10 examples have no image: more/0; more/1") as e:
-        external(folder).there(wanted, None)
+        external(folder).available(wanted, None)
     assert "and 2 more" in str(e.value)
     assert str(folder / "more/0.png") in str(e.value)
     assert "sampler.partial=true" in str(e.value)
-    assert tuple(external(folder, partial=True).there(wanted, None)) == IDS
+    assert tuple(external(folder, partial=True).available(wanted, None)) == IDS
 
 
 def test_beyond_the_limit_none_is_needed(folder):
-    assert tuple(external(folder).there([*IDS, "d"], 3)) == IDS
+    assert tuple(external(folder).available([*IDS, "d"], 3)) == IDS
     with pytest.raises(UserError, match="1 of the 4 examples"):
-        external(folder).there([*IDS, "d"], 4)
+        external(folder).available([*IDS, "d"], 4)
 
 
 @pytest.mark.parametrize("partial", [False, True])
 def test_no_image_at_all_is_refused(folder, partial):
     with pytest.raises(UserError, match="no image of any of the 1 examples"):
-        external(folder, partial=partial).there(["d"], None)
+        external(folder, partial=partial).available(["d"], None)
 
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
-        external(tmp_path / "no").there(IDS, None)
+        external(tmp_path / "no").available(IDS, None)
 
 
 # ------------------------------------------------------------------ what is refused
@@ -127,31 +127,31 @@ def test_unreadable_and_transparent_images_are_refused(folder):
 def test_two_files_of_one_example_are_refused(folder):
     save(folder / "c.png", 3)
     with pytest.raises(UserError, match=r"c\.(bmp|png) and .*c\.(bmp|png) are both of example 'c'"):
-        external(folder).there(IDS, None)
+        external(folder).available(IDS, None)
 
 
 def test_no_id_leads_out_of_the_folder(folder):
     save(folder.parent / "secret.png", 5)
     with pytest.raises(UserError, match="no image of any"):
-        external(folder).there(["../secret"], None)
+        external(folder).available(["../secret"], None)
     with pytest.raises(UserError, match="no image of any"):
-        external(folder).there([str(folder.parent / "secret")], None)
+        external(folder).available([str(folder.parent / "secret")], None)
 
 
 def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_not(folder):
     save(folder.parent / "secret.png", 5)
     (folder / "d.png").symlink_to(folder / "c.bmp")
-    assert tuple(external(folder).there(["d"], None)) == ("d",)
+    assert tuple(external(folder).available(["d"], None)) == ("d",)
     (folder / "e.png").symlink_to(folder.parent / "secret.png")
     with pytest.raises(UserError, match=r"e\.png: a link that leads out of the folder"):
-        external(folder).there(["e"], None)
+        external(folder).available(["e"], None)
 
 
 def test_a_folder_that_is_linked_out_is_not_entered(folder):
     save(folder.parent / "outside" / "bear.png", 5)
     (folder / "wild").symlink_to(folder.parent / "outside", target_is_directory=True)
     with pytest.raises(UserError, match="no image of any"):
-        external(folder).there(["wild/bear"], None)
+        external(folder).available(["wild/bear"], None)
 
 
 # ------------------------------------------------------------------ the spec
@@ -173,7 +173,7 @@ def test_settings_that_had_no_part_in_the_images_are_not_in_the_run_id(scenes):
     spec = of(scenes)
     other = of(scenes, "model=sd15", "steps=7", "task.guidance=9", "seed=3", "dtype=bfloat16")
     assert run_id(spec) == run_id(other)
-    assert spec.made_elsewhere
+    assert spec.is_external
     assert run_id(spec) == run_id(of(scenes, "sampler.partial=true"))
     save(scenes / "test-000002.png", 99, (64, 64))
     assert run_id(spec) != run_id(of(scenes))
@@ -195,7 +195,7 @@ def test_it_fits_whatever_is_asked_of_the_network_but_not_another_sampler_or_dat
 def test_what_differs_from_a_run_is_the_sampler(scenes):
     drags = ["task=drag", "data=shapes-drags", "data.n=3", "metrics=[]"]
     ode = experiment([*drags, "sampler=ode", "model=gmm"]).spec
-    assert not ode.made_elsewhere
+    assert not ode.is_external
     assert diff_specs(ode, of(scenes)) == {"sampler": ("ode", "external")}
     assert "steps" not in flatten(of(scenes))
 
@@ -206,7 +206,7 @@ def test_partial_leaves_out_and_counts(scenes):
     where += [f"sampler.outputs={scenes}", "sampler.partial=true"]
     chosen = experiment(where)
     assert list(chosen.dataset.ids()) == ["test-000000", "test-000002"]
-    assert chosen.left_out == 1
+    assert chosen.excluded == 1
     whole = experiment([*where[:4], "model=gmm", "task=sample", "sampler=ode"])
     assert chosen.dataset.digest() == whole.dataset.digest()
     assert dataclasses.asdict(chosen.spec.data) == dataclasses.asdict(whole.spec.data)

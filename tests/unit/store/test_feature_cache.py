@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sde_edit.api.metric import NamedMetric
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.evaluation.distributions import FeatureMemory
 from sde_edit.evaluation.per_image import PerImageMetric
 from sde_edit.store.feature_cache import FeatureCache
-from sde_edit.store.runs import Row, Run, RunStore
+from sde_edit.store.runs import ImageRecord, Run, RunStore
 
 
 @dataclass(frozen=True)
@@ -30,24 +30,26 @@ class Plain(PerImageMetric):
 
 
 def a_run(folder: Path, *, seed: int = 0, digest: str = "d") -> Run:
-    part = Choice("x", "x", 1)
-    data = Choice("x", "x", 1, digest=digest)
+    part = ComponentSpec("x", "x", 1)
+    data = ComponentSpec("x", "x", 1, digest=digest)
     return RunStore(folder).open(
         RunSpec(part, part, part, data, 10, "leading", "min", "float32", seed)
     )
 
 
 def a_cache(folder: Path, run: Run, *, says: str = "plain", **params: object) -> FeatureCache:
-    choice = Choice("plain", "plain", 1, params=params)
+    choice = ComponentSpec("plain", "plain", 1, params=params)
     return FeatureCache(folder / "cache", run, NamedMetric(choice, Plain(says)))
 
 
-def images(n: int, *, pixels: str = "p") -> dict[str, Row]:
+def images(n: int, *, pixels: str = "p") -> dict[str, ImageRecord]:
     names = [f"{i}" for i in range(n)]
-    return {i: Row(i, f"{i}.png", 1, pixels + i, 0.0, 0.0, "cpu", "float32") for i in names}
+    return {i: ImageRecord(i, f"{i}.png", 1, pixels + i, 0.0, 0.0, "cpu", "float32") for i in names}
 
 
-def rows_of(made: dict[str, Row], *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def rows_of(
+    made: dict[str, ImageRecord], *, dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
     values = torch.randn(len(made), 3, dtype=dtype, generator=torch.Generator().manual_seed(0))
     return dict(zip(made, values.double(), strict=True))
 

@@ -4,16 +4,24 @@ from dataclasses import asdict, replace
 import pytest
 
 from sde_edit.api.metric import Score
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.errors import UserError
 from sde_edit.store.files import safe_name, write_atomic
-from sde_edit.store.runs import Row, Run, RunStore, read_score, run_id, write_score
+from sde_edit.store.runs import (
+    AttemptRecord,
+    ImageRecord,
+    Run,
+    RunStore,
+    read_score,
+    run_id,
+    write_score,
+)
 
 SPEC = RunSpec(
-    task=Choice("inpaint", "inpaint", 1, {"guidance": 7.5}),
-    sampler=Choice("sde", "sde", 1),
-    model=Choice("shapes", "stable_diffusion", 1, {"resolution": 64}, "abc"),
-    data=Choice("shapes", "shapes", 1, {"masks": "small"}, "def"),
+    task=ComponentSpec("inpaint", "inpaint", 1, {"guidance": 7.5}),
+    sampler=ComponentSpec("sde", "sde", 1),
+    model=ComponentSpec("shapes", "stable_diffusion", 1, {"resolution": 64}, "abc"),
+    data=ComponentSpec("shapes", "shapes", 1, {"masks": "small"}, "def"),
     steps=25,
     spacing="linspace",
     last_sigma="sigma_min",
@@ -24,7 +32,9 @@ SPEC = RunSpec(
 
 def add(run, example_id, content=b"png", attempt="a"):
     write_atomic(run.path / "outputs" / f"{example_id}.png", content)
-    row = Row(example_id, f"{example_id}.png", len(content), f"p-{example_id}", 0.1, 50, "cpu", "f")
+    row = ImageRecord(
+        example_id, f"{example_id}.png", len(content), f"p-{example_id}", 0.1, 50, "cpu", "f"
+    )
     file = run.path / "rows" / f"{attempt}.jsonl"
     file.parent.mkdir(exist_ok=True)
     with open(file, "a") as out:
@@ -64,6 +74,27 @@ def test_a_row_counts_only_with_its_whole_file(tmp_path):
     with open(run.path / "rows" / "a.jsonl", "a") as out:
         out.write('{"id": "c", "fil')
     assert list(run.rows()) == ["a"]
+
+
+def test_records_with_fields_of_a_newer_version_are_read(tmp_path):
+    run = RunStore(tmp_path).open(SPEC)
+    add(run, "a")
+    seal = run.write_seal(["a"], of=1)
+    for file in (run.path / "rows" / "a.jsonl", run.path / "SEALED"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"newer": 1}) + "\n")
+    write_atomic(run.attempt_file("a"), b'{"attempt": "a", "pid": 7, "newer": 1}')
+    assert list(run.rows()) == ["a"]
+    assert run.seal == seal
+    assert [(attempt.attempt, attempt.pid) for attempt in run.attempts()] == [("a", 7)]
+
+
+def test_an_attempt_is_stored_as_it_is_read(tmp_path):
+    run = RunStore(tmp_path).open(SPEC)
+    begun = AttemptRecord(attempt="a", overrides=["steps=4"], started=1.0)
+    assert not {"ended", "error"} & json.loads(begun.to_json()).keys()
+    for record in (begun, replace(begun, ended=2.0), replace(begun, ended=2.0, error="full")):
+        write_atomic(run.attempt_file("a"), record.to_json().encode())
+        assert run.attempts() == [record]
 
 
 def test_seal_digest_does_not_depend_on_order_or_attempts(tmp_path):

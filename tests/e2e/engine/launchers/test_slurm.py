@@ -99,10 +99,10 @@ def test_a_task_told_that_its_time_is_up(sweeps, undisturbed, at_work):
     """The signal that Slurm sends before the time limit; the task has itself requeued."""
     results, task = at_work
     pids = [
-        attempt["pid"]
+        attempt.pid
         for run in RunStore(results).runs()
         for attempt in run.attempts()
-        if attempt["slurm_job"] == task
+        if attempt.slurm_job == task
     ]
     os.kill(pids[0], signal.SIGUSR2)
     wait_until_over(sweeps)

@@ -10,13 +10,13 @@ import pytest
 
 import sde_edit.report.formats as formats_module
 import sde_edit.report.latex as latex_module
-from sde_edit.api.spec import Choice, RunSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.commands.table import build_table
 from sde_edit.config import expand, table_grids
 from sde_edit.errors import UserError
 from sde_edit.report.formats import markdown
 from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import Row, RunStore
+from sde_edit.store.runs import ImageRecord, RunStore
 
 N, B = 6, 100
 NFE = {
@@ -55,10 +55,10 @@ def store(tmp_path):
 
 def spec(sampler, steps, dtype="float32", seed=0, guidance=3.0, **settings):
     return RunSpec(
-        task=Choice("sample", "sample", 1, {"guidance": guidance}),
-        sampler=Choice(sampler, sampler, 1, settings),
-        model=Choice("shapes", "diffusers", 1, {}, "d"),
-        data=Choice("shapes", "shapes", 1, {}, "d"),
+        task=ComponentSpec("sample", "sample", 1, {"guidance": guidance}),
+        sampler=ComponentSpec(sampler, sampler, 1, settings),
+        model=ComponentSpec("shapes", "diffusers", 1, {}, "d"),
+        data=ComponentSpec("shapes", "shapes", 1, {}, "d"),
         steps=steps,
         spacing="linspace",
         last_sigma="sigma_min",
@@ -71,7 +71,7 @@ def add(store, value, *, n=N, pixels="same", calls=7, **asked):
     """A sealed run with one score."""
     run = store.open(spec(**asked))
     rows = [
-        Row(str(i), f"{i}.png", 3, f"{pixels}-{i}", 0.2, 20.0, "cpu", "float32", calls)
+        ImageRecord(str(i), f"{i}.png", 3, f"{pixels}-{i}", 0.2, 20.0, "cpu", "float32", calls)
         for i in range(n)
     ]
     for row in rows:

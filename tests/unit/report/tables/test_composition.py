@@ -6,7 +6,7 @@ import json
 import pytest
 from PIL import Image
 
-from sde_edit.api.spec import Choice
+from sde_edit.api.spec import ComponentSpec
 from sde_edit.commands.table import build_composition, publish_table
 from sde_edit.config import data_set, group_file, sweep_overrides
 from sde_edit.errors import UserError
@@ -107,7 +107,7 @@ def test_the_papers_counts_add_up():
 
 def test_labels_that_differ_in_writing_alone_are_one():
     counts = {"category": {"ai generated": 3}, "images": {"all": 3}}
-    table = build_composition(group_file("table", "table4"), Choice("d", "d", 1), counts)
+    table = build_composition(group_file("table", "table4"), ComponentSpec("d", "d", 1), counts)
     rows = [row for row in table.blocks[0].rows if "generated" in row.label.lower()]
     assert [[cell.value for cell in row.cells] for row in rows] == [[3, 1.0, 17]]
 

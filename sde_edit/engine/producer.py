@@ -1,0 +1,173 @@
+"""What makes the images of a run: a network, or the import of another program's outputs.
+
+Everything that differs between the two is here; the commands know only `Producer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from tqdm import tqdm
+
+from sde_edit.api.sampler import ExternalOutputs, Sampler
+from sde_edit.engine.execute import ModelCache, execute
+from sde_edit.engine.external import import_outputs
+from sde_edit.engine.output import ActiveRun
+from sde_edit.engine.plan import Plan, counts_encoding
+from sde_edit.engine.progress import MININTERVAL
+from sde_edit.errors import UserError
+from sde_edit.store.files import canonical
+
+if TYPE_CHECKING:
+    from sde_edit.api.example import Example
+    from sde_edit.api.experiment import Experiment
+
+T = TypeVar("T")
+
+
+class Producer(Protocol):
+    """Makes the images of an experiment, and knows beforehand what that takes."""
+
+    def inspect(self, example: Example, *, counts_encoding: bool) -> int:
+        """Check an example; return the network evaluations (rows) that its image costs.
+
+        Preparations such as LoRAs and masks are not counted, nor is the encoding if another run
+        pays for it. Raises UserError naming the example if its image cannot be made.
+        """
+
+    def notices(self) -> list[str]:
+        """What the user should know before the images are made, one message each."""
+
+    def describe(self, plan: Plan, evaluations: int) -> str:
+        """One line on the missing images and their cost."""
+
+    def make(self, runs: Sequence[ActiveRun], models: ModelCache) -> None:
+        """Make the missing images of one run, or of several that share their encoding."""
+
+
+@dataclass(frozen=True)
+class NetworkProducer:
+    """Edits examples with a diffusion model."""
+
+    experiment: Experiment
+    sampler: Sampler
+
+    def inspect(self, example: Example, *, counts_encoding: bool) -> int:
+        task, steps = self.experiment.task, self.experiment.spec.steps
+        task.check(example)
+        self._check_resolution(example)
+        cost = task.evaluations_of(example, steps, self._latent_size)
+        if not counts_encoding:
+            cost -= task.encode_evaluations(steps)
+        return self.sampler.evaluations_per_step * cost
+
+    def _check_resolution(self, example: Example) -> None:
+        side = self.experiment.source.resolution
+        if example.image.shape != (side, side, 3):
+            raise UserError(
+                f"{example.id}: image of {example.image.shape[1]}x{example.image.shape[0]} pixels, "
+                f"but model={self.experiment.spec.model.name} works at {side}x{side}: "
+                f"for images in files set data.resolution={side} and data.fit=crop; "
+                "data=shapes and data=shapes-edits go with model=shapes"
+            )
+
+    def notices(self) -> list[str]:
+        task = self.experiment.task
+        found = [preparation.notice for preparation in task.preparations]
+        return [text for text in (*found, task.derived_settings(self._latent_size)) if text]
+
+    @property
+    def _latent_size(self) -> tuple[int, int]:
+        _, height, width = self.experiment.source.latent_shape
+        return height, width
+
+    def describe(self, plan: Plan, evaluations: int) -> str:
+        head = f"{len(plan.missing)} of {len(plan.ids)} images to make"
+        return "; ".join([f"{head}, about {evaluations} network evaluations", *self.notices()])
+
+    def make(self, runs: Sequence[ActiveRun], models: ModelCache) -> None:
+        execute(runs, self.sampler, models)
+
+
+@dataclass(frozen=True)
+class ImportProducer:
+    """Imports images that another program made; no network is loaded or evaluated."""
+
+    experiment: Experiment
+    outputs: ExternalOutputs
+
+    def inspect(self, example: Example, *, counts_encoding: bool) -> int:
+        self.experiment.task.check(example)
+        self.outputs.read(example)
+        return 0
+
+    def notices(self) -> list[str]:
+        return []
+
+    def describe(self, plan: Plan, evaluations: int) -> str:
+        n = self.experiment.excluded
+        without = f"; {n} examples have none" if n else ""
+        return f"{len(plan.missing)} of {len(plan.ids)} images to import{without}"
+
+    def make(self, runs: Sequence[ActiveRun], models: ModelCache) -> None:
+        for active in runs:
+            import_outputs(active, self.outputs)
+
+
+def producer_of(experiment: Experiment) -> Producer:
+    """What makes the images of an experiment."""
+    sampler = experiment.sampler
+    if isinstance(sampler, ExternalOutputs):
+        return ImportProducer(experiment, sampler)
+    return NetworkProducer(experiment, sampler)
+
+
+def describe(experiment: Experiment, plan: Plan, evaluations: int) -> str:
+    """One line on what is about to happen."""
+    if not plan.missing:
+        return f"all {len(plan.ids)} images are there, nothing left to do"
+    return producer_of(experiment).describe(plan, evaluations)
+
+
+# ------------------------------------------------------------------ before the network
+def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[int]:
+    """Check every missing example and return the network evaluations that each run still costs.
+
+    This is the only pass over the data before the network works: an example is decoded once for all
+    the runs that lack it, and dropped. Raises UserError for the first one that cannot be used.
+    """
+    lacking = [k for k, (_, plan) in enumerate(runs) if plan.missing]
+    pays = dict(zip(lacking, counts_encoding([runs[k][0] for k in lacking]), strict=True))
+    producers = {k: producer_of(runs[k][0]) for k in lacking}
+
+    def inspect(wanted: tuple[str, list[int]]) -> list[tuple[int, int]]:
+        example_id, wanting = wanted
+        example = runs[wanting[0]][0].dataset.load(example_id)
+        return [(k, producers[k].inspect(example, counts_encoding=pays[k])) for k in wanting]
+
+    costs = [0] * len(runs)
+    jobs = _wanted([(k, *runs[k]) for k in lacking])
+    with ThreadPoolExecutor(runs[0][0].settings.loaders if runs else 1) as pool:
+        done = pool.map(inspect, jobs)
+        for found in _with_bar(done, len(jobs)):
+            for k, cost in found:
+                costs[k] += cost
+    return costs
+
+
+def _with_bar(done: Iterable[T], total: int) -> Iterable[T]:
+    bar = tqdm(done, "check", total, leave=False, unit="img", mininterval=MININTERVAL, delay=2)
+    return bar
+
+
+def _wanted(runs: Sequence[tuple[int, Experiment, Plan]]) -> list[tuple[str, list[int]]]:
+    """Each example that is missing somewhere, with the numbers of the runs that lack it."""
+    wanting: dict[tuple[str, str], list[int]] = {}
+    for k, experiment, plan in runs:
+        data = canonical(asdict(experiment.spec.data))
+        for example_id in sorted(plan.missing):
+            wanting.setdefault((data, example_id), []).append(k)
+    return [(example_id, numbers) for (_, example_id), numbers in wanting.items()]

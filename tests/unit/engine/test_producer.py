@@ -1,0 +1,69 @@
+"""What makes the images of a run: its line on the work, its checks, its costs."""
+
+import pytest
+from PIL import Image
+
+from sde_edit.config import experiment
+from sde_edit.engine.plan import plan_run
+from sde_edit.engine.producer import describe, inspect_missing, producer_of
+from sde_edit.errors import UserError
+
+DATA = ["task=drag", "data=shapes-drags", "data.n=3", "task.lora_steps=0", "metrics=[]"]
+
+
+@pytest.fixture
+def imported(tmp_path, monkeypatch):
+    """An experiment on two external outputs; a third example has none."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for i in (0, 2):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"test-{i:06d}.png")
+    outputs = [f"sampler.outputs={tmp_path}", "sampler.partial=true"]
+    return experiment([*DATA, "sampler=external", *outputs])
+
+
+def network(tiny_model, *overrides):
+    return experiment([*DATA, f"model.path={tiny_model}", "steps=4", *overrides])
+
+
+def cost(*experiments):
+    return inspect_missing([(one, plan_run(one, None)) for one in experiments])
+
+
+def test_an_import_costs_nothing_and_names_what_is_missing(imported):
+    plan = plan_run(imported, None)
+    assert (len(plan.missing), plan.of) == (2, 3)
+    assert cost(imported) == [0]
+    assert producer_of(imported).notices() == []
+    assert describe(imported, plan, 0) == "2 of 2 images to import; 1 examples have none"
+
+
+def test_an_import_refuses_what_it_cannot_read(imported, tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "test-000002.png")
+    with pytest.raises(UserError, match="is 32x32, but example 'test-000002'"):
+        cost(imported)
+
+
+def test_a_network_announces_its_evaluations(tiny_model):
+    chosen = network(tiny_model)
+    (evaluations,) = cost(chosen)
+    line = describe(chosen, plan_run(chosen, None), evaluations)
+    assert line.startswith(f"3 of 3 images to make, about {evaluations} network evaluations; ")
+
+
+def test_a_network_refuses_another_resolution(tiny_model):
+    with pytest.raises(UserError, match="64x64 pixels, but model=shapes works at 32x32"):
+        cost(network(tiny_model, "model.resolution=32"))
+
+
+def test_together_runs_cost_what_they_cost_alone(tiny_model, imported):
+    runs = [network(tiny_model, "sampler=ode"), imported, network(tiny_model, "task.m=1")]
+    assert cost(*runs) == [each for one in runs for each in cost(one)]
+
+
+def test_the_largest_t_0_pays_for_the_encoding_of_a_group(tiny_model):
+    edits = ["task=diffedit", "data=shapes-edits", "data.limit=2", "sampler=ode", "steps=4"]
+    composed = [*edits, "metrics=[]", f"model.path={tiny_model}"]
+    low, high = (experiment([*composed, f"task.t_0={t_0}"]) for t_0 in (0.5, 1.0))
+    steps, rows, images = 2, 2, 2  # of the lower t_0; of guidance; of the data
+    assert cost(low) == [2 * steps * rows * images]
+    assert cost(low, high) == [steps * rows * images, *cost(high)]
