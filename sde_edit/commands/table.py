@@ -146,11 +146,16 @@ def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
 
 
 def _with_evaluations(arm: Mapping[str, Any], runs: Mapping[str, Any]) -> dict[str, Any]:
-    """An arm with the evaluations per step of its sampler, which a report cannot load."""
-    chosen = (runs | arm["set"])["sampler"]
+    """An arm with the evaluations per step of its sampler, which a report cannot load.
+
+    Images made elsewhere count as one evaluation per step. Raises UserError without a sampler.
+    """
+    chosen = {**runs, **arm["set"]}.get("sampler")
+    if chosen is None:
+        raise UserError(f"arm {arm['label']!r}: NFE goes across, so it must give `sampler`")
     name = chosen[0] if isinstance(chosen, list) else chosen
     sampler = registry.plugin_class("samplers", group_file("sampler", name)["kind"])
-    return {**arm, "evaluations": sampler.evaluations_per_step}
+    return {**arm, "evaluations": getattr(sampler, "evaluations_per_step", 1)}
 
 
 def build_composition(

@@ -118,6 +118,15 @@ def test_nfe_goes_across_where_an_arm_costs_double(store):
     assert line(table, "fid", "EDICT \N{MINUS SIGN} DDIM")["20"].verdict == "worse"
 
 
+def test_nfe_counts_images_made_elsewhere_once_and_needs_a_sampler(store):
+    fill_nfe(store)
+    arms = [*NFE["arms"], {"label": "tool", "set": {"sampler": "external"}}]
+    table = build_table(NFE | {"arms": arms}, store.runs())
+    assert [column.label for column in table.columns] == ["10", "20"]
+    with pytest.raises(UserError, match="'bare': NFE goes across"):
+        build_table(NFE | {"arms": [*arms, {"label": "bare", "set": {}}]}, store.runs())
+
+
 def test_a_table_of_costs_alone_names_what_they_were_paid_on(store):
     fill_nfe(store)
     cost = {"metrics": [], "costs": ["seconds"], "where": {"steps": 10}, "column": "steps"}
