@@ -12,6 +12,9 @@ import hypothesis
 import pytest
 import torch
 
+from tests.builders import without_workers
+from tests.shapes import shapes_checked
+
 # The same examples in every session; --hypothesis-profile=default draws others.
 hypothesis.settings.register_profile(
     "repeatable", derandomize=True, database=None, deadline=None, max_examples=100
@@ -40,6 +43,19 @@ def pytest_configure(config):
 def _has_memory():
     writable = MEMORY.is_dir() and os.access(MEMORY, os.W_OK)
     return writable and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shapes():
+    with shapes_checked():
+        yield
+
+
+@pytest.fixture
+def no_workers():
+    """Sweeps do their jobs in the process of the test."""
+    with without_workers():
+        yield
 
 
 @pytest.fixture(scope="session")
