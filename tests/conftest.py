@@ -52,6 +52,12 @@ def _shapes():
 
 
 @pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """Digests of files are remembered in the folder of the test, not in the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
 def no_workers():
     """Sweeps do their jobs in the process of the test."""
     with without_workers():

@@ -23,9 +23,7 @@ from sde_edit.registry import build
 SIDE = 32
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 # ------------------------------------------------------------------ shapes
@@ -572,7 +570,7 @@ def test_files_are_hashed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_file_just_written_is_not_trusted_to_keep_its_times(root: Path, tmp_path: Path) -> None:
     digests_module.file_digest(root / "images" / "a.png")
-    assert not (tmp_path / "cache" / "sde-edit" / "digests_module.json").exists()
+    assert not (tmp_path / "cache" / "sde-edit" / "digests.json").exists()
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"x": 3}', '{"x": [1, 2, 3]}'])
@@ -580,7 +578,7 @@ def test_a_damaged_memory_is_ignored(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     monkeypatch.setattr(digests_module, "_SETTLED_NS", -(10**12))
-    memory = tmp_path / "cache" / "sde-edit" / "digests_module.json"
+    memory = tmp_path / "cache" / "sde-edit" / "digests.json"
     memory.parent.mkdir(parents=True)
     memory.write_text(damage)
     expected = digests_module._hash(root / "images" / "a.png")
