@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Overrides for the table targets, e.g. make table2 ARGS="model=sd15 data=places"
 ARGS ?= dtype=bfloat16
+# Worker processes of the tests; WORKERS= runs them in one process
+WORKERS ?= -n 2 --dist loadgroup
 DEMO := task=inpaint steps=25 data.limit=32 dtype=float32
 
 SENSITIVITY := figure8 figure9 figure10 figure11 figure12
@@ -17,7 +19,7 @@ TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 
 
 help:
 	@echo "demo         both samplers on the embedded model, a table and a contact sheet"
-	@echo "test         the fast tests        test-slow    the slow ones too"
+	@echo "test         the fast tests        test-slow    the slow ones"
 	@echo "check        ruff, mypy, import-linter     format    let ruff format"
 	@echo "table2       Table 2: runs what is missing, then writes results/tables/table2.*; likewise"
 	@echo "             $(filter-out table2,$(TABLES))"
@@ -41,10 +43,10 @@ demo: $(VENV)/installed
 	$(BIN)/sde-edit summary sampler=ode,sde $(DEMO)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 test-slow: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest $(WORKERS) -m "slow and not gpu"
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -79,4 +81,4 @@ shapes-card: $(VENV)/installed
 	$(BIN)/python scripts/shapes_card.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache

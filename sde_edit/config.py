@@ -278,7 +278,7 @@ def override(key: str, value: object) -> str:
     """`key=value` in Hydra's grammar, with any characters in a text."""
     if isinstance(value, str):
         escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)  # a backslash counts before a quote only
-        trailing = re.search(r"\\*$", escaped)
+        trailing = re.search(r"\\*\Z", escaped)
         return f'{key}="{escaped}{trailing[0] if trailing else ""}"'
     return f"{key}={json.dumps(value)}"
 

@@ -1,14 +1,17 @@
-"""Small made-up things that many tests need: run specs, finished runs on disk, pictures."""
+"""Small made-up things that many tests need: run specs, finished runs on disk, a launcher."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.store.files import canonical, write_atomic
 from sde_edit.store.runs import ImageRecord, Run, RunStore
@@ -129,3 +132,23 @@ def finished_run(
     for metric, value in scores.items():
         add_score(run, metric, value)
     return run
+
+
+def without_workers() -> AbstractContextManager[object]:
+    """While it lasts, sweeps on this machine do their jobs in this process: a worker takes seconds
+    to start."""
+    return patch("sde_edit.engine.launchers.local.Local.launch", _launch_here)
+
+
+def _launch_here(
+    launcher: object,
+    jobs: Sequence[Job],
+    worker: Callable[[], Work],
+    finish: Callable[[], object],
+    folder: Path,
+) -> Launched:
+    """In place of `Local.launch`. An error of a job is raised."""
+    work = worker()
+    for job in jobs:
+        work(job, lambda images: None)
+    return Launched()

@@ -1,10 +1,67 @@
-"""Networks of random weights, small enough for a laptop, in the official layouts."""
+"""How the tests run, and networks of random weights in the official layouts, small enough for a
+laptop."""
 
 import json
 import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
+
+from tests.builders import without_workers
+from tests.shapes import shapes_checked
+
+# The same examples in every session; --hypothesis-profile=default draws others.
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, database=None, deadline=None, max_examples=100
+)
+hypothesis.settings.load_profile("repeatable")
+
+MEMORY = Path("/dev/shm")  # a file system in memory, on Linux
+MEMORY_BYTES = 2**31  # free space that the temporary files of a test session fit into
+
+
+def pytest_configure(config):
+    """Give each process one thread, so that two workers do not fight for the cores, and put
+    temporary files into memory where possible, as every stored file is synced to disk.
+
+    Both are passed on to workers and to processes that tests start. OMP_NUM_THREADS and TMPDIR
+    take precedence if they are set.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    if "TMPDIR" not in os.environ and _has_memory():
+        folder = tempfile.mkdtemp(prefix="sde-edit-tests-", dir=MEMORY)
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+
+
+def _has_memory():
+    writable = MEMORY.is_dir() and os.access(MEMORY, os.W_OK)
+    return writable and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shapes():
+    with shapes_checked():
+        yield
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """Digests of files are remembered in the folder of the test, not in the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def no_workers():
+    """Sweeps do their jobs in the process of the test."""
+    with without_workers():
+        yield
 
 
 @pytest.fixture(scope="session")

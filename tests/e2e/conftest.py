@@ -1,4 +1,4 @@
-"""A small table, made by a process of its own, for the tests that get in its way; small data."""
+"""A small table, made for the tests that get in its way, and small data."""
 
 import json
 import subprocess
@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from sde_edit.cli import main
 from sde_edit.store.runs import RunStore
+from tests.builders import without_workers
 
 # Two runs of six batches each, and metrics that merge over images.
 GRID = (
@@ -26,11 +29,15 @@ class Sweeps(NamedTuple):
     model: Path
     all_images: int = 24
 
-    def start(self, results, *overrides, verb="sweep"):
-        """`sde-edit sweep table=table2`, or `sde-edit run` of the same runs."""
+    def arguments(self, results, *overrides, verb="sweep"):
+        """Of `sde-edit sweep table=table2`, or of `sde-edit run` with the same runs."""
         where = [f"model.path={self.model}", f"paths.results={results}"]
         table = ["table=table2"] if verb == "sweep" else ["sampler=ode,sde"]
-        command = [sys.executable, "-m", "sde_edit", verb, *table, *GRID, *where, *overrides]
+        return [verb, *table, *GRID, *where, *overrides]
+
+    def start(self, results, *overrides):
+        """A sweep in a process of its own, which starts workers."""
+        command = [sys.executable, "-m", "sde_edit", *self.arguments(results, *overrides)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, **pipes)
 
@@ -41,7 +48,11 @@ class Sweeps(NamedTuple):
         return output
 
     def run(self, results, *overrides, verb="sweep", code=0):
-        return self.finish(self.start(results, *overrides, verb=verb), code)
+        """What it says, done in this process without workers."""
+        with without_workers():
+            outcome = CliRunner().invoke(main, self.arguments(results, *overrides, verb=verb))
+        assert outcome.exit_code == code, outcome.output
+        return outcome.output
 
     def images(self, results):
         return len(list(results.glob("runs/*/outputs/*.png")))

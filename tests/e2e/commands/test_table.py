@@ -8,6 +8,7 @@ from PIL import Image
 
 from sde_edit.cli import main
 from sde_edit.store.runs import RunStore
+from tests.builders import without_workers
 
 GRID = ["steps=2,3", "data.masks=small,large", "data.n=4"]
 
@@ -21,7 +22,8 @@ def results(tiny_model, tmp_path_factory):
         f"paths.results={folder}",
         "metrics=[psnr,truth_error]",
     ]
-    outcome = CliRunner().invoke(main, ["sweep", "table=table2", *GRID, *arguments])
+    with without_workers():
+        outcome = CliRunner().invoke(main, ["sweep", "table=table2", *GRID, *arguments])
     assert outcome.exit_code == 0, outcome.output
     assert len(RunStore(folder).runs()) == 8
     return folder

@@ -130,6 +130,7 @@ def test_it_stands_in_every_column_of_a_table(call, made, tmp_path):
     assert build_table(chosen, RunStore(tmp_path / "results").runs()).blocks == table.blocks
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_a_sweep_brings_it_in(call, made, tmp_path):
     images = ["sampler=external", f"sampler.outputs={made}", "sampler.partial=true"]
     assert "2 images, 0 network evaluations" in call("sweep", "--dry-run", *images)

@@ -86,6 +86,7 @@ def test_presets_run_on_official_files(tmp_path, tiny_model, coco, preset, sampl
     assert len(rows(tmp_path, sampler)) == n
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_a_table_of_arms_from_sweep_to_sheet(tmp_path, tiny_model):
     small = ["steps=2", "data.n=2", "hardware.batch_size=2", f"model.path={tiny_model}"]
     printed = run(tmp_path, "table=figure4", *small, verb="sweep")

@@ -108,6 +108,7 @@ def test_a_sweep_plans_one_job_for_all_t_0(grid):
     assert list(sweep.evaluations) == [down[0.4], 2 * down[0.8]] * 2
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_a_sweep_of_t_0_in_shards_is_sealed(grid, tmp_path):
     invoke(*grid, "task.t_0=0.4,0.8", "shards=2", "launcher.workers=1", verb="sweep")
     assert all(run.seal and run.seal.n == N for run in found(tmp_path).values())
@@ -117,6 +118,7 @@ def test_a_sweep_of_t_0_in_shards_is_sealed(grid, tmp_path):
 # ------------------------------------------------------------------ the paper's tables, small
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_table_8_and_figure_2_from_bison_files(tmp_path, tiny_model, coco):
     """The real preset, on a small random pipeline and files in the official form."""
     printed = invoke(
@@ -134,6 +136,7 @@ def test_table_8_and_figure_2_from_bison_files(tmp_path, tiny_model, coco):
     assert "8.65" not in text  # of a t_0 that was not asked for
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_table_6_from_official_checkpoints_and_class_folders(tmp_path, tiny_adm):
     """The real preset, on small random networks; three lions, two tigers, one of them grey."""
     for wnid, modes in (("n02129165", ["RGB"] * 3), ("n02129604", ["RGB", "L"])):

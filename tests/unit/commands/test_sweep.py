@@ -107,7 +107,7 @@ def test_dry_run_starts_nothing(small, tmp_path):
     text = invoke("sweep", *small, "sampler=ode,sde", "--dry-run")
     assert "12 images, 96 network evaluations" in text
     assert not RunStore(tmp_path).runs()
-    invoke("sweep", *small, "sampler=ode")
+    invoke("run", *small, "sampler=ode")
     assert "1 runs of" in invoke("sweep", *small, "sampler=ode", "--dry-run")
 
 

@@ -21,9 +21,7 @@ from sde_edit.registry import build
 SIDE = 32
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def picture(folder: Path, name: str, size: tuple[int, int]) -> Path:

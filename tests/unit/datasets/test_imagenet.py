@@ -25,9 +25,7 @@ LIONS, TIGERS = [3, 4, 7, 9, 12], [1, 2, 5, 8, 11]  # numbers of validation imag
 Make = Callable[..., ImageNet]
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def stem(i: int) -> str:

@@ -200,7 +200,9 @@ def test_a_part_of_the_verdict_looks_at_nothing_else(part, expected):
     metric = build("metrics", "attributes", {"part": part})
     metric.__dict__["_network"] = Says(SEEN, [SEEN[0]] * len(SEEN))
     blank = np.zeros((8, 8, 3), np.uint8)
-    rows = metric.measure(torch.zeros(len(SEEN), 8, 8, 3), [Example("e", blank)] * len(SEEN))
+    rows = metric.measure(
+        torch.zeros(len(SEEN), 8, 8, 3, dtype=torch.uint8), [Example("e", blank)] * len(SEEN)
+    )
     assert rows.flatten().tolist() == expected
 
 
@@ -213,7 +215,9 @@ def test_pairs_that_are_crossed_are_wrong_as_a_whole_and_right_in_their_parts():
     for part in ("all", "shape", "colour"):
         metric = build("metrics", "attributes", {"part": part})
         metric.__dict__["_network"] = Says(crossed, right)
-        found[part] = metric.measure(torch.zeros(1, 8, 8, 3), [Example("e", blank)]).item()
+        found[part] = metric.measure(
+            torch.zeros(1, 8, 8, 3, dtype=torch.uint8), [Example("e", blank)]
+        ).item()
     assert found == {"all": 0, "shape": 1, "colour": 1}
 
 

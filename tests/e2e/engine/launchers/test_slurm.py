@@ -27,9 +27,12 @@ def answers():
     return subprocess.run([SCRIPT, "status"], capture_output=True).returncode == 0
 
 
-pytestmark = pytest.mark.skipif(
-    not answers(), reason='no local Slurm is running: eval "$(scripts/slurm_local.sh start)"'
-)
+pytestmark = [
+    pytest.mark.xdist_group("sweeps"),  # so that one worker makes the undisturbed one
+    pytest.mark.skipif(
+        not answers(), reason='no local Slurm is running: eval "$(scripts/slurm_local.sh start)"'
+    ),
+]
 
 
 def slurm(*command):
@@ -39,7 +42,7 @@ def slurm(*command):
 
 def submit(sweeps, results, *overrides):
     """Submit the table; returns the id of its job array."""
-    output = sweeps.run(results, *SLURM, *overrides)
+    output = sweeps.finish(sweeps.start(results, *SLURM, *overrides))
     return re.search(r"submitted as (\d+)", output).group(1)
 
 

@@ -11,10 +11,7 @@ from sde_edit.commands.table import build_composition, publish_table
 from sde_edit.config import data_set, group_file, sweep_overrides
 from sde_edit.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def item(root, name, *, pairs=1, masked=False):
