@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
+from sde_edit.api.interface import refuse_unknown_names
 from sde_edit.api.spec import ComponentSpec
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Metric(ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        _refuse_unknown_names(cls)
+        refuse_unknown_names(cls)
 
     @property
     @abstractmethod
@@ -112,21 +111,6 @@ class Metric(ABC):
         By default a row of one number is the value.
         """
         return rows_ND[:, 0] if rows_ND.shape[1] == 1 else None
-
-
-def _refuse_unknown_names(cls: type[Metric]) -> None:
-    """Raises TypeError, with the nearest name that exists, for a public name unknown to Metric."""
-    kinds = inspect.get_annotations(cls)
-    settings = {name for name, kind in kinds.items() if "ClassVar" not in str(kind)}
-    known = [name for name in (*dir(Metric), *Metric.__annotations__) if not name.startswith("_")]
-    for name in {*vars(cls), *kinds} - settings - set(known):
-        if not name.startswith("_"):
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise TypeError(
-                f"{cls.__name__}.{name}: Metric has no such member.{hint} "
-                "A helper must be private or a function."
-            )
 
 
 @dataclass(frozen=True)
