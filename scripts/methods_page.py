@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
 from sde_edit.config import compose_config, group_file
 from sde_edit.registry import build, listing, names
@@ -44,17 +44,16 @@ def ways(task: Task, sampler: Sampler) -> tuple[str, str]:
     """What the paper's Table 1 says of a task with a sampler: up, down."""
     if not task.inverts:
         return "noise", "SDE" if sampler.stochastic else "ODE"
-    assert isinstance(sampler, Invertible)
     if sampler.stochastic:
         return "noise, w' kept", "Cycle-SDE"
-    return "ODE, exactly inverted" if sampler.exact else "ODE, inverted", "ODE"
+    return "ODE, exactly inverted" if sampler.inversion == "exact" else "ODE, inverted", "ODE"
 
 
 def lines(name: str, task: Task, samplers: Mapping[str, Sampler]) -> list[str]:
     groups: dict[tuple[str, str], list[str]] = {}
     served = task.samplers or samplers
     for label, sampler in samplers.items():
-        if label in served and (isinstance(sampler, Invertible) or not task.inverts):
+        if label in served and (sampler.inversion != "none" or not task.inverts):
             groups.setdefault(ways(task, sampler), []).append(f"`{label}`")
     return [
         f"| `{name}` | {up} | {task.changes} | {down} | {', '.join(found)} |"

@@ -24,7 +24,7 @@ from sde_edit.api.dataset import Dataset
 from sde_edit.api.experiment import Experiment, Settings
 from sde_edit.api.launcher import Launcher
 from sde_edit.api.metric import NamedMetric
-from sde_edit.api.sampler import Invertible, MadeElsewhere
+from sde_edit.api.sampler import MadeElsewhere
 from sde_edit.api.spec import Choice, RunSpec
 from sde_edit.api.task import Task
 from sde_edit.errors import UserError
@@ -151,7 +151,7 @@ def _with_images(images: MadeElsewhere, dataset: Dataset, limit: int | None) -> 
 
 
 def _check_way_back(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> None:
-    if plugins["task"].inverts and not isinstance(plugins["sampler"], Invertible):
+    if plugins["task"].inverts and plugins["sampler"].inversion == "none":
         task, sampler = config["task"]["name"], config["sampler"]["name"]
         raise UserError(
             f"task={task} goes from the image to noise and back, and sampler={sampler} has no way "

@@ -1,55 +1,78 @@
-"""What a sampler owes: a way along a grid of times, and perhaps a way back."""
+"""The interface of samplers: decode, and encode for those that invert."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
+from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.api.interface import refuse_unknown_names
+from sde_edit.diffusion.denoiser import Denoiser, Project, no_edit
+from sde_edit.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sde_edit.api.example import Pixels
+    from sde_edit.diffusion.inversion import Inversion
     from sde_edit.diffusion.noise import Noise
     from sde_edit.diffusion.schedule import Grid
 
+InversionKind = Literal["none", "approximate", "exact"]
 
-class Sampler(Protocol):
-    """A way along a grid. Plug-ins are short: the mathematics is the body."""
+
+class Sampler(ABC):
+    """Solves the reverse process on a grid of times. A plug-in's body is its equations.
+
+    Subclasses are checked when they are defined: they must declare a citation, override `encode`
+    if and only if `inversion` says that they invert, and add no public name of their own but
+    settings. A subclass that breaks one of these rules raises TypeError.
+    """
+
+    version: ClassVar[int] = 1  # part of the run id: raise it when results change
+    citation: ClassVar[Citation | None]  # None only for what no paper describes
+    stochastic: ClassVar[bool] = False  # True: solves the SDE, and inverts by Cycle-SDE
+    evaluations_per_step: ClassVar[int] = 1  # evaluations of eps in one step of decode
+    # How close decode comes to what encode was given: "exact" is up to rounding.
+    inversion: ClassVar[InversionKind] = "none"
 
     @property
-    def evaluations_per_step(self) -> int:
-        """Evaluations of eps that one step of decode costs."""
+    @abstractmethod
+    def order(self) -> int:
+        """Order of convergence in the step size; 0 without steps."""
 
-    @property
-    def stochastic(self) -> bool:
-        """Whether it solves the SDE; its way up is then noise, and its way back Cycle-SDE."""
-
+    @abstractmethod
     def decode(
         self,
         eps: Denoiser,
         x_BCHW: Tensor,
         grid: Grid,
         noise: Noise,
-        project: Project = keep,
-        tape: Tape = (),
+        project: Project = no_edit,
+        inversion: Inversion | None = None,
     ) -> Tensor:
         """From x at grid.t[0] to x at grid.t[-1]; `project(x, i)` is the task's edit at time i.
 
-        With the tape of `encode`, of the same grid: the way that the source came.
+        inversion: what `encode` returned on the same grid; decode then returns to its source where
+        neither x nor the prompt was edited.
         """
 
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
+        """From x at grid.t[-1] to noise at grid.t[0]. Raises UserError if it does not invert."""
+        raise UserError(f"{type(self).__name__} does not invert: use ode, sde, bdia or edict")
 
-@runtime_checkable
-class Invertible(Sampler, Protocol):
-    """A sampler with a way back."""
-
-    exact: ClassVar[bool]  # whether decode returns what encode was given, up to rounding
-
-    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
-        """From x at grid.t[-1] up to tape[0][0] at grid.t[0], and what leads back."""
+    def __init_subclass__(cls) -> None:
+        refuse_unknown_names(cls)
+        if not hasattr(cls, "citation"):
+            raise TypeError(f"{cls.__qualname__}: declares no citation")
+        if cls.inversion not in get_args(InversionKind):
+            allowed = ", ".join(get_args(InversionKind))
+            raise TypeError(f"{cls.__qualname__}.inversion={cls.inversion!r}: allowed: {allowed}")
+        if (cls.inversion != "none") != (cls.encode is not Sampler.encode):
+            has = "no encode" if cls.encode is Sampler.encode else "an encode"
+            raise TypeError(f"{cls.__qualname__}: has {has}, but inversion={cls.inversion!r}")
 
 
 @runtime_checkable

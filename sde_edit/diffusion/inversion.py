@@ -1,52 +1,63 @@
-"""Ways up, recorded: by the sampler's own step, or by noise with eps along it in one batch.
+"""From an image to noise: by a sampler's own steps, or by adding noise.
 
 Letters in tensor names: N steps of the grid; else as in sde_edit/api.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape
+from sde_edit.diffusion.denoiser import Denoiser, Project
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 
 
-class Trajectory(NamedTuple):
-    """A tape of Cycle-SDE. x [N+1, B, C, H, W]: the source at every time of the grid, the noisiest
-    first; eps [N, B, C, H, W]: the network's word on it at every time that a step starts from.
+@dataclass(frozen=True)
+class Inversion:
+    """The source image at every time of a grid, and what decode needs to return to it.
+
+    states [N+1, B, C, H, W]: the source at each time, noisiest first. extra: further tensors that
+    the sampler's decode reads, also indexed by time, noisiest first.
     """
 
-    x: Tensor
-    eps: Tensor
+    states: Tensor
+    extra: tuple[Tensor, ...] = ()
+
+    @property
+    def latent(self) -> Tensor:
+        """The source at the noisiest time [B, C, H, W]: what tasks edit and decode starts from."""
+        return self.states[0]
+
+    def tail(self, i: int) -> Inversion:
+        """The inversion on the grid that starts at the i-th time of this one.
+
+        No step of encode depends on where the grid ends, so one inversion serves a sweep of t_0.
+        """
+        return Inversion(self.states[i:], tuple(part[i:] for part in self.extra))
 
 
-def since(tape: Tape, i: int) -> Tape:
-    """The tape of the grid that starts at the i-th time of this one.
+def encode_by_noising(eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
+    """The encode of Cycle-SDE. extra is (eps,) with eps [N, B, C, H, W] of states[:-1].
 
-    What happens on the way up does not depend on how far it goes, so one tape serves a whole sweep
-    of t_0.
+    The forward process needs no network, so one call of eps serves all times.
     """
-    return tuple(part[i:] for part in tape)
-
-
-def record(eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Trajectory:
-    """x goes up the grid by Eq. 7, which asks no network, so eps of all times is one batch."""
-    x = forward(x_BCHW, grid, noise)
+    x = forward_process(x_BCHW, grid, noise)
     t = torch.tensor(grid.t[:-1], dtype=x.dtype, device=x.device)
     rows = x[:-1].flatten(0, 1)
-    return Trajectory(x, eps(rows, t.repeat_interleave(len(x_BCHW))).view_as(x[:-1]))
+    e = eps(rows, t.repeat_interleave(len(x_BCHW))).view_as(x[:-1])
+    return Inversion(x, (e,))
 
 
-def forward(x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tensor:
-    """x_s = sqrt(alpha_s / alpha_t) x_t + sqrt(1 - alpha_s / alpha_t) w (Eq. 7), at every time of
-    the grid [N+1, B, C, H, W], the noisiest first; x is at the last.
+def forward_process(x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tensor:
+    """x_s = sqrt(alpha_s / alpha_t) x_t + sqrt(1 - alpha_s / alpha_t) w (Eq. 7), from x at the last
+    time of the grid; all states [N+1, B, C, H, W], noisiest first.
     """
     path = [x_BCHW]
-    for t, a_t, a_s in grid.reversed().pairs():
+    for t, a_t, a_s in grid.reversed().intervals():
         w = noise.like(x_BCHW, "forward", int(t))
         path.append((a_s / a_t) ** 0.5 * path[-1] + (1 - a_s / a_t) ** 0.5 * w)
     return torch.stack(path[::-1])
@@ -58,8 +69,8 @@ class _Decode(Protocol):
     ) -> Tensor: ...
 
 
-def upwards(decode: _Decode, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
-    """The way up of a method that is its own: its steps along the reversed grid."""
+def invert(decode: _Decode, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
+    """The encode of a sampler whose decode also runs from data to noise, on a reversed grid."""
     path: list[Tensor] = []
 
     def visit(x: Tensor, i: int) -> Tensor:
@@ -67,4 +78,4 @@ def upwards(decode: _Decode, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: N
         return x
 
     decode(eps, x_BCHW, grid.reversed(), noise, visit)
-    return (torch.stack(path[::-1]),)
+    return Inversion(torch.stack(path[::-1]))

@@ -1,7 +1,7 @@
 """Noise per example: a counter-based stream for each (seed, example, purpose, step).
 
-Drawn on the CPU in float32 whatever the device and dtype of the run, so an example sees the same
-noise in any batch, order, shard or resume, and no global generator is touched.
+Noise is drawn on the CPU in float32, whatever the device and dtype of the run. An example sees the
+same noise in any batch, order, shard or resumed run, and no global generator is used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 def example_normal(
     seed: int, example_id: str, purpose: str, step: int, shape: Sequence[int]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Standard normal float32 numbers that depend on the arguments alone."""
+    """Standard normal float32 numbers that depend only on the arguments."""
     name = f"{seed}\x1f{example_id}\x1f{purpose}\x1f{step}".encode()
     key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
     return np.random.Generator(np.random.Philox(key=key)).standard_normal(tuple(shape), np.float32)
@@ -30,20 +30,20 @@ class Noise:
 
     seed: int
     example_ids: tuple[str, ...]
-    stage: str = ""  # a part of the edit whose noise is its own, before every purpose
+    stage: str = ""  # a part of the edit with noise of its own; prefixed to every purpose
 
     def of(self, rows: Sequence[int]) -> Noise:
-        """That of some examples of the batch."""
+        """The noise of these rows of the batch."""
         return replace(self, example_ids=tuple(self.example_ids[row] for row in rows))
 
     def within(self, stage: str) -> Noise:
-        """The same for a part of the edit that asks for the same purposes and steps again."""
+        """Noise for a part of the edit that reuses purposes and steps, such as one drag step."""
         return replace(self, stage=f"{self.stage}{stage} ")
 
     def like(self, x_BCHW: Tensor, purpose: str, step: int = 0) -> Tensor:
         """Standard normal noise of x's shape, dtype and device; row b belongs to example b.
 
-        Raises ValueError if x has another number of rows than there are examples.
+        Raises ValueError if the number of rows is not the number of examples.
         """
         if len(x_BCHW) != len(self.example_ids):
             raise ValueError(f"{len(x_BCHW)} rows for {len(self.example_ids)} examples")

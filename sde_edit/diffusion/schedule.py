@@ -1,8 +1,8 @@
-"""alpha_bar and the grids of times: pure, no network, no state.
+"""alpha_bar and the grids of times that samplers visit.
 
 alpha = alpha_bar (the paper's alpha_t), so x_t = sqrt(alpha_t) x_0 + sqrt(1 - alpha_t) eps, Eq. 1.
-Times are the integer train times 0 .. T-1; time 0 is the least noisy one the network knows, with
-alpha_0 = 0.99915 for Stable Diffusion, not 1.
+Times are the integer train times 0 .. T-1. Time 0 is the least noisy one that the network knows:
+its alpha is 0.99915 for Stable Diffusion, not 1.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from sde_edit.errors import UserError
 Spacing = Literal["linspace", "leading", "trailing"]
 LastSigma = Literal["sigma_min", "zero"]
 
-
 SPACINGS: tuple[str, ...] = get_args(Spacing)
-
-
 LAST_SIGMAS: tuple[str, ...] = get_args(LastSigma)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The times a sampler visits, decreasing, and alpha at each; a step joins two neighbours."""
+    """The times that a sampler visits and alpha at each. A step joins two neighbouring times.
+
+    Times decrease from noise to data, except in a reversed grid.
+    """
 
     t: tuple[float, ...]
     alpha: tuple[float, ...]
@@ -36,21 +36,21 @@ class Grid:
     def steps(self) -> int:
         return len(self.t) - 1
 
-    def pairs(self) -> Iterator[tuple[float, float, float]]:
+    def intervals(self) -> Iterator[tuple[float, float, float]]:
         """(s, alpha_s, alpha_t) of every step s -> t."""
         return zip(self.t, self.alpha, self.alpha[1:], strict=False)
 
-    def turns(self) -> Iterator[tuple[float, float, float, float]]:
+    def triples(self) -> Iterator[tuple[float, float, float, float]]:
         """(t, alpha before, alpha at t, alpha after) of every time but the first and the last."""
         return zip(self.t[1:], self.alpha, self.alpha[1:], self.alpha[2:], strict=False)
 
-    def below(self, t_0: float) -> Grid:
-        """The last round(t_0 steps) steps: from t_0 T on, t_0 in (0, 1], where steps are even."""
+    def truncated(self, t_0: float) -> Grid:
+        """The last round(t_0 * steps) steps, t_0 in (0, 1]; on an even grid they start at t_0 T."""
         first = self.steps - steps_below(t_0, self.steps)
         return Grid(self.t[first:], self.alpha[first:])
 
-    def step_from(self, t: float) -> int:
-        """Which step starts at t. Raises UserError for a time at which none does."""
+    def index_of(self, t: float) -> int:
+        """The index of the step that starts at t. Raises UserError if there is none."""
         if t not in self.t[:-1]:
             raise UserError(
                 f"the sampler asks for time {t:g}, at which the source has no state: the task "
@@ -59,14 +59,17 @@ class Grid:
         return self.t.index(t)
 
     def reversed(self) -> Grid:
-        """The same times upwards, for the way from data to noise."""
+        """The same times in reverse order, from data to noise."""
         return Grid(self.t[::-1], self.alpha[::-1])
 
     def is_second_order(self, i: int) -> bool:
-        """Whether step i of a two-step method looks back: never the first; nor the last of a way
-        down that has fewer than 15 or ends at sigma = 0 (diffusers' `lower_order_final`)."""
-        down = self.t[0] > self.t[-1]
-        last_is_first_order = down and (self.steps < 15 or self.alpha[-1] == 1)
+        """Whether step i of a two-step method uses the step before it.
+
+        The first step never does. From noise to data neither does the last one if there are fewer
+        than 15 steps or the grid ends at sigma = 0 (diffusers' `lower_order_final`).
+        """
+        towards_data = self.t[0] > self.t[-1]
+        last_is_first_order = towards_data and (self.steps < 15 or self.alpha[-1] == 1)
         return i > 0 and not (i + 1 == self.steps and last_is_first_order)
 
 
@@ -96,11 +99,11 @@ class Schedule:
         """The grid of `steps` steps from the noisiest time to time 0.
 
         spacing (what diffusers calls `timestep_spacing`):
-            linspace   evenly over [0, T-1], rounded; DPM-Solver's, and the paper's for inpainting
-            leading    k * (T // steps) + offset; DDIM's in Stable Diffusion's own config
-            trailing   T, T - T/steps, ... minus one
-        last_sigma: where the last step ends.
-            sigma_min  at alpha_0, as diffusers 0.25.1, with which the paper's numbers were made
+            linspace   evenly over [0, T-1], rounded: DPM-Solver's, and the paper's for inpainting
+            leading    k * (T // steps) + offset: DDIM's in Stable Diffusion's own config
+            trailing   T, T - T/steps, ..., each minus one
+        last_sigma (where the last step ends):
+            sigma_min  at alpha_0, as in diffusers 0.25.1, which produced the paper's numbers
             zero       at alpha = 1, the default of diffusers >= 0.26
         Raises UserError if the grid would leave [0, T) or visit a time twice.
         """
@@ -128,5 +131,5 @@ class Schedule:
 
 
 def steps_below(t_0: float, steps: int) -> int:
-    """How many of a grid's steps lie below t_0 T, t_0 in (0, 1]; at least one."""
+    """How many of a grid's steps remain from t_0 T on, t_0 in (0, 1]; at least one."""
     return max(1, round(t_0 * steps))

@@ -15,19 +15,19 @@ def half_log_snr(alpha: float) -> float:
 
 
 def predict_x0(x: Tensor, eps: Tensor, alpha: float) -> Tensor:
-    """The bracket of Eq. 6: what x_0 would be if `eps` were its noise."""
+    """The bracket in Eq. 6: the x_0 that gives x under the noise `eps`."""
     x0: Tensor = (x - (1 - alpha) ** 0.5 * eps) / alpha**0.5
     return x0
 
 
 def ddim(x: Tensor, eps: Tensor, a_s: float, a_t: float) -> Tensor:
-    """Eq. 6 with eta = 0: from alpha_s to alpha_t, up or down."""
+    """Eq. 6 with eta = 0, from alpha_s to alpha_t in either direction."""
     x_t: Tensor = a_t**0.5 * predict_x0(x, eps, a_s) + (1 - a_t) ** 0.5 * eps
     return x_t
 
 
 def ddpm(x: Tensor, eps: Tensor, a_s: float, a_t: float) -> tuple[Tensor, float]:
-    """Eq. 6 with eta = 1, without its noise: the mean of x_t, and sigma_s."""
+    """Eq. 6 with eta = 1: the mean of x_t and the standard deviation sigma_s of its noise."""
     sigma2 = (1 - a_t) / (1 - a_s) * (1 - a_s / a_t)
     mean = a_t**0.5 * predict_x0(x, eps, a_s) + (1 - a_t - sigma2) ** 0.5 * eps
     return mean, sigma2**0.5

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Drag, Point
 from sde_edit.api.model import AttentionAccess
+from sde_edit.diffusion.denoiser import same_time
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
 
@@ -187,7 +188,7 @@ class MotionSupervision:
         active: the indices of the rows that had not arrived before.
         """
         x = torch.stack([states[b].latent for b in active])
-        t = x.new_full((len(active),), grid.t[0])
+        t = same_time(x, grid.t[0])
         with self.lora(active):
             e, F = self.model.features(x, t, text[list(active)], self.block)
         z = ddim(x, e, grid.alpha[0], grid.alpha[1])

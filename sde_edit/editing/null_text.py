@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.model import AttentionAccess
+from sde_edit.diffusion.denoiser import same_time
 from sde_edit.diffusion.guidance import guide
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
@@ -55,7 +56,7 @@ class NullText:
         with torch.inference_mode(False):  # inference tensors cannot take part in autograd
             path, text = path.clone(), text_BKD.clone()
             x, null, nulls = path[0], null_BKD.to(path.dtype, copy=True), []
-            for i, (s, a_s, a_t) in enumerate(grid.pairs()):
+            for i, (s, a_s, a_t) in enumerate(grid.intervals()):
                 step = self._step(x, s, a_s, a_t, text)
                 null = self._fitted(step, path[i + 1], null, i / grid.steps)
                 with torch.no_grad():
@@ -65,7 +66,7 @@ class NullText:
 
     def _step(self, x: Tensor, s: float, a_s: float, a_t: float, text: Tensor) -> Step:
         """The guided step of DDIM from x, as a function of the null embedding."""
-        t = x.new_full((len(x),), s)
+        t = same_time(x, s)
         with torch.no_grad():
             e_cond = self.model.attend(x, t, text)
 

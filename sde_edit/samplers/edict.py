@@ -14,7 +14,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.api.citation import Citation
+from sde_edit.api.sampler import InversionKind, Sampler
+from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
+from sde_edit.diffusion.inversion import Inversion
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
@@ -24,48 +27,54 @@ from sde_edit.registry import plugin
 
 @plugin
 @dataclass(frozen=True)
-class EDICT:
-    """EDICT (Wallace et al. 2023), as Zhang et al. 2024 write it; the published code lets z and y
-    change places at every other step, the equations don't. Two evaluations per step, order 1, ODE.
+class EDICT(Sampler):
+    """EDICT (Wallace et al. 2023) in the form that Zhang et al. 2024 give. The published code swaps
+    z and y at every other step; the equations do not. Two evaluations per step, order 1, ODE.
 
-    p mixes the two states. The tape is y. The state is float64, as encode divides by p twice a
-    step, so rounding errors grow on the way up and, for p < 1, shrink on the way down.
+    p mixes the two states. The inversion's extra is (y,). The state is float64: encode divides by p
+    twice per step, so rounding errors grow in encode and, for p < 1, shrink in decode.
     """
 
     p: float = 0.93
-    version: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 1
     evaluations_per_step: ClassVar[int] = 2
-    exact: ClassVar[bool] = True
+    inversion: ClassVar[InversionKind] = "exact"
+    citation: ClassVar[Citation] = Citation(
+        key="wallace2023edict",
+        authors="Wallace, Bram and Gokul, Akash and Naik, Nikhil",
+        title="EDICT: Exact Diffusion Inversion via Coupled Transformations",
+        venue="CVPR",
+        year=2023,
+        arxiv="2211.12446",
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.p <= 1:
             raise UserError(f"sampler.p={self.p}: must be above 0 and at most 1")
 
-    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         p, up = self.p, grid.reversed()
         z = y = x_BCHW.double()
         path = [(z, y)]
-        for s, (_, a_t, a_s) in zip(up.t[1:], up.pairs(), strict=True):
-            t = z.new_full((len(z),), s)
+        for s, (_, a_t, a_s) in zip(up.t[1:], up.intervals(), strict=True):
             y = (y - (1 - p) * z) / p
             z = (z - (1 - p) * y) / p
-            y = ddim(y, eps(z, t), a_t, a_s)
-            z = ddim(z, eps(y, t), a_t, a_s)
+            y = ddim(y, at(eps, z, s), a_t, a_s)
+            z = ddim(z, at(eps, y, s), a_t, a_s)
             path.append((z, y))
-        return tuple(torch.stack(states) for states in zip(*path[::-1], strict=True))
+        z_states, y_states = (torch.stack(states) for states in zip(*path[::-1], strict=True))
+        return Inversion(z_states, (y_states,))
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, inversion: Inversion | None = None,
     ) -> Tensor:  # fmt: skip
         p, x = self.p, x_BCHW.double()
-        z, y = project(x, 0), project(tape[1][0] if tape else x, 0)
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
-            t = z.new_full((len(z),), s)
-            z = ddim(z, eps(y, t), a_s, a_t)
-            y = ddim(y, eps(z, t), a_s, a_t)
+        y = inversion.extra[0][0] if inversion else x
+        z, y = project(x, 0), project(y, 0)
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
+            z = ddim(z, at(eps, y, s), a_s, a_t)
+            y = ddim(y, at(eps, z, s), a_s, a_t)
             z = p * z + (1 - p) * y
             y = p * y + (1 - p) * z
             z, y = project(z, i + 1), project(y, i + 1)

@@ -1,4 +1,4 @@
-"""No sampler: the latent stays what it is, which leaves what the autoencoder alone does."""
+"""No sampler: the latent stays unchanged, so the output shows what the autoencoder alone does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.api.sampler import InversionKind, Sampler
+from sde_edit.diffusion.denoiser import Denoiser, Project, no_edit
+from sde_edit.diffusion.inversion import Inversion
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.registry import plugin
@@ -15,21 +17,20 @@ from sde_edit.registry import plugin
 
 @plugin
 @dataclass(frozen=True)
-class NoSampler:
-    """The bound of every reconstruction: Table 3's VQAE. No evaluations, whatever the steps."""
+class NoSampler(Sampler):
+    """The upper bound for reconstructions (Table 3's VQAE). No evaluations of the network."""
 
-    version: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 0
     evaluations_per_step: ClassVar[int] = 0
-    exact: ClassVar[bool] = True
+    inversion: ClassVar[InversionKind] = "exact"
+    citation: ClassVar[None] = None  # it has no equations
 
-    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
-        return (x_BCHW.expand(len(grid.t), *x_BCHW.shape),)
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
+        return Inversion(x_BCHW.expand(len(grid.t), *x_BCHW.shape))
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, inversion: Inversion | None = None,
     ) -> Tensor:  # fmt: skip
         for i in range(len(grid.t)):
             x_BCHW = project(x_BCHW, i)

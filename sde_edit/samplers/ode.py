@@ -13,8 +13,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
-from sde_edit.diffusion.inversion import upwards
+from sde_edit.api.citation import Citation
+from sde_edit.api.sampler import InversionKind, Sampler
+from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
+from sde_edit.diffusion.inversion import Inversion, invert
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
@@ -23,29 +25,35 @@ from sde_edit.registry import plugin
 
 @plugin
 @dataclass(frozen=True)
-class ODE:
-    """DDIM (Song et al. 2020a; the paper's Alg. 2). One evaluation per step, order 1, ODE.
+class ODE(Sampler):
+    """DDIM (Song et al. 2021; the paper's Alg. 2). One evaluation per step, order 1, ODE.
 
-    Deterministic: what the latent lacks at t_0 is carried to the image unchanged (Theorem 3.2).
-    encode is DDIM inversion (Alg. 4): the same step upwards, with eps of where it starts for eps of
-    where it ends. That is its error, and no precision mends it.
+    The ODE keeps the divergence between the edited and the model's own distribution constant
+    (Theorem 3.2): what is wrong with the latent at t_0 is carried into the image.
+    encode is DDIM inversion (Alg. 4): the same step towards noise, with eps evaluated where the
+    step starts instead of where it ends. This makes it approximate at any precision.
     """
 
-    version: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 1
-    evaluations_per_step: ClassVar[int] = 1
-    exact: ClassVar[bool] = False
+    inversion: ClassVar[InversionKind] = "approximate"
+    citation: ClassVar[Citation] = Citation(
+        key="song2021ddim",
+        authors="Song, Jiaming and Meng, Chenlin and Ermon, Stefano",
+        title="Denoising Diffusion Implicit Models",
+        venue="ICLR",
+        year=2021,
+        arxiv="2010.02502",
+    )
 
-    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
-        return upwards(self.decode, eps, x_BCHW, grid, noise)
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
+        return invert(self.decode, eps, x_BCHW, grid, noise)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, inversion: Inversion | None = None,
     ) -> Tensor:  # fmt: skip
         x = project(x_BCHW, 0)
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
-            e = eps(x, x.new_full((len(x),), s))
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
+            e = at(eps, x, s)
             x = project(ddim(x, e, a_s, a_t), i + 1)
         return x

@@ -1,9 +1,9 @@
 """DPM-Solver++(2M), the second-order ODE sampler.
 
 code        Lu et al. 2022c, Alg. 2 (multistep)
-d           x_theta, the predicted x_0 at the noisier time s; d_last: at the step before
+d           x_theta, the predicted x_0 at the noisier time s; d_prev: at the previous step
 ahead       D_i, d extrapolated by half a step
-h           lambda_t - lambda_s; h_last: of the step before
+h           lambda_t - lambda_s; h_prev: of the previous step
 a_s, a_t    alpha_bar of the step s -> t (their alpha_t is our sqrt(alpha_bar))
 """
 
@@ -15,8 +15,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
-from sde_edit.diffusion.inversion import upwards
+from sde_edit.api.citation import Citation
+from sde_edit.api.sampler import InversionKind, Sampler
+from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
+from sde_edit.diffusion.inversion import Inversion, invert
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import half_log_snr, predict_x0
@@ -26,38 +28,45 @@ from sde_edit.registry import plugin
 
 @plugin
 @dataclass(frozen=True)
-class ODE2:
+class ODE2(Sampler):
     """DPM-Solver++(2M) (Lu et al. 2022c), the paper's Inpainting-ODE-2. One evaluation per step,
-    order 2, ODE. The first step is DDIM; so is the last one under 15 steps, or if it ends at
-    sigma = 0 (diffusers' `lower_order_final`).
+    order 2, ODE. The first step is DDIM. So is the last one if there are fewer than 15 steps or the
+    grid ends at sigma = 0 (diffusers' `lower_order_final`).
 
-    encode is the same method upwards. The two ways see eps at other states, so it is not exact.
+    encode runs the same method towards noise. It evaluates eps at other states than decode does,
+    so the inversion is approximate.
     """
 
-    version: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 2
-    evaluations_per_step: ClassVar[int] = 1
-    exact: ClassVar[bool] = False
+    inversion: ClassVar[InversionKind] = "approximate"
+    citation: ClassVar[Citation] = Citation(
+        key="lu2022dpmsolverpp",
+        authors="Lu, Cheng and Zhou, Yuhao and Bao, Fan and Chen, Jianfei and Li, Chongxuan and "
+        "Zhu, Jun",
+        title="DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
+        venue="arXiv",
+        year=2022,
+        arxiv="2211.01095",
+    )
 
-    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         """Raises UserError if the grid ends without noise, where lambda is infinite."""
         if grid.alpha[-1] == 1:
-            raise UserError("no way up from alpha = 1 in lambda: use grid.last_sigma=sigma_min")
-        return upwards(self.decode, eps, x_BCHW, grid, noise)
+            raise UserError("lambda is infinite at alpha = 1: use grid.last_sigma=sigma_min")
+        return invert(self.decode, eps, x_BCHW, grid, noise)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, inversion: Inversion | None = None,
     ) -> Tensor:  # fmt: skip
         x = project(x_BCHW, 0)
-        d_last, h_last = x, math.nan
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
+        d_prev, h_prev = x, math.nan
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
             h = half_log_snr(a_t) - half_log_snr(a_s)
-            d = predict_x0(x, eps(x, x.new_full((len(x),), s)), a_s)
-            ahead = d + (d - d_last) * (h / (2 * h_last)) if grid.is_second_order(i) else d
+            d = predict_x0(x, at(eps, x, s), a_s)
+            ahead = d + (d - d_prev) * (h / (2 * h_prev)) if grid.is_second_order(i) else d
             ratio = ((1 - a_t) / (1 - a_s)) ** 0.5
             x = ratio * x - a_t**0.5 * math.expm1(-h) * ahead
             x = project(x, i + 1)
-            d_last, h_last = d, h
+            d_prev, h_prev = d, h
         return x

@@ -1,9 +1,9 @@
-"""PLMS, the pseudo linear multistep method: a DDIM step along the eps of the last four times.
+"""PLMS, the pseudo linear multistep method: a DDIM step along eps combined over four times.
 
 code        Liu et al. 2022, Eq. 9 to 12
 x           x_s
-e           eps_theta(x_s, s); past: at the times before, the last first
-mixed       e', the combination by Adams and Bashforth
+e           eps_theta(x_s, s); past: eps at up to three earlier times, latest first
+mixed       e', the Adams-Bashforth combination
 a_s, a_t    alpha_bar of the step s -> t
 """
 
@@ -14,7 +14,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
+from sde_edit.api.citation import Citation
+from sde_edit.api.sampler import Sampler
+from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
+from sde_edit.diffusion.inversion import Inversion
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
@@ -29,31 +32,36 @@ _ADAMS_BASHFORTH = (
 
 @plugin
 @dataclass(frozen=True)
-class PLMS:
-    """PLMS (Liu et al. 2022) as Stable Diffusion runs it (diffusers' PNDM, `skip_prk_steps`). One
-    evaluation per step and one more at the start, where an improved Euler step stands in for the
-    history. Its first step makes it order 2; ODE.
+class PLMS(Sampler):
+    """PLMS (Liu et al. 2022) as Stable Diffusion runs it (diffusers' PNDM with `skip_prk_steps`).
+    One evaluation per step and one more in the first step, an improved Euler step that stands in
+    for the missing history and limits the order to 2; ODE.
     """
 
-    version: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 2
-    evaluations_per_step: ClassVar[int] = 1
+    citation: ClassVar[Citation] = Citation(
+        key="liu2022pndm",
+        authors="Liu, Luping and Ren, Yi and Lin, Zhijie and Zhao, Zhou",
+        title="Pseudo Numerical Methods for Diffusion Models on Manifolds",
+        venue="ICLR",
+        year=2022,
+        arxiv="2202.09778",
+    )
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, inversion: Inversion | None = None,
     ) -> Tensor:  # fmt: skip
         x, past = project(x_BCHW, 0), list[Tensor]()
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
-            e = eps(x, x.new_full((len(x),), s))
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
+            e = at(eps, x, s)
             if past:
                 mixed = e * 0
                 for c, e_k in zip(_ADAMS_BASHFORTH[len(past) - 1], [e, *past], strict=True):
                     mixed = mixed + c * e_k
             else:
                 ahead = project(ddim(x, e, a_s, a_t), 1)
-                mixed = (e + eps(ahead, x.new_full((len(x),), grid.t[1]))) / 2
+                mixed = (e + at(eps, ahead, grid.t[1])) / 2
             x = project(ddim(x, mixed, a_s, a_t), i + 1)
             past = [e, *past][:3]
         return x

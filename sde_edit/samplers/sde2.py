@@ -1,10 +1,10 @@
 """SDE-DPM-Solver++(2M), the second-order SDE sampler.
 
 code        Lu et al. 2022c, Eq. 18 (SDE-DPM-Solver++ 2M)
-x, e        x_s, eps_theta(x_s, s); with a tape, of the edit less of the source
-d           x_theta, the predicted x_0 at the noisier time s; d_last: at the step before
+x, e        x_s, eps_theta(x_s, s); with an inversion, the edit's minus the source's
+d           x_theta, the predicted x_0 at the noisier time s; d_prev: at the previous step
 ahead       D_i, d extrapolated by half a step
-h           lambda_t - lambda_s; h_last: of the step before
+h           lambda_t - lambda_s; h_prev: of the previous step
 a_s, a_t    alpha_bar of the step s -> t (their alpha_t is our sqrt(alpha_bar))
 w           z_t, standard Gaussian noise
 """
@@ -17,8 +17,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
-from sde_edit.diffusion.inversion import Trajectory, record
+from sde_edit.api.citation import Citation
+from sde_edit.api.sampler import InversionKind, Sampler
+from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
+from sde_edit.diffusion.inversion import Inversion, encode_by_noising
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import half_log_snr, predict_x0
@@ -27,44 +29,52 @@ from sde_edit.registry import plugin
 
 @plugin
 @dataclass(frozen=True)
-class SDE2:
+class SDE2(Sampler):
     """SDE-DPM-Solver++(2M) (Lu et al. 2022c), the paper's Inpainting-SDE-2. One evaluation per
-    step, order 2 in its drift, SDE. The first step is DDPM; so is the last one under 15 steps,
-    or if it ends at sigma = 0 (diffusers' `lower_order_final`).
+    step, order 2 in its drift, SDE. The first step is DDPM. So is the last one if there are fewer
+    than 15 steps or the grid ends at sigma = 0 (diffusers' `lower_order_final`).
 
-    With a tape it is Cycle-SDE of second order. The step is linear in states, eps and noise, so
-    the difference of edit and source takes the same step without noise; what was not edited comes
-    out as it went in.
+    With an inversion it is Cycle-SDE of second order. The step is linear in states, eps and noise,
+    so the difference of edit and source takes the same step without noise, and what was not edited
+    comes out bit for bit.
     """
 
-    version: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = True
     order: ClassVar[int] = 2
-    evaluations_per_step: ClassVar[int] = 1
-    exact: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = True
+    inversion: ClassVar[InversionKind] = "exact"
+    citation: ClassVar[Citation] = Citation(
+        key="lu2022dpmsolverpp",
+        authors="Lu, Cheng and Zhou, Yuhao and Bao, Fan and Chen, Jianfei and Li, Chongxuan and "
+        "Zhu, Jun",
+        title="DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
+        venue="arXiv",
+        year=2022,
+        arxiv="2211.01095",
+    )
 
-    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
-        return record(eps, x_BCHW, grid, noise)
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
+        return encode_by_noising(eps, x_BCHW, grid, noise)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, inversion: Inversion | None = None,
     ) -> Tensor:  # fmt: skip
-        x, source = project(x_BCHW, 0), Trajectory(*tape) if tape else None
-        d_last, h_last = x, math.nan
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
+        x = project(x_BCHW, 0)
+        d_prev, h_prev = x, math.nan
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
             h = half_log_snr(a_t) - half_log_snr(a_s)
-            e = eps(x, x.new_full((len(x),), s))
-            if source:
-                x, e = x - source.x[i], e - source.eps[i]
+            e = at(eps, x, s)
+            if inversion:
+                (source_eps,) = inversion.extra
+                x, e = x - inversion.states[i], e - source_eps[i]
             d = predict_x0(x, e, a_s)
-            ahead = d + (d - d_last) * (h / (2 * h_last)) if grid.is_second_order(i) else d
+            ahead = d + (d - d_prev) * (h / (2 * h_prev)) if grid.is_second_order(i) else d
             ratio = ((1 - a_t) / (1 - a_s)) ** 0.5
             x = ratio * math.exp(-h) * x - a_t**0.5 * math.expm1(-2 * h) * ahead
-            if source:
-                x = source.x[i + 1] + x
+            if inversion:
+                x = inversion.states[i + 1] + x
             else:
                 x = x + ((1 - a_t) * -math.expm1(-2 * h)) ** 0.5 * noise.like(x, "decode", i)
             x = project(x, i + 1)
-            d_last, h_last = d, h
+            d_prev, h_prev = d, h
         return x

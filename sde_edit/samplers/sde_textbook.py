@@ -1,4 +1,4 @@
-"""Cycle-SDE as Alg. 5 writes it: the noise is solved for, recorded, and put in again.
+"""Cycle-SDE as Alg. 5 writes it: solve for the noise of the source, record it, add it again.
 
 code        paper (Alg. 5)
 x           x_s; in decode x~_s
@@ -15,8 +15,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sde_edit.diffusion.denoiser import Denoiser, Project, Tape, keep
-from sde_edit.diffusion.inversion import record
+from sde_edit.api.citation import Citation
+from sde_edit.api.sampler import InversionKind, Sampler
+from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
+from sde_edit.diffusion.inversion import Inversion, encode_by_noising
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddpm
@@ -26,36 +28,45 @@ from sde_edit.registry import plugin
 
 @plugin
 @dataclass(frozen=True)
-class TextbookSDE:
-    """The reference for `sde`, whose form is the same in exact arithmetic and better in any other:
-    eps here is one large number less another, divided by a small sigma. Without a tape it is DDPM.
+class TextbookSDE(Sampler):
+    """The reference for `sde`. One evaluation per step, order 1, SDE; without an inversion it is
+    DDPM. Both are the same in exact arithmetic. Here w is a difference of large numbers divided by
+    a small sigma, so rounding errors are larger.
     """
 
-    version: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = True
     order: ClassVar[int] = 1
-    evaluations_per_step: ClassVar[int] = 1
-    exact: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = True
+    inversion: ClassVar[InversionKind] = "exact"
+    citation: ClassVar[Citation] = Citation(
+        key="nie2024blessing",
+        authors="Nie, Shen and Guo, Hanzhong Allan and Lu, Cheng and Zhou, Yuhao and "
+        "Zheng, Chenyu and Li, Chongxuan",
+        title="The Blessing of Randomness: SDE Beats ODE in General Diffusion-based Image Editing",
+        venue="ICLR",
+        year=2024,
+        arxiv="2311.01410",
+    )
 
-    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tape:
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         """Raises UserError if the grid ends without noise, where sigma is 0 and w has no value."""
         if grid.alpha[-1] == 1:
             raise UserError("Alg. 5 divides by sigma = 0 there: use grid.last_sigma=sigma_min")
-        x, e = record(eps, x_BCHW, grid, noise)
+        noised = encode_by_noising(eps, x_BCHW, grid, noise)
+        x, (e,) = noised.states, noised.extra
         w = []
-        for i, (_, a_s, a_t) in enumerate(grid.pairs()):
+        for i, (_, a_s, a_t) in enumerate(grid.intervals()):
             mean, sigma = ddpm(x[i], e[i], a_s, a_t)
             w.append((x[i + 1] - mean) / sigma)
-        return x, torch.stack(w)
+        return Inversion(x, (torch.stack(w),))
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
-        project: Project = keep, tape: Tape = (),
+        project: Project = no_edit, inversion: Inversion | None = None,
     ) -> Tensor:  # fmt: skip
         x = project(x_BCHW, 0)
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
-            e = eps(x, x.new_full((len(x),), s))
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
+            e = at(eps, x, s)
             mean, sigma = ddpm(x, e, a_s, a_t)
-            w = tape[1][i] if tape else noise.like(x, "decode", i)
+            w = inversion.extra[0][i] if inversion else noise.like(x, "decode", i)
             x = project(mean + sigma * w, i + 1)
         return x

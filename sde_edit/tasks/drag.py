@@ -1,8 +1,8 @@
 """Drag (the paper's Sec. 4, Alg. 1): squares of x_t0 are copied to their targets.
 
-code            paper (Alg. 1, Eq. 12)
-x               x_0 of one drag step, the result of the step before
-tape[0][0]      x_t0
+code              paper (Alg. 1, Eq. 12)
+x                 x_0 of one drag step, the result of the step before
+inversion.latent  x_t0
 
 Letters in tensor names: as in sde_edit/api; h, w of a latent.
 """
@@ -20,7 +20,7 @@ from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model, Scale
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
-from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
 from sde_edit.diffusion.denoiser import Denoiser, Project
 from sde_edit.diffusion.guidance import guide, rows_per_evaluation
@@ -122,9 +122,8 @@ class DragTask(Task):
         prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
         """The loop of Alg. 1."""
-        assert isinstance(sampler, Invertible)
         adapters = prepared.get(LoraFit.name, ())
-        x, grid = model.encode(images(examples)), grid.below(self.t_0)
+        x, grid = model.encode(images(examples)), grid.truncated(self.t_0)
         plans = [self._plan.steps(example, (x.shape[2], x.shape[3])) for example in examples]
         inside = may_change(examples, x)
         for j in range(max(map(len, plans))):
@@ -134,9 +133,10 @@ class DragTask(Task):
             moves = [plans[b][j] for b in rows]
             loras = [adapters[b] for b in rows] if adapters else ()
             with adapted(model, loras, self._lora_scale(grid.t[0])):
-                tape = sampler.encode(eps, x[rows], grid, own)
-                change = self._change(tape[0], moves, inside[rows], own)
-                x[rows] = sampler.decode(eps, tape[0][0], grid, own, change, tape).to(x)
+                inversion = sampler.encode(eps, x[rows], grid, own)
+                change = self._change(inversion.states, moves, inside[rows], own)
+                edited = sampler.decode(eps, inversion.latent, grid, own, change, inversion)
+                x[rows] = edited.to(x)
         return model.decode(x)
 
     @property

@@ -17,7 +17,7 @@ from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Adapter, AttentionAccess, Model
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
-from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
@@ -116,22 +116,22 @@ class DragDiffusion(Task):
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
-        assert isinstance(sampler, Invertible)
-        model, grid = attention_access(model, "drag_diffusion"), grid.below(self.t_0)
+        model, grid = attention_access(model, "drag_diffusion"), grid.truncated(self.t_0)
         block, adapters = self._block(model), prepared.get(LoraFit.name, ())
         prompt = prompts(self.prompt, examples)
         x_0, text = model.encode(images(examples)), model.embed(prompt)
         with adapted(model, adapters, torch.ones_like):
-            tape = sampler.encode(model.denoiser(prompt, 1.0), x_0, grid, noise)
-        change = self._change(examples, adapters, model, block, tape[0][0].to(x_0), text, grid)
+            inversion = sampler.encode(model.denoiser(prompt, 1.0), x_0, grid, noise)
+        x_t0 = inversion.latent.to(x_0)
+        change = self._change(examples, adapters, model, block, x_t0, text, grid)
 
         def edited(x: Tensor, i: int) -> Tensor:
             """A sampler may have several states at t_0, and in another dtype."""
             return x + change.to(x) if i == 0 else x
 
-        decoder = _ReferenceDenoiser(model, self.reference_blocks, grid, tape[0], text)
+        decoder = _ReferenceDenoiser(model, self.reference_blocks, grid, inversion.states, text)
         with adapted(model, adapters, torch.ones_like):
-            x = sampler.decode(decoder.eps, tape[0][0], grid, noise, edited, tape)
+            x = sampler.decode(decoder.eps, inversion.latent, grid, noise, edited, inversion)
         return model.decode(x)
 
     def _block(self, model: AttentionAccess) -> int:
@@ -191,7 +191,7 @@ class _ReferenceDenoiser:
     def _at_once(self, x: Tensor, t: Tensor) -> Tensor:
         if not self.blocks:
             return self.model.attend(x, t, self.text_BKD)
-        source = self.path[self.grid.step_from(float(t[0]))].to(x)
+        source = self.path[self.grid.index_of(float(t[0]))].to(x)
         reference = Reference(self.model.up_blocks - self.blocks)
         both = torch.cat([source, x]), t.repeat(2), self.text_BKD.repeat(2, 1, 1)
         return self.model.attend(*both, reference).chunk(2)[1]

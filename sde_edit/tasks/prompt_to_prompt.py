@@ -16,7 +16,7 @@ from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import AttentionAccess, Model
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
-from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
 from sde_edit.diffusion.guidance import guide, rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
@@ -132,24 +132,24 @@ class PromptToPrompt(Task):
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
-        assert isinstance(sampler, Invertible)
-        model, grid = attention_access(model, "p2p"), grid.below(self.t_0)
+        model, grid = attention_access(model, "p2p"), grid.truncated(self.t_0)
         before, after = prompts(self.source_prompt, examples), prompts(self.prompt, examples)
         negatives = prompts(self.negative_prompt, examples)
         source = model.denoiser(before, self.source_guidance, negatives)
-        tape = sampler.encode(source, model.encode(images(examples)), grid, noise)
+        inversion = sampler.encode(source, model.encode(images(examples)), grid, noise)
         text, null = model.embed(before), model.embed(negatives)
         decoder = _ControlledDenoiser(
             model=model,
             guidance=self.guidance,
             grid=grid,
-            path=tape[0],
+            path=inversion.states,
             source_BKD=text,
             target_BKD=model.embed(after),
-            nulls=self._nulls(model, tape[0], grid, text, null),
+            nulls=self._nulls(model, inversion.states, grid, text, null),
             controls=self._controls(model, grid.steps, before, after),
         )
-        return model.decode(sampler.decode(decoder.eps, tape[0][0], grid, noise, tape=tape))
+        x = sampler.decode(decoder.eps, inversion.latent, grid, noise, inversion=inversion)
+        return model.decode(x)
 
     def evaluations_per_image(self, steps: int) -> int:
         encode, decode = rows_per_evaluation(self.source_guidance), 1 if self.guidance == 1 else 2
@@ -216,7 +216,7 @@ class _ControlledDenoiser:
 
     def _at_once(self, x: Tensor, t: Tensor) -> Tensor:
         """One call for the source if its maps are used, null if there is guidance, the target."""
-        i = self.grid.step_from(float(t[0]))
+        i = self.grid.index_of(float(t[0]))
         control, parts = self.controls[i], [(x, self.target_BKD)]
         if self.guidance != 1:
             parts.insert(0, (x, self.nulls[i]))

@@ -12,7 +12,7 @@ from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
-from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
 from sde_edit.diffusion.guidance import rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
@@ -52,13 +52,13 @@ class Reconstruct(Task):
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
-        assert isinstance(sampler, Invertible)
         eps = model.denoiser(
             prompts(self.prompt, examples), self.guidance, prompts(self.negative_prompt, examples)
         )
         x_0 = model.encode(images(examples))
-        tape = sampler.encode(eps, x_0, grid, noise)
-        return model.decode(sampler.decode(eps, tape[0][0], grid, noise, tape=tape))
+        inversion = sampler.encode(eps, x_0, grid, noise)
+        x = sampler.decode(eps, inversion.latent, grid, noise, inversion=inversion)
+        return model.decode(x)
 
     def evaluations_per_image(self, steps: int) -> int:
         return 2 * steps * rows_per_evaluation(self.guidance)

@@ -23,11 +23,11 @@ from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
-from sde_edit.api.sampler import Invertible, Sampler
+from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
-from sde_edit.diffusion.denoiser import Denoiser, Tape
+from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.guidance import rows_per_evaluation
-from sde_edit.diffusion.inversion import forward, since
+from sde_edit.diffusion.inversion import Inversion, forward_process
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
@@ -138,25 +138,25 @@ class Translate(Task):
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
     ) -> list[Callable[[], Tensor]]:
-        top = grid.below(max(t_0))
+        top = grid.truncated(max(t_0))
         source = self._denoiser(self.source_prompt, self.source_guidance, examples, model)
         target = self._denoiser(self.prompt, self.guidance, examples, model)
         x_0 = model.encode(images(examples))
-        tape = self._encode(source, x_0, sampler, top, noise)
+        inversion = self._encode(source, x_0, sampler, top, noise)
         if self.region == "contrast":
             masks = prepared[ContrastMask.name]
             examples = [replace(e, mask=mask) for e, mask in zip(examples, masks, strict=True)]
         inside = None if self.region == "all" else latent_masks(examples, x_0)
 
         def decode(t_0: float) -> Tensor:
-            part = grid.below(t_0)
-            own = since(tape, top.steps - part.steps)
+            part = grid.truncated(t_0)
+            own = inversion.tail(top.steps - part.steps)
 
             def keep_outside(x: Tensor, i: int) -> Tensor:
-                return torch.where(inside, x, own[0][i]) if inside is not None else x
+                return torch.where(inside, x, own.states[i]) if inside is not None else x
 
-            lead = own if self.inverts else ()
-            return model.decode(sampler.decode(target, own[0][0], part, noise, keep_outside, lead))
+            lead = own if self.inverts else None
+            return model.decode(sampler.decode(target, own.latent, part, noise, keep_outside, lead))
 
         return [partial(decode, value) for value in t_0]
 
@@ -168,10 +168,9 @@ class Translate(Task):
 
     def _encode(
         self, eps: Denoiser, x_0: Tensor, sampler: Sampler, grid: Grid, noise: Noise
-    ) -> Tape:
+    ) -> Inversion:
         if not self.inverts:
-            return (forward(x_0, grid, noise),)
-        assert isinstance(sampler, Invertible)
+            return Inversion(forward_process(x_0, grid, noise))
         return sampler.encode(eps, x_0, grid, noise)
 
     def evaluations_per_image(self, steps: int) -> int:

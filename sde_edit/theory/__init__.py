@@ -1,10 +1,10 @@
 """The theory of Sec. 3.2 on the toy of App. E, computed without sampling noise.
 
-mixture     q_t, its score and exact eps, the cosine schedule, the priors
-density     densities through the samplers' own transition kernels
+mixture     q_t, its score and exact eps; the cosine schedule; the priors
+density     densities carried through the samplers' own transition kernels
 divergence  D_KL, D_Fisher, the two sides of Theorem 3.1, the bound of Prop. D.1
 sobolev     the log-Sobolev constant that the bound rests on
-cycle       Cycle-SDE, as a chain of pairs (source, edited)
+cycle       Cycle-SDE as a Markov chain of pairs (source, edit)
 plots       Fig. 5 and D_KL over time
 measured    the tables of docs/theory.md
 """
@@ -35,7 +35,7 @@ def _writer(name: str) -> Callable[[Path], list[Path]]:
 
 
 def numbers() -> str:
-    """The tables of docs/theory.md, as Markdown; a minute or two on one core."""
+    """The tables of docs/theory.md as Markdown. Takes a minute or two on one core."""
     from sde_edit.theory.measured import markdown
 
     return markdown()

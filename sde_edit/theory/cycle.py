@@ -1,14 +1,14 @@
-"""Cycle-SDE on the toy: the joint density of source and edited trajectory, on a grid.
+"""Cycle-SDE on the toy: the joint density of the source and the edit, on a grid.
 
 Eq. 8 puts the source's own noise into Eq. 6, so that source and edited point share it:
     x~_t = m(x~_s) + sigma w' and x_t = m(x_s) + sigma w'   give   d_t = m(x_s + d_s) - m(x_s)
-for their difference d = x~ - x: the difference moves without noise. The source runs the forward
-chain backwards, x_t ~ q(x_t | x_s), which is known in closed form. So (x, d) is a Markov chain as
-long as the edit saw of the source no more than x_{t_0}. Here the edit is a fresh draw from a prior.
+for their difference d = x~ - x, which moves without noise. The source reverses the forward
+process, x_t ~ q(x_t | x_s), which is known in closed form. So (x, d) is a Markov chain if the edit
+depends on the source through x_{t_0} only. Here the edit is a fresh draw from a prior.
 
 code        paper
-x, d        x, the source, and x~ - x
-joint_XD    the density of (x, d); X nodes of x, even; D nodes of d, even
+x, d        x (the source) and x~ - x
+joint_XD    the density of (x, d) at X nodes of x and D nodes of d, each evenly spaced
 q_YX        q(x_t | x_s), Bayes' rule on Eq. 7; y = x_t
 m           the mean of Eq. 6 with eta = 1
 """
@@ -31,12 +31,12 @@ from sde_edit.theory.density import Density, Kernel, kernels
 from sde_edit.theory.mixture import Mixture, Normal, log_normal
 
 Array = NDArray[np.float64]
-_FLOOR = 1e-14  # of the peak: columns of d below it are dropped
+_FLOOR = 1e-14  # columns of d below this fraction of the peak are dropped
 
 
 @dataclass(frozen=True)
 class Joint:
-    """The density of (x, d) on even nodes; zero outside."""
+    """The density of (x, d) on evenly spaced nodes; zero outside."""
 
     x_X: Array
     d_D: Array
@@ -70,7 +70,7 @@ def fresh_draw(data: Mixture, prior: Normal, alpha: float, x_nodes: int, d_nodes
 
 
 def step(joint: Joint, data: Mixture, kernel: Kernel) -> Joint:
-    """The pair through one step: d by its map, along each row; then x by q(x_t | x_s)."""
+    """One step of the pair: first d by its map, along each row, then x by q(x_t | x_s)."""
     z_XD, stretched_XD = _moved(joint, kernel)
     low, high = _range(z_XD, stretched_XD)
     d_D = np.linspace(low, high, len(joint.d_D))
@@ -82,7 +82,7 @@ def step(joint: Joint, data: Mixture, kernel: Kernel) -> Joint:
 
 
 def _moved(joint: Joint, kernel: Kernel) -> tuple[Array, Array]:
-    """Where each node of d goes, row by row, and the density there."""
+    """The image of each node of d, row by row, and the density there."""
     x = torch.from_numpy(joint.x_X)
     edited = (x[:, None] + torch.from_numpy(joint.d_D)).reshape(-1)
     shape = joint.joint_XD.shape
@@ -91,7 +91,7 @@ def _moved(joint: Joint, kernel: Kernel) -> tuple[Array, Array]:
 
 
 def _range(z_XD: Array, density_XD: Array) -> tuple[float, float]:
-    """The interval of d that holds all mass that matters."""
+    """The interval of d that holds all mass above the floor."""
     kept = z_XD[density_XD > _FLOOR * density_XD.max()]
     return float(kept.min()), float(kept.max())
 
@@ -126,9 +126,9 @@ def trajectory(
     return path
 
 
-# ------------------------------------------------------------------ an edit that looks at x_0
+# ------------------------------------------------------------------ an edit that depends on x_0
 def source_path(x_0: Tensor, grid: Grid, noise: Noise) -> list[Tensor]:
-    """Eq. 7 from x_0 up the grid; x at every time of the grid, the noisiest first."""
+    """Eq. 7 from x_0: x at every time of the grid, noisiest first."""
     path = [x_0]
     for i in range(grid.steps, 0, -1):
         a = grid.alpha[i - 1] / grid.alpha[i]
@@ -149,9 +149,9 @@ def edited_path(
 
 
 def sign_flip(x_t: Tensor, x_0: Tensor, alpha: float) -> Tensor:
-    """sqrt(1 - alpha) eps - sqrt(alpha) x_0: the picture negated under the same noise.
+    """sqrt(1 - alpha) eps - sqrt(alpha) x_0: the source negated under the same noise.
 
-    q_0 is symmetric, so p~_t = p_t and D_KL is 0 at t; but the recorded noise knows x_0.
+    q_0 is symmetric, so p~_t = p_t and D_KL is 0 at t; but the recorded noise depends on x_0.
     """
     flipped: Tensor = x_t - 2 * alpha**0.5 * x_0
     return flipped

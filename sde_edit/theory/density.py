@@ -1,15 +1,15 @@
 """Densities on the line, carried through the samplers' own transition kernels without sampling.
 
-One step s -> t of a first-order sampler is x_t = m(x_s) + sigma_s w. Its mean m, the slope m' and
-sigma_s are read off the sampler itself, by giving it noise that is 0 or 1. A density then goes
-through the step in two moves, both exact up to quadrature:
+One step s -> t of a first-order sampler is x_t = m(x_s) + sigma_s w. The sampler itself gives the
+mean m, its slope m' and sigma_s when it is called with noise that is 0 or 1. The step then changes
+a density in two ways, both exact up to quadrature:
     m is increasing, so mass moves with its node:   p(m(x)) = p_s(x) / m'(x)
     the noise convolves with a Gaussian:            p_t(y) = int p_s(x) N(y | m(x), sigma_s^2) dx
-The ODE makes the first move alone; there the nodes are never interpolated.
+The ODE needs only the first, which never interpolates the nodes.
 
 code        paper
 p           a marginal density: p~_t or p_t
-x_N         its nodes, increasing, not even; weight_N their trapezoid weights
+x_N         its nodes, increasing, not evenly spaced; weight_N: their trapezoid weights
 m, sigma    mean and noise of Eq. 6
 """
 
@@ -29,19 +29,17 @@ from sde_edit.diffusion.schedule import Grid
 from sde_edit.theory.mixture import Mixture, Prior
 
 NODES = 800
-_REACH = 8.5  # standard deviations of noise that a grid reaches beyond the means
-
-
+_REACH = 8.5  # standard deviations of noise by which a grid extends beyond the means
 _WIDEST = 1.25  # standard deviations of noise between two nodes; 3e-6 of a density is lost
 _FLOOR = 37.0  # nodes below exp(-37) = 1e-16 of the peak are dropped
 
-
-FAR = 650.0  # a floor for densities that stand under a logarithm far out; float64 ends at 745
+# The floor for densities whose logarithm is needed far out; exp(-745) underflows in float64.
+FAR = 650.0
 
 
 @dataclass(frozen=True)
 class Density:
-    """p at nodes x_N, as log p; float64. Zero outside the nodes."""
+    """log p at the nodes x_N, float64. p is zero outside the nodes."""
 
     x_N: Tensor
     log_p_N: Tensor
@@ -55,7 +53,7 @@ class Density:
 
     @property
     def mass_N(self) -> Tensor:
-        """p dx: what each node stands for in an integral."""
+        """p dx: the mass of each node in an integral."""
         return self.weight_N * self.log_p_N.exp()
 
     def expect(self, f_N: Tensor) -> float:
@@ -68,24 +66,24 @@ class Density:
         return torch.cat([p.new_zeros(1), ((p[1:] + p[:-1]) / 2 * self.x_N.diff()).cumsum(0)])
 
     def trimmed(self, floor: float = _FLOOR) -> Density:
-        """Without the tails below exp(-floor) of the peak, which no integral of p can see."""
-        keep = self.log_p_N > self.log_p_N.max() - floor
-        return Density(self.x_N[keep], self.log_p_N[keep])
+        """Drop the tails below exp(-floor) of the peak, which do not affect integrals of p."""
+        inside = self.log_p_N > self.log_p_N.max() - floor
+        return Density(self.x_N[inside], self.log_p_N[inside])
 
 
 def even(log_p: Callable[[Tensor], Tensor], low: float, high: float, nodes: int) -> Density:
-    """A density in closed form, on even nodes."""
+    """A density given in closed form, on evenly spaced nodes."""
     x_N = torch.linspace(low, high, nodes, dtype=torch.float64)
     return Density(x_N, log_p(x_N))
 
 
 def of_prior(prior: Prior, nodes: int = NODES) -> Density:
-    """A prior on even nodes over its support."""
+    """A prior on evenly spaced nodes over its support."""
     return even(prior.log_p, *prior.support(), nodes)
 
 
 def of_marginal(data: Mixture, alpha: float, nodes: int = NODES) -> Density:
-    """q_t on even nodes."""
+    """q_t on evenly spaced nodes."""
     mu_t, var_t = data.moments(alpha)
     reach = mu_t + 8.6 * var_t**0.5
     return even(lambda x: data.log_q(x, alpha), -reach, reach, nodes)
@@ -94,7 +92,7 @@ def of_marginal(data: Mixture, alpha: float, nodes: int = NODES) -> Density:
 # ------------------------------------------------------------------ the kernel of one step
 @dataclass(frozen=True)
 class _Fixed(Noise):
-    """Noise that is one number."""
+    """Noise that has the same value everywhere."""
 
     value: float = 0.0
 
@@ -102,13 +100,9 @@ class _Fixed(Noise):
         return torch.full_like(x_BCHW, self.value)
 
 
-def _keep(x: Tensor, i: int) -> Tensor:
-    return x
-
-
 @dataclass(frozen=True)
 class Kernel:
-    """x_t = m(x_s) + sigma w, as `sampler` does the one step of `pair`. For methods of one step."""
+    """x_t = m(x_s) + sigma w: the one step of `pair` by a single-step sampler."""
 
     sampler: Sampler
     eps: Denoiser
@@ -117,7 +111,7 @@ class Kernel:
     def _decode(self, x_N: Tensor, w: float) -> Tensor:
         x_BCHW = x_N.view(1, 1, 1, -1)
         noise = _Fixed(0, (), value=w)
-        return self.sampler.decode(self.eps, x_BCHW, self.pair, noise, _keep).view(-1)
+        return self.sampler.decode(self.eps, x_BCHW, self.pair, noise).view(-1)
 
     def mean(self, x_N: Tensor) -> Tensor:
         """m at the nodes."""
@@ -129,7 +123,7 @@ class Kernel:
         return torch.autograd.grad(self.mean(leaf).sum(), leaf)[0]
 
     def sigma(self) -> float:
-        """The standard deviation of the noise; the same everywhere."""
+        """The standard deviation of the noise, which is the same for every x."""
         zero = torch.zeros(1, dtype=torch.float64)
         return float(self._decode(zero, 1.0) - self._decode(zero, 0.0))
 
@@ -142,7 +136,7 @@ def kernels(sampler: Sampler, data: Mixture, grid: Grid) -> Iterator[Kernel]:
 
 
 # ------------------------------------------------------------------ densities through kernels
-def push(p: Density, kernel: Kernel) -> Density:
+def pushforward(p: Density, kernel: Kernel) -> Density:
     """The density of m(x_s). Raises ValueError if m is not increasing on the nodes."""
     mean_N, slope_N = kernel.mean(p.x_N), kernel.slope(p.x_N)
     if not bool((slope_N > 0).all() and (mean_N.diff() > 0).all()):
@@ -150,11 +144,11 @@ def push(p: Density, kernel: Kernel) -> Density:
     return Density(mean_N, p.log_p_N - slope_N.log())
 
 
-def spread(p: Density, kernel: Kernel, nodes: int = NODES, floor: float = _FLOOR) -> Density:
-    """The density of m(x_s) + sigma w, on even nodes; cost nodes^2.
+def convolve(p: Density, kernel: Kernel, nodes: int = NODES, floor: float = _FLOOR) -> Density:
+    """The density of m(x_s) + sigma w on evenly spaced nodes. The cost grows with nodes^2.
 
-    Raises ValueError if the nodes are too few: at a distance h the trapezoid rule misses a share
-    of exp(-2 (pi sigma / h)^2).
+    Raises ValueError if there are too few nodes: at spacing h the trapezoid rule loses the
+    fraction exp(-2 (pi sigma / h)^2) of the mass.
     """
     mean_N, sigma = kernel.mean(p.x_N), kernel.sigma()
     if float(mean_N.diff().max()) > _WIDEST * sigma:
@@ -167,15 +161,15 @@ def spread(p: Density, kernel: Kernel, nodes: int = NODES, floor: float = _FLOOR
 
 
 def step(p: Density, kernel: Kernel, nodes: int = NODES, floor: float = _FLOOR) -> Density:
-    """p through one step of the sampler, with noise or without."""
-    return spread(p, kernel, nodes, floor) if kernel.sigma() > 0 else push(p, kernel)
+    """The density after one step of the sampler, with or without noise."""
+    return convolve(p, kernel, nodes, floor) if kernel.sigma() > 0 else pushforward(p, kernel)
 
 
 def trajectory(
     p: Density, sampler: Sampler, data: Mixture, grid: Grid,
     nodes: int = NODES, floor: float = _FLOOR,
 ) -> list[Density]:  # fmt: skip
-    """The density at every time of the grid, `p` first."""
+    """The density at every time of the grid, starting with `p`."""
     path = [p]
     for kernel in kernels(sampler, data, grid):
         path.append(step(path[-1], kernel, nodes, floor))
@@ -185,7 +179,7 @@ def trajectory(
 def own_trajectory(
     prior: Prior, sampler: Sampler, data: Mixture, grid: Grid, nodes: int = 2 * NODES
 ) -> list[Density]:
-    """p_t of the sampler itself, started right: known wherever `prior` can take p~_t."""
+    """p_t of the sampler itself, started at q_t, on nodes wide enough for p~_t from `prior`."""
     start = of_marginal(data, grid.alpha[0])
     low = min(float(start.x_N[0]), prior.support()[0])
     high = max(float(start.x_N[-1]), prior.support()[1])

@@ -1,10 +1,10 @@
-"""Divergences between the edited and the model's own marginal, and what Sec. 3.2 says of them.
+"""Divergences between the edited and the model's own marginal, and the claims of Sec. 3.2.
 
 code          paper
-p, q          p~_t and p_t = q_t (Sec. 3.2 takes the model's score to be exact)
+p, q          p~_t and p_t = q_t (Sec. 3.2 assumes that the model's score is exact)
 kl            D_KL(p~_t || p_t)
 fisher        D_Fisher(p~_t || p_t) = 1/2 E_p~ |grad log p~_t - grad log p_t|^2, as in Eq. 20
-age           int g^2 dt between s < t, which is log(alpha_s / alpha_t): f = -g^2 x / 2 (D.4)
+age           int g^2 dt from s to t > s, equal to log(alpha_s / alpha_t) for f = -g^2 x / 2 (D.4)
 c             c_LSI(q_s), the constant of Eq. 22
 """
 
@@ -30,7 +30,7 @@ def kl(p: Density, data: Mixture, alpha: float) -> float:
 
 
 def kl_between(p: Density, q: Density) -> float:
-    """D_KL(p || q) of two densities on nodes of their own; log q by cubic spline."""
+    """D_KL(p || q) of densities on different nodes; log q is interpolated by a cubic spline."""
     log_q = CubicSpline(q.x_N.numpy(), q.log_p_N.numpy())(p.x_N.numpy())
     return p.expect(p.log_p_N - torch.from_numpy(log_q))
 
@@ -51,19 +51,19 @@ class Descent:
 
     @property
     def drop(self) -> float:
-        """The left side of Theorem 3.1: D_KL at the first time less D_KL at the last."""
+        """The left side of Theorem 3.1: D_KL at the first time minus D_KL at the last."""
         return self.kl[0] - self.kl[-1]
 
     @property
     def integral(self) -> float:
-        """Its right side, int g^2 D_Fisher dt, by the trapezoid rule in int g^2 dt."""
+        """The right side of Theorem 3.1: int g^2 D_Fisher dt, by the trapezoid rule in age."""
         age = [math.log(alpha) for alpha in self.grid.alpha]
         steps = zip(pairwise(self.fisher), pairwise(age), strict=True)
         return sum((f_t + f_s) / 2 * (age_s - age_t) for (f_t, f_s), (age_t, age_s) in steps)
 
 
 def descent(p: Density, sampler: Sampler, data: Mixture, grid: Grid, nodes: int = NODES) -> Descent:
-    """p through the sampler, measured against q_t on the way."""
+    """Carry p through the sampler and measure it against q_t at every time."""
     path = trajectory(p, sampler, data, grid, nodes)
     at = list(zip(path, grid.alpha, strict=True))
     return Descent(
@@ -75,14 +75,14 @@ def descent(p: Density, sampler: Sampler, data: Mixture, grid: Grid, nodes: int 
 
 # ------------------------------------------------------------------ Prop. D.1
 def bound(c: float, alpha_s: float, alpha_t: float) -> float:
-    """Eq. 23: exp(-1/c int_s^t g^2), the factor on D_KL from t to s < t; asks for c >= 1."""
+    """Eq. 23: exp(-1/c int_s^t g^2), the factor on D_KL from t to s < t; holds for c >= 1."""
     return float((alpha_t / alpha_s) ** (1 / c))
 
 
 def sharp_bound(c: float, alpha_s: float, alpha_t: float) -> float:
-    """The same with c_LSI(q_tau) = 1 + (alpha_tau / alpha_s)(c - 1) kept inside the integral.
+    """Eq. 23 with c_LSI(q_tau) = 1 + (alpha_tau / alpha_s)(c - 1) kept inside the integral.
 
-    With a = alpha_t / alpha_s it is c a / (1 + a (c - 1)). It holds for every c > 0, and is
+    With a = alpha_t / alpha_s the factor is c a / (1 + a (c - 1)). It holds for every c > 0, and is
     never above Eq. 23 with max(c, 1).
     """
     a = alpha_t / alpha_s
@@ -90,5 +90,5 @@ def sharp_bound(c: float, alpha_s: float, alpha_t: float) -> float:
 
 
 def order(errors: Sequence[float], refinements: Sequence[float]) -> float:
-    """The exponent k of error ~ refinement^-k between the last two."""
+    """The exponent k of error ~ refinement^-k, from the last two pairs."""
     return -math.log(errors[-1] / errors[-2]) / math.log(refinements[-1] / refinements[-2])

@@ -1,4 +1,4 @@
-"""The measured numbers of docs/theory.md, as Markdown tables; a docstring is a table's caption."""
+"""The numbers of docs/theory.md as Markdown tables. A table's docstring is its caption."""
 
 from __future__ import annotations
 
@@ -25,13 +25,11 @@ from sde_edit.theory.mixture import PRIORS, RIGHT, SHIFTED, Mixture, Normal, cos
 from sde_edit.theory.plots import ARMS, DATA, cycle_curve, kl_curve
 
 _ODE_ARM, _SDE_ARM = ARMS
-
-
 STEPS = (25, 50, 100, 200, 400)
 
 
 def markdown() -> str:
-    """All tables, each under its heading and its caption."""
+    """All tables, each below its heading and caption."""
     tables: dict[str, Callable[[], str]] = {
         "Theorem 3.1, steps": identity_in_t,
         "Theorem 3.1, nodes": identity_in_x,
@@ -57,7 +55,7 @@ def _pipes(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _orders(errors: Sequence[float], refinements: Sequence[float]) -> list[str]:
-    """The order between each line and the one above; none for the first."""
+    """The order between each row and the one above; empty for the first row."""
     last = range(2, len(errors) + 1)
     return ["", *(f"{order(errors[:i], refinements[:i]):.2f}" for i in last)]
 
@@ -216,7 +214,7 @@ def cycle_sign_flip() -> str:
 
 
 def flipped(grid: Grid, n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """n draws of x~ under the sign flip, before Cycle-SDE and after it."""
+    """n draws of x~ under the sign flip, before and after Cycle-SDE."""
     noise, row_BCHW = Noise(seed, ("toy",)), torch.zeros(1, 1, 1, n, dtype=torch.float64)
     mode = noise.like(row_BCHW, "mode").sign() * DATA.mu
     x_0 = mode + DATA.sigma * noise.like(row_BCHW, "data")

@@ -1,4 +1,4 @@
-"""The toy world of App. E: a mixture of two Gaussians on the line, the cosine schedule, the priors.
+"""The toy of App. E: a mixture of two Gaussians on the line, the cosine schedule, the priors.
 
 code          paper (App. E)
 alpha         alpha_t (alpha_bar)
@@ -21,9 +21,7 @@ from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Grid
 
 _OFFSET = 0.008  # Nichol & Dhariwal 2021, Eq. 17
-
-
-_TRAIN_TIMES, _LARGEST_BETA = 1000, 0.999  # theirs too: what keeps alpha_T above 0
+_TRAIN_TIMES, _LARGEST_BETA = 1000, 0.999  # of the same paper; they keep alpha_T above 0
 
 
 def cosine(t: float) -> float:
@@ -38,14 +36,14 @@ def _squared_cosine(t: float) -> float:
 
 
 def cosine_grid(start: float, end: float, steps: int) -> Grid:
-    """`steps` even steps in time from `start` down to `end`."""
+    """`steps` equal steps in time from `start` down to `end`."""
     t = (*(start + (end - start) * i / steps for i in range(steps)), end)
     return Grid(t, tuple(cosine(time) for time in t))
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """q_0 = 1/2 N(-mu, sigma^2) + 1/2 N(mu, sigma^2), and what follows in closed form."""
+    """q_0 = 1/2 N(-mu, sigma^2) + 1/2 N(mu, sigma^2), and closed forms derived from it."""
 
     mu: float = 0.5
     sigma: float = 0.2
@@ -109,7 +107,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class Uniform:
-    """U[low, high]; its jumps break the regularity that Theorem 3.1 asks for, at t = T only."""
+    """U[low, high]. At t = T its jumps violate the regularity that Theorem 3.1 assumes."""
 
     low: float
     high: float
@@ -129,9 +127,5 @@ class Uniform:
 
 
 Prior = Normal | Uniform
-
-
 RIGHT, SHIFTED, UNIFORM = Normal(0, 1), Normal(2, 2), Uniform(-2, 2)
-
-
 PRIORS: tuple[Prior, ...] = (RIGHT, SHIFTED, UNIFORM)

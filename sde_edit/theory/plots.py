@@ -1,4 +1,4 @@
-"""The pictures of the toy: Fig. 5 of the paper, and D_KL(p~_t || p_t) over time."""
+"""The figures of the toy: Fig. 5 of the paper, and D_KL(p~_t || p_t) over time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sde_edit.theory.mixture import PRIORS, Mixture, Normal, Prior, cosine_grid
 
 @dataclass(frozen=True)
 class Arm:
-    """A sampler with its look (that of drawing.py) and its nodes: the ODE's cost little."""
+    """A sampler, how it is drawn, and its number of nodes, which cost little for the ODE."""
 
     name: str
     sampler: Sampler
@@ -44,27 +44,20 @@ ARMS = (
 _CYCLE_COLOUR = "#009E73"
 _GREY = "#444444"
 
-
 DATA = Mixture()
-
-
 HISTOGRAM_STEPS, SAMPLES, SEED = 500, 50_000, 0
-
-
 KL_STEPS, FEW_STEPS = 100, 12
-
-
 STARTS = (1.0, 0.5)
-_KL_FLOOR = 1e-8  # below it stands the error of the quadrature
+_KL_FLOOR = 1e-8  # values below this are errors of the quadrature
 
 
 # ------------------------------------------------------------------ Fig. 5
 def samples(prior: Prior, sampler: Sampler, data: Mixture, grid: Grid, n: int, seed: int) -> Tensor:
-    """n draws of p~_0, float64 [n]: the sampler as it is, its noise from the project's stream."""
+    """n draws of p~_0, float64 [n], by the sampler itself with the noise that runs use."""
     noise = Noise(seed, ("toy",))
     row_BCHW = torch.zeros(1, 1, 1, n, dtype=torch.float64)
     start = prior.sample(noise.like(row_BCHW, "prior"))
-    return sampler.decode(data.eps(grid), start, grid, noise, lambda x, i: x).view(-1)
+    return sampler.decode(data.eps(grid), start, grid, noise).view(-1)
 
 
 def figure5(folder: Path) -> list[Path]:
@@ -103,10 +96,10 @@ def _histograms(axes: Axes, prior: Prior, grid: Grid) -> None:
 
 # ------------------------------------------------------------------ D_KL over time
 def theory_kl(folder: Path) -> list[Path]:
-    """`<folder>/theory_kl.{png,svg}`: D_KL(p~_t || p_t); a row per start, a column per prior.
+    """`<folder>/theory_kl.{png,svg}`: D_KL(p~_t || p_t); one row per start, one column per prior.
 
-    Cycle-SDE is left out where its even grid fails: at the uniform prior's jumps, and from T,
-    whose first step makes x~ - x far narrower than x.
+    Cycle-SDE is omitted where its evenly spaced grid fails: at the uniform prior's jumps, and from
+    T, where the first step makes x~ - x far narrower than x.
     """
     figure = Figure(figsize=(10.5, 6.4), layout="constrained")
     panels = figure.subplots(len(STARTS), len(PRIORS), sharex="row", sharey="row")
@@ -124,14 +117,14 @@ def theory_kl(folder: Path) -> list[Path]:
 
 
 def kl_curve(arm: Arm, prior: Prior, data: Mixture, grid: Grid) -> list[float]:
-    """D_KL(p~_t || p_t) at every time, p_t the sampler's own: no error of its steps enters."""
+    """D_KL(p~_t || p_t) at every time. p_t is the sampler's own, so its step error cancels."""
     path = trajectory(of_prior(prior, arm.nodes), arm.sampler, data, grid)
     own = own_trajectory(prior, arm.sampler, data, grid, 2 * arm.nodes)
     return [kl_between(p, q) for p, q in zip(path, own, strict=True)]
 
 
 def cycle_curve(prior: Normal, data: Mixture, grid: Grid) -> list[float]:
-    """The same for Cycle-SDE, whose own p_t is q_t whatever the steps: it reconstructs."""
+    """As kl_curve for Cycle-SDE, whose own p_t is q_t at any number of steps: it reconstructs."""
     path = cycle.trajectory(prior, SDE(), data, grid)
     return [kl(p, data, alpha) for p, alpha in zip(path, grid.alpha, strict=True)]
 

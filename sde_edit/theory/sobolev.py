@@ -1,13 +1,13 @@
-"""The log-Sobolev constant of the mixture: what Prop. D.1 rests on.
+"""The log-Sobolev constant of the mixture, on which Prop. D.1 rests.
 
 Eq. 22 with the density q = f^2 p reads Ent_p(f^2) <= 2 c int f'^2 p, so
     c = sup over f of Ent_p(f^2) / (2 int f'^2 p),
     Ent_p(h) = int h log h p - (int h p) log(int h p).
-Any f gives a lower bound; convexity with a bounded perturbation gives an upper one.
+Any f gives a lower bound; convexity up to a bounded perturbation gives an upper bound.
 
 code        paper
 c           c_LSI(q_0), Eq. 22
-p_N         q_0 at even nodes x_N, scaled to sum to 1
+p_N         q_0 at evenly spaced nodes x_N, scaled to sum to 1
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def stated(data: Mixture) -> float:
 
 
 def stated_for_variance(data: Mixture) -> float:
-    """The same with sigma^2, which its units ask for (c_LSI of N(0, v) is v): 7e8."""
+    """App. E's bound with sigma^2, as its units require (c_LSI of N(0, v) is v): 7e8."""
     var = data.sigma**2
     return var * (1 + (math.exp(4 * data.mu**2 / var) + 1) / 4)
 
 
 def _cells(data: Mixture, nodes: int) -> tuple[Tensor, Tensor, float]:
-    """Even nodes over q_0's mass, q_0 there scaled to sum to 1, and their distance."""
+    """Evenly spaced nodes over q_0's mass, q_0 at them scaled to sum to 1, and their spacing."""
     reach = data.mu + 6 * data.sigma
     x_N = torch.linspace(-reach, reach, nodes, dtype=torch.float64)
     p_N = data.log_q(x_N, 1.0).exp()
@@ -46,7 +46,7 @@ def _cells(data: Mixture, nodes: int) -> tuple[Tensor, Tensor, float]:
 
 
 def poincare(data: Mixture, nodes: int = 800) -> float:
-    """The Poincare constant of q_0, the inverse of the spectral gap: never above c_LSI."""
+    """The Poincare constant of q_0, the inverse of the spectral gap: a lower bound of c_LSI."""
     _, p_N, gap = _cells(data, nodes)
     p = p_N.numpy()
     between = (p[:-1] * p[1:]) ** 0.5 / gap**2
@@ -59,13 +59,13 @@ def poincare(data: Mixture, nodes: int = 800) -> float:
 
 
 def attained(data: Mixture, nodes: int = 100) -> float:
-    """The largest ratio Ent / (2 int f'^2 p) that ascent over f finds: c_LSI from below."""
+    """The largest ratio Ent / (2 int f'^2 p) that ascent over f finds: a lower bound of c_LSI."""
     x_N, p_N, gap = _cells(data, nodes)
     return max(_ascend(tilt * torch.tanh(4 * x_N), p_N, gap) for tilt in (0.1, 1.0, 4.0))
 
 
 def _ascend(log_f_N: Tensor, p_N: Tensor, gap: float) -> float:
-    """L-BFGS on log f, from a start that is neither constant nor symmetric."""
+    """L-BFGS on log f, started where f is neither constant nor symmetric."""
     p_between = (p_N[:-1] * p_N[1:]) ** 0.5
 
     def loss(values: Vector) -> tuple[float, Vector]:
@@ -84,9 +84,9 @@ def _ascend(log_f_N: Tensor, p_N: Tensor, gap: float) -> float:
 def ceiling(data: Mixture, nodes: int = 3001) -> float:
     """An upper bound of c_LSI(q_0), by Bakry-Emery and Holley-Stroock.
 
-    Let V = -log q_0. Replaced by k x^2 / 2 + const on [-R, R], with k = V'(R) / R, it has V'' >= k
-    everywhere (V'' grows with |x|), so its constant is at most 1 / k; putting V back costs the
-    factor exp(osc of V - k x^2 / 2 on [0, R]). The best R is taken.
+    Let V = -log q_0. Replacing it by k x^2 / 2 + const on [-R, R], with k = V'(R) / R, makes
+    V'' >= k everywhere (V'' grows with |x|), so the constant is at most 1 / k. Restoring V costs
+    the factor exp(osc of V - k x^2 / 2 on [0, R]). Returns the minimum over R.
     """
     x_N = torch.linspace(1e-3, data.mu + 8 * data.sigma, nodes, dtype=torch.float64)
     v_N, k_N = -data.log_q(x_N, 1.0), -data.score(x_N, 1.0) / x_N

@@ -1,12 +1,12 @@
-"""Ways back, to the last digit: Cycle-SDE in two forms, BDIA's propositions, EDICT, PLMS."""
+"""Inversion, to the last digit: Cycle-SDE in two forms, BDIA's propositions, EDICT, PLMS."""
 
 import numpy as np
 import pytest
 import torch
 from diffusers import PNDMScheduler
 
-from sde_edit.diffusion.denoiser import keep
-from sde_edit.diffusion.inversion import forward, record, since
+from sde_edit.diffusion.denoiser import no_edit
+from sde_edit.diffusion.inversion import Inversion, encode_by_noising, forward_process
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.diffusion.steps import ddim
@@ -25,8 +25,8 @@ def network(x, t):
 
 
 def prompted(shift, guidance=1.0):
-    """The network under another prompt, with guidance. Mild: where errors grow 1e12-fold on the
-    way down, as guidance can make them, no two orders of summation agree."""
+    """The network under another prompt, with guidance. Mild: strong guidance can make errors
+    grow 1e12-fold in decode, and then no two orders of summation agree."""
 
     def eps(x, t):
         null = network(x, t)
@@ -48,11 +48,11 @@ def sampler(kind, **settings):
     return build("samplers", kind, settings)
 
 
-def edited(kind, source, target, edit, grid=GRID, dtype=torch.float64, project=keep, **settings):
+def edited(kind, source, target, edit, grid=GRID, dtype=torch.float64, project=no_edit, **settings):
     """Encode under `source`, `edit` the latent, decode under `target`."""
     method = sampler(kind, **settings)
-    tape = method.encode(source, start(dtype), grid, NOISE)
-    return method.decode(target, edit(tape[0][0]), grid, NOISE, project, tape)
+    inversion = method.encode(source, start(dtype), grid, NOISE)
+    return method.decode(target, edit(inversion.latent), grid, NOISE, project, inversion)
 
 
 # ------------------------------------------------------------------ Cycle-SDE
@@ -87,8 +87,8 @@ def test_what_was_not_edited_comes_back_in_every_bit(kind, guidance, dtype):
     eps = rounded(prompted(0.2, guidance), dtype)
     x_0 = on_lattice(start().float().double()).float()
     method = sampler(kind)
-    tape = method.encode(eps, x_0, GRID, NOISE)
-    out = method.decode(eps, tape[0][0], GRID, NOISE, keep, tape)
+    inversion = method.encode(eps, x_0, GRID, NOISE)
+    out = method.decode(eps, inversion.latent, GRID, NOISE, no_edit, inversion)
     assert torch.equal(out.float(), x_0)
 
 
@@ -112,7 +112,7 @@ def test_the_source_asks_the_network_once_for_all_times():
         calls.append(len(x))
         return network(x, t)
 
-    record(eps, start(), GRID, NOISE)
+    encode_by_noising(eps, start(), GRID, NOISE)
     assert calls == [2 * GRID.steps]
 
 
@@ -120,7 +120,7 @@ def test_forward_trajectory_has_the_moments_of_eq_7():
     """x_s = sqrt(a_s) x_0 + sqrt(1 - a_s) w at every time, whatever steps led there."""
     noise = Noise(0, tuple(f"{i}" for i in range(300)))
     grid = SCHEDULE.grid(8, "linspace", "zero")
-    x = forward(torch.full((300, 1, 8, 8), 2.0, dtype=torch.float64), grid, noise)
+    x = forward_process(torch.full((300, 1, 8, 8), 2.0, dtype=torch.float64), grid, noise)
     for x_s, a in zip(x, grid.alpha, strict=True):
         n = x_s.numel()
         assert float(x_s.mean()) == pytest.approx(2 * a**0.5, abs=5 * ((1 - a) / n) ** 0.5 + 1e-12)
@@ -130,15 +130,16 @@ def test_forward_trajectory_has_the_moments_of_eq_7():
 @pytest.mark.parametrize(
     "kind", ["ode", "ode2", "sde", "sde2", "sde_textbook", "bdia", "edict", "none"]
 )
-def test_one_tape_serves_a_sweep_of_t_0(kind):
+def test_one_inversion_serves_a_sweep_of_t_0(kind):
     method = sampler(kind)
     whole = method.encode(network, start(), GRID, NOISE)
-    torch.testing.assert_close(whole[0][-1].float(), start().float())
+    torch.testing.assert_close(whole.states[-1].float(), start().float())
     for t_0 in (0.3, 0.5, 0.8):
-        part = GRID.below(t_0)
+        part = GRID.truncated(t_0)
         own = method.encode(network, start(), part, NOISE)
-        shared = since(whole, GRID.steps - part.steps)
-        for alone, cut in zip(own, shared, strict=True):
+        shared = whole.tail(GRID.steps - part.steps)
+        both = zip((own.states, *own.extra), (shared.states, *shared.extra), strict=True)
+        for alone, cut in both:
             torch.testing.assert_close(alone, cut, rtol=1e-12, atol=1e-12)
 
 
@@ -153,7 +154,7 @@ def test_bdia_with_gamma_0_is_ddim():
 
 
 @pytest.mark.parametrize("gamma", [0.9, 0.95, 1.0])
-def test_bdia_goes_back_to_round_off(gamma):
+def test_bdia_inverts_up_to_round_off(gamma):
     out = edited("bdia", network, network, lambda x: x, gamma=gamma)
     torch.testing.assert_close(out, start(), rtol=1e-10, atol=1e-10)
 
@@ -190,16 +191,17 @@ def test_proposition_1_closed_sum(gamma):
 
 
 def test_proposition_2_time_symmetry():
-    """With gamma = 1 the update from (z_{i-1}, z_i) upwards is the one from (z_{i+1}, z_i) down,
+    """At gamma = 1 the encode update from (z_{i-1}, z_i) is the decode update from (z_{i+1}, z_i)
     with the times exchanged: running decode on the reversed grid undoes it bit by bit."""
     method, z = sampler("bdia"), states(1.0)
-    back = method.decode(network, z[-1], GRID.reversed(), NOISE, keep, (torch.stack(z[::-1]),))
+    source = Inversion(torch.stack(z[::-1]))
+    back = method.decode(network, z[-1], GRID.reversed(), NOISE, no_edit, source)
     assert torch.equal(back, z[0])
 
 
-@pytest.mark.parametrize(("kind", "down", "up"), [("bdia", 19, 20), ("edict", 40, 40)])
-def test_evaluations_of_a_round_trip(kind, down, up):
-    """BDIA needs as many as DDIM, one fewer on the way down, EDICT twice as many."""
+@pytest.mark.parametrize(("kind", "decoding", "encoding"), [("bdia", 19, 20), ("edict", 40, 40)])
+def test_evaluations_of_a_round_trip(kind, decoding, encoding):
+    """BDIA needs as many as DDIM and one fewer in decode, EDICT twice as many."""
     calls = []
 
     def eps(x, t):
@@ -207,17 +209,17 @@ def test_evaluations_of_a_round_trip(kind, down, up):
         return network(x, t)
 
     method = sampler(kind)
-    tape = method.encode(eps, start(), GRID, NOISE)
-    assert len(calls) == up
-    method.decode(eps, tape[0][0], GRID, NOISE, keep, tape)
-    assert len(calls) == up + down
+    inversion = method.encode(eps, start(), GRID, NOISE)
+    assert len(calls) == encoding
+    method.decode(eps, inversion.latent, GRID, NOISE, no_edit, inversion)
+    assert len(calls) == encoding + decoding
 
 
 # ------------------------------------------------------------------ EDICT
 
 
 @pytest.mark.parametrize("p", [0.93, 1.0])
-def test_edict_goes_back_to_round_off(p):
+def test_edict_inverts_up_to_round_off(p):
     out = edited("edict", network, network, lambda x: x, p=p)
     torch.testing.assert_close(out, start(), rtol=1e-9, atol=1e-9)
 
@@ -225,7 +227,7 @@ def test_edict_goes_back_to_round_off(p):
 def test_edict_step_by_its_equations():
     """Eq. 9 to 12, written with a_i and b_i."""
     grid, p = SCHEDULE.grid(1), 0.93
-    (s, a_s, a_t), x = next(iter(grid.pairs())), start()
+    (s, a_s, a_t), x = next(iter(grid.intervals())), start()
     a = (a_t / a_s) ** 0.5
     b = (1 - a_t) ** 0.5 - (1 - a_s) ** 0.5 * a
     t = torch.full((2,), s, dtype=torch.float64)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
-from sde_edit.diffusion.denoiser import keep
+from sde_edit.diffusion.denoiser import no_edit
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import SPACINGS, Grid, Schedule
 from sde_edit.registry import build
@@ -34,7 +34,7 @@ def start():
 
 def decode(kind, grid, eps=network, x=None, **settings):
     x = start() if x is None else x
-    return build("samplers", kind, settings).decode(eps, x, grid, NOISE, keep)
+    return build("samplers", kind, settings).decode(eps, x, grid, NOISE, no_edit)
 
 
 def in_float64(scheduler):
@@ -254,8 +254,8 @@ def affine_moments(kind, grid):
     sampler, eps = build("samplers", kind, {}), gaussian_eps(cosine_alpha)
 
     def end(x, at):
-        out = sampler.decode(eps, torch.full((1, 1, 1, 1), x, dtype=torch.float64), grid, at, keep)
-        return float(out)
+        x = torch.full((1, 1, 1, 1), x, dtype=torch.float64)
+        return float(sampler.decode(eps, x, grid, at, no_edit))
 
     a = grid.alpha[0]
     origin = end(0.0, Impulse(None))

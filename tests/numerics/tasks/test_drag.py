@@ -229,7 +229,7 @@ def test_what_is_copied_arrives(sampler):
     x = latent(chosen, [example], sampler, grid=grid)
     copied = encoded(example)
     copied[..., 2:4, 4:6] = copied[..., 2:4, 1:3]
-    noise = (1 - grid.below(0.025).alpha[0]) ** 0.5
+    noise = (1 - grid.truncated(0.025).alpha[0]) ** 0.5
     torch.testing.assert_close(x, copied, rtol=0, atol=5 * noise)
     assert 5 * noise < (copied - encoded(example)).abs().max() / 2
 

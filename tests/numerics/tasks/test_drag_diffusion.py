@@ -355,12 +355,12 @@ def test_without_steps_decoding_is_ddims_beside_the_sources_path(model):
     """Written plainly; decoding by DDIM strays from the path, so that the reference differs."""
     one, text = example(), model.embed([PROMPT])
     with torch.inference_mode():
-        x_0, grid = model.encode(images([one])), GRID.below(0.7)
+        x_0, grid = model.encode(images([one])), GRID.truncated(0.7)
         up = model.denoiser([PROMPT], 1.0)
-        (path,) = build("samplers", "ode", {}).encode(up, x_0, grid, Noise(0, (one.id,)))
-        x = path[0]
-        for i, (s, a_s, a_t) in enumerate(grid.pairs()):
-            both = torch.cat([path[i], x])
+        source = build("samplers", "ode", {}).encode(up, x_0, grid, Noise(0, (one.id,)))
+        x = source.latent
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
+            both = torch.cat([source.states[i], x])
             t = torch.full((2,), s, dtype=torch.float64)
             e = model.attend(both, t, text.repeat(2, 1, 1), Reference(0))[1:]
             x = ddim(x, e, a_s, a_t)

@@ -8,6 +8,7 @@ from transformers import CLIPTokenizer
 
 from sde_edit.config import experiment
 from sde_edit.datasets.shapes import Shapes
+from sde_edit.diffusion.denoiser import at
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.editing.batch import images
@@ -224,9 +225,9 @@ def test_evaluations_are_the_plan(model):
 
 def test_a_time_off_the_grid_is_refused(model):
     class Between(type(build("samplers", "ode", {}))):
-        def decode(self, eps, x, grid, noise, project=None, tape=()):
+        def decode(self, eps, x, grid, noise, project=None, inversion=None):
             for t in grid.t[:-1]:
-                x = project(x, 0) if project else eps(x, x.new_full((len(x),), t + 0.5))
+                x = project(x, 0) if project else at(eps, x, t + 0.5)
             return x
 
     with pytest.raises(UserError, match=r"time 999\.5"):
@@ -260,9 +261,9 @@ def reconstruction_error(model, guidance, steps):
     with torch.inference_mode():
         before = [before for before, _ in PAIRS]
         x_0, up = model.encode(images(examples())), model.denoiser(before, 1.0)
-        (path,) = build("samplers", "ode", {}).encode(up, x_0, GRID, Noise(0, ("a", "b")))
+        source = build("samplers", "ode", {}).encode(up, x_0, GRID, Noise(0, ("a", "b")))
         given = model.embed(before), model.embed(["", ""])
-        _, x = NullText(model, guidance, steps).fit(path, GRID, *given)
+        _, x = NullText(model, guidance, steps).fit(source.states, GRID, *given)
         return (x - x_0).square().mean((1, 2, 3))
 
 

@@ -119,7 +119,7 @@ class Spy:
 
 def diffedit_mask(model, example, noise, maps, guidance):
     """Couairon et al. as diffusers writes them out, for one image: clamp, normalise, threshold."""
-    at = GRID.below(0.5)
+    at = GRID.truncated(0.5)
     a, t = at.alpha[0], torch.tensor([at.t[0]], dtype=torch.float64)
     x_0 = model.encode(torch.from_numpy(example.image)[None])
     contrast = []
@@ -161,10 +161,10 @@ def test_equal_prompts_give_an_empty_mask_and_no_edit(model):
 
 def test_sdedit_adds_noise_and_decodes(model):
     examples, noise = given()
-    part = GRID.below(0.5)
+    part = GRID.truncated(0.5)
     with torch.inference_mode():
         x = model.encode(torch.stack([torch.from_numpy(e.image) for e in examples]))
-        for t, (_, a_t, a_s) in zip(part.t[::-1], part.reversed().pairs(), strict=False):
+        for t, (_, a_t, a_s) in zip(part.t[::-1], part.reversed().intervals(), strict=False):
             w = noise.like(x, "forward", int(t))
             x = (a_s / a_t) ** 0.5 * x + (1 - a_s / a_t) ** 0.5 * w
         eps = model.denoiser([example.target for example in examples], 7.5)

@@ -21,7 +21,7 @@ def test_grid_runs_from_noise_to_time_zero(spacing, steps):
     assert grid.t[-1] == 0
     assert np.all(np.diff(grid.t) < 0)
     assert grid.alpha == tuple(SCHEDULE.alpha[int(t)] for t in grid.t)
-    assert next(iter(grid.pairs())) == (grid.t[0], *grid.alpha[:2])
+    assert next(iter(grid.intervals())) == (grid.t[0], *grid.alpha[:2])
 
 
 def test_known_grids():
