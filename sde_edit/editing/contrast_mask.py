@@ -19,6 +19,7 @@ from sde_edit.api.example import Example
 from sde_edit.api.model import Model
 from sde_edit.api.preparation import Preparation
 from sde_edit.api.spec import RunSpec
+from sde_edit.diffusion.denoiser import at
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.editing.batch import images, prompts
@@ -76,12 +77,12 @@ class ContrastMask(Preparation):
 
     def find(self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise) -> Tensor:
         """Bool [B, h, w]."""
-        x_0, at = model.encode(images(examples)), grid.truncated(self.t)
+        x_0, grid = model.encode(images(examples)), grid.truncated(self.t)
         draws = [noise.like(x_0, "mask", k) for k in range(self.maps)]
-        x = torch.cat([at.alpha[0] ** 0.5 * x_0 + (1 - at.alpha[0]) ** 0.5 * n for n in draws])
-        t = x.new_full((len(x),), at.t[0])
-        e_source = model.denoiser(prompts(self.source_prompt, examples), 1.0)(x, t)
-        e_target = model.denoiser(prompts(self.prompt, examples), 1.0)(x, t)
+        t, a = grid.t[0], grid.alpha[0]
+        x = torch.cat([a**0.5 * x_0 + (1 - a) ** 0.5 * n for n in draws])
+        e_source = at(model.denoiser(prompts(self.source_prompt, examples), 1.0), x, t)
+        e_target = at(model.denoiser(prompts(self.prompt, examples), 1.0), x, t)
         contrast = (e_target - e_source).abs().view(self.maps, *x_0.shape).mean(dim=(0, 2))
         masks_Bhw: Tensor = contrast > self.level * contrast.mean(dim=(1, 2), keepdim=True)
         return masks_Bhw

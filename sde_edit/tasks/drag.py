@@ -1,8 +1,8 @@
 """Drag (the paper's Sec. 4, Alg. 1): squares of x_t0 are copied to their targets.
 
-code            paper (Alg. 1, Eq. 12)
-x               x_0 of one drag step, the result of the step before
-latent          x_t0
+code              paper (Alg. 1, Eq. 12)
+x                 x_0 of one drag step, the result of the step before
+inversion.latent  x_t0
 
 Letters in tensor names: as in sde_edit/api; h, w of a latent.
 """
@@ -135,7 +135,8 @@ class DragTask(Task):
             with adapted(model, loras, self._lora_scale(grid.t[0])):
                 inversion = sampler.encode(eps, x[rows], grid, own)
                 change = self._change(inversion.states, moves, inside[rows], own)
-                x[rows] = sampler.decode(eps, inversion.latent, grid, own, change, inversion).to(x)
+                edited = sampler.decode(eps, inversion.latent, grid, own, change, inversion)
+                x[rows] = edited.to(x)
         return model.decode(x)
 
     @property

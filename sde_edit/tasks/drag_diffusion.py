@@ -122,8 +122,8 @@ class DragDiffusion(Task):
         x_0, text = model.encode(images(examples)), model.embed(prompt)
         with adapted(model, adapters, torch.ones_like):
             inversion = sampler.encode(model.denoiser(prompt, 1.0), x_0, grid, noise)
-        latent = inversion.latent.to(x_0)
-        change = self._change(examples, adapters, model, block, latent, text, grid)
+        x_t0 = inversion.latent.to(x_0)
+        change = self._change(examples, adapters, model, block, x_t0, text, grid)
 
         def edited(x: Tensor, i: int) -> Tensor:
             """A sampler may have several states at t_0, and in another dtype."""

@@ -105,8 +105,8 @@ class Translate(Task):
     def preparations(self) -> tuple[ContrastMask, ...]:
         if self.region != "contrast":
             return ()
-        prompts = self.source_prompt, self.prompt
-        return (ContrastMask(*prompts, self.mask_maps, self.mask_t, self.mask_level),)
+        settings = self.mask_maps, self.mask_t, self.mask_level
+        return (ContrastMask(self.source_prompt, self.prompt, *settings),)
 
     def check(self, example: Example) -> None:
         if self.inverts or self.region == "contrast":
@@ -124,8 +124,8 @@ class Translate(Task):
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
-        given = examples, model, sampler, grid, noise, prepared
-        (decode,) = self.edit_many([self.t_0], *given)
+        t_0 = [self.t_0]
+        (decode,) = self.edit_many(t_0, examples, model, sampler, grid, noise, prepared)
         return decode()
 
     def edit_many(
@@ -143,10 +143,7 @@ class Translate(Task):
         target = self._denoiser(self.prompt, self.guidance, examples, model)
         x_0 = model.encode(images(examples))
         inversion = self._encode(source, x_0, sampler, top, noise)
-        if self.region == "contrast":
-            masks = prepared[ContrastMask.name]
-            examples = [replace(e, mask=mask) for e, mask in zip(examples, masks, strict=True)]
-        inside = None if self.region == "all" else latent_masks(examples, x_0)
+        inside = self._inside(examples, x_0, prepared)
 
         def decode(t_0: float) -> Tensor:
             part = grid.truncated(t_0)
@@ -172,6 +169,17 @@ class Translate(Task):
         if not self.inverts:
             return Inversion(forward_process(x_0, grid, noise))
         return sampler.encode(eps, x_0, grid, noise)
+
+    def _inside(
+        self, examples: Sequence[Example], x_0: Tensor, prepared: Prepared
+    ) -> Tensor | None:
+        """Bool [B, 1, h, w]: where the image may change; None for everywhere."""
+        if self.region == "all":
+            return None
+        if self.region == "contrast":
+            masks = prepared[ContrastMask.name]
+            examples = [replace(e, mask=mask) for e, mask in zip(examples, masks, strict=True)]
+        return latent_masks(examples, x_0)
 
     def evaluations_per_image(self, steps: int) -> int:
         decode = steps_below(self.t_0, steps) * rows_per_evaluation(self.guidance)
