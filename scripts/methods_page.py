@@ -11,8 +11,8 @@ from typing import Any
 
 from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
-from sde_edit.config import compose_config, group_file
-from sde_edit.registry import build, listing, names
+from sde_edit.config import compose_config, group_file, plugin_settings
+from sde_edit.registry import build, citations, listing, names
 
 PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
 INTRO = """\
@@ -34,10 +34,17 @@ NOTES = """
 
 """
 
+REFERENCES = """
+## References
+
+`sde-edit list --bibtex` prints them as BibTeX.
+
+"""
+
 
 def plugin(group: str, package: str, name: str) -> Any:
     settings = compose_config([f"{group}={name}"])[group]
-    return build(package, settings.pop("kind"), {k: v for k, v in settings.items() if k != "name"})
+    return build(package, settings["kind"], plugin_settings(group, settings))
 
 
 def ways(task: Task, sampler: Sampler) -> tuple[str, str]:
@@ -84,7 +91,19 @@ def page() -> str:
     tasks = {name: plugin("task", "tasks", name) for name in names("task")}
     rows = [line for name, task in tasks.items() for line in lines(name, task, samplers)]
     words = [f"- `{name}`: {line}{results(name)}" for name, line in listing("task").items()]
-    return INTRO + HEAD + "\n".join(rows) + "\n" + NOTES + "\n".join(words) + "\n"
+    return INTRO + HEAD + "\n".join(rows) + "\n" + NOTES + "\n".join(words) + "\n" + references()
+
+
+def references() -> str:
+    """The papers of tasks, samplers, models, data sets and metrics, and what each describes."""
+    named: dict[str, list[str]] = {}
+    papers = {}
+    for group in ("task", "sampler", "model", "data", "metric"):
+        for name, paper in citations(group).items():
+            papers[paper.key] = paper
+            named.setdefault(paper.key, []).append(f"`{group}={name}`")
+    lines = [f"- {papers[key]}: {', '.join(named[key])}" for key in sorted(papers)]
+    return REFERENCES + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -301,15 +301,31 @@ def status(overrides: tuple[str, ...]) -> None:
 
 @main.command("list")
 @click.argument("group", required=False)
-def list_(group: str | None) -> None:
-    """List and describe the names in every YAML group, and the computed figures."""
-    from sde_edit.registry import groups, listing, suggest
+@click.option("--bibtex", is_flag=True, help="Print the papers as BibTeX entries instead.")
+def list_(group: str | None, bibtex: bool) -> None:
+    """List and describe the names in every YAML group, and the computed figures.
+
+    Names that a paper describes end in its BibTeX key; the references are below.
+    """
+    from sde_edit.registry import citations, groups, listing, suggest
     from sde_edit.theory import FIGURES
 
     shelves = {name: listing(name) for name in groups()} | {"figure": FIGURES}
     if group and group not in shelves:
         raise UserError(f"no group {group!r}.{suggest(group, sorted(shelves))}")
-    for name in [group] if group else sorted(shelves):
+    shown = [group] if group else sorted(shelves)
+    cited = {name: citations(name) for name in shown if name in groups()}
+    papers = {paper.key: paper for found in cited.values() for paper in found.values()}
+    if bibtex:
+        click.echo("\n\n".join(papers[key].bibtex() for key in sorted(papers)))
+        return
+    for name in shown:
         click.echo(f"{name}:")
         for option, line in shelves[name].items():
-            click.echo(f"  {option:<18} {line}".rstrip())
+            paper = cited.get(name, {}).get(option)
+            key = f"[{paper.key}]" if paper else ""
+            click.echo(f"  {option:<18} {line} {key}".rstrip())
+    if papers:
+        click.echo("references:")
+    for key in sorted(papers):
+        click.echo(f"  {key:<22} {papers[key]}")

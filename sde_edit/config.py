@@ -178,7 +178,7 @@ def _check_sampler(config: Mapping[str, Any], task: Task) -> None:
 def metric(name: str) -> NamedMetric:
     """The metric of conf/metric/<name>.yaml. Raises UserError with the nearest name."""
     raw = group_file("metric", name)
-    plugin = build("metrics", raw["kind"], _plugin_settings("metric", raw))
+    plugin = build("metrics", raw["kind"], plugin_settings("metric", raw))
     return NamedMetric(_component("metric", raw, plugin), plugin)
 
 
@@ -300,12 +300,14 @@ def results_dir(overrides: Sequence[str]) -> Path:
     return Path(compose_config(overrides)["paths"]["results"])
 
 
-def _plugin_settings(group: str, raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in raw.items() if k not in {"name", "kind"} | _RUN_KEYS.get(group, set())}
+def plugin_settings(group: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a YAML's values are settings of its plug-in."""
+    others = {"name", "kind", "cites"} | _RUN_KEYS.get(group, set())
+    return {key: value for key, value in raw.items() if key not in others}
 
 
 def _build(group: str, raw: Mapping[str, Any]) -> Any:
-    return build(_PACKAGES[group], raw["kind"], _plugin_settings(group, raw))
+    return build(_PACKAGES[group], raw["kind"], plugin_settings(group, raw))
 
 
 def _component(group: str, raw: Mapping[str, Any], plugin: Any) -> ComponentSpec:

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from sde_edit.api import papers
+from sde_edit.api.citation import Citation
 from sde_edit.errors import UserError
 
 GROUPS = (
@@ -69,8 +71,46 @@ def _describe(group: str, name: str) -> str:
     if words := [line for line in comments if not line.startswith("@package")]:
         return words[0]
     kind = re.search(r"^kind: *(\w+)", text, re.MULTILINE)
-    package = {"data": "datasets"}.get(group, f"{group}s")
+    package = _plugin_group(group)
     return _first_line(_package(package) / f"{kind[1]}.py") if kind and package in GROUPS else ""
+
+
+def citations(group: str) -> dict[str, Citation]:
+    """Name -> the paper that describes it: the YAML's `cites`, else its plug-in's citation.
+
+    Names that no paper describes are left out. Like `listing`, this reads files and imports nothing
+    but the papers.
+    """
+    found = {name: _citation(group, name) for name in names(group)}
+    return {name: citation for name, citation in found.items() if citation}
+
+
+def _citation(group: str, name: str) -> Citation | None:
+    text = (conf_dir() / group / f"{name}.yaml").read_text()
+    if key := re.search(r"^cites: *(\w+)", text, re.MULTILINE):
+        paper: Citation = getattr(papers, key[1].upper())
+        return paper
+    kind = re.search(r"^kind: *(\w+)", text, re.MULTILINE)
+    package = _plugin_group(group)
+    return _cited_in(_package(package) / f"{kind[1]}.py") if kind and package in GROUPS else None
+
+
+def _cited_in(file: Path) -> Citation | None:
+    """What the class in a plug-in file assigns to `citation`: one of `papers`, or its own."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        match node:
+            case ast.AnnAssign(
+                target=ast.Name(id="citation"), value=ast.Attribute(value=ast.Name(id="papers"))
+            ):
+                found: Citation = getattr(papers, node.value.attr)  # type: ignore[union-attr]
+                return found
+            case ast.AnnAssign(target=ast.Name(id="citation"), value=ast.Call(keywords=given)):
+                return Citation(**{k.arg: ast.literal_eval(k.value) for k in given if k.arg})
+    return None
+
+
+def _plugin_group(group: str) -> str:
+    return {"data": "datasets"}.get(group, f"{group}s")
 
 
 def kinds(group: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.imaging.coco import CocoPairs, read_captions
 from sde_edit.imaging.files import counted
@@ -21,17 +22,7 @@ class Coco(CocoPairs):
     """
 
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation | None] = Citation(
-        key="lin2014coco",
-        authors=(
-            "Lin, Tsung-Yi and Maire, Michael and Belongie, Serge and Hays, James and "
-            "Perona, Pietro and Ramanan, Deva and Dollár, Piotr and Zitnick, C. Lawrence"
-        ),
-        title="Microsoft COCO: Common Objects in Context",
-        venue="ECCV",
-        year=2014,
-        arxiv="1405.0312",
-    )
+    citation: ClassVar[Citation | None] = papers.LIN2014COCO
 
     def catalogue(self) -> Catalogue:
         said = read_captions(self.caption_file)

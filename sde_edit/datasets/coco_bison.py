@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.errors import UserError
 from sde_edit.imaging.coco import Captions, CocoPairs, read_captions, refuse_doubles
@@ -56,14 +57,7 @@ class CocoBison(CocoPairs):
     """
 
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation | None] = Citation(
-        key="hu2019bison",
-        authors="Hu, Hexiang and Misra, Ishan and van der Maaten, Laurens",
-        title="Evaluating Text-to-Image Matching using Binary Image Selection (BISON)",
-        venue="ICCV Workshops",
-        year=2019,
-        arxiv="1901.06595",
-    )
+    citation: ClassVar[Citation | None] = papers.HU2019BISON
 
     @property
     def bison_file(self) -> Path:

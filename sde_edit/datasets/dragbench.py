@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Point
 from sde_edit.imaging.image_drags import ImageDrags, Instruction
@@ -32,19 +33,7 @@ class DragBench(ImageDrags):
     """
 
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation | None] = Citation(
-        key="nie2024blessing",
-        authors=(
-            "Nie, Shen and Guo, Hanzhong Allan and Lu, Cheng and Zhou, Yuhao and Zheng, "
-            "Chenyu and Li, Chongxuan"
-        ),
-        title=(
-            "The Blessing of Randomness: SDE Beats ODE in General Diffusion-based Image Editing"
-        ),
-        venue="ICLR",
-        year=2024,
-        arxiv="2311.01410",
-    )
+    citation: ClassVar[Citation | None] = papers.NIE2024BLESSING
     image_name: ClassVar[str] = "origin_image.png"
     instruction_names: ClassVar[Sequence[str]] = ("prompt.json",)
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Point
 from sde_edit.errors import UserError
@@ -45,19 +46,7 @@ class DragBench205(ImageDrags):
     """
 
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation | None] = Citation(
-        key="shi2024dragdiffusion",
-        authors=(
-            "Shi, Yujun and Xue, Chuhui and Liew, Jun Hao and Pan, Jiachun and Yan, Hanshu "
-            "and Zhang, Wenqing and Tan, Vincent Y. F. and Bai, Song"
-        ),
-        title=(
-            "DragDiffusion: Harnessing Diffusion Models for Interactive Point-based Image Editing"
-        ),
-        venue="CVPR",
-        year=2024,
-        arxiv="2306.14435",
-    )
+    citation: ClassVar[Citation | None] = papers.SHI2024DRAGDIFFUSION
     image_name: ClassVar[str] = "original_image.png"
     instruction_names: ClassVar[Sequence[str]] = ("drag_instruction.json", _PICKLE)
 

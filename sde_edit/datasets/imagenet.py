@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import counted, list_images
@@ -44,18 +45,7 @@ class ImageNet(ImagePairs):
     """
 
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation | None] = Citation(
-        key="russakovsky2015imagenet",
-        authors=(
-            "Russakovsky, Olga and Deng, Jia and Su, Hao and Krause, Jonathan and Satheesh, "
-            "Sanjeev and Ma, Sean and Huang, Zhiheng and Karpathy, Andrej and Khosla, "
-            "Aditya and Bernstein, Michael and Berg, Alexander C. and Fei-Fei, Li"
-        ),
-        title="ImageNet Large Scale Visual Recognition Challenge",
-        venue="International Journal of Computer Vision",
-        year=2015,
-        arxiv="1409.0575",
-    )
+    citation: ClassVar[Citation | None] = papers.RUSSAKOVSKY2015IMAGENET
 
     split: Literal["train", "val"] = "train"
     pair: str = "n02129165-n02129604"

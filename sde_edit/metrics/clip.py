@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
@@ -37,16 +38,7 @@ class Clip(PerImageMetric):
     against: Literal["prompt", "source"] = "prompt"
 
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation | None] = Citation(
-        key="hessel2021clipscore",
-        authors=(
-            "Hessel, Jack and Holtzman, Ari and Forbes, Maxwell and Le Bras, Ronan and Choi, Yejin"
-        ),
-        title="CLIPScore: A Reference-free Evaluation Metric for Image Captioning",
-        venue="EMNLP",
-        year=2021,
-        arxiv="2104.08718",
-    )
+    citation: ClassVar[Citation | None] = papers.HESSEL2021CLIPSCORE
     higher_is_better: ClassVar[bool] = True
 
     @cached_property

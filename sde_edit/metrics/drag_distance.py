@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.metric import Metric
@@ -39,17 +40,7 @@ class DragDistance(Metric):
     ensemble: int = 8
 
     version: ClassVar[int] = 2
-    citation: ClassVar[Citation | None] = Citation(
-        key="tang2023dift",
-        authors=(
-            "Tang, Luming and Jia, Menglin and Wang, Qianqian and Phoo, Cheng Perng and "
-            "Hariharan, Bharath"
-        ),
-        title="Emergent Correspondence from Image Diffusion",
-        venue="NeurIPS",
-        year=2023,
-        arxiv="2306.03881",
-    )
+    citation: ClassVar[Citation | None] = papers.TANG2023DIFT
     higher_is_better: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.errors import UserError
 from sde_edit.evaluation.distributions import DistributionMetric
@@ -48,17 +49,7 @@ class Frechet(DistributionMetric):
     """FID if the extractor is an Inception. Each resampling of 2048 features takes seconds."""
 
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation | None] = Citation(
-        key="heusel2017ttur",
-        authors=(
-            "Heusel, Martin and Ramsauer, Hubert and Unterthiner, Thomas and Nessler, "
-            "Bernhard and Hochreiter, Sepp"
-        ),
-        title="GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium",
-        venue="NeurIPS",
-        year=2017,
-        arxiv="1706.08500",
-    )
+    citation: ClassVar[Citation | None] = papers.HEUSEL2017TTUR
     higher_is_better: ClassVar[bool] = False
 
     def convention(self) -> str:

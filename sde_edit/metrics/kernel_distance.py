@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.errors import UserError
 from sde_edit.evaluation.distributions import DistributionMetric
@@ -54,16 +55,7 @@ class KernelDistance(DistributionMetric):
     """KID if the extractor is an Inception. All resamplings share one pass over the kernel."""
 
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation | None] = Citation(
-        key="binkowski2018mmd",
-        authors=(
-            "Bińkowski, Mikołaj and Sutherland, Danica J. and Arbel, Michael and Gretton, Arthur"
-        ),
-        title="Demystifying MMD GANs",
-        venue="ICLR",
-        year=2018,
-        arxiv="1801.01401",
-    )
+    citation: ClassVar[Citation | None] = papers.BINKOWSKI2018MMD
     higher_is_better: ClassVar[bool] = False
 
     def convention(self) -> str:

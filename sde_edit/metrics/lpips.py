@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
@@ -31,17 +32,7 @@ class Lpips(FullReferenceMetric):
     calibration: Literal["0.0", "0.1"] = "0.1"
 
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation | None] = Citation(
-        key="zhang2018lpips",
-        authors=(
-            "Zhang, Richard and Isola, Phillip and Efros, Alexei A. and Shechtman, Eli and "
-            "Wang, Oliver"
-        ),
-        title="The Unreasonable Effectiveness of Deep Features as a Perceptual Metric",
-        venue="CVPR",
-        year=2018,
-        arxiv="1801.03924",
-    )
+    citation: ClassVar[Citation | None] = papers.ZHANG2018LPIPS
     higher_is_better: ClassVar[bool] = False
 
     @cached_property

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import FullReferenceMetric, to_unit
@@ -27,13 +28,7 @@ class Ssim(FullReferenceMetric):
     signed: bool = False
 
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation | None] = Citation(
-        key="wang2004ssim",
-        authors="Wang, Zhou and Bovik, Alan C. and Sheikh, Hamid R. and Simoncelli, Eero P.",
-        title="Image Quality Assessment: From Error Visibility to Structural Similarity",
-        venue="IEEE Transactions on Image Processing",
-        year=2004,
-    )
+    citation: ClassVar[Citation | None] = papers.WANG2004SSIM
     higher_is_better: ClassVar[bool] = True
 
     def convention(self) -> str:

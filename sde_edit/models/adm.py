@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Schedule
@@ -44,14 +45,7 @@ class ADM:
     classifier: str = field(default="256x256_classifier.pt", metadata={"identity": False})
     head_channels: int = 64
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation] = Citation(
-        key="dhariwal2021diffusion",
-        authors="Dhariwal, Prafulla and Nichol, Alex",
-        title="Diffusion Models Beat GANs on Image Synthesis",
-        venue="NeurIPS",
-        year=2021,
-        arxiv="2105.05233",
-    )
+    citation: ClassVar[Citation] = papers.DHARIWAL2021DIFFUSION
 
     def files(self) -> tuple[Path, Path]:
         """UNet and classifier. Raises UserError if one is missing."""

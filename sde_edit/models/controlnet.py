@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.errors import UserError
@@ -35,14 +36,7 @@ class ControlNet(LatentSource):
     control: str = field(metadata={"identity": False})
     scale: float = 1.0
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation] = Citation(
-        key="zhang2023adding",
-        authors="Zhang, Lvmin and Rao, Anyi and Agrawala, Maneesh",
-        title="Adding Conditional Control to Text-to-Image Diffusion Models",
-        venue="ICCV",
-        year=2023,
-        arxiv="2302.05543",
-    )
+    citation: ClassVar[Citation] = papers.ZHANG2023ADDING
 
     def control_folder(self) -> Path:
         """Where the control net is, fetched first if it is a hub id. Raises UserError."""

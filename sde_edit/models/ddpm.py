@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Schedule
@@ -42,14 +43,7 @@ class DDPM:
     path: str = field(metadata={"identity": False})
     resolution: int
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation] = Citation(
-        key="ho2020ddpm",
-        authors="Ho, Jonathan and Jain, Ajay and Abbeel, Pieter",
-        title="Denoising Diffusion Probabilistic Models",
-        venue="NeurIPS",
-        year=2020,
-        arxiv="2006.11239",
-    )
+    citation: ClassVar[Citation] = papers.HO2020DDPM
 
     def folder(self) -> Path:
         """Where the files are, fetched first if the path is a hub id. Raises UserError."""

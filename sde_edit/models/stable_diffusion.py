@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.networks.base import dtype_of
 from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion
@@ -24,15 +25,7 @@ class StableDiffusion(LatentSource):
     """
 
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation] = Citation(
-        key="rombach2022high",
-        authors="Rombach, Robin and Blattmann, Andreas and Lorenz, Dominik and Esser, Patrick and "
-        "Ommer, Björn",
-        title="High-Resolution Image Synthesis with Latent Diffusion Models",
-        venue="CVPR",
-        year=2022,
-        arxiv="2112.10752",
-    )
+    citation: ClassVar[Citation] = papers.ROMBACH2022HIGH
 
     def load(self, device: str, dtype: str, compile: bool = False) -> LoadedStableDiffusion:
         return LoadedStableDiffusion(

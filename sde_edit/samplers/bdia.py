@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
 from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
@@ -41,14 +42,7 @@ class BDIA(Sampler):
     gamma: float = 1.0
     version: ClassVar[int] = 1
     inversion: ClassVar[InversionKind] = "exact"
-    citation: ClassVar[Citation] = Citation(
-        key="zhang2024bdia",
-        authors="Zhang, Guoqiang and Lewis, J. P. and Kleijn, W. Bastiaan",
-        title="Exact Diffusion Inversion via Bidirectional Integration Approximation",
-        venue="ECCV",
-        year=2024,
-        arxiv="2307.10829",
-    )
+    citation: ClassVar[Citation] = papers.ZHANG2024BDIA
 
     def __post_init__(self) -> None:
         if not 0 <= self.gamma <= 1:

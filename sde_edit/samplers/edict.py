@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
 from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
@@ -40,14 +41,7 @@ class EDICT(Sampler):
     order: ClassVar[int] = 1
     evaluations_per_step: ClassVar[int] = 2
     inversion: ClassVar[InversionKind] = "exact"
-    citation: ClassVar[Citation] = Citation(
-        key="wallace2023edict",
-        authors="Wallace, Bram and Gokul, Akash and Naik, Nikhil",
-        title="EDICT: Exact Diffusion Inversion via Coupled Transformations",
-        venue="CVPR",
-        year=2023,
-        arxiv="2211.12446",
-    )
+    citation: ClassVar[Citation] = papers.WALLACE2023EDICT
 
     def __post_init__(self) -> None:
         if not 0 < self.p <= 1:

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
 from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
@@ -37,14 +38,7 @@ class ODE(Sampler):
     version: ClassVar[int] = 1
     order: ClassVar[int] = 1
     inversion: ClassVar[InversionKind] = "approximate"
-    citation: ClassVar[Citation] = Citation(
-        key="song2021ddim",
-        authors="Song, Jiaming and Meng, Chenlin and Ermon, Stefano",
-        title="Denoising Diffusion Implicit Models",
-        venue="ICLR",
-        year=2021,
-        arxiv="2010.02502",
-    )
+    citation: ClassVar[Citation] = papers.SONG2021DDIM
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         return invert(self.decode, eps, x_BCHW, grid, noise)

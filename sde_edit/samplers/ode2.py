@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
 from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
@@ -40,15 +41,7 @@ class ODE2(Sampler):
     version: ClassVar[int] = 1
     order: ClassVar[int] = 2
     inversion: ClassVar[InversionKind] = "approximate"
-    citation: ClassVar[Citation] = Citation(
-        key="lu2022dpmsolverpp",
-        authors="Lu, Cheng and Zhou, Yuhao and Bao, Fan and Chen, Jianfei and Li, Chongxuan and "
-        "Zhu, Jun",
-        title="DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
-        venue="arXiv",
-        year=2022,
-        arxiv="2211.01095",
-    )
+    citation: ClassVar[Citation] = papers.LU2022DPMSOLVERPP
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         """Raises UserError if the grid ends without noise, where lambda is infinite."""

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import Sampler
 from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
@@ -40,14 +41,7 @@ class PLMS(Sampler):
 
     version: ClassVar[int] = 1
     order: ClassVar[int] = 2
-    citation: ClassVar[Citation] = Citation(
-        key="liu2022pndm",
-        authors="Liu, Luping and Ren, Yi and Lin, Zhijie and Zhao, Zhou",
-        title="Pseudo Numerical Methods for Diffusion Models on Manifolds",
-        venue="ICLR",
-        year=2022,
-        arxiv="2202.09778",
-    )
+    citation: ClassVar[Citation] = papers.LIU2022PNDM
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
 from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
@@ -43,14 +44,7 @@ class SDE(Sampler):
     order: ClassVar[int] = 1
     stochastic: ClassVar[bool] = True
     inversion: ClassVar[InversionKind] = "exact"
-    citation: ClassVar[Citation] = Citation(
-        key="ho2020ddpm",
-        authors="Ho, Jonathan and Jain, Ajay and Abbeel, Pieter",
-        title="Denoising Diffusion Probabilistic Models",
-        venue="NeurIPS",
-        year=2020,
-        arxiv="2006.11239",
-    )
+    citation: ClassVar[Citation] = papers.HO2020DDPM
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         return encode_by_noising(eps, x_BCHW, grid, noise)

@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
 from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
@@ -43,15 +44,7 @@ class SDE2(Sampler):
     order: ClassVar[int] = 2
     stochastic: ClassVar[bool] = True
     inversion: ClassVar[InversionKind] = "exact"
-    citation: ClassVar[Citation] = Citation(
-        key="lu2022dpmsolverpp",
-        authors="Lu, Cheng and Zhou, Yuhao and Bao, Fan and Chen, Jianfei and Li, Chongxuan and "
-        "Zhu, Jun",
-        title="DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
-        venue="arXiv",
-        year=2022,
-        arxiv="2211.01095",
-    )
+    citation: ClassVar[Citation] = papers.LU2022DPMSOLVERPP
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         return encode_by_noising(eps, x_BCHW, grid, noise)

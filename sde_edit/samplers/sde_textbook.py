@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
 from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
@@ -38,15 +39,7 @@ class TextbookSDE(Sampler):
     order: ClassVar[int] = 1
     stochastic: ClassVar[bool] = True
     inversion: ClassVar[InversionKind] = "exact"
-    citation: ClassVar[Citation] = Citation(
-        key="nie2024blessing",
-        authors="Nie, Shen and Guo, Hanzhong Allan and Lu, Cheng and Zhou, Yuhao and "
-        "Zheng, Chenyu and Li, Chongxuan",
-        title="The Blessing of Randomness: SDE Beats ODE in General Diffusion-based Image Editing",
-        venue="ICLR",
-        year=2024,
-        arxiv="2311.01410",
-    )
+    citation: ClassVar[Citation] = papers.NIE2024BLESSING
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         """Raises UserError if the grid ends without noise, where sigma is 0 and w has no value."""

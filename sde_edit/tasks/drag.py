@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model, Scale
@@ -36,7 +37,6 @@ from sde_edit.editing.batch import (
 )
 from sde_edit.editing.lora import LoraFit, adapted, lora_fits
 from sde_edit.editing.moves import Move, MovePlan, apply_moves
-from sde_edit.editing.paper import PAPER
 from sde_edit.errors import UserError
 from sde_edit.registry import plugin
 
@@ -87,7 +87,7 @@ class DragTask(Task):
     lora_scale: float = 1.0
     lora_scale_at_t_0: float = 0.5
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation] = PAPER
+    citation: ClassVar[Citation] = papers.NIE2024BLESSING
     cost_varies: ClassVar[bool] = True
     uses_mask: ClassVar[bool] = False  # a mask is optional, and hides nothing that must be shown
     inverts: ClassVar[bool] = True

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Adapter, AttentionAccess, Model
@@ -73,16 +74,7 @@ class DragDiffusion(Task):
     lora_rank: int = 4
     lora_rate: float = 2e-4
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation] = Citation(
-        key="shi2024dragdiffusion",
-        authors="Shi, Yujun and Xue, Chuhui and Liew, Jun Hao and Pan, Jiachun and Yan, Hanshu and "
-        "Zhang, Wenqing and Tan, Vincent Y. F. and Bai, Song",
-        title="DragDiffusion: Harnessing Diffusion Models for Interactive Point-based Image "
-        "Editing",
-        venue="CVPR",
-        year=2024,
-        arxiv="2306.14435",
-    )
+    citation: ClassVar[Citation] = papers.SHI2024DRAGDIFFUSION
     uses_mask: ClassVar[bool] = False  # a mask is optional, and hides nothing that must be shown
     inverts: ClassVar[bool] = True
     changes: ClassVar[str] = "the latent, until its features lie at the targets"

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
@@ -51,15 +52,7 @@ class Inpaint(Task):
     guidance: float = 7.5
     composite_known: bool = False
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation] = Citation(
-        key="meng2022sdedit",
-        authors="Meng, Chenlin and He, Yutong and Song, Yang and Song, Jiaming and Wu, Jiajun and "
-        "Zhu, Jun-Yan and Ermon, Stefano",
-        title="SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations",
-        venue="ICLR",
-        year=2022,
-        arxiv="2108.01073",
-    )
+    citation: ClassVar[Citation] = papers.MENG2022SDEDIT
     uses_mask: ClassVar[bool] = True
     inverts: ClassVar[bool] = False
     changes: ClassVar[str] = "adds a mask"

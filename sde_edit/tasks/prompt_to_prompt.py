@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import AttentionAccess, Model
@@ -72,15 +73,7 @@ class PromptToPrompt(Task):
     t_0: float = 1.0
     null_steps: int = 0
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation] = Citation(
-        key="hertz2023prompt",
-        authors="Hertz, Amir and Mokady, Ron and Tenenbaum, Jay and Aberman, Kfir and "
-        "Pritch, Yael and Cohen-Or, Daniel",
-        title="Prompt-to-Prompt Image Editing with Cross Attention Control",
-        venue="ICLR",
-        year=2023,
-        arxiv="2208.01626",
-    )
+    citation: ClassVar[Citation] = papers.HERTZ2023PROMPT
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = True
 

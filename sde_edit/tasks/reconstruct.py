@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
@@ -18,7 +19,6 @@ from sde_edit.diffusion.guidance import rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.editing.batch import check_prompts, images, prompts
-from sde_edit.editing.paper import PAPER
 from sde_edit.registry import plugin
 
 
@@ -35,7 +35,7 @@ class Reconstruct(Task):
     negative_prompt: str = ""
     guidance: float = 7.5
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation] = PAPER
+    citation: ClassVar[Citation] = papers.NIE2024BLESSING
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = True
     changes: ClassVar[str] = "nothing"

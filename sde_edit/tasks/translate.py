@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
@@ -39,7 +40,6 @@ from sde_edit.editing.batch import (
     prompts,
 )
 from sde_edit.editing.contrast_mask import ContrastMask
-from sde_edit.editing.paper import PAPER
 from sde_edit.errors import UserError
 from sde_edit.registry import plugin
 
@@ -76,7 +76,7 @@ class Translate(Task):
     mask_t: float = 0.5
     mask_level: float = 1.5
     version: ClassVar[int] = 1
-    citation: ClassVar[Citation] = PAPER
+    citation: ClassVar[Citation] = papers.NIE2024BLESSING
     shares_encoding: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ here; one that reads files needs a small checkpoint of random weights in `settin
 import pytest
 import torch
 
-from sde_edit.config import group_file
+from sde_edit.config import group_file, plugin_settings
 from sde_edit.errors import NotFiniteError, UserError
 from sde_edit.registry import build, kinds, names
 
@@ -13,7 +13,14 @@ WORDS = {  # two prompts that differ, where there are any
     "gmm": ("red", "blue"),
     "ddpm": ("", ""),
 }
-RUN_KEYS = ("name", "kind", "dtype", "batch_size", "plain_guidance")  # no settings of the plug-in
+RUN_KEYS = (
+    "name",
+    "kind",
+    "cites",
+    "dtype",
+    "batch_size",
+    "plain_guidance",
+)  # no settings of the plug-in
 GUIDANCE = {"ddpm": 1.0}  # that costs most, where it is not 3
 ONE_ROW = {"adm", "ddpm"}  # kinds that need no second row for guidance
 SMALL = {"adm": 16, "stable_diffusion": 64, "controlnet": 64, "ddpm": 16}  # resolutions
@@ -28,7 +35,7 @@ def kind(request):
 def settings(kind, tiny_model, tiny_ddpm, tiny_adm, tiny_control):
     """The settings of the first YAML of that kind, with a small checkpoint in place of its own."""
     raw = next(raw for raw in map(_yaml, names("model")) if raw["kind"] == kind)
-    given = {k: v for k, v in raw.items() if k not in RUN_KEYS}
+    given = plugin_settings("model", raw)
     path = {"adm": tiny_adm, "ddpm": tiny_ddpm}.get(kind, tiny_model)
     files = {"path": str(path), "control": str(tiny_control)}
     small = {"resolution": SMALL[kind]} if kind in SMALL else {}
