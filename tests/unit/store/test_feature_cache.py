@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sde_edit.api.example import Example
 from sde_edit.api.metric import NamedMetric
 from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.evaluation.distributions import FeatureMemory
@@ -24,9 +26,13 @@ class Plain(PerImageMetric):
     """A metric of which only its convention matters."""
 
     says: str = "plain"
+    higher_is_better = True
 
     def convention(self) -> str:
         return self.says
+
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        raise NotImplementedError
 
 
 def a_run(folder: Path, *, seed: int = 0, digest: str = "d") -> Run:
