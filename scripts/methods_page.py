@@ -102,7 +102,7 @@ def references() -> str:
         for name, paper in citations(group).items():
             papers[paper.key] = paper
             named.setdefault(paper.key, []).append(f"`{group}={name}`")
-    lines = [f"- {papers[key]}: {', '.join(named[key])}" for key in sorted(papers)]
+    lines = [f"- [{key}] {papers[key]}: {', '.join(named[key])}" for key in sorted(papers)]
     return REFERENCES + "\n".join(lines) + "\n"
 
 

@@ -13,14 +13,6 @@ WORDS = {  # two prompts that differ, where there are any
     "gmm": ("red", "blue"),
     "ddpm": ("", ""),
 }
-RUN_KEYS = (
-    "name",
-    "kind",
-    "cites",
-    "dtype",
-    "batch_size",
-    "plain_guidance",
-)  # no settings of the plug-in
 GUIDANCE = {"ddpm": 1.0}  # that costs most, where it is not 3
 ONE_ROW = {"adm", "ddpm"}  # kinds that need no second row for guidance
 SMALL = {"adm": 16, "stable_diffusion": 64, "controlnet": 64, "ddpm": 16}  # resolutions
