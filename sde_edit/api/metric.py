@@ -115,7 +115,7 @@ class Metric(ABC):
 
 @dataclass(frozen=True)
 class NamedMetric:
-    """A metric under its name in tables; `choice.params` holds all its settings."""
+    """A metric under its name in tables; `spec.params` holds all its settings."""
 
-    choice: ComponentSpec
+    spec: ComponentSpec
     metric: Metric

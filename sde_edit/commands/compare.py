@@ -147,8 +147,8 @@ def _on(ids: frozenset[str], result: RunResult) -> RunResult:
 def _rescored(stored: Score, metric: PerImageMetric, ids: frozenset[str]) -> Score:
     values = stored.per_example or {}
     rows = {i: torch.tensor([values[i]], dtype=torch.float64) for i in ids}
-    choice = ComponentSpec(stored.metric, stored.kind, stored.version, stored.settings)
-    named = NamedMetric(choice, metric)
+    spec = ComponentSpec(stored.metric, stored.kind, stored.version, stored.settings)
+    named = NamedMetric(spec, metric)
     score = score_of(named, rows, len(stored.replicates), seal=stored.seal)
     return replace(score, convention=stored.convention)
 
@@ -221,8 +221,8 @@ def _differences(pair: Pair) -> str:
 def _unlike(a: RunResult, b: RunResult) -> list[str]:
     """A line for each key in which the specs differ; digests are abbreviated."""
     found = diff_specs(a.spec, b.spec).items()
-    cut = {key: 12 if key.endswith(".digest") else None for key, _ in found}
-    return [f"{key}: A {str(x)[: cut[key]]}, B {str(y)[: cut[key]]}" for key, (x, y) in found]
+    length = {key: 12 if key.endswith(".digest") else None for key, _ in found}
+    return [f"{key}: A {str(x)[: length[key]]}, B {str(y)[: length[key]]}" for key, (x, y) in found]
 
 
 # ------------------------------------------------------------------ the contact sheet

@@ -32,11 +32,11 @@ def describe_status(overrides: Sequence[str]) -> str:
     results = results_dir(overrides)
     states, notes = submitted_jobs(results)
     store = RunStore(results)
-    parts = [part for run in store.runs() if run.seal is None for part in shards_of(run, states)]
+    shards = [shard for run in store.runs() if run.seal is None for shard in shards_of(run, states)]
     blocks = [markdown(runs_table(store)), *notes]
-    if parts:
-        blocks.append(markdown(_shards_table(parts)))
-    return "\n\n".join([*blocks, *(_failure(part) for part in parts if part.is_broken)])
+    if shards:
+        blocks.append(markdown(_shards_table(shards)))
+    return "\n\n".join([*blocks, *(_failure(shard) for shard in shards if shard.is_broken)])
 
 
 def submitted_jobs(results: Path) -> tuple[dict[str, str], list[str]]:
@@ -60,7 +60,7 @@ def submitted_jobs(results: Path) -> tuple[dict[str, str], list[str]]:
 
 # ------------------------------------------------------------------ shards
 @dataclass(frozen=True)
-class Part:
+class Shard:
     """A shard of an unfinished run, after its latest attempt.
 
     state: running, done, failed, interrupted, died, Slurm's state in lower case, or the machine to
@@ -82,19 +82,19 @@ class Part:
         return (self.attempt.images - self.made) / self.rate if self.rate else None
 
 
-def shards_of(run: Run, states: Mapping[str, str]) -> list[Part]:
+def shards_of(run: Run, states: Mapping[str, str]) -> list[Shard]:
     """The shards of a run that have been started."""
     latest = {(attempt.shards, attempt.shard): attempt for attempt in run.attempts()}
-    return [_part(run, attempt, states) for attempt in latest.values()]
+    return [_shard(run, attempt, states) for attempt in latest.values()]
 
 
-def _part(run: Run, attempt: AttemptRecord, states: Mapping[str, str]) -> Part:
+def _shard(run: Run, attempt: AttemptRecord, states: Mapping[str, str]) -> Shard:
     file = run.row_file(attempt.attempt)
     lines = file.read_text().splitlines() if file.exists() else []
     recent = [known_fields(ImageRecord, json.loads(s)) for s in lines[-_RECENT_ROWS - 1 : -1]]
     seconds = [record.seconds or 0 for record in recent]
     rate = len(seconds) / sum(seconds) if sum(seconds) else None
-    return Part(run, attempt, _state(attempt, states), len(lines), rate)
+    return Shard(run, attempt, _state(attempt, states), len(lines), rate)
 
 
 def _state(attempt: AttemptRecord, states: Mapping[str, str]) -> str:
@@ -120,29 +120,31 @@ def _is_alive(pid: int) -> bool:
 
 
 # ------------------------------------------------------------------ show
-def _shards_table(parts: Sequence[Part]) -> Table:
+def _shards_table(shards: Sequence[Shard]) -> Table:
     names = ("run", "shard", "state", "made", "img/s", "left", "where")
-    rows = [Row(part.run.id, "arm", tuple(Cell(text=t) for t in _texts(part))) for part in parts]
+    rows = [
+        Row(shard.run.id, "arm", tuple(Cell(text=t) for t in _texts(shard))) for shard in shards
+    ]
     columns = tuple(Column("", name) for name in names[1:])
     return Table("shards", "", names[0], columns, (Block("", tuple(rows)),))
 
 
-def _texts(part: Part) -> tuple[str, ...]:
-    attempt, left = part.attempt, part.seconds_left
+def _texts(shard: Shard) -> tuple[str, ...]:
+    attempt, left = shard.attempt, shard.seconds_left
     where = attempt.host + (f" job {attempt.slurm_job}" if attempt.slurm_job else "")
     return (
         f"{attempt.shard} of {attempt.shards}",
-        part.state,
-        f"{part.made} of {attempt.images}",
-        f"{part.rate:.2f}" if part.rate else "",
-        time.strftime("%H:%M:%S", time.gmtime(left)) if left and part.state == "running" else "",
+        shard.state,
+        f"{shard.made} of {attempt.images}",
+        f"{shard.rate:.2f}" if shard.rate else "",
+        time.strftime("%H:%M:%S", time.gmtime(left)) if left and shard.state == "running" else "",
         where,
     )
 
 
-def _failure(part: Part) -> str:
-    attempt = part.attempt
-    head = f"run {part.run.id} shard {attempt.shard} of {attempt.shards} {part.state}"
+def _failure(shard: Shard) -> str:
+    attempt = shard.attempt
+    head = f"run {shard.run.id} shard {attempt.shard} of {attempt.shards} {shard.state}"
     head += f": {attempt.error}" if attempt.error else ""
     again = f"sde-edit run {' '.join(attempt.overrides)}"
     return "\n".join([head, *_last_lines(attempt.log), f"go on with: {again}"])

@@ -130,7 +130,7 @@ def check_sweep(sweep: Sweep) -> None:
     """
     launcher(sweep.overrides).check()
     _check_disk(sweep)
-    metrics = {named.choice.name: named for e in sweep.experiments for named in e.metrics}
+    metrics = {named.spec.name: named for e in sweep.experiments for named in e.metrics}
     if problems := check_metrics(list(metrics.values())):
         raise UserError("\n".join(problems))
     for config in sweep.tables.values():

@@ -25,13 +25,13 @@ class Coco(CocoPairs):
     citation: ClassVar[Citation | None] = papers.LIN2014COCO
 
     def catalogue(self) -> Catalogue:
-        said = read_captions(self.caption_file)
+        listed = read_captions(self.caption_file)
         items = {
-            f"{image:012d}": Item(self.image_folder / said.files[image], text)
-            for image, text in said.captions.items()
+            f"{image:012d}": Item(self.image_folder / listed.files[image], text)
+            for image, text in listed.captions.items()
         }
-        bare = [name for image, name in said.files.items() if image not in said.captions]
+        bare = [name for image, name in listed.files.items() if image not in listed.captions]
         notes = counted("images without a caption are left out", bare)
-        if said.strays:
-            notes.append(f"{said.strays} captions of images that the file does not list")
+        if listed.strays:
+            notes.append(f"{listed.strays} captions of images that the file does not list")
         return Catalogue(items, notes)

@@ -68,12 +68,12 @@ class CocoBison(CocoPairs):
         return [*super().annotation_files, self.bison_file]
 
     def catalogue(self) -> Catalogue:
-        said = read_captions(self.caption_file)
+        listed = read_captions(self.caption_file)
         rows = read_json(self.bison_file, _BisonFile).data
         refuse_doubles(self.bison_file, "rows", (row.bison_id for row in rows))
         blank = [_id(row) for row in rows if not row.caption.strip()]
-        bare = [_id(row) for row in rows if self._other(row) not in said.captions]
-        lost = [_id(row) for row in rows if row.true_image_id not in said.files]
+        bare = [_id(row) for row in rows if self._other(row) not in listed.captions]
+        lost = [_id(row) for row in rows if row.true_image_id not in listed.files]
         file = self.caption_file.name
         notes = [
             *counted("rows left out, without a target caption", blank),
@@ -82,15 +82,15 @@ class CocoBison(CocoPairs):
         ]
         left = {*blank, *bare, *lost}
         usable = (row for row in rows if _id(row) not in left)
-        return Catalogue({_id(row): self._pair(row, said) for row in usable}, notes)
+        return Catalogue({_id(row): self._pair(row, listed) for row in usable}, notes)
 
-    def _pair(self, row: _Row, said: Captions) -> Item:
+    def _pair(self, row: _Row, listed: Captions) -> Item:
         image = self._other(row)
         return Item(
-            image=self.image_folder / said.files[image],
-            caption=said.captions[image],
+            image=self.image_folder / listed.files[image],
+            caption=listed.captions[image],
             target=row.caption.strip(),
-            reference=self.image_folder / said.files[row.true_image_id],
+            reference=self.image_folder / listed.files[row.true_image_id],
         )
 
     def _other(self, row: _Row) -> int:

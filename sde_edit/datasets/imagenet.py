@@ -141,9 +141,9 @@ class ImageNet(ImagePairs):
         return [file for i, file in sorted(numbered.items()) if wnids[i - 1] == wnid]
 
 
-def _references_note(drawn: int, there: int, label: str) -> str:
-    again = ", some of them more than once" if drawn > there else ""
-    return f"references: {min(drawn, there)} of {there} images of {label}{again}"
+def _references_note(drawn: int, available: int, label: str) -> str:
+    again = ", some of them more than once" if drawn > available else ""
+    return f"references: {min(drawn, available)} of {available} images of {label}{again}"
 
 
 # ------------------------------------------------------------------ the development kit

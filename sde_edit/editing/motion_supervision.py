@@ -72,9 +72,9 @@ def supervision(
     active = offset.norm(dim=1) > _NEAR
     d = offset[active] / offset[active].norm(dim=1, keepdim=True)
     q = _square_around(handles_P2[active], r_m, size)
-    here = sampled(F_Chw.detach(), q.flatten(0, 1), size)
-    there = sampled(F_Chw, (q + d[:, None]).flatten(0, 1), size)
-    return (there - here).abs().mean(0).sum()
+    F_q = sampled(F_Chw.detach(), q.flatten(0, 1), size)
+    F_q_plus_d = sampled(F_Chw, (q + d[:, None]).flatten(0, 1), size)
+    return (F_q_plus_d - F_q).abs().mean(0).sum()
 
 
 def tracked(F_Chw: Tensor, handles_P2: Tensor, wanted_CP: Tensor, r_p: int, size: Size) -> Tensor:

@@ -1,8 +1,8 @@
 """Null-text inversion: fit null embeddings for which guided DDIM follows the encoded source.
 
 code          Mokady et al. 2023 (Alg. 1)
-path          z*_t, the pivots: the states that encoding the source visited
-aim           the pivot at the end of the step
+path          z*_t, the pivots: the states that encoding visited
+pivot         z*_t at the end of the step
 x             z-bar_t
 null          the null embedding at one time
 e_cond        eps under the source prompt
@@ -77,8 +77,8 @@ class NullText:
 
         return step
 
-    def _fitted(self, step: Step, aim: Tensor, null: Tensor, done: float) -> Tensor:
-        """The embeddings for which the step ends at `aim`, as nearly as `steps` updates allow.
+    def _fitted(self, step: Step, pivot: Tensor, null: Tensor, done: float) -> Tensor:
+        """The embeddings for which the step ends at `pivot`, as nearly as `steps` updates allow.
 
         done: the share of the grid already passed. As in the published code for 50 steps, at step
         i the learning rate is 1e-2 (1 - i/100), and the tolerance of the mean squared error is
@@ -91,7 +91,7 @@ class NullText:
             adam.zero_grad()  # Adam skips parameters without a gradient
             with torch.enable_grad():
                 x_t = step(torch.stack([nulls[b] for b in active]), active)
-                error = (x_t - aim[active]).square().flatten(1).mean(1)
+                error = (x_t - pivot[active]).square().flatten(1).mean(1)
                 torch.autograd.backward(error.sum())
             self.model.evaluations += len(active)
             adam.step()

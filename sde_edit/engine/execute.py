@@ -80,15 +80,15 @@ def execute(active_runs: Sequence[ActiveRun], sampler: Sampler, models: ModelCac
 def _edit_all(writers: Sequence[RunWriter], sampler: Sampler, model: Model, grid: Grid) -> None:
     active_runs = [writer.active for writer in writers]
     experiment, device = active_runs[0].experiment, active_runs[0].attempt.device
-    chunks = AdaptiveBatcher(experiment, device, experiment.spec.task.kind)
+    batcher = AdaptiveBatcher(experiment, device, experiment.spec.task.kind)
     progress = _progress(active_runs, model)
     with progress.shown():
         start = time.perf_counter()
         for examples in _examples(experiment, _pending(active_runs)):
             wanting = [writer for writer in writers if writer.wants(examples)]
             wanted = [writer.active for writer in wanting]
-            edit = partial(_edit, wanted, sampler, model, chunks, grid, progress)
-            edited = concatenate(chunks.map(examples, edit))
+            edit = partial(_edit, wanted, sampler, model, batcher, grid, progress)
+            edited = concatenate(batcher.map(examples, edit))
             now = time.perf_counter()
             # Reading and writing count as well; preparations do not, as they serve other runs too.
             stretch = (now - start - edited[0].uncounted) / sum(one.seconds for one in edited)
@@ -115,7 +115,7 @@ def _edit(
     active_runs: Sequence[ActiveRun],
     sampler: Sampler,
     model: Model,
-    chunks: AdaptiveBatcher,
+    batcher: AdaptiveBatcher,
     grid: Grid,
     progress: Progress,
     examples: Sequence[Example],
@@ -124,7 +124,7 @@ def _edit(
 
     Preparations such as masks and LoRAs are not counted: later runs use them as well.
     """
-    model.rows_at_once = chunks.size
+    model.rows_at_once = batcher.size
     noise = Noise(active_runs[0].experiment.spec.seed, tuple(example.id for example in examples))
     try:
         start = time.perf_counter()

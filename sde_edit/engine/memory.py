@@ -35,7 +35,7 @@ class AdaptiveBatcher:
         self._file = experiment.settings.cache / "chunks.json"
         parts = (device_name(device), spec.model.digest[:12], spec.dtype, work)
         self._key = " ".join([*parts, str(experiment.source.resolution)])
-        self.size = min(batch_size, self._recall().get(self._key, batch_size))
+        self.size = min(batch_size, self._known_sizes().get(self._key, batch_size))
 
     def map(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Result]) -> list[Result]:
         """Apply `work` to each chunk. Raises UserError if a single image does not fit."""
@@ -68,8 +68,8 @@ class AdaptiveBatcher:
         torch.cuda.empty_cache()
         self.size = failed // 2
         log.warning("out of memory with %d images at once: going on with %d", failed, self.size)
-        known = self._recall() | {self._key: self.size}
+        known = self._known_sizes() | {self._key: self.size}
         write_atomic(self._file, (json.dumps(known, indent=2) + "\n").encode())
 
-    def _recall(self) -> dict[str, int]:
+    def _known_sizes(self) -> dict[str, int]:
         return json.loads(self._file.read_text()) if self._file.exists() else {}

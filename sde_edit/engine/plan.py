@@ -75,7 +75,7 @@ def _without_t_0(experiment: Experiment) -> tuple[str, str, tuple[str, ...]]:
     spec = experiment.spec
     params = {key: value for key, value in spec.task.params.items() if key != "t_0"}
     common = asdict(replace(spec, task=replace(spec.task, params=params)))
-    metrics = tuple(named.choice.name for named in experiment.metrics)
+    metrics = tuple(named.spec.name for named in experiment.metrics)
     return canonical(common), repr(experiment.settings), metrics
 
 

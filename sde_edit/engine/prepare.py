@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.engine.memory import AdaptiveBatcher
 from sde_edit.engine.output import ActiveRun
-from sde_edit.store.files import canonical, safe_name, write_atomic
+from sde_edit.store.files import canonical, safe_name, short_digest, write_atomic
 
 Compute = Callable[[Sequence[Example]], Sequence[bytes]]  # the content of each example's file
 
@@ -24,8 +23,8 @@ class PreparationCache:
     """The results of a preparation for the runs that agree in its basis, one file per example."""
 
     def __init__(self, cache: Path, spec: RunSpec, preparation: Preparation) -> None:
-        basis = canonical(preparation.basis(spec)).encode()
-        self.folder = cache / preparation.name / hashlib.sha256(basis).hexdigest()[:12]
+        basis = canonical(preparation.basis(spec))
+        self.folder = cache / preparation.name / short_digest(basis)
         self._preparation = preparation
 
     def file(self, example: Example) -> Path:
@@ -46,17 +45,17 @@ class PreparationCache:
 
 def prepare(
     preparation: Preparation,
-    makings: Sequence[ActiveRun],
+    active_runs: Sequence[ActiveRun],
     model: Model,
     grid: Grid,
     examples: Sequence[Example],
 ) -> list[Any]:
-    """The result of each example, from the cache where it is there; runs get their copies.
+    """The result of each example, from the cache if it is there. Runs that keep results get copies.
 
     Raises UserError if the model cannot be used for this preparation.
     """
-    experiment = makings[0].experiment
-    spec, device = experiment.spec, makings[0].attempt.device
+    experiment = active_runs[0].experiment
+    spec, device = experiment.spec, active_runs[0].attempt.device
     preparation.check(model, spec)
     cache = PreparationCache(experiment.settings.cache, spec, preparation)
 
@@ -65,16 +64,16 @@ def prepare(
         return preparation.compute(some, model, grid, noise)
 
     def in_chunks(some: Sequence[Example]) -> Sequence[bytes]:
-        chunks = AdaptiveBatcher(experiment, device, preparation.name)
-        return [content for part in chunks.map(some, compute) for content in part]
+        batcher = AdaptiveBatcher(experiment, device, preparation.name)
+        return [content for part in batcher.map(some, compute) for content in part]
 
     results = cache.fill(examples, in_chunks if preparation.own_chunks else compute)
     if preparation.kept_in_run:
-        _copy([cache.file(example) for example in examples], preparation.name, makings)
+        _copy([cache.file(example) for example in examples], preparation.name, active_runs)
     return results
 
 
-def _copy(files: Sequence[Path], folder: str, makings: Sequence[ActiveRun]) -> None:
+def _copy(files: Sequence[Path], folder: str, active_runs: Sequence[ActiveRun]) -> None:
     for file in files:
-        for making in makings:
-            write_atomic(making.run.path / folder / file.name, file.read_bytes())
+        for active in active_runs:
+            write_atomic(active.run.path / folder / file.name, file.read_bytes())

@@ -40,16 +40,16 @@ def score_of(
     biases a distance of distributions upwards, and that bias must not move the interval.
     Raises UserError if a value is not finite.
     """
-    choice, metric = named.choice, named.metric
+    spec, metric = named.spec, named.metric
     ids = sorted(rows)
     rows_ND = torch.stack([rows[example_id] for example_id in ids])
     value, *replicates = _values(metric, rows_ND, resampling_counts(ids, resamplings))
     low, high = centred_interval(value, replicates)
     return Score(
-        metric=choice.name,
-        kind=choice.kind,
-        version=choice.version,
-        settings=dict(choice.params),
+        metric=spec.name,
+        kind=spec.kind,
+        version=spec.version,
+        settings=dict(spec.params),
         convention=metric.convention(),
         higher_is_better=metric.higher_is_better,
         seal=seal,

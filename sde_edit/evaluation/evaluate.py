@@ -21,7 +21,7 @@ from sde_edit.api.example import Example
 from sde_edit.api.metric import NamedMetric, Score
 from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import score_of
-from sde_edit.evaluation.outputs import Outputs, _seal_of, by_size, sealed_rows
+from sde_edit.evaluation.outputs import Outputs, by_size, seal_of, sealed_rows
 from sde_edit.store.feature_cache import FeatureCache
 from sde_edit.store.runs import ImageRecord, Run, Seal, batched, read_score, write_score
 
@@ -57,15 +57,15 @@ def evaluate_run(
     on_progress: called with (images done, images in all). Raises UserError if the run is not
     sealed, an image cannot be used, a metric lacks its weights, or a value is not finite.
     """
-    seal = _seal_of(run)
+    seal = seal_of(run)
     outputs = Outputs(run, dataset, sealed_rows(run, seal, dataset), workers)
     scores = {} if force else _stored_scores(run, metrics)
-    missing = [named for named in metrics if named.choice.name not in scores]
+    missing = [named for named in metrics if named.spec.name not in scores]
     accumulators = _open_accumulators(outputs, missing, cache, force=force)
     _fill(accumulators, outputs, batched(list(outputs.rows), batch_size), device, on_progress)
     for accumulator in accumulators:
-        scores[accumulator.named.choice.name] = _write_score(run, seal, accumulator, bootstrap)
-    return {named.choice.name: scores[named.choice.name] for named in metrics}
+        scores[accumulator.named.spec.name] = _write_score(run, seal, accumulator, bootstrap)
+    return {named.spec.name: scores[named.spec.name] for named in metrics}
 
 
 def measure_run(
@@ -84,10 +84,10 @@ def measure_run(
     Skips batches that lack an image. Raises UserError as `evaluate_run` does.
     """
     rows = run.rows()
-    there = [batch for batch in batches if rows.keys() >= set(batch)]
-    wanted = {example_id: rows[example_id] for batch in there for example_id in batch}
-    outputs = Outputs(run, dataset, wanted, workers)
-    _fill(_open_accumulators(outputs, metrics, cache), outputs, there, device, on_progress)
+    complete = [batch for batch in batches if rows.keys() >= set(batch)]
+    records = {example_id: rows[example_id] for batch in complete for example_id in batch}
+    outputs = Outputs(run, dataset, records, workers)
+    _fill(_open_accumulators(outputs, metrics, cache), outputs, complete, device, on_progress)
 
 
 def check_metrics(metrics: Sequence[NamedMetric]) -> list[str]:
@@ -104,23 +104,23 @@ def check_metrics(metrics: Sequence[NamedMetric]) -> list[str]:
 
 def score_path(run: Run, named: NamedMetric) -> Path:
     """The file of a score. Another convention (settings, weights, package) is another file."""
-    choice = named.choice
-    settings = {"params": dict(choice.params), "convention": named.metric.convention()}
-    return run.score_file(choice.name, choice.version, settings)
+    spec = named.spec
+    settings = {"params": dict(spec.params), "convention": named.metric.convention()}
+    return run.score_file(spec.name, spec.version, settings)
 
 
 def _stored_scores(run: Run, metrics: Sequence[NamedMetric]) -> dict[str, Score]:
     found = {}
     for named in metrics:
         with suppress(FileNotFoundError):
-            found[named.choice.name] = read_score(score_path(run, named))
+            found[named.spec.name] = read_score(score_path(run, named))
     return found
 
 
 @contextmanager
 def _naming_metric(named: NamedMetric) -> Iterator[None]:
     """Add the metric's name to its UserErrors, and the hint that it can be left out."""
-    name = named.choice.name
+    name = named.spec.name
     try:
         yield
     except UserError as error:
@@ -251,7 +251,7 @@ def _write_score(
         )
     path = score_path(run, named)
     write_score(path, replace(score, seconds=seconds))
-    _drop_superseded(path, named.choice.name)
+    _drop_superseded(path, named.spec.name)
     return read_score(path)
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     Item = tuple[Example, Pixels]
 
 
-def _seal_of(run: Run) -> Seal:
+def seal_of(run: Run) -> Seal:
+    """The seal of a run. Raises UserError if the run is not sealed."""
     seal = run.seal
     if seal is None:
         raise UserError(f"run {run.path.name} is not finished: run it again to finish it")

@@ -58,8 +58,8 @@ def background(image: Pixels) -> _Field:
     at_border = np.ones((height, width), dtype=bool)
     at_border[1:-1, 1:-1] = False
     plane = _fit(terms[at_border], image[at_border].astype(np.float64))
-    cut_off: _Field = np.clip(terms @ plane, 0, 255)
-    return cut_off
+    clipped: _Field = np.clip(terms @ plane, 0, 255)
+    return clipped
 
 
 def _fit(terms: _Field, values: _Field) -> _Field:

@@ -56,11 +56,11 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Items:
-    """By id: good items, why others cannot be dragged, and why others are cropped too far."""
+    """By id: good items, why others cannot be dragged, and why others lose a point by cropping."""
 
     good: dict[str, _Item] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
-    cut: dict[str, str] = field(default_factory=dict)
+    cropped: dict[str, str] = field(default_factory=dict)
 
 
 class _CutOffError(UserError):
@@ -118,7 +118,7 @@ class ImageDrags(ImagePairs):
 
     def load(self, example_id: str) -> Example:
         """image: uint8 [R, R, 3]; mask: float32 [R, R] of 0 and 1, 1 = may change, or None."""
-        if reason := {**self._items.faults, **self._items.cut}.get(example_id):
+        if reason := {**self._items.faults, **self._items.cropped}.get(example_id):
             raise UserError(reason)
         example, item = super().load(example_id), self._items.good[example_id]
         mask = self._mask(item.mask, read_size(item.image)) if item.mask else None
@@ -139,8 +139,8 @@ class ImageDrags(ImagePairs):
         files = sorted({item.mask for item in items if item.mask})
         contents: Mapping[Path | None, str] = dict(zip(files, file_digests(files), strict=True))
         points = [[(*d.source, *d.target) for d in item.drags] for item in items]
-        said = [super().digest(), points, [contents.get(item.mask, "") for item in items]]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        parts = [super().digest(), points, [contents.get(item.mask, "") for item in items]]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def statistics(self) -> Mapping[str, Mapping[str, int]]:
         """Counts of the items drawn.
@@ -150,9 +150,9 @@ class ImageDrags(ImagePairs):
         ids = self.ids()
         items = [self._items.good[example_id] for example_id in ids]
         tops = [example_id.split("/")[0] for example_id in ids if "/" in example_id]
-        said = {"category": label_counts(tops)} if any(not top.isdecimal() for top in tops) else {}
+        named = any(not top.isdecimal() for top in tops)
         return {
-            **said,
+            **({"category": label_counts(tops)} if named else {}),
             "pairs of points": label_counts(str(len(item.drags)) for item in items),
             "images": {
                 "all": len(items),
@@ -170,7 +170,7 @@ class ImageDrags(ImagePairs):
             try:
                 found.good[name] = self._item(folder)
             except _CutOffError as error:
-                found.cut[name] = str(error)
+                found.cropped[name] = str(error)
             except UserError as error:
                 found.faults[name] = str(error)
         return found
@@ -226,7 +226,7 @@ class ImageDrags(ImagePairs):
         still = [i for i, item in good.items() if any(d.source == d.target for d in item.drags)]
         return [
             f"{len(good)} items in {len(tops)} folders: {by_category}; {masked} with a mask",
-            *counted("items left out, as data.fit=crop cuts off a point", self._items.cut),
+            *counted("items left out, as data.fit=crop cuts off a point", self._items.cropped),
             *counted("items hold a point still (source and target are one)", still),
             *counted("items have a target that the mask keeps", (i for i in good if good[i].far)),
         ]

@@ -146,8 +146,8 @@ class ImagePairs(ABC):
         total = hashlib.sha256()
         for example_id, item in self._chosen.items():
             reference = "" if item.reference is None else contents[item.reference]
-            said = [example_id, contents[item.image], item.caption, item.target, reference]
-            total.update(json.dumps(said).encode())
+            parts = [example_id, contents[item.image], item.caption, item.target, reference]
+            total.update(json.dumps(parts).encode())
         return total.hexdigest()
 
     # -- choice of examples
@@ -230,8 +230,8 @@ def _files(items: Iterable[Item]) -> set[Path]:
 def _absent(files: Collection[Path]) -> set[Path]:
     """The missing ones. Lists each folder once because it may be large and remote."""
     folders = {file.parent for file in files}
-    there = {file for folder in folders if folder.is_dir() for file in folder.iterdir()}
-    return set(files) - there
+    present = {file for folder in folders if folder.is_dir() for file in folder.iterdir()}
+    return set(files) - present
 
 
 def _missing(absent: Collection[Path]) -> list[str]:

@@ -110,9 +110,9 @@ class LoadedADM(PixelNetwork):
         and Nichol, Alg. 2). Raises UserError for a prompt that names no class.
         """
         refuse_hints(hints_BHWC)
-        if said := [negative for negative in negatives if negative]:
+        if given := [negative for negative in negatives if negative]:
             raise UserError(
-                f'prompt {said[0]!r}: a class has no negative; set task.negative_prompt=""'
+                f'prompt {given[0]!r}: a class has no negative; set task.negative_prompt=""'
             )
         labels = torch.tensor([label_of(prompt) for prompt in prompts], device=self.device)
         scale = torch.full(labels.shape, guidance, dtype=self.state_dtype, device=self.device)

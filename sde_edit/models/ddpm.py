@@ -136,9 +136,9 @@ class LoadedDDPM(PixelNetwork):
     ) -> Denoiser:
         """eps, one evaluation per row. Raises UserError for a prompt or for guidance."""
         refuse_hints(hints_BHWC)
-        if said := [prompt for prompt in (*prompts, *negatives) if prompt]:
+        if given := [prompt for prompt in (*prompts, *negatives) if prompt]:
             raise UserError(
-                f'prompt {said[0]!r}: an unconditional model takes none; set data.prompt="" '
+                f'prompt {given[0]!r}: an unconditional model takes none; set data.prompt="" '
                 'and task.negative_prompt=""'
             )
         if guidance not in (0, 1):

@@ -28,7 +28,7 @@ from sde_edit.networks.checkpoints import (
     read_config,
     read_scheduler,
 )
-from sde_edit.networks.lora import LoraLayers, fit, joined
+from sde_edit.networks.lora import LoraLayers, fit, stack_adapters
 
 _WEIGHTS = (
     "unet/diffusion_pytorch_model.safetensors",
@@ -179,7 +179,7 @@ class LoadedStableDiffusion(Network):
 
         Both are in the dtype of x, and gradients with respect to x flow through both.
         """
-        with self._eager(), _kept(self.unet.up_blocks[block]) as outputs:
+        with self._eager(), _collected_outputs(self.unet.up_blocks[block]) as outputs:
             eps = self.attend(x_BCHW, t_B, text_BKD)
         return eps, outputs[0].to(x_BCHW.dtype)
 
@@ -205,7 +205,7 @@ class LoadedStableDiffusion(Network):
     def adapted(self, adapters: Sequence[Adapter], scale: Scale) -> Iterator[None]:
         """Context manager: row r uses adapter r mod B, scaled by scale(t)."""
         like = torch.empty((), dtype=self.dtype, device=self.device)
-        with self._eager(), self._lora.attached(joined(adapters, like), scale):
+        with self._eager(), self._lora.attached(stack_adapters(adapters, like), scale):
             yield
 
     @cached_property
@@ -224,7 +224,7 @@ class LoadedStableDiffusion(Network):
 
 
 @contextmanager
-def _kept(module: Any) -> Iterator[list[Tensor]]:
+def _collected_outputs(module: Any) -> Iterator[list[Tensor]]:
     """Context manager: collects the outputs of a module."""
     outputs: list[Tensor] = []
     handle = module.register_forward_hook(lambda _module, _given, out: outputs.append(out))

@@ -141,7 +141,7 @@ def fit(
                     assert weight.grad is not None
                     weight.grad /= x_0[0].numel()
                 adam.step()
-    return split({name: weight.detach() for name, weight in weights.items()})
+    return unstack_adapters({name: weight.detach() for name, weight in weights.items()})
 
 
 def _first_weights(
@@ -162,7 +162,7 @@ def _times(x_0_BCHW: Tensor, T: int, noise: Noise, step: int) -> Tensor:
     return times.clamp(max=T - 1)
 
 
-def joined(adapters: Sequence[Adapter], like: Tensor) -> dict[str, Tensor]:
+def stack_adapters(adapters: Sequence[Adapter], like: Tensor) -> dict[str, Tensor]:
     """The stacked weights of a batch, on the device and in the dtype of `like`."""
     with torch.inference_mode(False):
         return {
@@ -171,7 +171,7 @@ def joined(adapters: Sequence[Adapter], like: Tensor) -> dict[str, Tensor]:
         }
 
 
-def split(weights: _Weights) -> list[Adapter]:
+def unstack_adapters(weights: _Weights) -> list[Adapter]:
     """The weights of each example, on the CPU."""
     parts = {name: weight.cpu().unbind() for name, weight in weights.items()}
     return [dict(zip(parts, own, strict=True)) for own in zip(*parts.values(), strict=True)]

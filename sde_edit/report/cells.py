@@ -13,7 +13,7 @@ from sde_edit.api.metric import centred_interval
 from sde_edit.api.spec import ComponentSpec
 from sde_edit.errors import UserError
 from sde_edit.report.results import RunResult
-from sde_edit.report.selection import _dotted, specifies
+from sde_edit.report.selection import dotted, specifies
 from sde_edit.report.table import Cell, Verdict
 
 Cost = Literal["evaluations", "calls", "seconds"]
@@ -135,26 +135,27 @@ def settings_notes(runs: Sequence[RunResult]) -> list[str]:
     """One line for each part of the specs, with every setting."""
     notes = []
     for part in ("model", "task", "sampler", "data"):
-        choices = dict.fromkeys(describe(getattr(run.spec, part)) for run in runs)
-        notes.append(f"{part.capitalize()}: {'; '.join(choices)}.")
+        described = dict.fromkeys(describe(getattr(run.spec, part)) for run in runs)
+        notes.append(f"{part.capitalize()}: {'; '.join(described)}.")
     for label, key in (("Grid spacing", "spacing"), ("last sigma", "last_sigma"),
                        ("dtype", "dtype"), ("seed", "seed")):  # fmt: skip
         asked = [run.spec for run in runs if specifies(run.spec, key)]
         values = dict.fromkeys(str(getattr(spec, key)) for spec in asked)
         notes += [f"{label} {', '.join(values)}"] if values else []
-    elsewhere = dict.fromkeys(run.spec.sampler.name for run in runs if run.spec.is_external)
-    brought_in = [f"Images made elsewhere: {', '.join(elsewhere)}."] if elsewhere else []
-    return [*notes[:4], *(["; ".join(notes[4:]) + "."] if notes[4:] else []), *brought_in]
+    external = dict.fromkeys(run.spec.sampler.name for run in runs if run.spec.is_external)
+    imported = [f"Images made elsewhere: {', '.join(external)}."] if external else []
+    return [*notes[:4], *(["; ".join(notes[4:]) + "."] if notes[4:] else []), *imported]
 
 
-def describe(choice: ComponentSpec) -> str:
+def describe(component: ComponentSpec) -> str:
     """Name, version, digest and settings; a label that did not influence the images is a name."""
-    if not choice.version:
-        return choice.name
-    digest = f", digest {choice.digest[:12]}" if choice.digest else ""
-    params = _dotted("", choice.params)
+    if not component.version:
+        return component.name
+    digest = f", digest {component.digest[:12]}" if component.digest else ""
+    params = dotted("", component.params)
     settings = ", ".join(f"{key[1:]} {_shown(value)}" for key, value in params.items())
-    return f"{choice.name} (version {choice.version}{digest})" + (settings and f" with {settings}")
+    head = f"{component.name} (version {component.version}{digest})"
+    return f"{head} with {settings}" if settings else head
 
 
 def _shown(value: Any) -> str:

@@ -17,13 +17,13 @@ from sde_edit.report.table import (
     Block,
     Cell,
     Table,
-    _reading,
-    _trace,
     count,
     counts,
     format_central,
     interval,
     readable,
+    reading_notes,
+    runs_by_arm,
 )
 from sde_edit.store.files import write_atomic
 
@@ -37,7 +37,7 @@ def markdown(table: Table) -> str:
     shown = readable(table)
     parts = [f"# {table.title}" if table.title else ""]
     parts.append(_bullets([f"**{b.heading}**: {b.summary}" for b in table.blocks if b.summary]))
-    parts.append(" ".join(_reading(table, "**better**", "**worse**")))
+    parts.append(" ".join(reading_notes(table, "**better**", "**worse**")))
     for block in shown.blocks:
         parts.append(f"## {block.heading}" if block.heading else "")
         parts.append(_markdown_block(shown, block))
@@ -62,7 +62,9 @@ def _markdown_cell(cell: Cell, *, always: bool) -> str:
 
 def _markdown_footing(table: Table, shown: Table) -> str:
     notes = [f"{b.title}: {b.convention}" for b in shown.blocks if b.convention]
-    trace = [[label, *(f"`{i}`" if i else MISSING for i in ids)] for label, ids in _trace(table)]
+    trace = [
+        [label, *(f"`{i}`" if i else MISSING for i in ids)] for label, ids in runs_by_arm(table)
+    ]
     parts = ["## What the numbers rest on" if notes or shown.notes else ""]
     parts.append(_bullets([*notes, *shown.notes]))
     if trace and table.blocks[0].title:

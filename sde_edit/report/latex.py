@@ -10,13 +10,13 @@ from sde_edit.report.table import (
     Block,
     Cell,
     Table,
-    _reading,
-    _trace,
     count,
     counts,
     format_central,
     interval,
     readable,
+    reading_notes,
+    runs_by_arm,
 )
 
 _TEX = {
@@ -75,7 +75,7 @@ def _tex_tabular(table: Table) -> list[str]:
 
 
 def _tex_trace(table: Table) -> Iterator[str]:
-    for label, ids in _trace(table):
+    for label, ids in runs_by_arm(table):
         for column, names in zip(table.columns, ids, strict=True):
             yield f"% {label}; {column.heading}: {names or 'no run'}"
 
@@ -138,7 +138,7 @@ def _tex_line(cells: Iterable[str]) -> str:
 def _tex_notes(table: Table, shown: Table) -> list[str]:
     conventions = [f"{b.title}: {b.convention}." for b in shown.blocks if b.convention]
     summaries = [f"{b.title}: {b.summary}" for b in table.blocks if b.summary]
-    reading = " ".join([*summaries, *_reading(table, "<better>", "<worse>")])
+    reading = " ".join([*summaries, *reading_notes(table, "<better>", "<worse>")])
     marked = tex_escape(reading).replace(tex_escape("<better>"), _TEX_MARKS["better"])
     marked = marked.replace(tex_escape("<worse>"), _TEX_MARKS["worse"])
     rest = [tex_escape(note) for note in (*conventions, *shown.notes)]

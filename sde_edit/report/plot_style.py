@@ -64,7 +64,7 @@ def measured_blocks(table: Table) -> dict[str, Block]:
     }
 
 
-def reach(cell: Cell) -> tuple[float, float, float]:
+def value_and_interval(cell: Cell) -> tuple[float, float, float]:
     """(value, low, high); a cell without an interval gets one of length 0."""
     assert cell.value is not None
     low = cell.value if cell.low is None else cell.low
@@ -72,20 +72,20 @@ def reach(cell: Cell) -> tuple[float, float, float]:
     return cell.value, low, high
 
 
-def dress(axes: Axes, grid: Literal["both", "x", "y"]) -> None:
+def style_axes(axes: Axes, grid: Literal["both", "x", "y"]) -> None:
     axes.grid(axis=grid, color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def key(style: Style, label: str) -> Line2D:
+def arm_entry(style: Style, label: str) -> Line2D:
     """The legend entry of an arm."""
     return Line2D(
         [], [], color=style.colour, marker=style.marker, linestyle=style.dash, label=label
     )
 
 
-def mark(marker: str, face: str, label: str) -> Line2D:
+def mark_entry(marker: str, face: str, label: str) -> Line2D:
     """The legend entry of a mark that any arm may have."""
     return Line2D(
         [], [], color=GREY, marker=marker, markerfacecolor=face, linestyle="", label=label

@@ -12,7 +12,7 @@ from sde_edit.errors import UserError
 from sde_edit.report.grid import Place
 from sde_edit.report.results import RunResult
 from sde_edit.report.selection import Setting, matches
-from sde_edit.report.table import Cell, Row, cut_rows, with_common_decimals
+from sde_edit.report.table import Cell, Row, split_into_rows, with_common_decimals
 
 Published = list[float | None] | dict[str, float] | dict[str, dict[str, float]]
 
@@ -49,7 +49,7 @@ class Paper:
         lines = [_line(f"{name} of {label!r}", line, places) for label, line in found.items()]
         cells = with_common_decimals(Cell(value) for line in lines for value in line)
         labels = [f"Paper {label}" for label in found]
-        return cut_rows(labels, "paper", cells)
+        return split_into_rows(labels, "paper", cells)
 
     def note(self) -> str:
         """The source, and how to compare the numbers with ours."""

@@ -69,10 +69,10 @@ def load_result(run: Run) -> RunResult | None:
 def _machines(run: Run) -> tuple[str, ...]:
     """The hardware and settings of the processes that made images."""
     described = [
-        f"{facts.device} ({facts.device_name}), {facts.threads} threads, batches of "
-        f"{facts.batch_size}{', compiled' if facts.compile else ''}"
-        for facts in run.attempts()
-        if facts.images
+        f"{attempt.device} ({attempt.device_name}), {attempt.threads} threads, batches of "
+        f"{attempt.batch_size}{', compiled' if attempt.compile else ''}"
+        for attempt in run.attempts()
+        if attempt.images
     ]
     return tuple(sorted(set(described)))
 

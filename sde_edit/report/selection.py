@@ -23,7 +23,7 @@ Setting = str | int | float | bool | None
 _OVERRIDES = {"spacing": "grid.spacing", "last_sigma": "grid.last_sigma"}
 
 
-# Attributes that follow from the choice of a component; they are no overrides.
+# Attributes that follow from the kind of a component; they cannot be overridden.
 COMPONENT_ATTRS = ("kind", "version", "digest")
 
 
@@ -42,19 +42,20 @@ def flatten(spec: RunSpec) -> dict[str, Any]:
     for field in fields(spec):
         value = getattr(spec, field.name)
         if isinstance(value, ComponentSpec):
-            facts = {fact: getattr(value, fact) for fact in COMPONENT_ATTRS}
+            attributes = {name: getattr(value, name) for name in COMPONENT_ATTRS}
             flat[field.name] = value.name
-            flat |= _dotted(field.name, {**facts, **value.params})
+            flat |= dotted(field.name, {**attributes, **value.params})
         else:
             flat[_OVERRIDES.get(field.name, field.name)] = value
     return {key: value for key, value in flat.items() if specifies(spec, key)}
 
 
-def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings by dotted key below `prefix`."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         inner = isinstance(value, Mapping)
-        flat |= _dotted(f"{prefix}.{key}", value) if inner else {f"{prefix}.{key}": value}
+        flat |= dotted(f"{prefix}.{key}", value) if inner else {f"{prefix}.{key}": value}
     return flat
 
 
@@ -67,9 +68,11 @@ def diff_specs(a: RunSpec, b: RunSpec) -> dict[str, tuple[Any, Any]]:
     left, right = flatten(a), flatten(b)
     common = [key for key in left | right if specifies(a, key) and specifies(b, key)]
     keys = [key for key in common if left.get(key) != right.get(key)]
-    told = [key for key in keys if key.rpartition(".")[2] not in COMPONENT_ATTRS]
-    facts = [key for key in keys if key not in told and key.rpartition(".")[0] not in told]
-    return {key: (left.get(key), right.get(key)) for key in [*told, *facts]}
+    settings = [key for key in keys if key.rpartition(".")[2] not in COMPONENT_ATTRS]
+    attributes = [
+        key for key in keys if key not in settings and key.rpartition(".")[0] not in settings
+    ]
+    return {key: (left.get(key), right.get(key)) for key in [*settings, *attributes]}
 
 
 def command(verb: str, overrides: Mapping[str, Setting]) -> str:

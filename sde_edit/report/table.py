@@ -107,7 +107,7 @@ def published_title(metric: str) -> str:
     return f"Published {metric.upper()}, another experiment"
 
 
-def cut_rows(labels: Sequence[str], kind: RowKind, cells: Sequence[Cell]) -> tuple[Row, ...]:
+def split_into_rows(labels: Sequence[str], kind: RowKind, cells: Sequence[Cell]) -> tuple[Row, ...]:
     """Rows with these labels, each with its share of the cells in order."""
     size = len(cells) // max(len(labels), 1)
     lines = [tuple(cells[i * size : (i + 1) * size]) for i in range(len(labels))]
@@ -272,7 +272,7 @@ def _intervals(table: Table) -> bool:
     return any(cell.low is not None for *_, cell in table.cells())
 
 
-def _reading(table: Table, better: str, worse: str) -> list[str]:
+def reading_notes(table: Table, better: str, worse: str) -> list[str]:
     """How to read the cells. better, worse: the marks in the form at hand."""
     lines = []
     if _intervals(table):
@@ -288,7 +288,7 @@ def _reading(table: Table, better: str, worse: str) -> list[str]:
     return lines
 
 
-def _trace(table: Table) -> list[tuple[str, list[str]]]:
+def runs_by_arm(table: Table) -> list[tuple[str, list[str]]]:
     """(arm, run ids behind each column), for arms that have runs."""
     found: dict[str, list[dict[str, None]]] = {}
     for block in table.blocks:

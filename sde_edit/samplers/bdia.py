@@ -56,12 +56,12 @@ class BDIA(Sampler):
         """Raises UserError for gamma = 0, which has no exact inverse."""
         if self.gamma == 0:
             raise UserError("sampler.gamma=0 is DDIM, which has no exact inverse: use sampler=ode")
-        up = grid.reversed()
+        to_noise = grid.reversed()
         z_next = on_lattice(x_BCHW.double())
-        e = at(eps, z_next, up.t[0])
-        z = on_lattice(ddim(z_next, e, up.alpha[0], up.alpha[1]))
+        e = at(eps, z_next, to_noise.t[0])
+        z = on_lattice(ddim(z_next, e, to_noise.alpha[0], to_noise.alpha[1]))
         path = [z_next, z]
-        for t, a_next, a, a_prev in up.triples():
+        for t, a_next, a, a_prev in to_noise.triples():
             z_next, z = path[-2:]
             e = at(eps, z, t)
             path.append((z_next - self._update(z, e, a_prev, a, a_next)) / self.gamma)

@@ -48,10 +48,10 @@ class EDICT(Sampler):
             raise UserError(f"sampler.p={self.p}: must be above 0 and at most 1")
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
-        p, up = self.p, grid.reversed()
+        p, to_noise = self.p, grid.reversed()
         z = y = x_BCHW.double()
         path = [(z, y)]
-        for s, (_, a_t, a_s) in zip(up.t[1:], up.intervals(), strict=True):
+        for s, (_, a_t, a_s) in zip(to_noise.t[1:], to_noise.intervals(), strict=True):
             y = (y - (1 - p) * z) / p
             z = (z - (1 - p) * y) / p
             y = ddim(y, at(eps, z, s), a_t, a_s)

@@ -24,7 +24,7 @@ _THREADS = 8
 
 
 _Stamp = tuple[int, int, int]
-_Memory = dict[str, tuple[_Stamp, str]]
+_Cache = dict[str, tuple[_Stamp, str]]
 
 
 def file_digest(path: Path) -> str:
@@ -46,19 +46,19 @@ def files_digest(paths: Iterable[Path], relative_to: Path) -> str:
 
 def file_digests(paths: Sequence[Path]) -> list[str]:
     """SHA-256 of each file's content, in the given order. Raises UserError like `file_digest`."""
-    memory = _recall()
+    cached = _read_cache()
     keys = [str(path.resolve()) for path in paths]
     stamps = [_stamp(path) for path in paths]
     new = {
         key: path
         for key, stamp, path in zip(keys, stamps, paths, strict=True)
-        if key not in memory or memory[key][0] != stamp
+        if key not in cached or cached[key][0] != stamp
     }
     with ThreadPoolExecutor(_THREADS) as pool:
         hashed = dict(zip(new, pool.map(_hash, new.values()), strict=True))
     if hashed:
-        _remember({k: (s, hashed[k]) for k, s in zip(keys, stamps, strict=True) if k in hashed})
-    return [hashed[key] if key in hashed else memory[key][1] for key in keys]
+        _update_cache({k: (s, hashed[k]) for k, s in zip(keys, stamps, strict=True) if k in hashed})
+    return [hashed[key] if key in hashed else cached[key][1] for key in keys]
 
 
 def _hash(path: Path) -> str:
@@ -77,27 +77,27 @@ def _stamp(path: Path) -> _Stamp:
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def _memory_file() -> Path:
+def _cache_file() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(cache) if cache else Path.home() / ".cache") / "sde-edit" / "digests.json"
 
 
-def _recall() -> _Memory:
+def _read_cache() -> _Cache:
     try:
-        raw = json.loads(_memory_file().read_text())
+        raw = json.loads(_cache_file().read_text())
         return {k: ((size, mtime, ctime), sha) for k, (size, mtime, ctime, sha) in raw.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _remember(new: _Memory) -> None:
+def _update_cache(new: _Cache) -> None:
     """Merge with what other processes have written meanwhile; the last writer wins."""
     settled = time.time_ns() - _SETTLED_NS
     kept = {k: (s, sha) for k, (s, sha) in new.items() if max(s[1], s[2]) < settled}
     if not kept:
         return
-    raw = {k: [*stamp, sha] for k, (stamp, sha) in {**_recall(), **kept}.items()}
+    raw = {k: [*stamp, sha] for k, (stamp, sha) in {**_read_cache(), **kept}.items()}
     try:
-        write_atomic(_memory_file(), json.dumps(raw).encode())
+        write_atomic(_cache_file(), json.dumps(raw).encode())
     except (UserError, OSError):
         return  # the home is read-only: the next run hashes again

@@ -47,15 +47,15 @@ class FeatureCache:
     """The stored rows of one metric over one run. `root` is <results>/cache."""
 
     def __init__(self, root: Path, run: Run, named: NamedMetric) -> None:
-        choice = named.choice
+        spec = named.spec
         decides = {
-            "kind": choice.kind,
-            "settings": dict(choice.params),
+            "kind": spec.kind,
+            "settings": dict(spec.params),
             "convention": named.metric.convention(),
             "data": asdict(run.spec.data),
         }
         digest = short_digest(canonical(decides))
-        self._folder = root / "features" / f"{choice.name}@{choice.version}-{digest}"
+        self._folder = root / "features" / f"{spec.name}@{spec.version}-{digest}"
         self._run_id = run.id
 
     def read(self, images: Mapping[str, ImageRecord]) -> dict[str, Tensor]:

@@ -156,11 +156,11 @@ class DragTask(Task):
 
         return change
 
-    def _lora_scale(self, top: float) -> Scale:
-        slope = (self.lora_scale_at_t_0 - self.lora_scale) / top
+    def _lora_scale(self, t_start: float) -> Scale:
+        slope = (self.lora_scale_at_t_0 - self.lora_scale) / t_start
         return lambda t_R: self.lora_scale + slope * t_R
 
-    def _denoiser(self, examples: Sequence[Example], model: Model, top: float) -> Denoiser:
+    def _denoiser(self, examples: Sequence[Example], model: Model, t_start: float) -> Denoiser:
         """eps at a guidance that is linear in time, with both halves of it in one call."""
         prompt = prompts(self.prompt, examples)
         negative = prompts(self.negative_prompt, examples)
@@ -172,7 +172,7 @@ class DragTask(Task):
             x, t = (_doubled(part, len(examples)) for part in (x_BCHW, t_B))
             e = halves(x, t).view(-1, 2, len(examples), *x_BCHW.shape[1:])
             e_null, e_cond = (half.flatten(0, 1) for half in e.unbind(1))
-            slope = (self.guidance - self.guidance_at_0) / top
+            slope = (self.guidance - self.guidance_at_0) / t_start
             guidance = (self.guidance_at_0 + slope * t_B).to(x_BCHW).view(-1, 1, 1, 1)
             return guide(e_null, e_cond, guidance)
 

@@ -3,7 +3,7 @@
     task=roundtrip       invert            | change the prompt               BDIA's Alg. 2
     task=ddib            invert            | change the label                Su et al. 2022
     task=diffedit        invert            | change the prompt in a mask     Couairon et al. 2022
-    task=cyclediffusion  noise, w' kept    | change the prompt               Wu and De la Torre 2022
+    task=cyclediffusion  noise, keep w'    | change the prompt               Wu and De la Torre 2022
     task=sdedit          noise             | change the prompt               Meng et al. 2021
 
 Letters in tensor names: as in sde_edit/api; h, w of a latent.
@@ -138,16 +138,16 @@ class Translate(Task):
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
     ) -> list[Callable[[], Tensor]]:
-        top = grid.truncated(max(t_0))
+        longest = grid.truncated(max(t_0))
         source = self._denoiser(self.source_prompt, self.source_guidance, examples, model)
         target = self._denoiser(self.prompt, self.guidance, examples, model)
         x_0 = model.encode(images(examples))
-        inversion = self._encode(source, x_0, sampler, top, noise)
+        inversion = self._encode(source, x_0, sampler, longest, noise)
         inside = self._inside(examples, x_0, prepared)
 
         def decode(t_0: float) -> Tensor:
             part = grid.truncated(t_0)
-            own = inversion.tail(top.steps - part.steps)
+            own = inversion.tail(longest.steps - part.steps)
 
             def keep_outside(x: Tensor, i: int) -> Tensor:
                 return torch.where(inside, x, own.states[i]) if inside is not None else x

@@ -46,7 +46,7 @@ def test_composes(group, name):
 
 @pytest.mark.parametrize("name", names("metric"))
 def test_metric_builds(name):
-    assert metric(name).choice.name == name
+    assert metric(name).spec.name == name
 
 
 @pytest.mark.parametrize("name", names("launcher"))

@@ -25,7 +25,7 @@ from sde_edit.registry import plugin
 from sde_edit.store.runs import LOG_VARIABLE
 
 log = logging.getLogger("sde_edit")
-_GOODBYE_S = 10
+_SHUTDOWN_SECONDS = 10
 
 
 @plugin
@@ -168,7 +168,7 @@ class Lane:
             return
         self.connection.close()
         if self.job is None:
-            self.process.join(_GOODBYE_S)
+            self.process.join(_SHUTDOWN_SECONDS)
         self.process.terminate()
         self.process.join()
         self.process = None

@@ -16,7 +16,7 @@ from sde_edit.errors import UserError
 from sde_edit.registry import plugin
 from sde_edit.store.runs import LOG_VARIABLE
 
-_PATIENCE_S = 10  # how long to wait for Slurm's controller, so that a login node is never blocked
+_SQUEUE_SECONDS = 10  # longest wait for Slurm's controller, so that no login node is blocked
 
 
 @plugin
@@ -69,7 +69,7 @@ class Slurm:
         command = ["squeue", "--noheader", "--array", "--jobs", handle, "--format", "%i %T"]
         try:
             answer = subprocess.run(
-                command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
+                command, capture_output=True, text=True, timeout=_SQUEUE_SECONDS, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise UserError(f"squeue gave no answer: {error}") from error

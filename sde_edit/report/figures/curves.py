@@ -16,15 +16,15 @@ from sde_edit.registry import names, plugin
 from sde_edit.report.plot_style import (
     GREY,
     Style,
+    arm_entry,
     arms,
     caption,
-    dress,
-    key,
     legend,
-    mark,
+    mark_entry,
     measured_blocks,
-    reach,
+    style_axes,
     styles_of,
+    value_and_interval,
 )
 from sde_edit.report.table import Block, Cell, Row, Table, arrow
 
@@ -159,7 +159,7 @@ def _panel(
 
 
 def _curve(axes: Axes, x: Sequence[float], cells: Sequence[Cell], style: Style) -> None:
-    y, low, high = np.array([reach(cell) for cell in cells]).reshape(-1, 3).T
+    y, low, high = np.array([value_and_interval(cell) for cell in cells]).reshape(-1, 3).T
     axes.errorbar(x, y, [y - low, high - y], color=style.colour, ls=style.dash, lw=1.4, capsize=3)
     for at, value, cell in zip(x, y, cells, strict=True):
         face = "white" if cell.partial else style.colour
@@ -177,18 +177,18 @@ def _axis(axes: Axes, x: Sequence[float], scale: Scale) -> None:
     axes.set_xticks(x, [f"{value:g}" for value in x])
     axes.set_xticks([], minor=True)
     axes.margins(x=0.12, y=0.2)
-    dress(axes, "y")
+    style_axes(axes, "y")
 
 
 def _legend(
     figure: Figure, table: Table, blocks: Sequence[Block], styles: Mapping[str, Style]
 ) -> None:
-    handles = [key(style, label) for label, style in styles.items()]
+    handles = [arm_entry(style, label) for label, style in styles.items()]
     cells = [cell for block in blocks for row in block.rows for cell in row.cells]
     starred = [cell for block in blocks for row in _compared(block) for cell in row.cells]
     if any(cell.verdict in ("better", "worse") for cell in starred):
-        handles.append(mark("*", GREY, "paired difference excludes 0"))
+        handles.append(mark_entry("*", GREY, "paired difference excludes 0"))
     if any(cell.partial for cell in cells):
-        handles.append(mark("o", "white", "hollow: partial run"))
+        handles.append(mark_entry("o", "white", "hollow: partial run"))
     columns = min(len(handles), max(2, round(figure.get_figwidth() / 2.2)))
     legend(figure, handles, ncols=columns, title=caption(table))

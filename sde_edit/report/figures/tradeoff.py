@@ -17,19 +17,19 @@ from sde_edit.registry import plugin
 from sde_edit.report.plot_style import (
     GREY,
     Style,
+    arm_entry,
     arms,
     caption,
-    dress,
-    key,
     legend,
-    mark,
+    mark_entry,
     measured_blocks,
-    reach,
+    style_axes,
     styles_of,
+    value_and_interval,
 )
 from sde_edit.report.table import Block, Cell, Row, Table, hoist_counts, published_title
 
-_ASIDE = 11.0  # typographic points between a point and its label
+_LABEL_OFFSET = 11.0  # typographic points between a point and its label
 _HALO = withStroke(linewidth=2, foreground="white")
 
 
@@ -123,13 +123,13 @@ def _panel(axes: Axes, table: Table, pair: _Pair, styles: Mapping[str, Style]) -
         return
     x, y = pair
     curves = _curves(table, x, y)
-    for label, aside in _asides(curves).items():
-        _curve(axes, curves[label], styles[label], aside)
+    for label, direction in _label_directions(curves).items():
+        _curve(axes, curves[label], styles[label], direction)
     _links(axes, list(curves.values()))
     axes.set_xlabel(_label(x))
     axes.set_ylabel(_label(y))
     axes.margins(0.1)
-    dress(axes, "both")
+    style_axes(axes, "both")
 
 
 def _curves(table: Table, x: Block, y: Block) -> dict[str, list[_Point]]:
@@ -154,34 +154,36 @@ def _rows(block: Block) -> dict[str, Row]:
     return {row.label.removeprefix("Paper "): row for row in arms(block) or block.rows}
 
 
-def _asides(curves: Mapping[str, Sequence[_Point]]) -> dict[str, tuple[float, float]]:
+def _label_directions(curves: Mapping[str, Sequence[_Point]]) -> dict[str, tuple[float, float]]:
     """Arm -> unit vector from its points to their labels: across its curve, away from others."""
     if not curves:
         return {}
     places = {arm: np.array([_place(p) for p in points]) for arm, points in curves.items()}
     every = np.concatenate(list(places.values()))
     scale = np.ptp(every, axis=0) + np.finfo(float).tiny
-    asides = {}
+    directions = {}
     for arm, place in places.items():
         along = (place[-1] - place[0]) / scale
         length = np.hypot(*along)
         x, y = along / length if length else (1.0, 0.0)
         side = 1 if (place.mean(axis=0) - every.mean(axis=0)) / scale @ (-y, x) >= 0 else -1
-        asides[arm] = (-y * side, x * side)
-    return asides
+        directions[arm] = (-y * side, x * side)
+    return directions
 
 
 def _place(point: _Point) -> tuple[float, float]:
-    return reach(point.x)[0], reach(point.y)[0]
+    return value_and_interval(point.x)[0], value_and_interval(point.y)[0]
 
 
-def _curve(axes: Axes, points: Sequence[_Point], style: Style, aside: tuple[float, float]) -> None:
-    x, x_low, x_high = np.array([reach(point.x) for point in points]).T
-    y, y_low, y_high = np.array([reach(point.y) for point in points]).T
+def _curve(
+    axes: Axes, points: Sequence[_Point], style: Style, direction: tuple[float, float]
+) -> None:
+    x, x_low, x_high = np.array([value_and_interval(point.x) for point in points]).T
+    y, y_low, y_high = np.array([value_and_interval(point.y) for point in points]).T
     axes.plot(x, y, style.dash, color=style.colour, lw=1.4)
     axes.hlines(y, x_low, x_high, style.colour, lw=0.7, alpha=0.55)
     axes.vlines(x, y_low, y_high, style.colour, lw=0.7, alpha=0.55)
-    offset = (_ASIDE * aside[0], _ASIDE * aside[1])
+    offset = (_LABEL_OFFSET * direction[0], _LABEL_OFFSET * direction[1])
     for at, up, point in zip(x, y, points, strict=True):
         face = "white" if point.x.partial or point.y.partial else style.colour
         axes.plot(at, up, style.marker, ms=6, mec=style.colour, mfc=face, zorder=3)
@@ -211,11 +213,11 @@ def _label(block: Block) -> str:
 def _legend(
     figure: Figure, table: Table, pairs: Sequence[_Pair], styles: Mapping[str, Style]
 ) -> None:
-    handles = [key(style, label) for label, style in styles.items()]
+    handles = [arm_entry(style, label) for label, style in styles.items()]
     handles.append(_link([], [], f"same {table.corner}"))
     blocks = [block for pair in pairs for block in pair]
     if any(cell.partial for block in blocks for row in arms(block) for cell in row.cells):
-        handles.append(mark("o", "white", "hollow: partial run"))
+        handles.append(mark_entry("o", "white", "hollow: partial run"))
     title = f"At the points: {table.corner}. {caption(table)}"
     legend(
         figure, handles, ncols=min(len(handles), round(figure.get_figwidth() / 1.6)), title=title

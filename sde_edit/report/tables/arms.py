@@ -27,8 +27,8 @@ from sde_edit.report.table import (
     Cell,
     Row,
     Table,
-    cut_rows,
     published_title,
+    split_into_rows,
     with_common_decimals,
 )
 from sde_edit.store.runs import Run
@@ -138,7 +138,7 @@ class Arms:
     def _rows(self, cell_of: Callable[[Arm, Place], Cell]) -> tuple[Row, ...]:
         both = product(self.arms, self._grid.places())
         cells = with_common_decimals(cell_of(arm, place) for arm, place in both)
-        return cut_rows([arm.label for arm in self.arms], "arm", cells)
+        return split_into_rows([arm.label for arm in self.arms], "arm", cells)
 
     def _metric_block(self, metric: str, cells: Cells, *, published: bool) -> Block:
         scored = [run for group in cells.values() for run in group if metric in run.scores]

@@ -56,7 +56,7 @@ def test_runs_of_a_t_0_sweep_share_encoding_and_masks(grid, tmp_path):
 
 
 def test_seconds_do_not_tell_which_run_found_the_masks(grid, tmp_path, monkeypatch):
-    def slowly(preparation, makings, model, grid, examples):
+    def slowly(preparation, active_runs, model, grid, examples):
         time.sleep(3)
         return [np.ones((64, 64), np.float32) for _ in examples]
 
