@@ -28,6 +28,7 @@ def model(tiny_model):
 def task(name, **settings):
     config = group_file("task", name)
     del config["name"]
+    config.pop("cites", None)
     return build("tasks", config.pop("kind"), config | settings)
 
 
