@@ -1,1 +1,1 @@
-"""The mathematics that samplers share: schedules, grids, single steps, noise, inversion."""
+"""The mathematics that samplers share: schedules, noise, forward process, steps, inversion."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.diffusion.denoiser import Denoiser, Project
+from sde_edit.diffusion.forward import forward_process
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 
@@ -41,26 +42,15 @@ class Inversion:
 
 
 def encode_by_noising(eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
-    """The encode of Cycle-SDE. extra is (eps,) with eps [N, B, C, H, W] of states[:-1].
+    """The encode of Cycle-SDE (Alg. 5). extra is (eps,), with eps [N, B, C, H, W] of states[:-1].
 
-    The forward process needs no network, so one call of eps serves all times.
+    The forward process needs no network, so one call of eps evaluates all times.
     """
     x = forward_process(x_BCHW, grid, noise)
     t = torch.tensor(grid.t[:-1], dtype=x.dtype, device=x.device)
     rows = x[:-1].flatten(0, 1)
     e = eps(rows, t.repeat_interleave(len(x_BCHW))).view_as(x[:-1])
     return Inversion(x, (e,))
-
-
-def forward_process(x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tensor:
-    """x_s = sqrt(alpha_s / alpha_t) x_t + sqrt(1 - alpha_s / alpha_t) w (Eq. 7), from x at the last
-    time of the grid; all states [N+1, B, C, H, W], noisiest first.
-    """
-    path = [x_BCHW]
-    for t, a_t, a_s in grid.reversed().intervals():
-        w = noise.like(x_BCHW, "forward", int(t))
-        path.append((a_s / a_t) ** 0.5 * path[-1] + (1 - a_s / a_t) ** 0.5 * w)
-    return torch.stack(path[::-1])
 
 
 class _Decode(Protocol):

@@ -18,10 +18,15 @@ from torch import Tensor
 def example_normal(
     seed: int, example_id: str, purpose: str, step: int, shape: Sequence[int]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Standard normal float32 numbers that depend only on the arguments."""
-    name = f"{seed}\x1f{example_id}\x1f{purpose}\x1f{step}".encode()
-    key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
-    return np.random.Generator(np.random.Philox(key=key)).standard_normal(tuple(shape), np.float32)
+    """Standard normal float32 array of this shape, which depends only on the arguments."""
+    rng = named_generator(f"{seed}\x1f{example_id}\x1f{purpose}\x1f{step}")
+    return rng.standard_normal(tuple(shape), np.float32)
+
+
+def named_generator(name: str) -> np.random.Generator:
+    """A counter-based generator whose stream depends only on the name."""
+    key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "little")
+    return np.random.Generator(np.random.Philox(key=key))
 
 
 @dataclass(frozen=True)

@@ -34,14 +34,15 @@ class Grid:
 
     @property
     def steps(self) -> int:
+        """The number of steps, one less than the number of times."""
         return len(self.t) - 1
 
     def intervals(self) -> Iterator[tuple[float, float, float]]:
-        """(s, alpha_s, alpha_t) of every step s -> t."""
+        """(s, alpha_s, alpha_t) for every step s -> t."""
         return zip(self.t, self.alpha, self.alpha[1:], strict=False)
 
     def triples(self) -> Iterator[tuple[float, float, float, float]]:
-        """(t, alpha before, alpha at t, alpha after) of every time but the first and the last."""
+        """(t, alpha before t, at t, after t) for every time except the first and the last."""
         return zip(self.t[1:], self.alpha, self.alpha[1:], self.alpha[2:], strict=False)
 
     def truncated(self, t_0: float) -> Grid:
@@ -65,8 +66,8 @@ class Grid:
     def is_second_order(self, i: int) -> bool:
         """Whether step i of a two-step method uses the step before it.
 
-        The first step never does. From noise to data neither does the last one if there are fewer
-        than 15 steps or the grid ends at sigma = 0 (diffusers' `lower_order_final`).
+        The first step does not. From noise to data, the last step does not either if there are
+        fewer than 15 steps or the grid ends at sigma = 0 (diffusers' `lower_order_final`).
         """
         towards_data = self.t[0] > self.t[-1]
         last_is_first_order = towards_data and (self.steps < 15 or self.alpha[-1] == 1)
@@ -81,7 +82,10 @@ class Schedule:
 
     @classmethod
     def from_betas(cls, kind: str, start: float, end: float, n: int) -> Schedule:
-        """The beta schedules of diffusers' scheduler configs. Raises UserError for another kind."""
+        """A beta schedule of diffusers' scheduler configs, with n train times.
+
+        kind: linear or scaled_linear. Raises UserError for another kind.
+        """
         if kind == "scaled_linear":
             betas = np.linspace(start**0.5, end**0.5, n) ** 2
         elif kind == "linear":
@@ -131,5 +135,8 @@ class Schedule:
 
 
 def steps_below(t_0: float, steps: int) -> int:
-    """How many of a grid's steps remain from t_0 T on, t_0 in (0, 1]; at least one."""
+    """The number of steps from t_0 T to the end of a grid of `steps` steps, at least one.
+
+    t_0 is in (0, 1].
+    """
     return max(1, round(t_0 * steps))

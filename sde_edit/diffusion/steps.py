@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def half_log_snr(alpha: float) -> float:
-    """lambda_t = log(sqrt(alpha_t / (1 - alpha_t))), DPM-Solver's time; infinite at alpha = 1."""
+    """lambda_t = log(sqrt(alpha_t / (1 - alpha_t))), DPM-Solver's time; infinity at alpha = 1."""
     return 0.5 * math.log(alpha / (1 - alpha)) if alpha < 1 else math.inf
 
 
 def predict_x0(x: Tensor, eps: Tensor, alpha: float) -> Tensor:
-    """The bracket in Eq. 6: the x_0 that gives x under the noise `eps`."""
+    """The bracket in Eq. 6: the x_0 that Eq. 1 turns into x with the noise `eps`."""
     x0: Tensor = (x - (1 - alpha) ** 0.5 * eps) / alpha**0.5
     return x0
 

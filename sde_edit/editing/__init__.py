@@ -1,1 +1,1 @@
-"""What several tasks share."""
+"""The parts of editing tasks: batches, found masks, LoRA fits, drag moves, optimisations."""

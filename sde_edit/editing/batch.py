@@ -21,18 +21,18 @@ _WORDS = {"{caption}": "caption", "{target}": "target"}
 
 
 def images(examples: Sequence[Example]) -> Tensor:
-    """uint8 [B, H, W, 3]."""
+    """The images of a batch: uint8 [B, H, W, 3]."""
     return torch.from_numpy(np.stack([example.image for example in examples]))
 
 
 def hints(examples: Sequence[Example]) -> Tensor | None:
-    """uint8 [B, H, W, 3], or None if the data set has none."""
+    """The hints of a batch: uint8 [B, H, W, 3]; None unless every example has one."""
     found = [example.hint for example in examples if example.hint is not None]
     return torch.from_numpy(np.stack(found)) if len(found) == len(examples) else None
 
 
 def check_mask(example: Example) -> None:
-    """Raises UserError if the example has no mask, or one of another size or without a hole."""
+    """Raises UserError if the example has no mask, or if its mask has another size or no hole."""
     mask, size = example.mask, example.image.shape[:2]
     if mask is None:
         raise UserError(f"{example.id}: the task needs a mask, and the data set gives none")
@@ -43,8 +43,9 @@ def check_mask(example: Example) -> None:
 
 
 def check_drags(example: Example) -> None:
-    """Raises UserError if there is nothing to drag, if a point lies outside the image, or if there
-    is a mask that `check_mask` refuses."""
+    """Raises UserError without drags, for a point outside the image, and for a mask that
+    `check_mask` refuses.
+    """
     if example.mask is not None:
         check_mask(example)
     if not example.drags:
@@ -57,25 +58,25 @@ def check_drags(example: Example) -> None:
         if not (0 <= point[0] < width and 0 <= point[1] < height):
             raise UserError(
                 f"{example.id}: the point (x, y) = {point} lies outside the image of "
-                f"{width}x{height}: mend it in the data set"
+                f"{width}x{height}: correct it in the data set"
             )
 
 
 def masks(examples: Sequence[Example]) -> Tensor:
-    """float32 [B, H, W], 1 = hidden. Every example must have a mask."""
+    """The masks of a batch: float32 [B, H, W], 1 = hidden. Every example must have a mask."""
     found = [example.mask for example in examples if example.mask is not None]
     assert len(found) == len(examples)
     return torch.from_numpy(np.stack(found))
 
 
 def latent_masks(examples: Sequence[Example], x_BCHW: Tensor) -> Tensor:
-    """Bool [B, 1, h, w], on the device and at the size of the latents x."""
+    """The masks as bool [B, 1, h, w], on the device and at the size of the latents x."""
     height, width = x_BCHW.shape[2:]
     return to_latent_size(masks(examples), (height, width)).to(x_BCHW.device)
 
 
 def may_change(examples: Sequence[Example], x_BCHW: Tensor) -> Tensor:
-    """Bool [B, 1, h, w]: the mask, or every cell for an example without one."""
+    """Bool [B, 1, h, w]: the mask of each example, or every cell if it has none."""
     inside = torch.ones(len(examples), 1, *x_BCHW.shape[2:], dtype=torch.bool)
     for own, example in zip(inside, examples, strict=True):
         if example.mask is not None:
@@ -94,7 +95,7 @@ def to_latent_size(mask_BHW: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def prompts(template: str, examples: Sequence[Example]) -> list[str]:
-    """One prompt per example."""
+    """The template filled in for each example."""
     return [_filled(template, example) for example in examples]
 
 

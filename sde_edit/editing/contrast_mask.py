@@ -20,9 +20,11 @@ from sde_edit.api.model import Model
 from sde_edit.api.preparation import Preparation
 from sde_edit.api.spec import RunSpec
 from sde_edit.diffusion.denoiser import at
+from sde_edit.diffusion.forward import add_noise
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.editing.batch import images, prompts
+from sde_edit.imaging.files import png_bytes
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Mask
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 class ContrastMask(Preparation):
     """One black and white PNG per example, at the size of the latent.
 
-    A cell is in the mask if eps of the two prompts (templates) differ there by more than `level`
-    times the image's mean difference, at time t (a share of T), averaged over `maps` draws of
+    The mask holds the cells where eps of the two prompts (templates) differ by more than `level`
+    times the image's mean difference, at time t (a share of T) and averaged over `maps` draws of
     noise.
     """
 
@@ -66,29 +68,24 @@ class ContrastMask(Preparation):
     def compute(
         self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise
     ) -> list[bytes]:
-        return [_png(mask) for mask in self.find(examples, model, grid, noise).cpu().numpy()]
+        masks = self.find(examples, model, grid, noise).cpu().numpy()
+        return [png_bytes(Image.fromarray(mask)) for mask in masks]
 
     def read(self, content: bytes, example: Example) -> Mask:
-        """[H, W], at the size of the example's image."""
+        """The mask [H, W], resized to the example's image."""
         with Image.open(io.BytesIO(content)) as image:
             size = (example.image.shape[1], example.image.shape[0])
             pixels = np.asarray(image.resize(size, Image.Resampling.NEAREST))
         return pixels.astype(np.float32)
 
     def find(self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise) -> Tensor:
-        """Bool [B, h, w]."""
+        """The masks at the size of the latent: bool [B, h, w]."""
         x_0, grid = model.encode(images(examples)), grid.truncated(self.t)
         draws = [noise.like(x_0, "mask", k) for k in range(self.maps)]
         t, a = grid.t[0], grid.alpha[0]
-        x = torch.cat([a**0.5 * x_0 + (1 - a) ** 0.5 * n for n in draws])
+        x = torch.cat([add_noise(x_0, n, a) for n in draws])
         e_source = at(model.denoiser(prompts(self.source_prompt, examples), 1.0), x, t)
         e_target = at(model.denoiser(prompts(self.prompt, examples), 1.0), x, t)
         contrast = (e_target - e_source).abs().view(self.maps, *x_0.shape).mean(dim=(0, 2))
         masks_Bhw: Tensor = contrast > self.level * contrast.mean(dim=(1, 2), keepdim=True)
         return masks_Bhw
-
-
-def _png(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(mask).save(data, "PNG")
-    return data.getvalue()

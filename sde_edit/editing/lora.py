@@ -90,7 +90,7 @@ def to_safetensors(adapter: Adapter) -> bytes:
 
 
 def lora_fits(prompt: str, *, steps: int, rank: int, rate: float) -> tuple[LoraFit, ...]:
-    """The preparation for a task's lora_steps, lora_rank and lora_rate; none for no steps.
+    """The preparation for a task's lora_steps, lora_rank and lora_rate; () for 0 steps.
 
     Raises UserError for a setting out of range.
     """

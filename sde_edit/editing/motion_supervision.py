@@ -110,7 +110,7 @@ class DragState:
 
     @property
     def arrived(self) -> bool:
-        """Whether every handle is within a pixel of its target."""
+        """Whether every handle is within one pixel of its target."""
         return bool(((self.targets - self.handles).norm(dim=1) <= _NEAR).all())
 
     @torch.no_grad()
@@ -137,8 +137,8 @@ class MotionSupervision:
 
     lora(rows): a context manager that gives the network the LoRAs of some rows.
 
-    An image stops when all its points have arrived, and costs nothing from then on, so a batch
-    gives what its examples give alone. Backpropagation through the network counts as one more
+    An image stops when all its points have arrived, and costs nothing from then on, so the result
+    does not depend on the rest of the batch. Backpropagation through the network counts as one more
     evaluation per row: with fixed weights it costs about as much as the forward pass.
     """
 

@@ -40,7 +40,7 @@ class Move(NamedTuple):
 class MovePlan:
     """The squares' radius r, the number m of drag steps, and the order of the pairs of points.
 
-    Each None follows from the size of the latent, as `task=drag` describes.
+    A value of None is derived from the size of the latent, as `task=drag` describes.
     """
 
     r: int | None
@@ -56,7 +56,7 @@ class MovePlan:
         return [step for group in groups for step in self._equal_steps(group, size)]
 
     def derived(self, size: Size) -> str:
-        """A message on the settings that follow from the size, where they are not the paper's."""
+        """A message on settings derived from the size, if they differ from the paper's; else ""."""
         side = min(size)
         own: dict[str, float] = {"r": self._r(side)} if self.r is None else {}
         if self.m is None and self.m_factor is None:
@@ -92,7 +92,7 @@ def apply_moves(
     alpha: float,
     beta: float,
 ) -> Tensor:
-    """Eq. 12, in each image for its own moves; `fresh` is the paper's noise eps."""
+    """Eq. 12 applied to each image with its own moves; `fresh` is the paper's noise eps."""
     edited = x_BCHW.clone()
     for x, fresh, out, own in zip(x_BCHW, fresh_BCHW, edited, moves, strict=True):
         for S, _ in own:
@@ -108,14 +108,17 @@ def _scaled(point: Point, scale: tuple[float, float]) -> Point:
 
 
 def _between(drag: Drag, share: float) -> Point:
-    """The point after that share of the segment; an unchanged coordinate keeps every bit."""
+    """The point at that share of the segment; an unchanged coordinate keeps every bit."""
     (x, y), (to_x, to_y) = drag.source, drag.target
     return x + share * (to_x - x), y + share * (to_y - y)
 
 
 def _corner(point: Point, size: Size) -> tuple[int, int]:
-    """(row, column) of the cell whose upper left corner is nearest: the centre of a square with
-    even sides. A point beyond the last cell gets the last cell, so that no square is empty."""
+    """(row, column) of the cell whose upper left corner is nearest.
+
+    This corner is the centre of a square with even sides. A point beyond the last cell gets the
+    last cell, so no square is empty.
+    """
     column, row = (math.floor(value + 0.5) for value in point)
     return min(row, size[0] - 1), min(column, size[1] - 1)
 

@@ -28,7 +28,7 @@ Step = Callable[[Tensor, Sequence[int]], Tensor]  # (null embeddings, their rows
 
 
 def rows_per_step(steps: int) -> int:
-    """Evaluations for one example and one time if it takes all `steps` of Adam."""
+    """Evaluations for one example at one time, if it takes all `steps` of Adam."""
     return 2 + 2 * steps
 
 
@@ -36,9 +36,9 @@ def rows_per_step(steps: int) -> int:
 class NullText:
     """The optimisation at one guidance, with at most `steps` steps of Adam at every time.
 
-    An example stops once it is near enough, and costs nothing from then on, so a batch gives what
-    its examples give alone. Backpropagation through the network counts as one more evaluation per
-    row: with fixed weights it costs about as much as the forward pass.
+    An example stops once it is near enough, and costs nothing from then on, so the result does not
+    depend on the rest of the batch. Backpropagation through the network counts as one more
+    evaluation per row: with fixed weights it costs about as much as the forward pass.
     """
 
     model: AttentionAccess
@@ -78,7 +78,7 @@ class NullText:
         return step
 
     def _fitted(self, step: Step, pivot: Tensor, null: Tensor, done: float) -> Tensor:
-        """The embeddings for which the step ends at `pivot`, as nearly as `steps` updates allow.
+        """Null embeddings with which the step ends near `pivot`, after at most `steps` updates.
 
         done: the share of the grid already passed. As in the published code for 50 steps, at step
         i the learning rate is 1e-2 (1 - i/100), and the tolerance of the mean squared error is

@@ -1,46 +1,20 @@
-"""Runs the preparations of a task and caches the results, so that all runs share them."""
+"""Computes the preparations of a task and caches the results, so that all runs share them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
 from sde_edit.api.preparation import Preparation
-from sde_edit.api.spec import RunSpec
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.engine.memory import AdaptiveBatcher
 from sde_edit.engine.output import ActiveRun
-from sde_edit.store.files import canonical, safe_name, short_digest, write_atomic
-
-Compute = Callable[[Sequence[Example]], Sequence[bytes]]  # the content of each example's file
-
-
-class PreparationCache:
-    """The results of a preparation for the runs that agree in its basis, one file per example."""
-
-    def __init__(self, cache: Path, spec: RunSpec, preparation: Preparation) -> None:
-        basis = canonical(preparation.basis(spec))
-        self.folder = cache / preparation.name / short_digest(basis)
-        self._preparation = preparation
-
-    def file(self, example: Example) -> Path:
-        key = self._preparation.key(example)
-        return self.folder / f"{safe_name(key)}{self._preparation.suffix}"
-
-    def fill(self, examples: Sequence[Example], compute: Compute) -> list[Any]:
-        """The result of each example; those that are missing are computed first."""
-        files = [self.file(example) for example in examples]
-        missing = [b for b, file in enumerate(files) if not file.exists()]
-        if missing:
-            contents = compute([examples[b] for b in missing])
-            for b, content in zip(missing, contents, strict=True):
-                write_atomic(files[b], content)
-        read = self._preparation.read
-        return [read(file.read_bytes(), e) for file, e in zip(files, examples, strict=True)]
+from sde_edit.store.files import write_atomic
+from sde_edit.store.preparation_cache import PreparationCache
 
 
 def prepare(

@@ -1,4 +1,4 @@
-"""Find image files, decode them upright to RGB or grey, and resize them.
+"""Finds image files, decodes them upright to RGB or grey, and resizes them.
 
 Letters: H, W height and width in pixels. The EXIF orientation is applied and only the first frame
 is used. Colour profiles are not applied, as in the usual metric packages.
@@ -23,18 +23,12 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 Fit = Literal["exact", "crop"]
-
-
 Size = tuple[int, int]  # (width, height), as in Pillow
-# JPEG tints grey masks by a few levels; with a larger difference of channels it is no mask.
+# JPEG tints grey masks by a few levels; an image whose channels differ by more is not a mask.
 _TINT = 48
 _GREYS = ("1", "L", "LA", "I", "I;16")
-
-
 _SHOWN = 5  # names that a message lists
 _ORIENTATION = 0x0112
-
-
 _SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
 
 
@@ -59,7 +53,7 @@ def _hidden(relative: Path) -> bool:
 
 
 def counted(what: str, names: Iterable[str]) -> list[str]:
-    """['7 images have no mask: a; b; c; d; e and 2 more'], or [] without names."""
+    """A message such as '7 images have no mask: a; b; c; d; e and 2 more'; [] without names."""
     listed = list(names)
     if not listed:
         return []
@@ -128,7 +122,7 @@ def _flat(image: Image.Image, path: Path, transparency: Literal["white", "refuse
 
 
 def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
-    """Scale integer grey of more than 8 bits to 8 bits; Pillow would clip it."""
+    """Scale integer grey of more than 8 bits to 8 bits, which Pillow would clip."""
     if image.mode == "F":
         raise UserError(f"{path}: floating-point pixels have no known range. Save it as 8-bit PNG")
     if not image.mode.startswith("I"):
@@ -160,7 +154,7 @@ def _fitting(size: Size, resolution: int) -> tuple[Size, Size]:
 
 
 def check_size(path: Path, size: Size, *, resolution: int, fit: Fit) -> None:
-    """Raises UserError naming the file if `fit` is exact and it is not [R, R], R the resolution."""
+    """Raises UserError naming the file if `fit` is exact and its size is not the resolution."""
     if fit == "exact" and size != (resolution, resolution):
         raise UserError(
             f"{path}: is {size[0]}x{size[1]}, not {resolution}x{resolution}. "

@@ -1,4 +1,4 @@
-"""What loaded models share: guidance, counting, casts, pixels. Each adds only its own network.
+"""What loaded models share: guidance, counting, casts, pixels. A model adds only its network.
 
 Letters in tensor names: as in sde_edit/api; a condition is a tuple of tensors, one row per example.
 """
@@ -24,12 +24,11 @@ DTYPES = {
     "float64": torch.float64,
 }
 
-
 Condition = tuple[Tensor, ...]
 
 
 def dtype_of(name: str) -> torch.dtype:
-    """Raises UserError with the allowed names."""
+    """The dtype of a spec's name. Raises UserError with the allowed names."""
     if name not in DTYPES:
         raise UserError(f"dtype={name!r}: allowed are {', '.join(DTYPES)}")
     return DTYPES[name]
@@ -101,10 +100,15 @@ class Network(ABC):
 
         def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
             rows = max(1, self.rows_at_once // examples) * examples
-            parts = zip(torch.split(x_BCHW, rows), torch.split(t_B, rows), strict=True)
-            return torch.cat([at_once(x, t) for x, t in parts])
+            return in_parts(at_once, x_BCHW, t_B, rows)
 
         return eps
+
+
+def in_parts(eps: Denoiser, x_BCHW: Tensor, t_B: Tensor, rows: int) -> Tensor:
+    """eps(x, t), with at most `rows` consecutive rows in each call."""
+    parts = zip(torch.split(x_BCHW, rows), torch.split(t_B, rows), strict=True)
+    return torch.cat([eps(x, t) for x, t in parts])
 
 
 class PixelNetwork(Network):

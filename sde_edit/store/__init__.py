@@ -1,1 +1,1 @@
-"""Content-addressed storage on disk: runs, digests, features."""
+"""Storage on disk: runs, sweeps, digests, cached features and preparations."""

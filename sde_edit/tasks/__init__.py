@@ -1,1 +1,1 @@
-"""Edits; a task is one file."""
+"""Editing tasks; each is one file."""

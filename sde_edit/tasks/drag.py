@@ -51,19 +51,20 @@ class DragTask(Task):
     and decodes; the next step starts from the resulting x~_0. The autoencoder is used only before
     the first step and after the last. All pairs of points of an image read x before any of them
     writes; where squares overlap, T takes precedence over S, and a later pair's T over an earlier
-    one's. A square that leaves the image is cut off, and the other square is cut alike.
+    one's. If a square leaves the image, both squares are clipped alike.
 
     m: the number of drag steps of an image; null: the largest distance of a pair in cells of the
-    latent, times m_factor, rounded up, and at least one. r, m_factor: null: 5 and 0.5 for a latent
-    of 64 x 64, in proportion for others, where r is at least 1 and a step at least one cell.
+    latent, times m_factor, rounded up, and at least one.
+    r, m_factor: null: 5 and 0.5 for a latent of 64 x 64, and in proportion for other sizes, with r
+    at least 1 and a step at least one cell.
     pairs: `together`, all pairs in each step; or `sequence`, one pair after the other, each with
     its own m.
 
     Guidance is linear in time, for encoding and decoding: guidance_at_0 at t = 0, guidance at t_0.
     `{caption}` and `{target}` in prompts stand for the texts of the data set.
 
-    If an example has a mask, all states from t_0 on keep the encoded states outside it. So nothing
-    is moved to there, and what is moved from there also stays there.
+    If an example has a mask, all states from t_0 on equal the encoded states outside it. So nothing
+    is copied to the outside, and content that is copied from there also stays in place.
 
     lora_steps: steps of the LoRA fit that adapts the network to each image under its prompt; 0 for
     none. The LoRA is scaled by lora_scale at t = 0 and by lora_scale_at_t_0 at t_0, and linearly
@@ -146,7 +147,7 @@ class DragTask(Task):
     def _change(
         self, source: Tensor, moves: Sequence[Sequence[Move]], inside: Tensor, noise: Noise
     ) -> Project:
-        """Eq. 12 at t_0, to each of the sampler's states there, and the mask at every time."""
+        """Applies Eq. 12 to every state that the sampler has at t_0, and the mask at every time."""
 
         def change(x: Tensor, i: int) -> Tensor:
             if i == 0:
@@ -161,7 +162,7 @@ class DragTask(Task):
         return lambda t_R: self.lora_scale + slope * t_R
 
     def _denoiser(self, examples: Sequence[Example], model: Model, t_start: float) -> Denoiser:
-        """eps at a guidance that is linear in time, with both halves of it in one call."""
+        """eps with guidance that is linear in time; one call evaluates both halves of guidance."""
         prompt = prompts(self.prompt, examples)
         negative = prompts(self.negative_prompt, examples)
         if self.guidance == self.guidance_at_0:
@@ -179,7 +180,7 @@ class DragTask(Task):
         return eps
 
     def evaluations_per_image(self, steps: int) -> int:
-        """Of one drag step."""
+        """The cost of one drag step."""
         each = 2 if self.guidance != self.guidance_at_0 else rows_per_evaluation(self.guidance)
         return 2 * steps_below(self.t_0, steps) * each
 
@@ -191,6 +192,6 @@ class DragTask(Task):
 
 
 def _doubled(part: Tensor, examples: int) -> Tensor:
-    """Every batch twice in a row, as a denoiser of twice the examples expects them."""
+    """Every batch twice in a row, as a denoiser of twice the examples expects its rows."""
     batches = part.view(-1, examples, *part.shape[1:])
     return torch.stack([batches, batches], dim=1).flatten(0, 2)

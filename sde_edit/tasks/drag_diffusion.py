@@ -35,6 +35,7 @@ from sde_edit.editing.lora import LoraFit, adapted, lora_fits
 from sde_edit.editing.motion_supervision import MotionSupervision, on_map
 from sde_edit.errors import UserError
 from sde_edit.networks.attention import Reference
+from sde_edit.networks.base import in_parts
 from sde_edit.registry import plugin
 
 
@@ -118,7 +119,7 @@ class DragDiffusion(Task):
         change = self._change(examples, adapters, model, block, x_t0, text, grid)
 
         def edited(x: Tensor, i: int) -> Tensor:
-            """A sampler may have several states at t_0, and in another dtype."""
+            """Add the change to every state that the sampler has at t_0, in its dtype."""
             return x + change.to(x) if i == 0 else x
 
         decoder = _ReferenceDenoiser(model, self.reference_blocks, grid, inversion.states, text)
@@ -142,7 +143,7 @@ class DragDiffusion(Task):
         text: Tensor,
         grid: Grid,
     ) -> Tensor:
-        """The difference that the optimisation makes to x_t0."""
+        """The change of x_t0 by the optimisation."""
 
         def lora(rows: Sequence[int]) -> AbstractContextManager[None]:
             some = [adapters[b] for b in rows] if adapters else ()
@@ -176,14 +177,13 @@ class _ReferenceDenoiser:
 
     def eps(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
         """A Denoiser for the times of the grid. Raises UserError for another time."""
-        rows = len(self.text_BKD)
-        batches = zip(torch.split(x_BCHW, rows), torch.split(t_B, rows), strict=True)
-        return torch.cat([self._at_once(x, t) for x, t in batches])
+        return in_parts(self._batch_eps, x_BCHW, t_B, len(self.text_BKD))
 
-    def _at_once(self, x: Tensor, t: Tensor) -> Tensor:
+    def _batch_eps(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """eps of one batch, whose rows share their time."""
         if not self.blocks:
-            return self.model.attend(x, t, self.text_BKD)
-        source = self.path[self.grid.index_of(float(t[0]))].to(x)
+            return self.model.attend(x_BCHW, t_B, self.text_BKD)
+        source = self.path[self.grid.index_of(float(t_B[0]))].to(x_BCHW)
         reference = Reference(self.model.up_blocks - self.blocks)
-        both = torch.cat([source, x]), t.repeat(2), self.text_BKD.repeat(2, 1, 1)
+        both = torch.cat([source, x_BCHW]), t_B.repeat(2), self.text_BKD.repeat(2, 1, 1)
         return self.model.attend(*both, reference).chunk(2)[1]

@@ -16,6 +16,7 @@ from sde_edit.api.model import Model
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
+from sde_edit.diffusion.forward import add_noise
 from sde_edit.diffusion.guidance import rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
@@ -31,7 +32,7 @@ from sde_edit.registry import plugin
 
 
 def composite(edited_BHWC: Tensor, original_BHWC: Tensor, mask_BHW: Tensor) -> Tensor:
-    """uint8: original pixels where the mask is 0, edited ones where it is 1, blended between."""
+    """uint8 [B, H, W, 3]: original where the mask is 0, edit where it is 1, a blend between."""
     m = mask_BHW[..., None]
     return (m * edited_BHWC + (1 - m) * original_BHWC).round().to(torch.uint8)
 
@@ -80,7 +81,7 @@ class Inpaint(Task):
 
         def project(x: Tensor, i: int) -> Tensor:
             a = grid.alpha[i] if i < grid.steps else 1.0
-            return torch.where(hidden, x, a**0.5 * y_0 + (1 - a) ** 0.5 * n)
+            return torch.where(hidden, x, add_noise(y_0, n, a))
 
         edited = model.decode(sampler.decode(eps, n, grid, noise, project)).cpu()
         return composite(edited, originals, masks(examples)) if self.composite_known else edited

@@ -32,6 +32,7 @@ from sde_edit.editing.batch import (
 from sde_edit.editing.null_text import NullText, rows_per_step
 from sde_edit.errors import UserError
 from sde_edit.networks.attention import Control, refinement, replacement, reweighting
+from sde_edit.networks.base import in_parts
 from sde_edit.registry import plugin
 
 
@@ -203,21 +204,22 @@ class _ControlledDenoiser:
 
     def eps(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
         """A Denoiser for the times of the grid. Raises UserError for another time."""
-        rows = len(self.target_BKD)
-        batches = zip(torch.split(x_BCHW, rows), torch.split(t_B, rows), strict=True)
-        return torch.cat([self._at_once(x, t) for x, t in batches])
+        return in_parts(self._batch_eps, x_BCHW, t_B, len(self.target_BKD))
 
-    def _at_once(self, x: Tensor, t: Tensor) -> Tensor:
-        """One call for the source if its maps are used, null if there is guidance, the target."""
-        i = self.grid.index_of(float(t[0]))
-        control, parts = self.controls[i], [(x, self.target_BKD)]
+    def _batch_eps(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """eps of one batch, whose rows share their time, by one call of the network.
+
+        The call holds the source if its maps are used, null if there is guidance, and the target.
+        """
+        i = self.grid.index_of(float(t_B[0]))
+        control, parts = self.controls[i], [(x_BCHW, self.target_BKD)]
         if self.guidance != 1:
-            parts.insert(0, (x, self.nulls[i]))
+            parts.insert(0, (x_BCHW, self.nulls[i]))
         if control:
-            parts.insert(0, (self.path[i].to(x), self.source_BKD))
+            parts.insert(0, (self.path[i].to(x_BCHW), self.source_BKD))
         states, texts = zip(*parts, strict=True)
-        rows = torch.cat(states), t.repeat(len(parts)), torch.cat(texts)
-        e = torch.split(self.model.attend(*rows, control), len(x))
+        rows = torch.cat(states), t_B.repeat(len(parts)), torch.cat(texts)
+        e = torch.split(self.model.attend(*rows, control), len(x_BCHW))
         if self.guidance == 1:
             return e[-1]
         return guide(e[-2], e[-1], self.guidance)

@@ -24,10 +24,10 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class Sample(Task):
-    """x_T is standard normal noise, and depends on the example but not on the sampler.
+    """x_T is standard normal noise, which depends on the example but not on the sampler.
 
-    It uses the example's caption, and its hint if the model has a control net. Its image only
-    belongs to the reference set.
+    The task uses the example's caption, and its hint if the model has a control net. The example's
+    image is not used, but belongs to the reference set of metrics.
     """
 
     prompt: str

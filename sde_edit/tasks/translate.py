@@ -27,8 +27,9 @@ from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
 from sde_edit.diffusion.denoiser import Denoiser
+from sde_edit.diffusion.forward import forward_process
 from sde_edit.diffusion.guidance import rows_per_evaluation
-from sde_edit.diffusion.inversion import Inversion, forward_process
+from sde_edit.diffusion.inversion import Inversion
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
@@ -47,7 +48,7 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class Translate(Task):
-    """x_0 -> x_t0 -> x~_0 of the paper's Sec. 3.1, where the edit changes the condition.
+    """x_0 -> x_t0 -> x~_0 as in the paper's Sec. 3.1; the edit changes the condition.
 
     source_prompt, prompt, negative_prompt: templates, in which `{caption}` and `{target}` stand for
     the texts of the data set. source_guidance is used to encode, guidance to decode. t_0: the noise

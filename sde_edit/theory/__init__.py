@@ -6,7 +6,7 @@ divergence  D_KL, D_Fisher, the two sides of Theorem 3.1, the bound of Prop. D.1
 sobolev     the log-Sobolev constant that the bound rests on
 cycle       Cycle-SDE as a Markov chain of pairs (source, edit)
 plots       Fig. 5 and D_KL over time
-measured    the tables of docs/theory.md
+tables      the tables of docs/theory.md
 """
 
 from __future__ import annotations
@@ -36,6 +36,6 @@ def _writer(name: str) -> Callable[[Path], list[Path]]:
 
 def numbers() -> str:
     """The tables of docs/theory.md as Markdown. Takes a minute or two on one core."""
-    from sde_edit.theory.measured import markdown
+    from sde_edit.theory.tables import markdown
 
     return markdown()

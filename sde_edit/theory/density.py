@@ -1,4 +1,4 @@
-"""Densities on the line, carried through the samplers' own transition kernels without sampling.
+"""Carries densities on the line through the samplers' own transition kernels, without sampling.
 
 One step s -> t of a first-order sampler is x_t = m(x_s) + sigma_s w. The sampler itself gives the
 mean m, its slope m' and sigma_s when it is called with noise that is 0 or 1. The step then changes
@@ -33,8 +33,8 @@ _REACH = 8.5  # standard deviations of noise by which a grid extends beyond the 
 _WIDEST = 1.25  # standard deviations of noise between two nodes; 3e-6 of a density is lost
 _FLOOR = 37.0  # nodes below exp(-37) = 1e-16 of the peak are dropped
 
-# The floor for densities whose logarithm is needed far out; exp(-745) underflows in float64.
-FAR = 650.0
+# The floor for densities whose logarithm is needed far from the peak; exp(-745) underflows.
+LOW_FLOOR = 650.0
 
 
 @dataclass(frozen=True)
@@ -184,4 +184,4 @@ def own_trajectory(
     low = min(float(start.x_N[0]), prior.support()[0])
     high = max(float(start.x_N[-1]), prior.support()[1])
     wide = even(lambda x: data.log_q(x, grid.alpha[0]), low, high, nodes)
-    return trajectory(wide, sampler, data, grid, nodes, FAR)
+    return trajectory(wide, sampler, data, grid, nodes, LOW_FLOOR)

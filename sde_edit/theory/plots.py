@@ -40,7 +40,6 @@ ARMS = (
     Arm("SDE (DDPM)", SDE(), "#D55E00", "-", NODES),
 )
 
-
 _CYCLE_COLOUR = "#009E73"
 _GREY = "#444444"
 
@@ -98,8 +97,8 @@ def _histograms(axes: Axes, prior: Prior, grid: Grid) -> None:
 def theory_kl(folder: Path) -> list[Path]:
     """`<folder>/theory_kl.{png,svg}`: D_KL(p~_t || p_t); one row per start, one column per prior.
 
-    Cycle-SDE is omitted where its evenly spaced grid fails: at the uniform prior's jumps, and from
-    T, where the first step makes x~ - x far narrower than x.
+    Cycle-SDE is omitted where its evenly spaced grid fails: for the uniform prior, which has jumps,
+    and from T, where the first step makes x~ - x far narrower than x.
     """
     figure = Figure(figsize=(10.5, 6.4), layout="constrained")
     panels = figure.subplots(len(STARTS), len(PRIORS), sharex="row", sharey="row")

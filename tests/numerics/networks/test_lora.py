@@ -12,9 +12,9 @@ from sde_edit.api.model import LoraSettings
 from sde_edit.config import experiment
 from sde_edit.diffusion.noise import Noise
 from sde_edit.editing.lora import LoraFit, to_safetensors
-from sde_edit.engine.prepare import PreparationCache
 from sde_edit.errors import UserError
 from sde_edit.networks.latent_diffusion import LoadedStableDiffusion
+from sde_edit.store.preparation_cache import PreparationCache
 
 PROMPTS = ["a red circle", "a blue star on green background"]
 SETTINGS = LoraSettings(rank=2, rate=0.01, steps=3)

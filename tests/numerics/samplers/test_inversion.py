@@ -6,7 +6,8 @@ import torch
 from diffusers import PNDMScheduler
 
 from sde_edit.diffusion.denoiser import no_edit
-from sde_edit.diffusion.inversion import Inversion, encode_by_noising, forward_process
+from sde_edit.diffusion.forward import forward_process
+from sde_edit.diffusion.inversion import Inversion, encode_by_noising
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.diffusion.steps import ddim

@@ -10,7 +10,7 @@ import torch
 from sde_edit.diffusion.noise import Noise
 from sde_edit.samplers.ode import ODE
 from sde_edit.samplers.sde import SDE
-from sde_edit.theory import cycle, figures, measured, plots, sobolev
+from sde_edit.theory import cycle, figures, plots, sobolev, tables
 from sde_edit.theory.density import (
     Kernel,
     convolve,
@@ -129,7 +129,7 @@ def test_densities_integrate_to_one(kind, prior):
 def test_model_stays_at_its_own_marginal_to_first_order(kind):
     """Error 1/n in the density is 1/n^2 in D_KL."""
     steps = (25, 50, 100)
-    errors = measured.own_errors(SAMPLERS[kind], NODES[kind], steps)
+    errors = tables.own_errors(SAMPLERS[kind], NODES[kind], steps)
     assert errors[-1] < 1e-3
     assert order(errors, steps) == pytest.approx(2, abs=0.2)
 
@@ -301,9 +301,9 @@ def test_cycle_of_few_steps_does_not_contract():
 def test_cycle_after_an_edit_that_sees_x_0_leaves_a_right_marginal():
     """The sign flip keeps p_t, so D_KL is 0 at t_0; Cycle-SDE ends elsewhere than q_0."""
     n, grid = 4000, cosine_grid(0.5, 0.01, 50)
-    before, after = measured.flipped(grid, n, seed=0)
-    assert measured.ks(before, grid.alpha[0]) < 1.63 / n**0.5
-    assert measured.ks(after, grid.alpha[-1]) > 5 * 1.63 / n**0.5
+    before, after = tables.flipped(grid, n, seed=0)
+    assert tables.ks(before, grid.alpha[0]) < 1.63 / n**0.5
+    assert tables.ks(after, grid.alpha[-1]) > 5 * 1.63 / n**0.5
 
 
 # ------------------------------------------------------------------ figures
