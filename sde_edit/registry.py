@@ -27,7 +27,6 @@ GROUPS = (
     *("tables", "figures", "launchers"),
 )
 
-
 _ROOT = Path(__file__).parent
 _PLACE = {"tables": "report.tables", "figures": "report.figures", "launchers": "engine.launchers"}
 T = TypeVar("T")
@@ -114,7 +113,7 @@ def _plugin_group(group: str) -> str:
 
 
 def kinds(group: str) -> dict[str, str]:
-    """Kind -> first line of its file's docstring. Reads all files of the group."""
+    """Kind -> first line of its file's docstring. It reads all plug-in files of the group."""
     return {file.stem: _first_line(file) for file in _plugin_files(group)}
 
 

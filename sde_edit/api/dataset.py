@@ -14,7 +14,7 @@ class DataStatus:
     """What `sde-edit data status` reports on a data set.
 
     found: number of examples on disk. problems: reasons why it cannot be used. remedy: what to do.
-    notes: facts worth knowing that are no problem.
+    notes: further facts worth knowing.
     """
 
     found: int

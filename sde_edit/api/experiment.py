@@ -16,7 +16,14 @@ from sde_edit.api.task import Task
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run. Settings do not change the images."""
+    """How to run. Settings do not change the images.
+
+    results, cache: folders. limit: the number of examples, from the start of the data set; None for
+    all. compile: whether to compile the network. batch_size: images in a batch. loaders: threads
+    that read and write images. threads: of torch on the CPU; None for its default.
+    shard: which part of the run this process makes, from 0 to shards - 1.
+    wandb: project, and mode (online, offline or disabled).
+    """
 
     results: Path
     cache: Path

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Job:
     """A shard of one run, or of runs that share their encoding.
 
-    overrides: those that compose the runs, as a user could type them. images: how many are missing.
+    overrides: compose the runs, as typed on the command line. images: the number of missing ones.
     """
 
     overrides: tuple[str, ...]
@@ -28,7 +28,10 @@ class Work(Protocol):
     """Does jobs one after the other in one process."""
 
     def __call__(self, job: Job, on_images: Callable[[int], None]) -> None:
-        """Do a job; call `on_images` with the number of images newly made. Raises UserError."""
+        """Do a job; call `on_images` with the number of newly made images.
+
+        Raises UserError if the job fails.
+        """
 
 
 @dataclass(frozen=True)

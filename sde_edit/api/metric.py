@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 def centred_interval(value: float, replicates: ArrayLike) -> tuple[float, float]:
-    """95 % interval: the value plus the quantiles of its centred bootstrap replicates.
+    """95 % interval (low, high): the value plus the quantiles of its centred replicates [B].
 
-    The replicates are centred because resampling biases a distance of distributions upwards.
+    The bootstrap replicates are centred because resampling biases distances between distributions
+    upwards.
     """
     values = np.asarray(replicates, dtype=np.float64)
     low, high = np.quantile(values - values.mean(), [0.025, 0.975])
@@ -75,7 +76,8 @@ class Metric(ABC):
 
     @property
     @abstractmethod
-    def higher_is_better(self) -> bool: ...
+    def higher_is_better(self) -> bool:
+        """Whether larger values are better."""
 
     @property
     def resamplings(self) -> int:
@@ -106,7 +108,7 @@ class Metric(ABC):
         """Float64 values [B] of all rows, where value b counts example n counts_BN[b, n] times."""
 
     def per_example(self, rows_ND: Tensor) -> Tensor | None:
-        """Float64 [N]: the value of each example by itself; None if an example has none.
+        """Float64 [N]: the value of each example; None if single examples have no value.
 
         By default a row of one number is the value.
         """

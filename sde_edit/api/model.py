@@ -38,7 +38,10 @@ class Model(Protocol):
         """uint8 [B, H, W, 3] -> float32 latents [B, C, h, w]."""
 
     def decode(self, x_BCHW: Tensor) -> Tensor:
-        """Latents -> uint8 [B, H, W, 3], rounded."""
+        """Latents [B, C, h, w] -> uint8 [B, H, W, 3] on the CPU, rounded.
+
+        Raises NotFiniteError if a value is NaN or infinite.
+        """
 
     def denoiser(
         self,
@@ -104,7 +107,7 @@ class SupportsLora(Model, Protocol):
     def fit_lora(
         self, x_BCHW: Tensor, prompts: Sequence[str], settings: LoraSettings, noise: Noise
     ) -> list[Adapter]:
-        """Fit a LoRA to each image, given its latent and its prompt."""
+        """Fit a LoRA to each image, given its latent [B, C, h, w] and its prompt."""
 
     def adapted(self, adapters: Sequence[Adapter], scale: Scale) -> AbstractContextManager[None]:
         """Context manager: row r uses adapter r mod B, scaled by scale(t)."""
@@ -123,18 +126,23 @@ class ModelSource(Protocol):
     def latent_shape(self) -> tuple[int, int, int]:
         """(C, h, w) of the loaded model's state. Raises UserError as `digest` does."""
 
-    def schedule(self) -> Schedule: ...
+    def schedule(self) -> Schedule:
+        """alpha_bar at every train time. Raises UserError as `digest` does."""
 
     def digest(self) -> str:
         """The digest of the weights. Raises UserError with a remedy if they are not available."""
 
     def load(self, device: str, dtype: str, compile: bool = False) -> Model:
-        """compile: same images up to rounding, but the first calls of the network take long."""
+        """The model on a device, with the network in `dtype`, such as bfloat16.
+
+        compile: compile the network. This gives the same images up to rounding; the first calls of
+        the network take long. Raises UserError as `digest` does, and for an unknown dtype.
+        """
 
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """How a LoRA is fitted: its rank, and the learning rate and steps of AdamW."""
+    """How a LoRA is fitted: its rank, the learning rate of AdamW, and the number of its steps."""
 
     rank: int
     rate: float

@@ -26,7 +26,7 @@ class Preparation(ABC):
     """
 
     name: ClassVar[str]  # the key in `Prepared`, and the folder in the cache
-    label: ClassVar[str]  # what the progress bar shows meanwhile
+    label: ClassVar[str]  # shown in the progress bar while it is computed
     suffix: ClassVar[str]  # of a file, such as .png
     kept_in_run: ClassVar[bool] = False  # whether every run keeps copies, in its folder <name>
     own_chunks: ClassVar[bool] = False  # whether it needs smaller batches than the edit
@@ -54,7 +54,7 @@ class Preparation(ABC):
     ) -> Sequence[bytes]:
         """The content of each example's file. Each depends on its own example only.
 
-        `noise` has the keys as its example ids. Raises UserError for a result of no use.
+        `noise` has the keys as its example ids. Raises UserError for a result that cannot be used.
         """
 
     @abstractmethod

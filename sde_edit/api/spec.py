@@ -46,7 +46,7 @@ class RunSpec:
     def is_external(self) -> bool:
         """Whether another program made the images.
 
-        Then model, steps, dtype and seed mean nothing, and the task is no more than a name.
+        Then model, steps, dtype and seed have no meaning, and the task is only a name.
         """
         return self.model.version == 0
 

@@ -46,7 +46,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def inverts(self) -> bool:
-        """Whether it needs a sampler that can invert."""
+        """Whether it needs a sampler that inverts."""
 
     @property
     @abstractmethod
@@ -117,7 +117,7 @@ class Task(ABC):
         return 1.0
 
     def encode_evaluations(self, steps: int) -> int:
-        """The part of `evaluations_per_image` that encoding costs."""
+        """The share of `evaluations_per_image` that encoding costs, in rows of the network."""
         return 0
 
     def edit_many(

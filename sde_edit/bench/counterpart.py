@@ -12,6 +12,7 @@ from PIL import Image
 
 from sde_edit.bench.engine import TimedEngine, wall_seconds
 from sde_edit.bench.result import Diffusers, Timing
+from sde_edit.store.runs import batched
 from sde_edit.tasks.inpaint import Inpaint
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class DiffusersPipeline:
     def warm_up(self) -> bool:
         """Edit one batch of each size; False if the device's memory is too small."""
         try:
-            for batch in {len(batch): batch for batch in self._batches()}.values():
+            for batch in {len(batch): batch for batch in batched(self.ids, self._at_once)}.values():
                 self._edit(batch)
         except torch.OutOfMemoryError:
             return False
@@ -83,14 +84,10 @@ class DiffusersPipeline:
         """Seconds per image of one pass."""
 
         def run_all() -> None:
-            for batch in self._batches():
+            for batch in batched(self.ids, self._at_once):
                 self._edit(batch)
 
         return wall_seconds(run_all, self._engine.device) / len(self.ids)
-
-    def _batches(self) -> list[Sequence[str]]:
-        n = self._at_once
-        return [self.ids[i : i + n] for i in range(0, len(self.ids), n)]
 
     def _edit(self, batch: Sequence[str]) -> None:
         with torch.inference_mode():

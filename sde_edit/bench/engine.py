@@ -25,7 +25,7 @@ from sde_edit.engine.plan import Plan, plan_run
 from sde_edit.engine.producer import inspect_missing, producer_of
 from sde_edit.errors import UserError
 from sde_edit.networks.latent_diffusion import LoadedStableDiffusion
-from sde_edit.store.runs import RunStore
+from sde_edit.store.runs import RunStore, batched
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -82,7 +82,7 @@ def _example(seed: int, side: int) -> Example:
 
 # ------------------------------------------------------------------ the engine
 class TimedEngine:
-    """Runs an experiment with a loaded model again and again, each time into a new folder."""
+    """Runs an experiment repeatedly with one loaded model, each time into a new folder."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
@@ -98,7 +98,7 @@ class TimedEngine:
 
     def warm_up(self) -> float:
         """Edit one batch of each size that a pass contains; return the seconds."""
-        sizes = {len(batch): batch for batch in self.batches(self.experiment.settings.batch_size)}
+        sizes = {len(batch): batch for batch in self._batches()}
         seconds = self._pass(tuple(sizes.values()))
         if self.device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -112,8 +112,9 @@ class TimedEngine:
         self.calls = self.model.calls - calls
         return seconds / self.images
 
-    def batches(self, size: int) -> list[tuple[str, ...]]:
-        return [self.ids[i : i + size] for i in range(0, self.images, size)]
+    def _batches(self) -> list[tuple[str, ...]]:
+        size = self.experiment.settings.batch_size
+        return [tuple(batch) for batch in batched(self.ids, size)]
 
     @property
     def at_once(self) -> int:
@@ -126,8 +127,7 @@ class TimedEngine:
     @property
     def rows_per_call(self) -> int:
         """Rows per network call for a full batch."""
-        batches = self.batches(self.experiment.settings.batch_size)
-        chunks = sum(math.ceil(len(batch) / self.at_once) for batch in batches)
+        chunks = sum(math.ceil(len(batch) / self.at_once) for batch in self._batches())
         return round(self.at_once * self.evaluations / self.images / (self.calls / chunks))
 
     def _pass(self, only: tuple[tuple[str, ...], ...] | None) -> float:

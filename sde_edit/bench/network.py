@@ -17,13 +17,12 @@ from sde_edit.networks.base import DTYPES
 
 NETWORK_SECONDS = 3.0  # time budget for one number of rows
 MATMUL_SECONDS = 0.5  # time budget for one matrix size
-
-
 MATMUL_SIZES = {"cuda": (4096, 8192, 16384), "cpu": (512, 1024, 2048)}
 
 
 # ------------------------------------------------------------------ the bare network
 def time_network(engine: TimedEngine) -> Network:
+    """The speed of the bare network and of the device's matrix products."""
     matmul, size = _matmul_peak(engine.device, DTYPES[engine.experiment.spec.dtype])
     seconds_by_rows = {}
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The result of a benchmark: its JSON, Markdown and file, and estimates of run times from it.
+"""The result of a benchmark: its JSON, Markdown and file; and estimates of run times from it.
 
 Imports no torch. Seconds are wall-clock seconds; a row is one latent in a network call, and an
 evaluation is one row evaluated once.

@@ -1,1 +1,1 @@
-"""The verbs of the command line; each module is one verb."""
+"""The commands of `sde-edit`, one module each, and the contact sheets of tables."""

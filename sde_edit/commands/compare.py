@@ -1,4 +1,4 @@
-"""Compare two finished runs example by example: a table and a contact sheet."""
+"""Compares two finished runs example by example: a table and a contact sheet."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from sde_edit.report.formats import markdown
 from sde_edit.report.results import RunResult, load_finished
 from sde_edit.report.selection import diff_specs
 from sde_edit.report.table import (
+    MINUS,
     MISSING,
     Block,
     Cell,
@@ -36,14 +37,12 @@ from sde_edit.report.table import (
     Row,
     Table,
     arrow,
+    percent,
     with_common_decimals,
 )
 from sde_edit.store.runs import Run, RunStore
 
-_MINUS = "\N{MINUS SIGN}"
-_COLUMNS = ("A", "B", f"A {_MINUS} B", "verdict", "examples where A is better")
-
-
+_COLUMNS = ("A", "B", f"A {MINUS} B", "verdict", "examples where A is better")
 _VERDICTS = {"better": "A better", "worse": "B better", "undecided": "undecided"}
 
 
@@ -51,8 +50,8 @@ _VERDICTS = {"better": "A better", "worse": "B better", "undecided": "undecided"
 class Pair:
     """Two sealed runs, A and B, of one data set.
 
-    whole: their results as they are. shared: their results on the examples that both have; if a run
-    has others, only metrics with a value per example have a score there.
+    whole: their results on all their examples. shared: their results on the examples that both
+    have; if a run has others, `shared` holds only the metrics with a value per example.
     """
 
     runs: tuple[Run, Run]
@@ -115,7 +114,10 @@ def find_run(name: str, results: Path) -> Run:
 
 
 def pair_of(left: Run, right: Run) -> Pair:
-    """Raises UserError unless the runs are different, sealed, of one data set, and overlap."""
+    """The pair of two runs.
+
+    Raises UserError unless the runs are different, sealed, of one data set, and overlap.
+    """
     a, b = load_finished(left), load_finished(right)
     if a.id == b.id:
         raise UserError(f"A and B are the same run {a.id}")
@@ -195,7 +197,7 @@ def _share(pair: Pair, metric: str) -> str:
     gains = pair.gains(metric).values()
     better, equal = sum(gain > 0 for gain in gains), sum(gain == 0 for gain in gains)
     counted = f"{better} of {len(gains)}" + (f", {equal} equal" if equal else "")
-    return f"{better / len(gains):.0%} ({counted})".replace("%", " %")
+    return f"{percent(better / len(gains))} ({counted})"
 
 
 def _runs_notes(pair: Pair) -> list[str]:
@@ -270,13 +272,13 @@ def most_different(gains: Mapping[str, float], count: int) -> list[str]:
 def draw(pair: Pair, metric: str, dataset: Dataset, ids: Sequence[str]) -> Image:
     """A sheet of the examples in both runs, with their values of the metric."""
     gains, (a, b) = pair.gains(metric), pair.values(metric)
-    words = [
+    comments = [
         f"{'A' if gains[i] > 0 else 'B'} is better in {metric}: A {a[i]:.4g}, B {b[i]:.4g}"
         for i in ids
     ]
     named = {f"{x}: {r.spec.sampler.name}": r for x, r in zip("AB", pair.runs, strict=True)}
     hidden = any(_uses_mask(run) for run in pair.whole)
-    return examples_sheet(named, dataset, ids, hidden=hidden, words=words)
+    return examples_sheet(named, dataset, ids, hidden=hidden, comments=comments)
 
 
 def _uses_mask(run: RunResult) -> bool:

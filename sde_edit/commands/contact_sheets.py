@@ -57,7 +57,8 @@ class Failures:
     rows: int = 4
 
     @property
-    def wanted(self) -> list[str]:
+    def metrics(self) -> list[str]:
+        """The metrics in order of preference."""
         return [self.metric] if isinstance(self.metric, str) else self.metric
 
 
@@ -78,13 +79,13 @@ def sheet_settings(config: Mapping[str, Any]) -> tuple[Sheet | None, Failures | 
 
 
 def check_sheets(config: Mapping[str, Any], metrics: Collection[str]) -> None:
-    """Check the sheets before there are runs. metrics: those that will be measured.
+    """Check the sheets before the runs are made. metrics: those that will be measured.
 
     Raises UserError for a wrong setting, and if the failures need a metric that is not measured.
     """
     _, failures = sheet_settings(config)
-    if failures and not any(metric in metrics for metric in failures.wanted):
-        wanted = " or ".join(failures.wanted)
+    if failures and not any(metric in metrics for metric in failures.metrics):
+        wanted = " or ".join(failures.metrics)
         raise UserError(
             f"{config['name']}: its sheet of failures goes by {wanted}, which is not among "
             f"metrics=[{','.join(metrics)}]: add it, or name another metric in the table's config"
@@ -177,15 +178,17 @@ def _failures(asked: Failures, table: Table, runs: Mapping[str, Run]) -> list[Im
 
 
 def _failed(asked: Failures, named: _Named, setting: str) -> Image:
-    metric, scores = _scores(asked.wanted, named)
+    metric, scores = _scores(asked.metrics, named)
     values = {label: score.per_example or {} for label, score in scores.items()}
     ids = worst(scores[asked.arm], set.intersection(*map(set, values.values())), asked.rows)
-    told = [", ".join(f"{arm} {_short(of[i])}" for arm, of in values.items()) for i in ids]
-    words = [f"{metric}: {text}" for text in told]
+    listed = [", ".join(f"{arm} {_short(of[i])}" for arm, of in values.items()) for i in ids]
+    comments = [f"{metric}: {text}" for text in listed]
     title = ", ".join(filter(None, (setting, f"{asked.arm} at its worst by {metric}")))
     made_with = _made_with(named)
     hidden = made_with.task.uses_mask
-    return examples_sheet(named, made_with.dataset, ids, hidden=hidden, words=words, title=title)
+    return examples_sheet(
+        named, made_with.dataset, ids, hidden=hidden, comments=comments, title=title
+    )
 
 
 def _short(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Make and score the runs of experiments, one after the other in this process."""
+"""Makes and scores the runs of experiments, one after the other in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is finished, what is at work, and what has failed. Reads only small files."""
+"""Reports which runs are finished, running or failed. Reads only small files."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ from sde_edit.store.sweeps import read_sweeps
 
 _LAST_LINES = 5
 _TAIL_BYTES = 20_000
-
-
 _RECENT_ROWS = 50  # images over which the rate is averaged
 
 
@@ -40,7 +38,7 @@ def describe_status(overrides: Sequence[str]) -> str:
 
 
 def submitted_jobs(results: Path) -> tuple[dict[str, str], list[str]]:
-    """Job -> state for submitted jobs that have not ended, and a line per sweep that has such."""
+    """Job -> state for submitted jobs that have not ended, and a line per sweep with such jobs."""
     states: dict[str, str] = {}
     notes: list[str] = []
     for name, record in read_sweeps(results).items():

@@ -1,4 +1,4 @@
-"""Sweeps: expand to runs, drop finished ones, check the rest, show the plan, launch."""
+"""Sweeps: expands to runs, drops finished ones, checks the rest, shows the plan, launches."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the overrides of a sweep ask for, and what of it is left to do."""
+    """What the overrides of a sweep ask for, and which runs are not finished."""
 
     overrides: tuple[str, ...]
     tables: Mapping[str, Mapping[str, Any]]  # name -> config, of the tables asked for
@@ -150,7 +150,7 @@ def _check_disk(sweep: Sweep) -> None:
 
 
 def disk_bytes(sweep: Sweep) -> int:
-    """Estimated bytes of the missing images, from the model's stored ones or else uncompressed."""
+    """Estimated bytes of the missing images: as the model's stored images, else uncompressed."""
     sizes: dict[str, list[int]] = {}
     for run in RunStore(sweep.results).runs():
         sizes.setdefault(run.spec.model.name, []).extend(row.size for row in run.rows().values())
@@ -268,18 +268,18 @@ def _job_record(sweep: Sweep, job: Job) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Finish:
-    """What follows the jobs of a sweep: seal and score complete runs, write the tables.
+    """Called after the jobs of a sweep: seals and scores complete runs, and writes the tables.
 
     Shards that end at the same moment on a network file system may not see each other's images
-    yet; then this step finds the run complete.
+    yet. Then only this step finds the run complete.
     """
 
     overrides: tuple[str, ...]
 
     def __call__(self) -> list[str]:
-        """Paths of the tables, or of the runs without a table; none if a run still lacks images.
+        """Return the paths of the tables, or of the runs if no table was asked for.
 
-        Skips what is done already.
+        Returns [] if a run still lacks images. Skips what is already done.
         """
         left = plan_sweep(self.overrides)
         for run in left.runs:

@@ -1,4 +1,4 @@
-"""Write tables, figures and contact sheets of finished runs."""
+"""Writes tables, figures and contact sheets of finished runs."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def publish_figure(name: str, overrides: Sequence[str]) -> list[Path]:
 
 
 def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
-    """The settings of runs to select; an experiment preset stands for its model and data."""
+    """The settings that select runs; an experiment preset stands for its model and data."""
     chosen = parsed([o for o in overrides if not o.startswith(_NOT_IDENTITY)])
     if preset := chosen.pop("experiment", None):
         config = compose_config([f"experiment={preset}"])
@@ -148,7 +148,7 @@ def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
 def _with_evaluations(arm: Mapping[str, Any], runs: Mapping[str, Any]) -> dict[str, Any]:
     """An arm with the evaluations per step of its sampler, which a report cannot load.
 
-    Images made elsewhere count as one evaluation per step. Raises UserError without a sampler.
+    External images count as one evaluation per step. Raises UserError without a sampler.
     """
     chosen = {**runs, **arm["set"]}.get("sampler")
     if chosen is None:
@@ -168,9 +168,7 @@ def build_composition(
 
 
 def build_figure(config: Mapping[str, Any], table: Table) -> Figure | None:
-    """The figure under `figure:` in a table's config, or None. Its files are named by `name` there
-    (see `figure_name`).
-    """
+    """The figure under `figure:` in a table's config, or None. See `figure_name` for its files."""
     settings = {k: v for k, v in (config.get("figure") or {}).items() if k != "name"}
     if not settings:
         return None

@@ -1,1 +1,1 @@
-"""Sources of examples; a data set is one file."""
+"""Data sets, which provide examples; each is one file."""

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Point
-from sde_edit.errors import UserError
+from sde_edit.errors import UserError, first_problem
 from sde_edit.imaging.image_drags import ImageDrags, Instruction
 from sde_edit.imaging.image_pairs import read_json
 from sde_edit.registry import plugin
@@ -26,7 +26,7 @@ _PICKLE = "meta_data.pkl"
 
 @dataclass(frozen=True)
 class _Points:
-    """points: source and target in turn."""
+    """points: alternately a source and its target."""
 
     prompt: str
     points: list[Point]
@@ -38,9 +38,9 @@ class DragBench205(ImageDrags):
     """Shi et al. 2023; settings: see `ImagePairs`.
 
     root   holds folders, at any depth, with original_image.png and drag_instruction.json {"prompt",
-           "points": [[x, y], ...], source and target in turn} or the original meta_data.pkl, which
-           has the same keys and `mask`. The JSON takes precedence over the pickle, and mask.png
-           over the pickle's mask.
+           "points": [[x, y], ...], alternately a source and its target} or the original
+           meta_data.pkl, which has the same keys and `mask`. The JSON takes precedence over the
+           pickle, and mask.png over the pickle's mask.
 
     Only NumPy arrays and plain values are unpickled. Any other class is refused and never runs.
     """
@@ -73,15 +73,13 @@ def _pickled_points(file: Path) -> _Points:
     try:
         return TypeAdapter(_Points).validate_python({k: raw.get(k) for k in ("prompt", "points")})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UserError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise UserError(f"{file}: {first_problem(error)}") from error
 
 
 # ------------------------------------------------------------------ pickles
 
 # The function that rebuilds arrays; its module has another name in NumPy 1 than in NumPy 2.
 _rebuild = np.empty(0).__reduce__()[0]
-
 
 _ALLOWED: Mapping[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,

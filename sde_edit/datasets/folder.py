@@ -51,7 +51,7 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Files:
-    """The contents of the folders. others: number of files that are no images. hints: by stem."""
+    """The contents of the folders. others: number of files that are not images. hints: by stem."""
 
     images: list[Path]
     masks: list[Path]
@@ -125,7 +125,7 @@ class Folder:
         return Example(example_id, pixels, item.caption, hidden, truth=pixels.copy(), hint=hint)
 
     def _mask(self, file: Path, image: Path, image_size: Size) -> Mask:
-        """float32 [R, R] in [0, 1]."""
+        """The mask of an image: float32 [R, R] in [0, 1]."""
         mask = read_grey(file)
         self._check_fits("mask", file, mask.size, image, image_size)
         # With an area filter, a pixel is hidden if most of the area that it covers is.

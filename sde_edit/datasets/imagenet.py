@@ -34,9 +34,9 @@ class ImageNet(ImagePairs):
     """DDIB's translations (Su et al. 2022; App. F.2 of the paper). Other settings: `ImagePairs`.
 
     root   holds <split>/<wnid>/*.JPEG, or <wnid>/*.JPEG; for the validation set also the official
-           val/ILSVRC2012_val_*.JPEG beside ILSVRC2012_devkit_t12/data, whose files say what is what
-    split  train (732 to 1,300 images of a class) or val (50); without a folder of that name the
-           classes are looked for in root itself
+           val/ILSVRC2012_val_*.JPEG beside ILSVRC2012_devkit_t12/data, which lists their classes
+    split  train (732 to 1,300 images of a class) or val (50); if there is no folder of that name,
+           root itself must hold the folders of the classes
     pair   SOURCE-TARGET: the wnids of the class in the image and of the class to translate into
 
     caption and target are wnid and first name, such as "n02129165 lion". The reference of the i-th
@@ -174,7 +174,7 @@ def _wnids_by_number(path: Path) -> dict[int, str]:
 def _unusable(path: Path, error: Exception) -> UserError:
     return UserError(
         f"{path}: cannot be used ({type(error).__name__}: {error}). It comes from "
-        "ILSVRC2012_devkit_t12.tar.gz, and says which class the images of val are of"
+        "ILSVRC2012_devkit_t12.tar.gz, which lists the classes of the images of val"
     )
 
 
@@ -193,7 +193,7 @@ def _names(wnid: str) -> list[str]:
 
 
 def _wnids_hint(words: Collection[str]) -> str:
-    """ " 'crane' is n02012849 or n03126707." for words that are names of classes."""
+    """A hint for words that are names of classes, as " 'crane' is n02012849 or n03126707."."""
     known = {word: _wnids_named(word) for word in words if not _WNID.fullmatch(word)}
     hints = [f" {word!r} is {' or '.join(wnids)}." for word, wnids in known.items() if wnids]
     return "".join(hints)

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 @plugin
 @dataclass(frozen=True)
 class Picture:
-    """image: a file of any size; its central square is edited.
+    """image: a file of any size, whose central square is edited.
 
     caption: what the image shows. target: what the edited image should show.
     mask: a file of the image's size. hole: the colour of the region that may change.
-    drags: [[from x, from y], [to x, to y]] each, in pixels of the file.
+    drags: each is [[from x, from y], [to x, to y]], in pixels of the file.
     """
 
     image: str = field(metadata={"identity": False})

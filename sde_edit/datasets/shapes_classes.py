@@ -1,4 +1,4 @@
-"""Embedded world: scenes of one object, to translate into another shape as into a class."""
+"""Embedded world: scenes of one object, whose shape is translated like a class."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ShapesClasses(FirstScenes):
         )
 
     def scenes(self, example_id: str) -> tuple[Scene, Scene]:
-        """The scene and its truth. Raises UserError for an id that is not one of these."""
+        """The scene and its truth. Raises UserError for an unknown id."""
         source, target = self.pair.split("-")
         scene = make_scene(self.index(example_id), things_in_it=1)
         return scene.with_thing(0, shape=source), scene.with_thing(0, shape=target)
@@ -74,8 +74,8 @@ class ShapesClasses(FirstScenes):
     def other_scene(self, example_id: str) -> Scene:
         """The scene half a split away, so that every example has a different one."""
         indices = SPLITS[self.split]
-        far = (self.index(example_id) - indices.start + len(indices) // 2) % len(indices)
-        return make_scene(indices[far], things_in_it=1).with_thing(0, shape=self.pair.split("-")[1])
+        i = (self.index(example_id) - indices.start + len(indices) // 2) % len(indices)
+        return make_scene(indices[i], things_in_it=1).with_thing(0, shape=self.pair.split("-")[1])
 
     def digest(self) -> str:
         """SHA-256 over the settings and the version of scenes; n changes no example."""

@@ -1,4 +1,4 @@
-"""Embedded world: scenes in which one object is dragged elsewhere; the truth is known."""
+"""Embedded world: scenes in which one object is dragged to another place; the truth is known."""
 
 from __future__ import annotations
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 DISTANCES = (8.0, 24.0)  # pixels
 _REACH = 1.15  # distance of the outermost point of any shape, in radii (a star)
-
-
 _TRIES = 100
 _GROWN = 4  # margin of masks in pixels: one cell of the embedded latents
 
@@ -74,7 +72,7 @@ class ShapesDrags(FirstScenes):
         )
 
     def scenes(self, example_id: str) -> tuple[Scene, Scene]:
-        """The scene and its truth. Raises UserError for an id that is not one of these."""
+        """The scene and its truth. Raises UserError for an unknown id."""
         index = self.index(example_id)
         rng = random.Random(f"shapes-drags-{index}")
         scene = make_scene(index)

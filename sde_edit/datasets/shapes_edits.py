@@ -24,11 +24,7 @@ from sde_edit.registry import plugin
 
 Attribute = Literal["colour", "shape", "background"]
 _Word = TypeVar("_Word", bound=str)
-
-
 _ATTRIBUTES: tuple[Attribute, ...] = ("colour", "shape", "background")
-
-
 _CHOICES = {"any": _ATTRIBUTES, "object": _ATTRIBUTES[:2]}
 
 
@@ -62,7 +58,7 @@ class ShapesEdits(FirstScenes):
         )
 
     def scenes(self, example_id: str) -> tuple[Scene, Scene]:
-        """The scene and the edited scene. Raises UserError for an id that is not one of these."""
+        """The scene and the edited scene. Raises UserError for an unknown id."""
         index = self.index(example_id)
         rng = random.Random(f"shapes-edits-{self.edit}-{index}")
         attribute = self.edit if self.edit in _ATTRIBUTES else _pick(rng, _CHOICES[self.edit])

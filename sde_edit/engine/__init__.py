@@ -1,1 +1,1 @@
-"""Makes the missing images of runs: plan, check, edit or import, store."""
+"""Makes the missing images of runs: plans, checks, edits or imports, and stores them."""

@@ -1,4 +1,4 @@
-"""The process that works on a run: its device, and the record it keeps of itself."""
+"""The process that works on a run: its device and its record."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pick_device(wanted: str) -> str:
 
 
 class Attempt:
-    """Records this process at work on one shard of a run, in attempts/<name>.json.
+    """Records in attempts/<name>.json that this process works on one shard of a run.
 
     The record is written at the start, and again at the end with how it ended.
     """
@@ -92,7 +92,7 @@ def _set_up_torch(threads: int | None) -> None:
 
 
 def _reason(kind: type[BaseException] | None, error: object) -> str | None:
-    """Why an attempt ended early; anything but an Exception is a signal: Ctrl-C, or a requeue."""
+    """Why an attempt ended early. Anything but an Exception is a signal, such as Ctrl-C."""
     if kind is None:
         return None
     return str(error) or kind.__name__ if issubclass(kind, Exception) else "interrupted"
@@ -105,6 +105,7 @@ def slurm_job() -> str | None:
 
 
 def device_name(device: str) -> str:
+    """The name of the GPU, or the type of the CPU."""
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(device))
     return platform.processor() or platform.machine()

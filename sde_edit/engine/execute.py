@@ -86,15 +86,15 @@ def _edit_all(writers: Sequence[RunWriter], sampler: Sampler, model: Model, grid
         start = time.perf_counter()
         for examples in _examples(experiment, _pending(active_runs)):
             wanting = [writer for writer in writers if writer.wants(examples)]
-            wanted = [writer.active for writer in wanting]
-            edit = partial(_edit, wanted, sampler, model, batcher, grid, progress)
+            lacking = [writer.active for writer in wanting]
+            edit = partial(_edit, lacking, sampler, model, batcher, grid, progress)
             edited = concatenate(batcher.map(examples, edit))
             now = time.perf_counter()
             # Reading and writing count as well; preparations do not, as they serve other runs too.
-            stretch = (now - start - edited[0].uncounted) / sum(one.seconds for one in edited)
+            scale = (now - start - edited[0].uncounted) / sum(one.seconds for one in edited)
             start = now
             for writer, one in zip(wanting, edited, strict=True):
-                progress.add(writer.write(examples, replace(one, seconds=stretch * one.seconds)))
+                progress.add(writer.write(examples, replace(one, seconds=scale * one.seconds)))
 
 
 def _progress(active_runs: Sequence[ActiveRun], model: Model) -> Progress:
@@ -106,7 +106,7 @@ def _progress(active_runs: Sequence[ActiveRun], model: Model) -> Progress:
 
 
 def _pending(active_runs: Sequence[ActiveRun]) -> list[tuple[str, ...]]:
-    """The batches in which a run lacks an image. Runs that are made together have equal batches."""
+    """The batches in which some run lacks an image. Runs made together have equal batches."""
     missing = frozenset().union(*(active.plan.missing for active in active_runs))
     return [batch for batch in active_runs[0].plan.batches if missing.intersection(batch)]
 
@@ -120,7 +120,7 @@ def _edit(
     progress: Progress,
     examples: Sequence[Example],
 ) -> list[EditedBatch]:
-    """The images of each run. Shared costs are divided equally among the runs.
+    """Edit examples for each run. Shared costs are divided equally among the runs.
 
     Preparations such as masks and LoRAs are not counted: later runs use them as well.
     """
@@ -142,8 +142,8 @@ def _edit(
         broken = ", ".join(examples[row].id for row in error.rows)
         raise UserError(f"{broken}: {error}") from error
     part = [cost / len(active_runs) for cost in shared]
-    every = (EditedBatch(made, *map(operator.add, own, part)) for made, own in edited)
-    return [replace(made, uncounted=uncounted) for made in every]
+    batches = (EditedBatch(images, *map(operator.add, own, part)) for images, own in edited)
+    return [replace(batch, uncounted=uncounted) for batch in batches]
 
 
 def _edits(
@@ -155,6 +155,7 @@ def _edits(
     noise: Noise,
     prepared: Prepared,
 ) -> Sequence[Callable[[], Tensor]]:
+    """For each run a function that returns its images."""
     experiment = active_runs[0].experiment
     task = experiment.task
     if len(active_runs) == 1:
@@ -176,13 +177,14 @@ class CostMeter:
         return time.perf_counter(), self._model.evaluations, self._model.calls
 
     def lap(self) -> tuple[float, float, float]:
+        """(seconds, evaluations, calls) since the last lap."""
         last, self._last = self._last, self._read()
         seconds, evaluations, calls = map(operator.sub, self._last, last)
         return seconds, evaluations, calls
 
 
 def _examples(experiment: Experiment, batches: Sequence[Sequence[str]]) -> Iterator[list[Example]]:
-    """The examples of each batch; meanwhile at most as many as a full batch are read ahead."""
+    """The examples of each batch. At most a full batch of further examples is read ahead."""
     load, settings = experiment.dataset.load, experiment.settings
     ids = chain.from_iterable(batches)
     examples = prefetch(load, ids, workers=settings.loaders, ahead=settings.batch_size)

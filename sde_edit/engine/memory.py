@@ -1,4 +1,4 @@
-"""Batches split so that they fit into the device's memory; sizes that fit are remembered."""
+"""Splits batches so that they fit into the device's memory, and remembers which sizes fit."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class AdaptiveBatcher:
 
     If memory runs out, it halves the chunk and continues. The `size` that fits is remembered for
     each device, model, dtype, kind of work and resolution in <cache>/chunks.json; a smaller batch
-    size takes precedence over it. Noise belongs to the example, so chunks change the images only by
-    the rounding of another batch size.
+    size takes precedence over it. Each example has its own noise, so the size of chunks changes the
+    images only by rounding.
     """
 
     def __init__(self, experiment: Experiment, device: str, work: str) -> None:

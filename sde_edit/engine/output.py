@@ -86,10 +86,14 @@ class RunWriter:
         self._images, self._evaluations = 0, 0.0
 
     def wants(self, examples: Sequence[Example]) -> bool:
+        """Whether the run lacks the image of one of these examples."""
         return any(example.id in self.active.plan.missing for example in examples)
 
     def write(self, examples: Sequence[Example], edited: EditedBatch) -> int:
-        """Write the images that were missing; return how many. Raises earlier writes' errors."""
+        """Start to write the images that were missing; return how many there were.
+
+        Raises the error of an earlier write that failed.
+        """
         before = self._images
         for example, pixels in zip(examples, edited.images.numpy(), strict=True):
             if example.id in self.active.plan.missing:
@@ -145,7 +149,7 @@ class ImageWriter:
         os.close(self._file)
 
     def write(self, record: ImageRecord, pixels: Pixels) -> None:
-        """Fills in the record's size. Raises UserError if the disk is full."""
+        """Write the image, then the record with its size. Raises UserError if the disk is full."""
         data = png_bytes(Image.fromarray(pixels))
         write_atomic(self._run.output(record), data)
         record = replace(record, size=len(data))

@@ -25,7 +25,7 @@ class Plan:
 
 
 def plan_run(experiment: Experiment, run: Run | None) -> Plan:
-    """What is missing of an experiment; reads only the store and the ids of the data set."""
+    """What an experiment still lacks. Reads only the store and the ids of the data set."""
     settings = experiment.settings
     every = list(experiment.dataset.ids())
     ids = tuple(every[: settings.limit])
@@ -54,7 +54,7 @@ def seal_if_complete(run: Run, plan: Plan) -> None:
 def group_by_shared_encoding(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
     """Group the experiments that differ in task.t_0 alone, if their task can encode once for all.
 
-    Groups come in the order of their first experiments. A run that is named twice is in two groups.
+    Groups are in the order of their first experiments. A run that is named twice is in two groups.
     """
     groups: dict[object, list[Experiment]] = {}
     seen: Counter[str] = Counter()
@@ -80,7 +80,7 @@ def _without_t_0(experiment: Experiment) -> tuple[str, str, tuple[str, ...]]:
 
 
 def counts_encoding(experiments: Sequence[Experiment]) -> list[bool]:
-    """For each experiment whether it pays for the encoding: in a group the largest t_0 does."""
+    """Whether the cost of encoding counts for each experiment: in a group, for the largest t_0."""
     groups = group_by_shared_encoding(experiments)
     payers = {id(max(group, key=t_0_of)) for group in groups}
     return [id(experiment) in payers for experiment in experiments]

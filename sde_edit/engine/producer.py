@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Producer(Protocol):
-    """Makes the images of an experiment, and knows beforehand what that takes."""
+    """Makes the images of an experiment, and estimates their cost beforehand."""
 
     def inspect(self, example: Example, *, counts_encoding: bool) -> int:
         """Check an example; return the network evaluations (rows) that its image costs.
@@ -126,7 +126,7 @@ def producer_of(experiment: Experiment) -> Producer:
 
 
 def describe(experiment: Experiment, plan: Plan, evaluations: int) -> str:
-    """One line on what is about to happen."""
+    """One line on the images that will be made."""
     if not plan.missing:
         return f"all {len(plan.ids)} images are there, nothing left to do"
     return producer_of(experiment).describe(plan, evaluations)
@@ -136,8 +136,8 @@ def describe(experiment: Experiment, plan: Plan, evaluations: int) -> str:
 def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[int]:
     """Check every missing example and return the network evaluations that each run still costs.
 
-    This is the only pass over the data before the network works: an example is decoded once for all
-    the runs that lack it, and dropped. Raises UserError for the first one that cannot be used.
+    This is the only pass over the data before the network starts. An example is decoded once for
+    all runs that lack it, and not kept. Raises UserError for the first one that cannot be used.
     """
     lacking = [k for k, (_, plan) in enumerate(runs) if plan.missing]
     pays = dict(zip(lacking, counts_encoding([runs[k][0] for k in lacking]), strict=True))
@@ -164,7 +164,7 @@ def _with_bar(done: Iterable[T], total: int) -> Iterable[T]:
 
 
 def _wanted(runs: Sequence[tuple[int, Experiment, Plan]]) -> list[tuple[str, list[int]]]:
-    """Each example that is missing somewhere, with the numbers of the runs that lack it."""
+    """Each example that a run lacks, with the numbers of all runs that lack it."""
     wanting: dict[tuple[str, str], list[int]] = {}
     for k, experiment, plan in runs:
         data = canonical(asdict(experiment.spec.data))

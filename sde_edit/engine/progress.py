@@ -45,7 +45,7 @@ class Progress:
 
     @contextmanager
     def uncounted(self, what: str) -> Iterator[None]:
-        """Context manager: evaluations meanwhile do not count as progress; the bar shows `what`."""
+        """Context manager: evaluations inside do not count as progress; the bar shows `what`."""
         before = self._model.evaluations
         self._uncounted = (what, before)
         try:

@@ -1,1 +1,1 @@
-"""From images to scores, and what metrics share."""
+"""Turns the images of runs into scores; also holds what several metrics share."""

@@ -5,7 +5,6 @@ Letters: B resamplings, N examples, D numbers per example.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.metric import Metric, NamedMetric, Score, centred_interval
+from sde_edit.diffusion.noise import named_generator
 from sde_edit.errors import UserError
 
 
@@ -20,11 +20,9 @@ def resampling_counts(ids: Sequence[str], resamplings: int) -> Tensor:
     """How often each resampling draws each of the sorted ids: float64 [B, N].
 
     The counts depend on the ids alone, so runs over the same examples are resampled alike and
-    differences of their replicates are paired. Fewer resamplings are the first ones of more.
+    differences of their replicates are paired. Asking for more resamplings keeps the first ones.
     """
-    name = "\x1f".join(sorted(ids)).encode()
-    key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
-    rng = np.random.Generator(np.random.Philox(key=key))
+    rng = named_generator("\x1f".join(sorted(ids)))
     counts = np.empty((resamplings, len(ids)))
     for row in counts:
         row[:] = np.bincount(rng.integers(len(ids), size=len(ids)), minlength=len(ids))

@@ -23,9 +23,8 @@ from sde_edit.api.example import Example
 from sde_edit.api.metric import Metric
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import distribution_references, to_signed
-from sde_edit.evaluation.recognition import recogniser_note, shapes_folder
+from sde_edit.evaluation.recognition import UsesRecogniser, recogniser_note
 from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, weights_note
-from sde_edit.networks.recogniser import ShapesCLIP
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
@@ -37,7 +36,7 @@ class Extractor(Protocol):
     """Images -> feature vectors."""
 
     def describe(self) -> str:
-        """Resizing, network and weights, in the words of conventions."""
+        """Resizing, network and weights, as text for a metric's convention."""
 
     def fetch(self) -> None:
         """Download the weights. Raises UserError with the remedy if that fails."""
@@ -53,22 +52,11 @@ class Extractor(Protocol):
         """uint8 [B, H, W, 3] -> float32 [B, D] on the CPU."""
 
 
-class Shapes:
+class Shapes(UsesRecogniser):
     """Last feature map of the embedded recogniser, averaged over positions: D = 192."""
-
-    @cached_property
-    def _network(self) -> ShapesCLIP:
-        return ShapesCLIP.from_pretrained(shapes_folder("recogniser"))
 
     def describe(self) -> str:
         return f"{recogniser_note()}, last stage averaged over places, native size"
-
-    def fetch(self) -> None:
-        shapes_folder("recogniser")
-
-    def load(self, device: str) -> None:
-        self.fetch()
-        self._network.to(device)
 
     @property
     def device(self) -> torch.device:

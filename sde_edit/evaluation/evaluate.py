@@ -1,4 +1,4 @@
-"""Scores of a run: one pass over its images serves every metric that is missing.
+"""Scores a run: one pass over its images measures every metric whose score is missing.
 
 Letters: B batch or resamplings, N examples, D numbers per example, H height, W width.
 """
@@ -49,9 +49,9 @@ def evaluate_run(
 ) -> dict[str, Score]:
     """Metric name -> score; scores that are not stored yet are computed and stored.
 
-    Rows that any process has measured before come from `cache` (<results>/cache). Batches are the
-    same as those of the run's shards, and a batch that lacks a row is measured whole, so scores do
-    not depend on which process measured what.
+    Rows that any process has measured before are read from `cache` (<results>/cache). Batches are
+    the same as those of the run's shards, and a batch that lacks a row is measured as a whole, so
+    scores do not depend on which process measured which images.
 
     bootstrap: replaces every metric's number of resamplings. force: measure and score again.
     on_progress: called with (images done, images in all). Raises UserError if the run is not
@@ -128,7 +128,7 @@ def _naming_metric(named: NamedMetric) -> Iterator[None]:
 
 
 class MetricAccumulator:
-    """The rows [D] of a metric by example id, from the cache and measured since.
+    """The rows [D] of a metric by example id: those from the cache and those measured since.
 
     seconds: the time that measuring took in this process.
     """
@@ -168,6 +168,7 @@ class MetricAccumulator:
         self._saved_at = time.monotonic()
 
     def save_if_due(self) -> None:
+        """Save if many rows or the rows of a long time are unsaved."""
         age = time.monotonic() - self._saved_at
         if len(self._unsaved) >= _UNSAVED_ROWS or age >= _UNSAVED_SECONDS:
             self.save()

@@ -1,4 +1,4 @@
-"""The output images of a run with their examples, read ahead by threads."""
+"""Reads the output images of a run together with their examples, ahead of time in threads."""
 
 from __future__ import annotations
 

@@ -79,10 +79,10 @@ class FullReferenceMetric(PerImageMetric):
     against: Against = "truth"
 
     def _references(self, examples: Sequence[Example]) -> Tensor:
-        """uint8 [B, H, W, 3]."""
+        """The references of a batch: uint8 [B, H, W, 3]."""
         return references(examples, self.against)
 
     @property
     def _compared_with(self) -> str:
-        """The reference, in the words of conventions."""
+        """The reference, as text for a metric's convention."""
         return "the reference" if self.against == "truth" else "the source image"

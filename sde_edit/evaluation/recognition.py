@@ -16,7 +16,7 @@ SHAPES_FOLDER = Path(__file__).parents[1] / "assets" / "shapes"
 
 
 def shapes_folder(name: str) -> Path:
-    """A folder of the embedded model. Raises UserError if it is not there."""
+    """A folder of the embedded model. Raises UserError if it is missing."""
     folder = SHAPES_FOLDER / name
     if not folder.is_dir():
         raise UserError(
@@ -33,8 +33,8 @@ def recogniser_note() -> str:
     )
 
 
-class RecogniserMetric(PerImageMetric):
-    """Base of the metrics whose value per image comes from the embedded recogniser."""
+class UsesRecogniser:
+    """Loads the embedded recogniser when it is first used."""
 
     @cached_property
     def _network(self) -> ShapesCLIP:
@@ -46,6 +46,10 @@ class RecogniserMetric(PerImageMetric):
     def load(self, device: str) -> None:
         self.fetch()
         self._network.to(device)
+
+
+class RecogniserMetric(UsesRecogniser, PerImageMetric):
+    """Base of the metrics whose value per image comes from the embedded recogniser."""
 
     def _input(self, images_BHWC: Tensor) -> Tensor:
         return to_signed(images_BHWC, device_of(self._network))

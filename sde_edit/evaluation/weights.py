@@ -1,4 +1,4 @@
-"""Weights of metrics: downloaded once and named in the convention."""
+"""Weights of the networks of metrics: downloaded once and named in the convention."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ def fetch(url: str) -> Path:
 
 
 def weights_note(path: Path) -> str:
-    """File name and digest, in the words of conventions. Never raises for a missing file."""
+    """File name and digest, as text for a convention; a missing file is "not fetched"."""
     return f"{path.name} " + (f"sha256 {file_digest(path)[:8]}" if path.exists() else "not fetched")
 
 
 def package(name: str) -> str:
-    """'name version' of an installed package, in the words of conventions."""
+    """'name version' of an installed package, as text for a convention."""
     return f"{name} {version(name)}"
 
 
 def device_of(network: nn.Module) -> torch.device:
+    """The device of a network's parameters."""
     return next(network.parameters()).device

@@ -1,1 +1,1 @@
-"""Image files, masks and rendered scenes: what data sets are made of."""
+"""What data sets are made of: image files, masks, rendered scenes."""

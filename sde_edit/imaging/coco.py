@@ -2,8 +2,8 @@
 
     <root>/annotations/captions_<split>.json    <root>/<split>/<file_name>
 
-Images without a caption are no examples and are counted. Files that the annotations name must be on
-disk (see `image_pairs`).
+Images without a caption are left out and counted. Files that the annotations name must be on disk
+(see `image_pairs`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Foreground and its centroid in images of the embedded world.
+"""Finds the foreground and its centroid in images of the embedded world.
 
 Its backgrounds are a plane in each channel (`Scene.render` of `shapes_world`), clipped to 0 and
 255. Objects touch the border with a corner at most, so the border determines the background.
@@ -21,8 +21,6 @@ THRESHOLD = 32
 # Objects cover 3 to 25 % of a scene. Outside these bounds there is no object, or the fit failed.
 SHARES = (1 / 256, 1 / 2)
 _ROUNDS = 20
-
-
 _Field = NDArray[np.float64]
 
 

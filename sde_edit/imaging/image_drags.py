@@ -51,12 +51,12 @@ class _Item:
     prompt: str
     drags: tuple[Drag, ...]
     mask: Path | None
-    far: bool  # whether a target lies outside the mask
+    target_kept: bool  # whether a target lies outside the mask, which keeps its pixels
 
 
 @dataclass(frozen=True)
 class _Items:
-    """By id: good items, why others cannot be dragged, and why others lose a point by cropping."""
+    """By id: good items, why others cannot be dragged, and which point others lose by cropping."""
 
     good: dict[str, _Item] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class _CutOffError(UserError):
 class ImageDrags(ImagePairs):
     """Base of the data sets of image dragging. Settings: see `ImagePairs`.
 
-    An item that cannot be dragged is an error that names it. An item that loses a point by
+    An item that cannot be dragged raises an error that names it. An item that loses a point by
     `fit: crop` is left out and counted. An id is the path of the item's folder below root.
     """
 
@@ -195,11 +195,11 @@ class ImageDrags(ImagePairs):
         mask_file = self.mask_file(folder)
         mask = self._mask(mask_file, size) if mask_file else None
         if mask is None:
-            return _Item(image, asked.prompt, drags, mask=None, far=False)
+            return _Item(image, asked.prompt, drags, mask=None, target_kept=False)
         if not all(_white(mask, drag.source) for drag in drags):
             raise UserError(f"{mask_file}: a source point lies outside the white, where all stays")
-        far = not all(_white(mask, drag.target) for drag in drags)
-        return _Item(image, asked.prompt, drags, mask_file, far)
+        target_kept = not all(_white(mask, drag.target) for drag in drags)
+        return _Item(image, asked.prompt, drags, mask_file, target_kept)
 
     def _instruction_file(self, folder: Path) -> Path:
         files = [folder / name for name in self.instruction_names]
@@ -223,12 +223,13 @@ class ImageDrags(ImagePairs):
         tops = Counter(name.split("/")[0] for name in good if "/" in name)
         by_category = ", ".join(f"{category} {n}" for category, n in sorted(tops.items()))
         masked = sum(item.mask is not None for item in good.values())
+        kept = [name for name, item in good.items() if item.target_kept]
         still = [i for i, item in good.items() if any(d.source == d.target for d in item.drags)]
         return [
             f"{len(good)} items in {len(tops)} folders: {by_category}; {masked} with a mask",
             *counted("items left out, as data.fit=crop cuts off a point", self._items.cropped),
             *counted("items hold a point still (source and target are one)", still),
-            *counted("items have a target that the mask keeps", (i for i in good if good[i].far)),
+            *counted("items have a target that the mask keeps", kept),
         ]
 
 

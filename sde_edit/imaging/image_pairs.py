@@ -1,4 +1,4 @@
-"""Examples of image files without masks: drawn in a seeded order, checked and read.
+"""Examples made of image files without masks: drawn in a seeded order, checked and read.
 
 A data set lists its examples. The examples that are drawn must be on disk, and a missing one is an
 error that names it, so the same settings give the same examples on every machine.
@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Example
-from sde_edit.errors import UserError
+from sde_edit.errors import UserError, first_problem
 from sde_edit.imaging.files import (
     Fit,
     check_size,
@@ -89,7 +89,7 @@ class ImagePairs(ABC):
         if self.n is not None and self.n < 1:
             raise UserError(f"data.n={self.n}: must be at least 1, or null for all")
 
-    # -- to be defined by a data set
+    # -- what a data set defines
 
     @abstractmethod
     def catalogue(self) -> Catalogue:
@@ -98,12 +98,12 @@ class ImagePairs(ABC):
     @property
     @abstractmethod
     def listed_in(self) -> str:
-        """The files that list the examples, in words."""
+        """The files that list the examples, as text for messages."""
 
     @property
     @abstractmethod
     def layout(self) -> str:
-        """All files of the data set, in words."""
+        """All files of the data set, as text for messages."""
 
     # -- the protocol
 
@@ -193,7 +193,7 @@ class ImagePairs(ABC):
     def _headers(self, paths: Sequence[Path]) -> tuple[list[str], list[str]]:
         """(names of grey images, problems of images that cannot be used)."""
 
-        def look(path: Path) -> tuple[str, str]:
+        def inspect(path: Path) -> tuple[str, str]:
             try:
                 check_size(path, read_size(path), resolution=self.resolution, fit=self.fit)
                 return (path.name if is_grey(path) else ""), ""
@@ -201,8 +201,8 @@ class ImagePairs(ABC):
                 return "", str(error)
 
         with ThreadPoolExecutor(_THREADS) as pool:
-            seen = list(pool.map(look, paths))
-        return [grey for grey, _ in seen if grey], [problem for _, problem in seen if problem]
+            found = list(pool.map(inspect, paths))
+        return [grey for grey, _ in found if grey], [problem for _, problem in found if problem]
 
     @property
     def _remedy(self) -> str:
@@ -217,9 +217,7 @@ def read_json(path: Path, kind: type[T]) -> T:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{path}: {where}: {first['msg']}") from error
+        raise UserError(f"{path}: {first_problem(error)}") from error
 
 
 def _files(items: Iterable[Item]) -> set[Path]:

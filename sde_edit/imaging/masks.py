@@ -27,28 +27,18 @@ if TYPE_CHECKING:
 
 MASKS_VERSION = 1
 MaskSize = Literal["small", "large"]
-
-
 Hole = Literal["black", "white"]
-
 
 # Ratio of hidden pixels, uniform over a data set: the means are the paper's 0.2 and 0.4.
 RATIOS: dict[MaskSize, tuple[float, float]] = {"small": (0.1, 0.3), "large": (0.3, 0.5)}
 
-
 # All lengths are in units of the short side.
 _BOXES = 3  # maximal number of boxes
 _BOX_SHARE = 0.6  # maximal share of the target that boxes cover
-
-
 _BOX_SIDES = (0.1, 0.5)
 _RADII = (0.04, 0.12)
-
-
 _REACHES = (0.1, 0.4)  # length of one leg of a stroke
 _LEGS = (4, 12)
-
-
 _TURNS = (0.2, 2.4)  # radians, alternately to the left and to the right
 _LAST = 0.06  # with less area left, in squared short sides, the stroke continues to the end
 
@@ -175,6 +165,6 @@ def as_mask(
     what = "hides nothing" if mask.max() <= 0 else "hides the whole image"
     raise UserError(
         f"{file}: mask {what}: its values are {values.min():.0f} to {values.max():.0f} of 255, "
-        f"hole={hole}, threshold={threshold}. Mend or take out the mask, or set data.hole or "
+        f"hole={hole}, threshold={threshold}. Correct or remove the mask, or set data.hole or "
         "data.threshold to what the files mean"
     )

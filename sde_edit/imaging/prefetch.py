@@ -1,4 +1,4 @@
-"""Items loaded by threads ahead of the work that uses them."""
+"""Loads items in threads ahead of the work that uses them."""
 
 from __future__ import annotations
 

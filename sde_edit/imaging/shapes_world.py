@@ -25,8 +25,6 @@ from sde_edit.errors import UserError
 
 WORLD_VERSION = 1
 IMAGE_SIZE = 64
-
-
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 COLOURS = {
     "red": (214, 40, 40),
@@ -39,7 +37,6 @@ COLOURS = {
     "pink": (246, 112, 180),
 }
 
-
 BACKGROUNDS = {
     "white": (222, 222, 220),
     "grey": (122, 122, 124),
@@ -51,16 +48,13 @@ BACKGROUNDS = {
     "yellow": (232, 218, 158),
 }
 
-
 Split = Literal["train", "val", "test"]
-
 
 SPLITS: dict[Split, range] = {
     "train": range(0, 1_000_000),
     "val": range(1_000_000, 1_100_000),
     "test": range(1_100_000, 1_200_000),
 }
-
 
 Pixels = NDArray[np.uint8]
 _Field = NDArray[np.float64]
@@ -203,8 +197,8 @@ def _pixels(size: int) -> NDArray[np.float64]:
 def make_scene(index: int, *, things_in_it: Literal[1, 2] | None = None) -> Scene:
     """The scene of an index; see SPLITS for which indices belong to which split.
 
-    things_in_it: the number of objects. A scene of the index that has a different number is drawn
-    again with the same background and light.
+    things_in_it: the number of objects. If the scene of the index has another number, its objects
+    are drawn again under the same background and light.
     """
     rng = random.Random(f"shapes-{WORLD_VERSION}-{index}")
 

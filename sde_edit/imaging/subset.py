@@ -1,4 +1,4 @@
-"""A part of the examples of a data set."""
+"""Some of the examples of a data set."""
 
 from __future__ import annotations
 

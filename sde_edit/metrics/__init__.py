@@ -1,1 +1,1 @@
-"""Scores of images; a metric is one file."""
+"""Metrics, which score images; each is one file."""

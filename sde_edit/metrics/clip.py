@@ -26,7 +26,7 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class Clip(PerImageMetric):
-    """A cosine, about 0.2 to 0.3 for a good match; not multiplied by 100 nor clipped at 0.
+    """A cosine, about 0.2 to 0.3 for a good match; neither multiplied by 100 nor clipped at 0.
 
     model: a name of open_clip, or `local-dir:FOLDER`. OpenAI's weights need a `-quickgelu` name.
     pretrained: a tag of open_clip or a local weights file; empty with `local-dir:`.

@@ -27,7 +27,7 @@ class Dragged(PerImageMetric):
     """For the shapes world only: 1 or 0, from the rendered image and truth.
 
     place   target: the pixels that the object covers only in the truth; 1 if more than half of them
-            are nearer to the truth (the object) than to the image (what was there before)
+            are nearer to the truth (the object) than to the image (the background)
             source: the pixels that the object covers only in the image; 1 if more than half of them
             are nearer to the image (the object) than to the truth (the background)
 

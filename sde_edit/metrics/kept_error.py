@@ -19,7 +19,7 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class KeptError(PerImageMetric):
-    """The counterpart of `known_error` for edits without a mask."""
+    """The counterpart of the metric `known_error` for edits without a mask."""
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = False

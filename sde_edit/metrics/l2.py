@@ -16,7 +16,7 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class L2(FullReferenceMetric):
-    """Norm of the difference of all values in [0, 1]. It is no mean, so it grows with resolution.
+    """Norm of the difference of all values in [0, 1]; not a mean, so it grows with resolution.
 
     This is the convention of CycleDiffusion (Wu & De la Torre 2022). Black and white at 256x256 are
     sqrt(3 * 256^2) = 443 apart.

@@ -31,10 +31,8 @@ class ShapesSimilarity(RecogniserMetric):
 
     @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        outputs, sources = (
-            self._embedded(images_BHWC),
-            self._embedded(references(examples, "source")),
-        )
+        outputs = self._embedded(images_BHWC)
+        sources = self._embedded(references(examples, "source"))
         return (outputs * sources).sum(1, keepdim=True).double().cpu()
 
     def _embedded(self, images_BHWC: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Kinds of diffusion models; a kind is one file."""
+"""Kinds of diffusion models; each is one file."""

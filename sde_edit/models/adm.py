@@ -1,4 +1,4 @@
-"""ImageNet by class, at 256x256: guided-diffusion's ADM with its classifier (ADM-G)."""
+"""Class-conditional ImageNet at 256x256: guided-diffusion's ADM with its classifier (ADM-G)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ADM:
     scale of the classifier's gradient, and 0 omits it. Negative prompts must be "".
 
     path: the folder of the two official files, which are named `unet` and `classifier`.
-    head_channels: channels of one attention head, which the files do not tell. The variance that
+    head_channels: channels of one attention head, which the files do not record. The variance that
     the UNet learned is not used, because Eq. 6 defines its own for any eta. A row counts as one
     evaluation, including the classifier. Predictions of x_0 are not clipped.
     """

@@ -91,7 +91,7 @@ class LoadedControlNet(LoadedStableDiffusion):
         if hints_BHWC is None:
             raise UserError(
                 "a control net needs a hint for every example: set data.hints to their folder, "
-                "with a task that hands them on"
+                "with a task that passes them on"
             )
         hints = hints_BHWC.to(self.device).permute(0, 3, 1, 2).to(self.dtype) / 255
         text = self.embed(prompts)

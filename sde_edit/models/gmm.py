@@ -1,4 +1,4 @@
-"""A Gaussian mixture, whose eps is known in closed form, without the error of a network.
+"""A Gaussian mixture, whose eps is known in closed form, so without the error of a network.
 
 code    meaning (x_0 ~ sum_k w_k N(m_k, s_k^2 I), so x_t ~ sum_k w_k N(sqrt(a) m_k, v_k I))
 a       alpha_bar at t
@@ -29,7 +29,7 @@ from sde_edit.registry import plugin, strict, suggest
 @strict
 @dataclass(frozen=True)
 class Component:
-    """One Gaussian. mean: a number, one per channel, or all C h w of them; name: its class."""
+    """One Gaussian. name: its class. mean: one number, one per channel, or all C h w numbers."""
 
     name: str
     mean: float | tuple[float, ...]
@@ -154,13 +154,13 @@ class LoadedGMM(PixelNetwork):
         v_BK = a_B1 * self.variance_K + 1 - a_B1
         d = away_BKD.shape[2]
         log_r_BK = log_weight_BK - d / 2 * v_BK.log() - away_BKD.square().sum(2) / (2 * v_BK)
-        pull_BK = log_r_BK.softmax(1) / v_BK
-        eps = (1 - a_B1).sqrt() * torch.einsum("bk,bkd->bd", pull_BK, away_BKD)
+        r_over_v_BK = log_r_BK.softmax(1) / v_BK
+        eps = (1 - a_B1).sqrt() * torch.einsum("bk,bkd->bd", r_over_v_BK, away_BKD)
         return eps.view_as(x_BCHW).to(x_BCHW.dtype)
 
 
 def _mean(mean: float | tuple[float, ...], shape: tuple[int, int, int]) -> Tensor:
-    """Float64 [D]: a number everywhere, one per channel, or all of them."""
+    """The mean as float64 [D], from one number, one per channel, or all D."""
     values = torch.tensor(mean, dtype=torch.float64)
     if values.numel() in (1, shape[0]):
         values = values.view(-1, 1, 1).expand(shape)

@@ -1,1 +1,1 @@
-"""Loaded networks, and what is done through them: guidance, attention, LoRA, features."""
+"""Loaded networks, and access to their insides: attention, LoRA, features."""

@@ -88,7 +88,7 @@ def reweighting(
 # ------------------------------------------------------------------ the layers
 @dataclass(frozen=True)
 class Control:
-    """Prompt-to-Prompt: the last B rows of a call, the target, use maps of the first B, the source.
+    """Prompt-to-Prompt: the last B rows of a call (target) use maps of the first B rows (source).
 
     maps [B, K, J]: the mixture of the source's maps that a token of the target uses; tokens whose
     column is empty keep their own map. scale [B, J]: factors applied to the target's maps after
@@ -102,6 +102,7 @@ class Control:
     self_positions: int
 
     def concerns(self, cross: bool, positions: int) -> bool:
+        """Whether it changes cross-attention, or self-attention over that many positions."""
         return self.cross if cross else positions <= self.self_positions
 
     def edited(self, maps_RHPK: Tensor, cross: bool) -> Tensor:

@@ -92,7 +92,7 @@ def read_config(file: Path) -> dict[str, Any]:
 def read_scheduler(file: Path) -> tuple[Schedule, Prediction]:
     """alpha_bar and the kind of prediction from a scheduler_config.json.
 
-    Raises UserError if the file is missing or asks for what is not supported.
+    Raises UserError if the file is missing or has settings that are not supported.
     """
     config = read_config(file)
     prediction = config.get("prediction_type", "epsilon")

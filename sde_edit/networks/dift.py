@@ -1,4 +1,4 @@
-"""Correspondence of points between images, by features of a diffusion UNet (DIFT).
+"""Finds corresponding points of two images by features of a diffusion UNet (DIFT).
 
 Tang et al. 2023: an image is noised to time t, and the output of an up block of the UNet is its
 feature map; a point corresponds to the pixel with the largest cosine similarity.
@@ -50,10 +50,10 @@ class Dift:
 
     def __init__(self, path: str, layer: Layer) -> None:
         self._path, self._layer = path, layer
-        self._source = _Source(path, resolution=8)  # not used: images may have any size
+        self._source = _Source(path, resolution=8)  # its resolution is not used
 
     def describe(self) -> str:
-        """Model, weights and layer, for a metric's convention; never raises for missing weights."""
+        """Model, weights and layer, as text for a convention; weights may be "not fetched"."""
         layer = self._layer
         return (
             f"DIFT features of {self._path}, {self._weights()}, diffusers {version('diffusers')}: "

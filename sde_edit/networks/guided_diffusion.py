@@ -1,7 +1,7 @@
-"""guided-diffusion's checkpoints (Dhariwal and Nichol 2021) in diffusers' blocks: the UNet, and the
-classifier of noisy images, which is the encoder half of such a UNet with a head.
+"""Loads guided-diffusion's checkpoints (Dhariwal and Nichol 2021) into diffusers' blocks: the UNet,
+and the classifier of noisy images, which is the encoder half of such a UNet with a head.
 
-The official files are read and their keys renamed; shapes of tensors tell the architecture.
+The official files are read and their keys renamed; the shapes of tensors give the architecture.
 Networks must have scale-shift norms and residual blocks that resample (`resblock_updown`), as the
 ImageNet models do; for other networks the tensors do not fit, and loading raises an error.
 
@@ -31,7 +31,6 @@ _ENDS = {
     "time_embed.2": "time_embedding.linear_2",
 }
 
-
 _UNET = _ENDS | {"label_emb": "class_embedding", "out.0": "conv_norm_out", "out.2": "conv_out"}
 _CLASSIFIER = _ENDS | {
     "out.0": "norm_out",
@@ -39,7 +38,6 @@ _CLASSIFIER = _ENDS | {
     "out.2.qkv_proj": "pool.qkv_proj",
     "out.2.c_proj": "pool.c_proj",
 }
-
 
 _BLOCK = re.compile(r"(input_blocks\.\d+\.\d|middle_block\.\d|output_blocks\.\d+\.\d)\.(.+)")
 _RESNET = {
@@ -51,13 +49,11 @@ _RESNET = {
     "skip_connection": "conv_shortcut",
 }
 
-
 _ATTENTION = {"norm": "group_norm", "proj_out": "to_out.0"}
 _DOWN = {
     True: "AttnDownBlock2D",
     False: "ResnetDownsampleBlock2D",
 }  # has attention?
-
 
 _UP = {True: "AttnUpBlock2D", False: "ResnetUpsampleBlock2D"}
 _GROUPS = 32  # of every group norm
@@ -150,20 +146,20 @@ class _AttentionPool(nn.Module):
 
 
 # ------------------------------------------------------------------ from files to networks
-def _read(file: Path, must: str) -> dict[str, Tensor]:
-    """The tensors of a file, which must contain `must`. Raises UserError."""
+def _read(file: Path, required: str) -> dict[str, Tensor]:
+    """The tensors of a file, which must include `required`. Raises UserError otherwise."""
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{file} cannot be read, fetch it again: {reason}") from error
-    if not isinstance(weights, dict) or must not in weights:
-        raise UserError(f"{file} is not the checkpoint of guided-diffusion meant: no {must} in it")
+    if not isinstance(weights, dict) or required not in weights:
+        raise UserError(f"{file} is not this checkpoint of guided-diffusion: it has no {required}")
     return weights
 
 
 def _config(weights: Weights, levels: int, head_channels: int, file: Path) -> dict[str, Any]:
-    """The settings of the UNet2DModel that has these weights. Raises UserError."""
+    """The settings of the UNet2DModel for these weights. Raises UserError if there is none."""
     depth, channels, attends = _levels(weights, levels, file)
     if odd := [c for c in (*compress(channels, attends), channels[-1]) if c % head_channels]:
         raise UserError(f"model.head_channels={head_channels} does not divide {odd[0]} ({file})")
@@ -185,15 +181,15 @@ def _levels(weights: Weights, levels: int, file: Path) -> tuple[int, list[int], 
     """Residual blocks per level, and for each level its channels and whether it has attention.
 
     Every level but the last has one more block, which resamples, and the input convolution comes
-    before the first level. Raises UserError.
+    before the first level. Raises UserError if the blocks do not fit the levels.
     """
     conv = "input_blocks.{}.0.out_layers.3.weight"
     blocks = next(i for i in count(1) if conv.format(i) not in weights)
     depth = blocks // levels - 1
     if depth < 1:
         raise UserError(
-            f"{file}: {blocks} blocks make no {levels} levels; is it of resblock_updown, and for "
-            "model.resolution?"
+            f"{file}: {blocks} blocks do not make {levels} levels; was it trained with "
+            "resblock_updown, and for model.resolution?"
         )
     first = [1 + level * (depth + 1) for level in range(levels)]
     channels = [len(weights[conv.format(i)]) for i in first]
@@ -203,7 +199,7 @@ def _levels(weights: Weights, levels: int, file: Path) -> tuple[int, list[int], 
 def _renamed(
     weights: Weights, ends: Mapping[str, str], config: Mapping[str, Any]
 ) -> dict[str, Tensor]:
-    """The weights by diffusers' names. Keys that have none there stay as they are."""
+    """The weights under diffusers' names. Keys without such a name stay as they are."""
     depth, heads_of = config["layers_per_block"], config["attention_head_dim"]
     renamed = {}
     for key, theirs in weights.items():
@@ -251,7 +247,7 @@ def _filled(network: Any, weights: Weights, dtype: torch.dtype, file: Path) -> A
         raise UserError(
             f"{file}: {len(odd)} tensors do not fit, such as {odd[0]} (in diffusers' names): "
             f"{given.get(odd[0])} instead of {wanted.get(odd[0])}. Are model.resolution and "
-            "model.head_channels its own?"
+            "model.head_channels those of the file?"
         )
     cast = {key: tensor.to(dtype) for key, tensor in weights.items()}
     network.load_state_dict(cast, assign=True)

@@ -36,7 +36,6 @@ _WEIGHTS = (
     "text_encoder/model.safetensors",
 )
 
-
 _SCHEDULER = "scheduler/scheduler_config.json"
 _CONFIGS = ("model_index.json", "*/config.json", _SCHEDULER, "tokenizer/*")
 
@@ -92,7 +91,7 @@ class LoadedStableDiffusion(Network):
         from transformers.utils import logging
 
         super().__init__(device, dtype)
-        logging.disable_progress_bar()  # one bar per component is no help
+        logging.disable_progress_bar()  # it would show one for each component
         text = CLIPTextModel.from_pretrained(
             folder / "text_encoder", dtype=dtype, use_safetensors=True
         )
@@ -225,7 +224,7 @@ class LoadedStableDiffusion(Network):
 
 @contextmanager
 def _collected_outputs(module: Any) -> Iterator[list[Tensor]]:
-    """Context manager: collects the outputs of a module."""
+    """Context manager: yields a list that collects the outputs of a module."""
     outputs: list[Tensor] = []
     handle = module.register_forward_hook(lambda _module, _given, out: outputs.append(out))
     try:

@@ -21,12 +21,8 @@ from sde_edit.diffusion.noise import Noise
 
 VERSION = 1  # of the results of `fit`; part of the cache key
 _NAME = "image"
-
-
 _TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 _PARTS = ("lora_A", "lora_B")  # to the rank, and back
-
-
 _WEIGHT_DECAY = 1e-2
 _Weights = Mapping[str, Tensor]  # name of a map -> [B, out, in]
 
@@ -46,9 +42,9 @@ class PerExample(nn.Module):
 
 
 class LoraLayers:
-    """The attention projections of a diffusers UNet, each with a LoRA that is switched off.
+    """Adds a LoRA, switched off, to each attention projection of a diffusers UNet.
 
-    While they are switched off, the network gives the same bits as without LoRA layers.
+    While the LoRAs are switched off, the network gives the same bits as without them.
     """
 
     def __init__(self, unet: Any) -> None:

@@ -1,4 +1,4 @@
-"""The embedded recogniser: a small model like CLIP, for scores without downloads.
+"""The embedded recogniser: a small model like CLIP, for scores that need no downloads.
 
 An image tower (convolutions, for features at several depths) and a text tower (CLIPTextModel)
 trained together on the shapes world, with two heads that name the content of an image. It is
@@ -24,6 +24,11 @@ from sde_edit.imaging.shapes_world import BACKGROUNDS, COLOURS, SHAPES
 
 @dataclass(frozen=True)
 class ShapesCLIPConfig:
+    """Sizes of the two towers.
+
+    channels: of each stage of the image tower. max_tokens: the length of padded captions.
+    """
+
     vocab_size: int
     max_tokens: int
     channels: tuple[int, ...] = (32, 64, 128, 192)
@@ -65,9 +70,8 @@ class ShapesCLIP(nn.Module):
         self.image_projection = nn.Linear(width, config.embedding, bias=False)
         # Things are detected at every position; a soft maximum over positions pools the logits.
         last = nn.Conv2d(width, len(SHAPES) * len(COLOURS), 1)
-        last.bias = nn.Parameter(
-            torch.full((last.out_channels,), -6.0)
-        )  # 1 of 48 in 1 of 16 places
+        # sigmoid(-6) is about 1 / (48 * 16): one of 48 kinds of things in one of 16 places.
+        last.bias = nn.Parameter(torch.full((last.out_channels,), -6.0))
         self.things = nn.Sequential(nn.Conv2d(width, width, 1), nn.SiLU(), last)
         self.background = nn.Linear(width, len(BACKGROUNDS))
         self.text = CLIPTextModelWithProjection(
@@ -124,6 +128,7 @@ class ShapesCLIP(nn.Module):
         ]
 
     def save_pretrained(self, folder: Path) -> None:
+        """Write config.json and model.safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
         save_file(self.state_dict(), folder / "model.safetensors")

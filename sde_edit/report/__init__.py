@@ -1,1 +1,1 @@
-"""From stored scores to tables, figures and contact sheets; loads no torch."""
+"""Turns stored scores into tables, figures and contact sheets; loads no torch."""

@@ -51,7 +51,7 @@ def mean_cell(runs: Sequence[RunResult], metric: str) -> Cell:
 
 
 def without_spread(cell: Cell) -> Cell:
-    """A cell of one example has no spread: it loses its interval, and its verdict is undecided."""
+    """A cell of one example has no spread: drop its interval, and make its verdict undecided."""
     if cell.n != 1:
         return cell
     return replace(cell, low=None, high=None, verdict="undecided" if cell.verdict else "")
@@ -69,7 +69,7 @@ def cost_cell(runs: Sequence[RunResult], cost: Cost) -> Cell:
 def difference_cell(
     ours: Sequence[RunResult], theirs: Sequence[RunResult], metric: str
 ) -> Cell | str:
-    """Ours - theirs with its paired interval and a verdict on ours, or why they cannot be paired.
+    """Ours - theirs, with a paired interval and a verdict on ours; or why they cannot be paired.
 
     Several runs on one side, such as three seeds, are averaged. The interval is the difference plus
     the quantiles of the centred differences of the replicates. They are centred because bootstrap
@@ -106,7 +106,7 @@ def verdict_of(low: float, high: float, *, higher_is_better: bool) -> Verdict:
 
 
 def common_convention(metric: str, runs: Sequence[RunResult]) -> tuple[str, bool]:
-    """Convention and direction of a metric. Raises UserError if the runs disagree on them."""
+    """(convention, higher is better) of a metric. Raises UserError if the runs disagree."""
     found: dict[tuple[str, bool], list[str]] = {}
     for run in runs:
         score = run.scores[metric]
@@ -132,7 +132,7 @@ def ranked(values: Mapping[str, float]) -> list[str]:
 
 # ------------------------------------------------------------------ settings of the runs
 def settings_notes(runs: Sequence[RunResult]) -> list[str]:
-    """One line for each part of the specs, with every setting."""
+    """A line for each component of the specs with all its settings, and one for the other keys."""
     notes = []
     for part in ("model", "task", "sampler", "data"):
         described = dict.fromkeys(describe(getattr(run.spec, part)) for run in runs)
@@ -148,7 +148,7 @@ def settings_notes(runs: Sequence[RunResult]) -> list[str]:
 
 
 def describe(component: ComponentSpec) -> str:
-    """Name, version, digest and settings; a label that did not influence the images is a name."""
+    """Name, version, digest and settings; for version 0, which is only a label, the name."""
     if not component.version:
         return component.name
     digest = f", digest {component.digest[:12]}" if component.digest else ""

@@ -1,4 +1,6 @@
-"""Contact sheets: labelled columns of images, one row per example. Deterministic, no torch."""
+"""Contact sheets: labelled columns of images, one row per example. The same input gives the same
+bytes; needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +21,14 @@ from sde_edit.imaging.files import png_bytes
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import Run
 
-Pixels = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from sde_edit.api.example import Pixels
+
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-
 _GAP = 12  # pixels between images and around the sheet
-
-
 _PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (90, 90, 90)
-
-
 _CHECKS = (96, 160)  # grey levels of the hidden region
 _COMFORTABLE_SIDE = 192
-
-
 _SMOOTH = 4  # arrows are drawn so many times larger
 
 
@@ -71,9 +68,9 @@ def runs_sheet(
 ) -> Image.Image:
     """Columns: original, truth of an edit or masked image, masks found, each run under its label.
 
-    hidden: whether to show the image under its mask. Arrows in the original show the drags. Shows
-    the first `rows` examples in the data set's order that all runs have. Raises UserError if the
-    runs have none in common.
+    hidden: whether to show the image under its mask. Arrows in the original show the drags. The
+    rows are the first `rows` examples of the data set that all runs have. Raises UserError if the
+    runs have no example in common.
     """
     made = [run.rows() for run in runs.values()]
     common = [i for i in dataset.ids() if all(i in found for found in made)][:rows]
@@ -88,18 +85,18 @@ def examples_sheet(
     ids: Sequence[str],
     *,
     hidden: bool,
-    words: Sequence[str] | None = None,
+    comments: Sequence[str] | None = None,
     title: str = "",
 ) -> Image.Image:
-    """As `runs_sheet`, for given examples that all runs have. words: appended to the captions."""
+    """As `runs_sheet`, for given examples of all runs. comments: appended to the captions."""
     examples = [dataset.load(example_id) for example_id in ids]
     columns = _given(examples, hidden=hidden) | _found(examples, list(runs.values()))
     for label, run in runs.items():
         made = run.rows()
         columns[label] = [_read(run.output(made[i])) for i in ids]
     captions = [_words(example) for example in examples]
-    if words is not None:
-        captions = [f"{caption}.  {more}" for caption, more in zip(captions, words, strict=True)]
+    if comments is not None:
+        captions = [f"{caption}.  {more}" for caption, more in zip(captions, comments, strict=True)]
     drags = [example.drags for example in examples]
     return contact_sheet(columns, captions=captions, drags=drags, title=title)
 
@@ -113,7 +110,7 @@ def run_sheet(run: Run, dataset: Dataset, *, hidden: bool) -> Path:
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> Path:
-    """Write a sheet as PNG, whole or not at all."""
+    """Write a sheet as PNG, atomically. Raises UserError if the disk is full."""
     write_atomic(path, png_bytes(sheet))
     return path
 

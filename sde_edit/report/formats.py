@@ -117,7 +117,10 @@ def from_json(text: str) -> Table:
 
 # ------------------------------------------------------------------ files
 def write(table: Table, folder: Path) -> list[Path]:
-    """Write `<folder>/<name>.{md,csv,tex,json}`, each file whole. Raises UserError on failure."""
+    """Write `<folder>/<name>.{md,csv,tex,json}`, each atomically.
+
+    Raises UserError if the disk is full.
+    """
     forms = {"md": markdown, "csv": to_csv, "tex": latex, "json": to_json}
     texts = {folder / f"{table.name}.{suffix}": form(table) for suffix, form in forms.items()}
     for path, text in texts.items():
@@ -127,7 +130,7 @@ def write(table: Table, folder: Path) -> list[Path]:
 
 def write_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
     """Write `<folder>/<name>.{png,svg}`. The same figure and matplotlib give the same bytes."""
-    from matplotlib import rc_context  # 0.4 s that a listing need not pay
+    from matplotlib import rc_context  # takes 0.4 s, which listings save
 
     written = []
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):

@@ -43,8 +43,8 @@ class Arm:
 
     set: override keys -> value or values, in place of those of `runs`.
     short: the name in differences and summaries; by default the label.
-    evaluations: of eps per step, where NFE goes across; `sde-edit table` takes it from the sampler.
-    same_as: the label of an arm; the table counts the images that equal its images in every bit.
+    evaluations: of eps per step, if the columns are NFE; `sde-edit table` asks the sampler for it.
+    same_as: the label of an arm; the table counts the images that equal its images bit for bit.
     """
 
     label: str
@@ -56,6 +56,7 @@ class Arm:
 
     @property
     def name(self) -> str:
+        """The short name, or else the label."""
         return self.short or self.label
 
 
@@ -115,7 +116,7 @@ class Grid:
         return Place(setting[self.group] if self.group else None, column)
 
     def _places_of(self, arm: Arm, spec: RunSpec) -> list[Place]:
-        """The place of a run; several for images made elsewhere, where a key had no influence."""
+        """The place of a run; several for external images, which any value of a key fits."""
         flat, grid = flatten(spec), self.values_of(arm)
         values = {k: [flat[k]] if specifies(spec, k) else grid[k] for k in self._keys}
         return [self.place(arm, setting) for setting in _combinations(values)]
@@ -155,7 +156,7 @@ class Grid:
                 depends.setdefault(key.partition(".")[0], []).append(key)
         return depends
 
-    # -- words
+    # -- texts
 
     def corner(self) -> str:
         """What the column labels count."""
@@ -168,7 +169,7 @@ class Grid:
         return Column(group, str(format_override(place.column)))
 
     def describe(self, arm: Arm, setting: Mapping[str, Setting]) -> str:
-        """A cell, in words."""
+        """A text that names a cell."""
         if self.group is None:
             return f"{arm.label}, {self.column} {setting[self._key]}"
         return ", ".join([arm.label, *(f"{v} {_last_part(k)}" for k, v in setting.items())])
@@ -204,5 +205,5 @@ def _combinations(values: Mapping[str, Sequence[Setting]]) -> list[dict[str, Set
 
 
 def _last_part(key: str) -> str:
-    """Such as "masks" of "data.masks"."""
+    """The part after the last dot, such as "masks" in "data.masks"."""
     return key.rpartition(".")[2]

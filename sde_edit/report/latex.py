@@ -27,11 +27,8 @@ _TEX = {
     "\N{MULTIPLICATION SIGN}": r"$\times$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$",
 }  # fmt: skip
 
-
 _TEX_COLUMNS = 6  # columns that fit the width of a page
 _TEX_HEADING = 22  # characters per line of a heading
-
-
 _TEX_MARKS = {"better": "$^{+}$", "worse": "$^{-}$"}
 
 

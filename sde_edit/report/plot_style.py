@@ -18,6 +18,8 @@ GREY = "#555555"
 
 @dataclass(frozen=True)
 class Style:
+    """How matplotlib draws an arm."""
+
     colour: str
     marker: str
     dash: Literal["-", "--", ":", "-."]
@@ -52,6 +54,7 @@ def styles_of(labels: Iterable[str]) -> dict[str, Style]:
 
 
 def arms(block: Block) -> list[Row]:
+    """The rows of arms, without differences and published numbers."""
     return [row for row in block.rows if row.kind == "arm"]
 
 
@@ -73,6 +76,7 @@ def value_and_interval(cell: Cell) -> tuple[float, float, float]:
 
 
 def style_axes(axes: Axes, grid: Literal["both", "x", "y"]) -> None:
+    """Draw light grid lines behind the data and hide the upper and right spines."""
     axes.grid(axis=grid, color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

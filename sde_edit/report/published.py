@@ -1,4 +1,4 @@
-"""Published numbers beside ours."""
+"""Published numbers, shown beside ours."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ Published = list[float | None] | dict[str, float] | dict[str, dict[str, float]]
 class Paper:
     """Published numbers.
 
-    values: metric or cost -> label -> numbers. These are a list along the columns, with null where
-    there is none, or a mapping by column, as {0.5: 7.57}, if the table may have other columns. In a
-    table with groups they are a mapping by group and column, as {small: {25: 5.84}}.
-    higher: the metrics of which higher is better.
+    values: metric or cost -> label -> numbers. The numbers are a list in the order of the columns,
+    with null for a missing number; or a mapping by column, as {0.5: 7.57}, if the table may have
+    other columns. In a table with groups they are a mapping by group and column, as
+    {small: {25: 5.84}}.
+    higher: the metrics for which higher is better.
     where: settings of the published experiment, as `where` of a table. If all runs have them, the
-    numbers stand in the metric's own block; otherwise, and without `where`, in a block apart.
+    numbers are in the metric's own block; otherwise, and without `where`, in a separate block.
     """
 
     source: str
@@ -37,14 +38,14 @@ class Paper:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     def comparable(self, results: Sequence[RunResult]) -> bool:
-        """Whether the numbers may stand beside those of these runs."""
+        """Whether the numbers are comparable with those of these runs."""
         if self.where is None:
             return False
         same = {key: [value] for key, value in self.where.items()}
         return all(matches(run.spec, same) for run in results)
 
     def rows(self, name: str, places: Sequence[Place]) -> tuple[Row, ...]:
-        """The rows of a metric or cost. Raises UserError if a list has not one number per place."""
+        """The rows of a metric or cost. Raises UserError if a list is too short or too long."""
         found = self.values[name]
         lines = [_line(f"{name} of {label!r}", line, places) for label, line in found.items()]
         cells = with_common_decimals(Cell(value) for line in lines for value in line)

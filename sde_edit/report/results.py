@@ -1,4 +1,4 @@
-"""Sealed runs as numbers: scores and costs."""
+"""The scores and costs of sealed runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Select the runs of a table, and find how two runs differ.
+"""Selects the runs of a table, and finds how two runs differ.
 
 A spec is addressed by dotted keys, the same that override it on the command line: `task` is the
 name of the task, `task.guidance` one of its settings, `steps` a plain field. `.kind`, `.version`
@@ -22,7 +22,6 @@ from sde_edit.store.runs import Run
 Setting = str | int | float | bool | None
 _OVERRIDES = {"spacing": "grid.spacing", "last_sigma": "grid.last_sigma"}
 
-
 # Attributes that follow from the kind of a component; they cannot be overridden.
 COMPONENT_ATTRS = ("kind", "version", "digest")
 
@@ -30,8 +29,8 @@ COMPONENT_ATTRS = ("kind", "version", "digest")
 def specifies(spec: RunSpec, key: str) -> bool:
     """Whether `key` influenced the images.
 
-    Of images made elsewhere only the task's name, the data and the outputs are known. Such a run
-    fits beside any network, steps and seed.
+    For external images only the task's name, the data and the outputs are known. Such a run matches
+    any network, steps and seed.
     """
     return not spec.is_external or key == "task" or key.partition(".")[0] in ("sampler", "data")
 
@@ -110,7 +109,7 @@ def check_uniform(
     *,
     varying: Collection[str] = (),
 ) -> None:
-    """Raises UserError, with the run ids and the remedy, unless the runs are of one experiment.
+    """Raises UserError with the run ids and the remedy unless the runs are of one experiment.
 
     depends: part of the spec -> keys on which it may depend; {'data': ['data.masks']} lets runs
     with different masks differ in all of `data`. varying: parts that may differ without

@@ -1,4 +1,4 @@
-"""Runs side by side: the summary of a few runs, and the list of all runs."""
+"""Tables of runs: a summary of a few runs side by side, and the list of all runs."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _varying(flats: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def runs_table(store: RunStore) -> Table:
-    """Every run of the store, sealed or not. Reads no images. An empty store is an empty table."""
+    """Every run of the store, sealed or not; an empty table for an empty store. Reads no images."""
     columns = tuple(Column("", text) for text in LISTED[1:])
     rows = tuple(Row(run.id, "arm", tuple(map(_text, _listed(run)))) for run in store.runs())
     return Table("runs", "", LISTED[0], columns, (Block("", rows),))

@@ -16,13 +16,12 @@ from decimal import Decimal
 from typing import Any, Literal
 
 MISSING = "—"
+MINUS = "\N{MINUS SIGN}"
 Verdict = Literal["better", "worse", "undecided", ""]
-
-
 RowKind = Literal["arm", "difference", "paper"]
 
 
-# ------------------------------------------------------------------ what a table is
+# ------------------------------------------------------------------ the table
 @dataclass(frozen=True)
 class Cell:
     """One entry of a table. value: None if it is missing. text: shown in place of the number.
@@ -69,6 +68,7 @@ class Block:
 
     @property
     def heading(self) -> str:
+        """The title, with an arrow towards better values."""
         return " ".join(filter(None, (self.title, arrow(self.higher_is_better))))
 
 
@@ -81,6 +81,7 @@ class Column:
 
     @property
     def heading(self) -> str:
+        """The group and the label."""
         return ", ".join(filter(None, (self.group, self.label)))
 
 
@@ -96,6 +97,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def cells(self) -> Iterator[tuple[Block, Row, Column, Cell]]:
+        """Every cell with its block, row and column."""
         for block in self.blocks:
             for row in block.rows:
                 for column, cell in zip(self.columns, row.cells, strict=True):
@@ -108,7 +110,7 @@ def published_title(metric: str) -> str:
 
 
 def split_into_rows(labels: Sequence[str], kind: RowKind, cells: Sequence[Cell]) -> tuple[Row, ...]:
-    """Rows with these labels, each with its share of the cells in order."""
+    """Rows with these labels, which get equal numbers of the cells in order."""
     size = len(cells) // max(len(labels), 1)
     lines = [tuple(cells[i * size : (i + 1) * size]) for i in range(len(labels))]
     return tuple(Row(label, kind, line) for label, line in zip(labels, lines, strict=True))
@@ -129,7 +131,7 @@ def figure_name(config: Mapping[str, Any], table: str) -> str:
 
 
 def readable(table: Table) -> Table:
-    """The form that Markdown and LaTeX show.
+    """The table as Markdown and LaTeX show it.
 
     A table of one column is pivoted, because otherwise each metric would be a block with one number
     per line. A number of images that all cells share is stated once.
@@ -139,7 +141,7 @@ def readable(table: Table) -> Table:
 
 
 def pivoted(table: Table) -> Table:
-    """A table of one column as a line per arm and a column per metric or cost.
+    """A table of one column, turned into a row per arm and a column per metric or cost.
 
     Differences and published numbers become blocks of their own. Conventions and the heading of the
     column become notes.
@@ -194,6 +196,7 @@ def _uncounted(row: Row) -> Row:
 
 # ------------------------------------------------------------------ numbers as text
 def arrow(higher_is_better: bool | None) -> str:
+    """The direction of better values: an arrow up or down, or ""."""
     return "" if higher_is_better is None else "↑" if higher_is_better else "↓"
 
 
@@ -235,7 +238,12 @@ def number(value: float, decimals: int) -> str:
     text = f"{value:.{decimals}f}"
     if float(text) == 0:
         text = text.lstrip("-")
-    return text.replace("-", "\N{MINUS SIGN}")
+    return text.replace("-", MINUS)
+
+
+def percent(share: float) -> str:
+    """A share as a whole percentage, such as '42 %'."""
+    return f"{share:.0%}".replace("%", " %")
 
 
 def interval(cell: Cell) -> str:
@@ -273,7 +281,7 @@ def _intervals(table: Table) -> bool:
 
 
 def reading_notes(table: Table, better: str, worse: str) -> list[str]:
-    """How to read the cells. better, worse: the marks in the form at hand."""
+    """How to read the cells. better, worse: the marks of these verdicts."""
     lines = []
     if _intervals(table):
         lines.append("Brackets: 95 % interval, bootstrap over the examples.")

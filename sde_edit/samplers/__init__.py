@@ -1,1 +1,1 @@
-"""Ways from noise to image and back; a sampler is one file."""
+"""Samplers, which take noise to images and back; each is one file."""

@@ -1,11 +1,10 @@
-"""Images that another program or other code made, imported to be scored beside our own."""
+"""Imports images that another program made, so that they are scored beside our own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,7 +13,7 @@ from sde_edit.errors import UserError
 from sde_edit.imaging.files import SUFFIXES, counted, list_images, read_rgb, to_pixels
 from sde_edit.registry import plugin
 from sde_edit.store.digests import file_digests
-from sde_edit.store.files import safe_name
+from sde_edit.store.files import digest_of_pairs, safe_name
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
@@ -30,7 +29,7 @@ class External:
     partial   exclude and count examples without an image; otherwise they are an error
 
     Other files in the folder are ignored. Files are found by listing the folder, so no id can lead
-    out of it; links that do are refused.
+    out of it; a link that leads out of it is refused.
     """
 
     outputs: str = field(metadata={"identity": False})  # its digest identifies the content
@@ -55,11 +54,8 @@ class External:
 
     def digest(self, ids: Sequence[str]) -> str:
         """SHA-256 over ids and file contents; paths and suffixes do not matter."""
-        total = sha256()
         files = [self._found(example_id) for example_id in ids]
-        for example_id, content in zip(ids, file_digests(files), strict=True):
-            total.update(f"{example_id}\x1f{content}\n".encode())
-        return total.hexdigest()
+        return digest_of_pairs(zip(ids, file_digests(files), strict=True))
 
     def read(self, example: Example) -> Pixels:
         """Raises UserError for unreadable files, other sizes and transparent pixels."""

@@ -24,7 +24,7 @@ class NoSampler(Sampler):
     order: ClassVar[int] = 0
     evaluations_per_step: ClassVar[int] = 0
     inversion: ClassVar[InversionKind] = "exact"
-    citation: ClassVar[None] = None  # it has no equations
+    citation: ClassVar[None] = None
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         return Inversion(x_BCHW.expand(len(grid.t), *x_BCHW.shape))

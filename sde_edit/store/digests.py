@@ -16,13 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sde_edit.errors import UserError
-from sde_edit.store.files import write_atomic
+from sde_edit.store.files import digest_of_pairs, write_atomic
 
 # A file that is written twice within one tick of the file system's clock keeps its times.
 _SETTLED_NS = 2_000_000_000
 _THREADS = 8
-
-
 _Stamp = tuple[int, int, int]
 _Cache = dict[str, tuple[_Stamp, str]]
 
@@ -38,10 +36,8 @@ def files_digest(paths: Iterable[Path], relative_to: Path) -> str:
     Raises UserError if a file cannot be read, ValueError if one is outside the folder.
     """
     named = sorted((path.relative_to(relative_to).as_posix(), path) for path in paths)
-    total = hashlib.sha256()
-    for (name, _), digest in zip(named, file_digests([path for _, path in named]), strict=True):
-        total.update(f"{name}\x1f{digest}\n".encode())
-    return total.hexdigest()
+    contents = file_digests([path for _, path in named])
+    return digest_of_pairs(zip([name for name, _ in named], contents, strict=True))
 
 
 def file_digests(paths: Sequence[Path]) -> list[str]:
@@ -91,7 +87,7 @@ def _read_cache() -> _Cache:
 
 
 def _update_cache(new: _Cache) -> None:
-    """Merge with what other processes have written meanwhile; the last writer wins."""
+    """Merge with what other processes have written in the meantime; the last writer wins."""
     settled = time.time_ns() - _SETTLED_NS
     kept = {k: (s, sha) for k, (s, sha) in new.items() if max(s[1], s[2]) < settled}
     if not kept:

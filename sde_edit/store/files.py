@@ -7,7 +7,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,14 @@ def known_fields(record: type[T], stored: Mapping[str, Any]) -> T:
 def short_digest(text: str, length: int = 12) -> str:
     """The first hex digits of the SHA-256 of a text, for names of files and folders."""
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def digest_of_pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    """SHA-256, in hex, over names and the digests of what they name, in the given order."""
+    total = hashlib.sha256()
+    for name, digest in pairs:
+        total.update(f"{name}\x1f{digest}\n".encode())
+    return total.hexdigest()
 
 
 def write_atomic(path: Path, data: bytes) -> None:

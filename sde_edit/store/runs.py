@@ -26,8 +26,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from sde_edit.api.metric import Score
 from sde_edit.api.spec import ComponentSpec, RunSpec
-from sde_edit.errors import UserError
-from sde_edit.store.files import canonical, known_fields, safe_name, short_digest, write_atomic
+from sde_edit.errors import UserError, first_problem
+from sde_edit.store.files import (
+    canonical,
+    digest_of_pairs,
+    known_fields,
+    safe_name,
+    short_digest,
+    write_atomic,
+)
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
@@ -45,11 +52,11 @@ def run_id(spec: RunSpec) -> str:
 class ImageRecord:
     """A finished image.
 
+    file, size: the name of its PNG file, and the number of its bytes.
     pixels: SHA-256 of the uint8 RGB array, which does not depend on PNG compression.
     seconds: the image's share of its batch's wall time. evaluations: rows of the network it cost.
-    calls: network calls of its batch, one after the other; 0 in old records. Costs that several
-    runs share are split equally. The three are None for external outputs, whose device and dtype
-    are empty.
+    calls: sequential network calls of its batch; 0 in old records. Costs that several runs share
+    are split equally. All three costs are None for external outputs, whose device and dtype are "".
     """
 
     id: str
@@ -67,9 +74,10 @@ class ImageRecord:
 class AttemptRecord:
     """One process that worked on one shard of a run. Provenance, not part of the run's identity.
 
-    images: how many it set out to make. started, ended: Unix time in seconds; without an end it was
-    killed or still works. error: why it ended early; "interrupted" for a signal. log: path of the
-    worker's log. slurm_job: `<job>_<task>`. Records of older versions may lack fields.
+    images: the number of images that were missing when it started. started, ended: Unix time in
+    seconds; without an end, the process was killed or is still at work. error: why it ended early;
+    "interrupted" for a signal. log: path of the worker's log. slurm_job: `<job>_<task>`.
+    Records of older versions may lack fields.
     """
 
     attempt: str = ""
@@ -105,7 +113,10 @@ _LATER = ("ended", "error")
 
 @dataclass(frozen=True)
 class Seal:
-    """n of the data set's `of` examples are complete; digest: over (id, pixels) of all n."""
+    """States that n of the data set's `of` examples are complete.
+
+    digest: SHA-256 over the ids and pixels of the n images.
+    """
 
     n: int
     of: int
@@ -124,10 +135,7 @@ def pixels_digest(pixels: Pixels) -> str:
 
 def rows_digest(rows: Iterable[ImageRecord]) -> str:
     """SHA-256 over the ids and pixels of images, in any order."""
-    digest = hashlib.sha256()
-    for row in sorted(rows, key=lambda row: row.id):
-        digest.update(f"{row.id}\x1f{row.pixels}\n".encode())
-    return digest.hexdigest()
+    return digest_of_pairs((row.id, row.pixels) for row in sorted(rows, key=lambda row: row.id))
 
 
 class Run:
@@ -138,10 +146,12 @@ class Run:
 
     @property
     def id(self) -> str:
+        """The run id: 12 hex digits, the end of the folder's name."""
         return self.path.name.rsplit("__", 1)[1]
 
     @property
     def spec(self) -> RunSpec:
+        """The spec that was stored when the run was opened."""
         raw = json.loads((self.path / "spec.json").read_text())
         groups = ("task", "sampler", "model", "data")
         fields: dict[str, Any] = {
@@ -172,13 +182,16 @@ class Run:
             return False
 
     def output(self, row: ImageRecord) -> Path:
+        """The PNG file of an image."""
         return self.path / "outputs" / row.file
 
     def mask_file(self, example_id: str) -> Path:
+        """The file of a mask that the task found; it may not exist."""
         return self.path / "masks" / f"{safe_name(example_id)}.png"
 
     @property
     def seal(self) -> Seal | None:
+        """The seal, or None if the run is not sealed."""
         file = self.path / "SEALED"
         return known_fields(Seal, json.loads(file.read_text())) if file.exists() else None
 
@@ -198,9 +211,11 @@ class Run:
         return [known_fields(AttemptRecord, json.loads(file.read_text())) for file in files]
 
     def attempt_file(self, attempt: str) -> Path:
+        """The file of an AttemptRecord; it may not exist."""
         return self.path / "attempts" / f"{attempt}.json"
 
     def row_file(self, attempt: str) -> Path:
+        """The file of an attempt's ImageRecords; it may not exist."""
         return self.path / "rows" / f"{attempt}.jsonl"
 
     # -- scores
@@ -236,15 +251,13 @@ def read_score(file: Path) -> Score:
     try:
         return _SCORE.validate_json(file.read_bytes())
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
         raise UserError(
-            f"{file}: {where}: {first['msg']}. Remove the file and evaluate the run again"
+            f"{file}: {first_problem(error)}. Remove the file and evaluate the run again"
         ) from error
 
 
 def write_score(file: Path, score: Score) -> None:
-    """Store a score, whole or not at all. Raises ValueError for a number that is not finite."""
+    """Store a score atomically. Raises ValueError for a number that is not finite."""
     text = json.dumps(asdict(score), allow_nan=False)
     write_atomic(file, (text + "\n").encode())
 

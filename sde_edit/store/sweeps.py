@@ -1,4 +1,4 @@
-"""What a sweep records of itself, in <results>/sweeps/<name>/sweep.json."""
+"""Records of launched sweeps: <results>/sweeps/<name>/sweep.json."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class SweepRecord:
     jobs: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
+        """Write `sweep.json` into the folder of the sweep. Raises UserError if the disk is full."""
         text = json.dumps(asdict(self), indent=2) + "\n"
         write_atomic(folder / "sweep.json", text.encode())
 

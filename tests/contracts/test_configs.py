@@ -84,7 +84,7 @@ def test_figure_and_sheets_of_a_table_build(name):
         settings = {key: value for key, value in figure.items() if key not in ("kind", "name")}
         build("figures", figure["kind"], settings)
     if failures := sheet_settings(config)[1]:
-        for wanted in failures.wanted:
+        for wanted in failures.metrics:
             assert has_value_per_image(metric(wanted).metric), wanted
 
 

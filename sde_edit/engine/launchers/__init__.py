@@ -1,1 +1,1 @@
-"""Launchers run the jobs of a sweep; each file is one launcher."""
+"""Launchers, which run the jobs of a sweep; each is one file."""

@@ -99,7 +99,7 @@ class Local:
 
 
 def _share(k: int, count: int, gpus: int) -> tuple[str, ...]:
-    """The overrides that give worker k of `count` its share of the machine."""
+    """The overrides that give worker k of `count` its share of GPUs and CPU cores."""
     if gpus:
         return (f"hardware.device=cuda:{k % gpus}",)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

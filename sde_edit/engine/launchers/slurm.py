@@ -105,7 +105,7 @@ class Slurm:
 
 @dataclass(frozen=True)
 class JobOf:
-    """A job as a function without arguments, to be called in its array task."""
+    """A job as a function without arguments, which its array task calls."""
 
     worker: Callable[[], Work]
     job: Job

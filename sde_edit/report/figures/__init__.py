@@ -1,1 +1,1 @@
-"""Kinds of figures; each draws a table, in one file."""
+"""Kinds of figures, which draw tables; each is one file."""

@@ -1,4 +1,4 @@
-"""Metrics against the columns of a table, such as steps or t_0: a panel per metric."""
+"""Draws metrics over the columns of a table, such as steps or t_0, with a panel per metric."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sde_edit.report.plot_style import (
 from sde_edit.report.table import Block, Cell, Row, Table, arrow
 
 _AXES = {"steps": "sampling steps", "NFE": "network evaluations (NFE)"}
-# So that the arms' intervals stand side by side: relative on a log axis, else of the axis's span.
+# Shift between the intervals of two arms: a ratio on a log axis, else a share of the axis's span.
 _DODGE = {"log": 0.025, "linear": 0.006}
 Scale = Literal["log", "linear"]
 
@@ -54,8 +54,11 @@ class Curves:
     across: Literal[1, 2, 3, 4] = 1
 
     def draw(self, table: Table) -> Figure:
-        """Raises UserError if the table has nothing to draw, for a name that is no metric, and for
-        a column that is no number, or not positive on a log axis."""
+        """Draw the table.
+
+        Raises UserError if it has nothing to draw, for an unknown metric, and for a column that is
+        not a number, or not positive on a log axis.
+        """
         blocks = self._blocks(table)
         xs = _numbers(table, self.scale)
         styles = styles_of(row.label for block in blocks for row in arms(block))

@@ -1,4 +1,4 @@
-"""One metric against another, a line per arm."""
+"""Draws one metric against another, with a line per arm."""
 
 from __future__ import annotations
 
@@ -31,8 +31,6 @@ from sde_edit.report.table import Block, Cell, Row, Table, hoist_counts, publish
 
 _LABEL_OFFSET = 11.0  # typographic points between a point and its label
 _HALO = withStroke(linewidth=2, foreground="white")
-
-
 _TITLES = ("Measured here", "Published: another experiment")
 _Pair = tuple[Block, ...]  # x and y of a panel; () for an empty panel
 
@@ -46,8 +44,9 @@ class _Point(NamedTuple):
 @plugin
 @dataclass(frozen=True)
 class Tradeoff:
-    """x: a metric. y: metrics, with a panel for each. arms: labels of the arms to draw; empty: all.
+    """A line per arm through its points at all columns of the table.
 
+    x: a metric. y: metrics, with a panel for each. arms: labels of the arms to draw; empty: all.
     A list in place of a metric means the first that the table has, as [fid, shapes_fid].
 
     Each point is labelled with its column, and thin dashes link the arms of a column. Bars are 95 %
@@ -60,7 +59,7 @@ class Tradeoff:
     arms: tuple[str, ...] = ()
 
     def draw(self, table: Table) -> Figure:
-        """Raises UserError if the table lacks a metric, or if no y is given."""
+        """Draw the table. Raises UserError if it lacks a metric, or if no y is given."""
         table = self._of_arms(hoist_counts(table))
         lines = self._lines(table)
         pairs = [pair for line in lines for pair in line]
@@ -204,7 +203,7 @@ def _link(x: Sequence[float], y: Sequence[float], label: str = "") -> Line2D:
 
 
 def _label(block: Block) -> str:
-    """The metric, with an arrow towards better values; upright labels are read upwards."""
+    """The metric, with an arrow towards better values; y labels are read from bottom to top."""
     name = block.title.removeprefix("Published ").partition(",")[0]
     better = {True: "   better →", False: "   ← better", None: ""}
     return f"{name}{better[block.higher_is_better]}"

@@ -1,1 +1,1 @@
-"""Kinds of tables; each fills a table from runs, in one file."""
+"""Kinds of tables; each is one file."""

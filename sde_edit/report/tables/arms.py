@@ -1,4 +1,4 @@
-"""Any samplers, settings or tasks against each other: an arm a line, one setting or NFE across."""
+"""Compares samplers, settings or tasks: one row per arm, one column per setting or NFE."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from sde_edit.report.published import Paper
 from sde_edit.report.results import RunResult
 from sde_edit.report.selection import Setting, check_where, command
 from sde_edit.report.table import (
+    MINUS,
     Block,
     Cell,
     Row,
@@ -33,7 +34,6 @@ from sde_edit.report.table import (
 )
 from sde_edit.store.runs import Run
 
-_MINUS = "\N{MINUS SIGN}"
 _COSTS: dict[Cost, str] = {
     "evaluations": "network evaluations per image",
     "calls": "network calls, one after the other",
@@ -44,15 +44,17 @@ _COSTS: dict[Cost, str] = {
 @plugin
 @dataclass(frozen=True)
 class Arms:
-    """runs: the grid that arms share, override key -> values.
-    column: the key whose values go across, or `nfe`: steps times the arm's evaluations per step.
-    group: a key whose values span neighbouring columns, as `data.masks` spans steps.
-    average: a key; runs that differ in it alone share a cell, as three seeds do.
+    """Settings of the table.
+
+    runs: the grid that arms share, override key -> values.
+    column: the key whose values are the columns, or `nfe`: steps times the arm's evaluations per
+    step. group: a key whose values span neighbouring columns, as `data.masks` spans steps.
+    average: a key, such as seed; runs that differ only in it share a cell.
     baseline: the label of the arm that is subtracted from the others.
     summary: whether to count the verdicts of differences and to note why some are missing.
     metrics: null for all that the runs have, [] for none. costs: further blocks of costs per image.
-    also: overrides that do not tell the runs apart but were given for them, as {data.limit: 64}.
-    where: further keys that choose among runs, as {model: shapes, seed: 0}.
+    also: overrides that the runs need but that do not select them, as {data.limit: 64}.
+    where: further keys that select runs, as {model: shapes, seed: 0}.
     """
 
     name: str
@@ -196,7 +198,7 @@ class Arms:
         (base,) = (other.name for other in self.arms if other.label == self.baseline)
         found = self._differences(arm, metric, cells)
         shown = with_common_decimals(c if isinstance(c, Cell) else Cell() for c in found)
-        return Row(f"{arm.name} {_MINUS} {base}", "difference", shown)
+        return Row(f"{arm.name} {MINUS} {base}", "difference", shown)
 
     def _summary(self, arm: Arm, difference: Row) -> str:
         if not self.summary:

@@ -1,4 +1,4 @@
-"""Counts of the contents of a data set, beside published counts."""
+"""Counts the contents of a data set, and shows published counts beside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from sde_edit.api.spec import ComponentSpec
 from sde_edit.registry import plugin
 from sde_edit.report.cells import describe
-from sde_edit.report.table import Block, Cell, Column, Row, Table
+from sde_edit.report.table import Block, Cell, Column, Row, Table, percent
 
 Counts = Mapping[str, Mapping[str, int]]
 
@@ -75,7 +75,7 @@ def _ours(found: Mapping[str, int] | None, key: str, every: int) -> tuple[Cell, 
     if found is None:
         return Cell(), Cell()
     n = found.get(key, 0)
-    return _count(n), Cell(n / every, text=f"{n / every:.0%}".replace("%", " %"))
+    return _count(n), Cell(n / every, text=percent(n / every))
 
 
 def _count(n: int | None) -> Cell:
