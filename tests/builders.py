@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -152,3 +153,11 @@ def _launch_here(
     for job in jobs:
         work(job, lambda images: None)
     return Launched()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Returns when the condition holds; fails after that many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.01)
