@@ -5,18 +5,33 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.api.spec import ComponentSpec, RunSpec
+from sde_edit.config import compose_config, plugin_settings
+from sde_edit.registry import build
 from sde_edit.store.files import canonical, write_atomic
 from sde_edit.store.runs import ImageRecord, Run, RunStore
 
 ROOT = Path(__file__).parents[1]  # of the checkout
+
+
+def build_task(name: str, **settings: Any) -> Any:
+    """The task of conf/task/<name>.yaml, with these settings changed."""
+    raw = _task_config(name)
+    return build("tasks", raw["kind"], plugin_settings("task", raw) | settings)
+
+
+@cache
+def _task_config(name: str) -> dict[str, Any]:
+    return compose_config([f"task={name}"])["task"]
 
 
 def make_spec(
@@ -152,3 +167,11 @@ def _launch_here(
     for job in jobs:
         work(job, lambda images: None)
     return Launched()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Returns when the condition holds; fails after that many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.01)

@@ -24,8 +24,8 @@ _checked = jaxtyped(typechecker=beartype)
 
 
 @_checked
-def sampler_decodes(x_BCHW: Float[Tensor, "B C h w"], result: Float[Tensor, "B C h w"]) -> None:
-    """A state of the same shape and dtype."""
+def sampler_decodes(x_BCHW: Float[Tensor, "*BCHW"], result: Float[Tensor, "*BCHW"]) -> None:
+    """A state of the same shape and dtype: images, or the points of the theory's toy."""
     assert result.dtype == x_BCHW.dtype
 
 

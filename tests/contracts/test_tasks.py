@@ -8,13 +8,13 @@ import torch
 
 from sde_edit.api.example import Drag
 from sde_edit.api.task import Task
-from sde_edit.config import compose_config
 from sde_edit.datasets.shapes import Shapes
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
 from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.registry import build, names
+from tests.builders import build_task
 
 IDS = tuple(f"test-{i:06d}" for i in range(4))
 OWN_SETTINGS = {  # few steps, so that no example stops early and the plan is what it costs
@@ -32,11 +32,8 @@ def model(tiny_model):
 
 @pytest.fixture(params=names("task"))
 def task(request):
-    settings = compose_config([f"task={request.param}"])["task"]
-    kind = settings.pop("kind")
-    name = settings.pop("name")
-    settings.pop("cites", None)
-    return build("tasks", kind, settings | {"prompt": "{caption}"} | OWN_SETTINGS.get(name, {}))
+    own = {"prompt": "{caption}"} | OWN_SETTINGS.get(request.param, {})
+    return build_task(request.param, **own)
 
 
 def samplers(task):

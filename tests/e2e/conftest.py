@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from PIL import Image
 
 from sde_edit.cli import main
 from sde_edit.store.runs import RunStore
-from tests.builders import without_workers
+from tests.builders import wait_until, without_workers
 
 # Two runs of six batches each, and metrics that merge over images.
 GRID = (
@@ -58,14 +57,8 @@ class Sweeps(NamedTuple):
         return len(list(results.glob("runs/*/outputs/*.png")))
 
     def wait_for_images(self, results, n, process):
-        self.wait(lambda: self.images(results) >= n or process.poll() is not None)
+        wait_until(lambda: self.images(results) >= n or process.poll() is not None)
         assert process.poll() is None, process.communicate()[0]
-
-    def wait(self, condition, seconds=120):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "it does not happen"
-            time.sleep(0.01)
 
     def outcome(self, results):
         """Seals by run, and the bytes of every file of the table."""

@@ -8,7 +8,7 @@ from sde_edit.config import override, parsed
 
 # Hydra's grammar gives these a meaning.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.text("\\'\"${}[](), =:\n\tab")
-NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
 VALUES = TEXTS | NUMBERS | st.booleans() | st.none()
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from sde_edit.api.example import Drag, Example
-from sde_edit.config import group_file
 from sde_edit.datasets.shapes_edits import ShapesEdits
 from sde_edit.diffusion.noise import Noise
 from sde_edit.editing.moves import MovePlan, apply_moves
@@ -17,6 +16,7 @@ from sde_edit.errors import UserError
 from sde_edit.models.gmm import GMM, Component
 from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.registry import build
+from tests.builders import build_task
 
 IDS = ("test-000000", "test-000001", "test-000002")
 INVERTIBLE = ("ode", "ode2", "sde", "sde2", "sde_textbook", "bdia", "edict")
@@ -29,9 +29,7 @@ LEFT[:, :6] = 1
 
 
 def task(**settings):
-    config = group_file("task", "drag")
-    del config["name"]
-    return build("tasks", config.pop("kind"), config | settings)
+    return build_task("drag", **settings)
 
 
 def picture(name, drags, seed=0, mask=None):

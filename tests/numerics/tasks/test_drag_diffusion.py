@@ -14,7 +14,6 @@ from sde_edit.api.example import Drag
 from sde_edit.api.model import LoraSettings
 from sde_edit.api.preparation import NOTHING_PREPARED
 from sde_edit.cli import main
-from sde_edit.config import group_file
 from sde_edit.datasets.shapes import Shapes
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
@@ -33,6 +32,7 @@ from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.networks.attention import Reference, controlled
 from sde_edit.registry import build
 from sde_edit.store.runs import RunStore
+from tests.builders import build_task
 
 GRID = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(4)
 MAP = (10, 14)
@@ -62,9 +62,7 @@ def model(tiny_model):
 
 
 def task(**settings):
-    config = group_file("task", "drag_diffusion")
-    del config["name"]
-    return build("tasks", config.pop("kind"), config | {"prompt": PROMPT} | settings)
+    return build_task("drag_diffusion", **({"prompt": PROMPT} | settings))
 
 
 def example(index=0, drags=FAR, mask=None):

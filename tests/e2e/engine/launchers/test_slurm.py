@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from sde_edit.cli import main
 from sde_edit.store.runs import RunStore
-from tests.builders import ROOT
+from tests.builders import ROOT, wait_until
 
 SCRIPT = ROOT / "scripts" / "slurm_local.sh"
 SLURM = [
@@ -55,7 +55,7 @@ def tasks(job, state):
 
 def wait_until_over(sweeps):
     """The array and the job that follows it."""
-    sweeps.wait(lambda: not slurm("squeue", "--noheader").strip(), 240)
+    wait_until(lambda: not slurm("squeue", "--noheader").strip(), 240)
 
 
 @pytest.fixture(autouse=True)
@@ -68,13 +68,13 @@ def _nothing_left_behind():
 def at_work(sweeps, tmp_path):
     """A sweep that has made its first images: results folder, array, a task that is running."""
     job = submit(sweeps, tmp_path)
-    sweeps.wait(lambda: sweeps.images(tmp_path) >= 1 and tasks(job, "RUNNING"))
+    wait_until(lambda: sweeps.images(tmp_path) >= 1 and tasks(job, "RUNNING"))
     return tmp_path, tasks(job, "RUNNING")[0]
 
 
 def test_an_array_makes_the_table(sweeps, undisturbed, tmp_path):
     job = submit(sweeps, tmp_path)
-    sweeps.wait(lambda: tasks(job, "RUNNING"))
+    wait_until(lambda: tasks(job, "RUNNING"))
     shown = CliRunner().invoke(main, ["status", f"paths.results={tmp_path}"]).output
     assert re.search(rf"sweep \S+, job {job}: (\d pending, )?\d running", shown), shown
     wait_until_over(sweeps)
@@ -115,7 +115,7 @@ def test_a_task_told_that_its_time_is_up(sweeps, undisturbed, at_work):
 def test_a_task_cancelled_then_the_same_sweep_again(sweeps, undisturbed, tmp_path):
     """Cancelled while it starts: by its first image a task this small may be over."""
     results, job = tmp_path, submit(sweeps, tmp_path)
-    sweeps.wait(lambda: tasks(job, "RUNNING"))
+    wait_until(lambda: tasks(job, "RUNNING"))
     slurm("scancel", tasks(job, "RUNNING")[0])
     wait_until_over(sweeps)
     assert not (results / "tables").exists()
@@ -129,5 +129,5 @@ def test_a_task_cancelled_then_the_same_sweep_again(sweeps, undisturbed, tmp_pat
 def test_the_time_limit(sweeps, undisturbed, tmp_path):
     """A limit of one minute for tasks that need more: they are requeued until they are done."""
     submit(sweeps, tmp_path, "launcher.minutes=1", "launcher.signal_seconds=55")
-    sweeps.wait(lambda: not slurm("squeue", "--noheader").strip(), 600)
+    wait_until(lambda: not slurm("squeue", "--noheader").strip(), 600)
     assert sweeps.outcome(tmp_path) == undisturbed
