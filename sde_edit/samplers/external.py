@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import SUFFIXES, counted, list_images, read_rgb, to_pixels
-from sde_edit.registry import plugin
+from sde_edit.registry import Text, plugin
 from sde_edit.store.digests import file_digests
 from sde_edit.store.files import safe_name
 
@@ -33,7 +33,7 @@ class External:
     out of it; links that do are refused.
     """
 
-    outputs: str = field(metadata={"identity": False})  # its digest identifies the content
+    outputs: Text = field(metadata={"identity": False})  # its digest identifies the content
     partial: bool = field(default=False, metadata={"identity": False})  # digest covers it
     version: ClassVar[int] = 1
 

@@ -4,7 +4,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from sde_edit.config import override, parsed
+from sde_edit.api.override import override
+from sde_edit.config import parsed
 
 # Hydra's grammar gives these a meaning.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.text("\\'\"${}[](), =:\n\tab")
