@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -66,13 +67,14 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     """
     given = read(overrides)
     refuse_swept(given)
-    config = _composed([_choice(one) for one in given if one.key_or_group in _choosable()])
-    tree = _as_dict(config)
+    choices = [_choice(one) for one in given if one.key_or_group in _choosable()]
+    tree = _composed(conf_dir(), *choices)
+    config = OmegaConf.create(tree)
     for one in given:
         if one.key_or_group not in _choosable():
             _check_key(one, tree)
             _set(config, one)
-    if missing := sorted(OmegaConf.missing_keys(config)):
+    if missing := sorted(key for key, value in _leaves(_as_dict(config)) if value == "???"):
         example = " ".join(f"{key}=..." for key in missing)
         raise UserError(f"config: {', '.join(missing)} must be given: {example}")
     resolved = _as_dict(config, resolve=True)
@@ -82,14 +84,14 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     return resolved
 
 
-def _composed(choices: Sequence[str]) -> DictConfig:
+@cache
+def _composed(folder: Path, *choices: str) -> dict[str, Any]:
+    """The YAML of these choices, put together; interpolations are as they are written."""
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            config = compose("config", overrides=list(choices))
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            return _as_dict(compose("config", overrides=list(choices)))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"config: {error}") from error
-    OmegaConf.set_struct(config, False)
-    return config
 
 
 def _choosable() -> list[str]:
@@ -181,17 +183,24 @@ def _fields(group: str, raw: Mapping[str, Any]) -> list[str]:
     return [own.name for own in fields(plugin_class(_PACKAGES[group], raw["kind"]))]
 
 
+@cache
+def _every_key(folder: Path) -> dict[str, Any]:
+    """A config with the keys of every choice of every group."""
+    tree = dict(_composed(folder))
+    for group in _PACKAGES:
+        for name in names(group):
+            raw = group_file(group, name)
+            tree[group] = {**dict.fromkeys(_fields(group, raw)), **raw, **tree[group]}
+        tree[group] |= dict.fromkeys(("version", "digest"))
+    return tree
+
+
 def check_known(overrides: Sequence[str]) -> None:
     """Raises UserError with the nearest key for a key that no run has, whatever its plug-ins.
 
     The key may be one that is no override, such as model.digest.
     """
-    tree = _as_dict(_composed([]))
-    for group in _PACKAGES:
-        for name in names(group):
-            raw = group_file(group, name)
-            tree[group] = {**dict.fromkeys(_fields(group, raw)), **raw, **tree[group]}
-        tree[group] |= dict.fromkeys(("kind", "version", "digest"))
+    tree = _every_key(conf_dir())
     for one in read(overrides):
         if one.key_or_group not in _choosable():
             _check_key(one, tree)
@@ -297,21 +306,22 @@ def _check_run(config: Mapping[str, Any]) -> None:
 
 def _check_finite(config: Mapping[str, Any]) -> None:
     """Raises UserError naming a key whose value is NaN or infinite."""
-    for key, value in _numbers(config):
-        if not math.isfinite(value):
+    for key, value in _leaves(config):
+        if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{key}={value}: must be a finite number")
 
 
-def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Key and value of everything that is neither a mapping nor a list."""
     if isinstance(value, Mapping):
-        value = {f"{key}.{inner}" if key else str(inner): own for inner, own in value.items()}
+        parts = {f"{key}.{inner}" if key else str(inner): own for inner, own in value.items()}
     elif isinstance(value, list):
-        value = {f"{key}[{i}]": own for i, own in enumerate(value)}
-    elif isinstance(value, float):
+        parts = {f"{key}[{i}]": own for i, own in enumerate(value)}
+    else:
         yield key, value
-    if isinstance(value, dict):
-        for inner, own in value.items():
-            yield from _numbers(own, inner)
+        return
+    for inner, own in parts.items():
+        yield from _leaves(own, inner)
 
 
 # ------------------------------------------------------------------ experiments

@@ -206,7 +206,7 @@ def _problem(problem: ErrorDetails, cls: type[Any], under: str | None) -> str:
         "less_than": f"below {limits.get('lt')}",
         "greater_than_equal": f"at least {limits.get('ge')}",
         "less_than_equal": f"at most {limits.get('le')}",
-        "literal_error": f"one of {_words(limits.get('expected', ''))}",
+        "literal_error": limits.get("expected"),
     }.get(kind)
     said = f"must be {allowed}" if allowed else problem["msg"]
     quote = kind == "string_type" and value is not None
@@ -216,10 +216,6 @@ def _problem(problem: ErrorDetails, cls: type[Any], under: str | None) -> str:
 
 def _as_text(key: str, value: Any) -> str:
     return f" To give it as text: {as_typed(key, _shown(value))}"
-
-
-def _words(expected: str) -> str:
-    return expected.replace("' or '", "', '").replace("'", "")
 
 
 def _shown(value: Any) -> str:
