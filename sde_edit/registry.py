@@ -190,13 +190,22 @@ def settings(cls: type[T], params: Mapping[str, Any], *, of: str, under: str | N
 
 def _problem(problem: ErrorDetails, cls: type[Any], under: str | None) -> str:
     """What is wrong with one key, and what is allowed."""
-    key, kind, value = ".".join(map(str, problem["loc"])), problem["type"], problem["input"]
+    own, kind, value = ".".join(map(str, problem["loc"])), problem["type"], problem["input"]
+    key = (under or "") + own
     if kind == "unexpected_keyword_argument":
-        return f"{key}: {problem['msg']}.{suggest(key, [own.name for own in fields(cls)])}"
+        return f"{key}: {problem['msg']}.{suggest(own, [field.name for field in fields(cls)])}"
     if kind == "missing_argument":
         return f"{key}: must be given."
-    limits = problem.get("ctx", {})
-    allowed = {
+    allowed = _allowed(kind, problem.get("ctx", {}))
+    said = f"must be {allowed}" if allowed else problem["msg"]
+    quote = kind == "string_type" and value is not None
+    hint = _as_text(key, value) if quote and under is not None else ""
+    return f"{key}={_shown(value)}: {said}.{hint}"
+
+
+def _allowed(kind: str, limits: Mapping[str, Any]) -> str | None:
+    """What a value must be, for the common kinds of pydantic's errors."""
+    return {
         **dict.fromkeys(("int_type", "int_from_float", "int_parsing"), "a whole number"),
         **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "a finite number"),
         **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
@@ -208,10 +217,6 @@ def _problem(problem: ErrorDetails, cls: type[Any], under: str | None) -> str:
         "less_than_equal": f"at most {limits.get('le')}",
         "literal_error": limits.get("expected"),
     }.get(kind)
-    said = f"must be {allowed}" if allowed else problem["msg"]
-    quote = kind == "string_type" and value is not None
-    hint = "" if under is None or not quote else _as_text(under + key, value)
-    return f"{key}={_shown(value)}: {said}.{hint}"
 
 
 def _as_text(key: str, value: Any) -> str:

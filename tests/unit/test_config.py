@@ -9,7 +9,9 @@ from sde_edit.config import parsed
 
 # Hydra's grammar gives these a meaning.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.text("\\'\"${}[](), =:\n\tab")
-NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+# Not the smallest floats: torch may have switched them off in this process.
+FLOATS = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
+NUMBERS = st.integers() | FLOATS
 VALUES = TEXTS | NUMBERS | st.booleans() | st.none()
 
 

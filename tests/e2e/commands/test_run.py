@@ -171,7 +171,7 @@ def test_every_combination_of_swept_values(edit, tmp_path):
         (["dtype=float8"], "float16, bfloat16"),
         (["metrics=[psnrr]"], "Did you mean 'psnr'?"),
         (["shard=2", "shards=2"], "shard=2"),
-        (["task.guidance=high"], "task 'inpaint': guidance"),
+        (["task.guidance=high"], "task 'inpaint': task.guidance=high: must be a finite number"),
         (["data=folder"], "data.images must be given"),
         (["wandb.mode=on"], "'online', 'offline' or 'disabled'"),
         (["model.resolution=32"], "works at 32x32"),
