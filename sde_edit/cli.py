@@ -59,9 +59,10 @@ def run(overrides: tuple[str, ...], no_evaluate: bool) -> None:
     The same command again does only what is missing.
     """
     from sde_edit.commands.run import run_all
-    from sde_edit.config import expand, experiment
+    from sde_edit.config import experiment
+    from sde_edit.overrides import expand, keyed
 
-    if launchers := [o for o in overrides if o.startswith("launcher")]:
+    if launchers := keyed(overrides, "launcher"):
         raise UserError(f"{launchers[0]}: run works in this process; launchers are for sweep")
     experiments = [experiment(combination) for combination in expand(overrides)]
     for finished in run_all(experiments, evaluate=not no_evaluate):
@@ -97,7 +98,8 @@ def sweep(overrides: tuple[str, ...], dry_run: bool) -> None:
 def evaluate(overrides: tuple[str, ...], force: bool) -> None:
     """Score finished runs; give the overrides that the runs were made with."""
     from sde_edit.commands.run import finished_run, score
-    from sde_edit.config import expand, experiment
+    from sde_edit.config import experiment
+    from sde_edit.overrides import expand
 
     for combination in expand(overrides):
         chosen = experiment(combination)

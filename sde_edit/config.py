@@ -1,4 +1,4 @@
-"""Turns overrides into a composed config and a frozen spec. The only module that imports hydra.
+"""Turns overrides into a composed config and a frozen spec. Hydra is used here and in `overrides`.
 
 The YAML of a group holds `name` (label in tables), `kind` (plug-in), the settings of the plug-in,
 and for `model` and `data` a few keys that concern the run and not the plug-in.
@@ -6,31 +6,46 @@ and for `model` and `data` a few keys that concern the run and not the plug-in.
 
 from __future__ import annotations
 
-import json
+import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field
 
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.experiment import Experiment, Settings
 from sde_edit.api.launcher import Launcher
 from sde_edit.api.metric import NamedMetric
+from sde_edit.api.override import override
 from sde_edit.api.sampler import ExternalOutputs
 from sde_edit.api.spec import ComponentSpec, RunSpec, dtype_name
 from sde_edit.api.task import Task
+from sde_edit.diffusion.schedule import LastSigma, Spacing
 from sde_edit.errors import UserError
 from sde_edit.imaging.subset import Subset
-from sde_edit.registry import build, conf_dir, names, suggest
-from sde_edit.report.selection import Setting, format_override
+from sde_edit.overrides import expand, keyed, read, refuse_swept, sweep, swept_values
+from sde_edit.registry import (
+    Count,
+    Natural,
+    Text,
+    build,
+    conf_dir,
+    groups,
+    names,
+    plugin_class,
+    settings,
+    strict,
+    suggest,
+)
 
 # Keys of a group's YAML that are not settings of its plug-in.
 _RUN_KEYS = {
@@ -41,62 +56,280 @@ _RUN_KEYS = {
 
 _GROUPS = {"task": "tasks", "sampler": "samplers", "model": "models", "data": "datasets"}
 _PACKAGES = _GROUPS | {"launcher": "launchers"}
+Threads = Annotated[int, Field(ge=1, le=1024)]
 
 
+# ------------------------------------------------------------------ compose
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
-    """The resolved config of one set of overrides. Raises UserError for an unknown key or name."""
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            config = compose("config", overrides=list(overrides))
-        if missing := sorted(OmegaConf.missing_keys(config)):
-            example = " ".join(f"{key}=..." for key in missing)
-            raise UserError(f"config: {', '.join(missing)} must be given: {example}")
-        resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"config: {error}") from error
+    """The resolved config of one set of overrides.
+
+    Raises UserError for an unknown key, name or preset, and for a value that no run could have.
+    """
+    given = read(overrides)
+    refuse_swept(given)
+    choices = [_choice(one) for one in given if one.key_or_group in _choosable()]
+    tree = _composed(conf_dir(), *choices)
+    config = OmegaConf.create(tree)
+    for one in given:
+        if one.key_or_group not in _choosable():
+            _check_key(one, tree)
+            _set(config, one)
+    if missing := sorted(key for key, value in _leaves(_as_dict(config)) if value == "???"):
+        example = " ".join(f"{key}=..." for key in missing)
+        raise UserError(f"config: {', '.join(missing)} must be given: {example}")
+    resolved = _as_dict(config, resolve=True)
+    resolved["metrics"] = _listed(resolved["metrics"])
+    _check_finite(resolved)
+    _check_run(resolved)
     return resolved
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
+@cache
+def _composed(folder: Path, *choices: str) -> dict[str, Any]:
+    """The YAML of these choices, put together; interpolations are as they are written."""
     try:
-        return OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            return _as_dict(compose("config", overrides=list(choices)))
+    except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"config: {error}") from error
 
 
-def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """All combinations of swept values: `steps=25,50 sampler=ode,sde` gives four."""
-    combinations: list[tuple[str, ...]] = [()]
-    for override in _parse(overrides):
-        if override.is_sweep_override():
-            key = override.get_key_element()
-            values = [f"{key}={value}" for value in override.sweep_string_iterator()]
-        else:
-            values = [str(override.input_line)]
-        combinations = [(*done, value) for done in combinations for value in values]
-    return combinations
+def _choosable() -> list[str]:
+    """The groups of which the config has one choice."""
+    return [group for group in groups() if group not in ("metric", "table")]
 
 
-def with_values(overrides: Sequence[str], key: str, values: Sequence[Setting]) -> tuple[str, ...]:
-    """The overrides with `key` swept over the values, in place of the value it has there."""
-    rest = [str(o.input_line) for o in _parse(overrides) if o.get_key_element() != key]
-    return (*rest, f"{key}={','.join(map(_quoted, values))}")
+def _choice(given: Override) -> str:
+    """`group=name`. Raises UserError with the nearest name for a name that is not there."""
+    group, value = given.key_or_group, given.value()
+    if value is None and group == "experiment":
+        return f"{group}=null"
+    if str(value) not in names(group):
+        raise UserError(f"no {group} {str(value)!r}.{suggest(str(value), names(group))}")
+    return f"{group}={value}"
 
 
-def parsed(overrides: Sequence[str]) -> dict[str, Any]:
-    """Key -> value of overrides without sweeps. Raises UserError for a swept value."""
-    read = _parse(overrides)
-    if swept := [o.input_line for o in read if o.is_sweep_override()]:
-        raise UserError(f"one value each, please: {', '.join(str(line) for line in swept)}")
-    values: dict[str, Any] = _full_dtypes({o.key_or_group: o.value() for o in read})
-    return values
+def _set(config: DictConfig, given: Override) -> None:
+    try:
+        OmegaConf.update(config, given.key_or_group, _literal(given.value()), merge=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{given.input_line}: {error}") from error
 
 
+def _literal(value: Any) -> Any:
+    """The value with every text escaped, so that OmegaConf substitutes nothing in it."""
+    if isinstance(value, dict):
+        return {key: _literal(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [_literal(own) for own in value]
+    escape = r"\1\1\\${"  # a backslash counts only before an interpolation
+    return re.sub(r"(\\*)\$\{", escape, value) if isinstance(value, str) else value
+
+
+def _as_dict(config: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
+    try:
+        return OmegaConf.to_container(config, resolve=resolve)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise UserError(f"config: {error}") from error
+
+
+def _listed(names: Any) -> Any:
+    """`metrics=psnr` and `metrics=null` as lists."""
+    if names is None:
+        return []
+    return [names] if isinstance(names, str) else names
+
+
+# ------------------------------------------------------------------ keys
+def _check_key(given: Override, tree: Mapping[str, Any]) -> None:
+    """Raises UserError with the nearest key for a key that the config does not have.
+
+    An empty mapping, such as task.reweight, takes any key.
+    """
+    node: Any = tree
+    parts = given.key_or_group.split(".")
+    for depth, part in enumerate(parts):
+        where = ".".join(parts[:depth])
+        if not isinstance(node, Mapping):
+            raise UserError(f"{given.input_line}: {where} has no settings of its own")
+        if depth and not node:
+            return
+        if part not in node:
+            if where in _PACKAGES and part in _fields(where, node):
+                return
+            raise UserError(f"{given.input_line}: {_no_setting(parts, depth, node, tree)}")
+        node = node[part]
+
+
+def _no_setting(
+    parts: Sequence[str], depth: int, node: Mapping[str, Any], tree: Mapping[str, Any]
+) -> str:
+    part, where = parts[depth], ".".join(parts[:depth])
+    more = _fields(where, node) if depth else _choosable()
+    known = sorted({*node, *more} - {"kind", "cites"})
+    if not depth and (elsewhere := [f"{k}.{part}" for k, own in tree.items() if _has(own, part)]):
+        return f"no setting {part!r}. Did you mean {elsewhere[0]!r}? Known: {', '.join(known)}."
+    return f"{where or 'the config'} has no setting {part!r}.{suggest(part, known)}"
+
+
+def _has(node: Any, part: str) -> bool:
+    return isinstance(node, Mapping) and part in node
+
+
+def _fields(group: str, raw: Mapping[str, Any]) -> list[str]:
+    """The settings of a group's plug-in; its YAML need not give all of them."""
+    if group not in _PACKAGES:
+        return []
+    return [own.name for own in fields(plugin_class(_PACKAGES[group], raw["kind"]))]
+
+
+@cache
+def _every_key(folder: Path) -> dict[str, Any]:
+    """A config with the keys of every choice of every group."""
+    tree = dict(_composed(folder))
+    for group in _PACKAGES:
+        for name in names(group):
+            raw = group_file(group, name)
+            tree[group] = {**dict.fromkeys(_fields(group, raw)), **raw, **tree[group]}
+        tree[group] |= dict.fromkeys(("version", "digest"))
+    return tree
+
+
+def check_known(overrides: Sequence[str]) -> None:
+    """Raises UserError with the nearest key for a key that no run has, whatever its plug-ins.
+
+    The key may be one that is no override, such as model.digest.
+    """
+    tree = _every_key(conf_dir())
+    for one in read(overrides):
+        if one.key_or_group not in _choosable():
+            _check_key(one, tree)
+        elif not one.is_sweep_override():
+            _choice(one)
+
+
+# ------------------------------------------------------------------ values
+@strict
+@dataclass(frozen=True)
+class _Grid:
+    spacing: Spacing
+    last_sigma: LastSigma
+
+
+@strict
+@dataclass(frozen=True)
+class _Hardware:
+    device: Text
+    batch_size: Count
+    loaders: Threads
+    threads: Threads | None
+    compile: bool
+
+
+@strict
+@dataclass(frozen=True)
+class _Paths:
+    data: Text
+    results: Text
+    cache: Text
+
+
+@strict
+@dataclass(frozen=True)
+class _Wandb:
+    mode: Literal["online", "offline", "disabled"]
+    project: Text
+
+
+@strict
+@dataclass(frozen=True)
+class _ModelRun:
+    name: Text
+    kind: Text
+    dtype: Text
+    batch_size: Count
+    plain_guidance: float | None = None
+
+
+@strict
+@dataclass(frozen=True)
+class _DataRun:
+    name: Text
+    kind: Text
+    metrics: list[Text] | Text | None
+    prompt: str
+    limit: Count | None
+
+
+@strict
+@dataclass(frozen=True)
+class _Named:
+    name: Text
+    kind: Text
+
+
+@strict
+@dataclass(frozen=True)
+class _Run:
+    """All of a config but the settings of its plug-ins."""
+
+    task: _Named
+    sampler: _Named
+    model: _ModelRun
+    data: _DataRun
+    launcher: _Named
+    hardware: _Hardware
+    wandb: _Wandb
+    paths: _Paths
+    grid: _Grid
+    steps: Count
+    dtype: Text
+    seed: int
+    metrics: list[Text]
+    shard: Natural
+    shards: Count
+
+
+def _check_run(config: Mapping[str, Any]) -> None:
+    """Raises UserError naming a key that has a value of the wrong type or out of range."""
+    dtype_name(str(config["dtype"]))
+    own = {
+        group: {
+            key: value
+            for key, value in config[group].items()
+            if key not in plugin_settings(group, config[group]) and key != "cites"
+        }
+        for group in _PACKAGES
+    }
+    settings(_Run, {**config, **own}, of="config", under="")
+
+
+def _check_finite(config: Mapping[str, Any]) -> None:
+    """Raises UserError naming a key whose value is NaN or infinite."""
+    for key, value in _leaves(config):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{key}={value}: must be a finite number")
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Key and value of everything that is neither a mapping nor a list."""
+    if isinstance(value, Mapping):
+        parts = {f"{key}.{inner}" if key else str(inner): own for inner, own in value.items()}
+    elif isinstance(value, list):
+        parts = {f"{key}[{i}]": own for i, own in enumerate(value)}
+    else:
+        yield key, value
+        return
+    for inner, own in parts.items():
+        yield from _leaves(own, inner)
+
+
+# ------------------------------------------------------------------ experiments
 def experiment(overrides: Sequence[str]) -> Experiment:
     """Compose, validate and freeze an experiment. Raises UserError before any expensive work."""
     config = compose_config(overrides)
     plugins = {group: _build(group, config[group]) for group in _GROUPS}
-    metrics = tuple(metric(name) for name in config["metrics"] or ())
+    metrics = tuple(metric(name) for name in config["metrics"])
     settings = _settings(config)
     if isinstance(plugins["sampler"], ExternalOutputs):
         dataset = _with_outputs(plugins["sampler"], plugins["data"], settings.limit)
@@ -125,7 +358,7 @@ def _spec(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> RunSpec:
         steps=config["steps"],
         spacing=config["grid"]["spacing"],
         last_sigma=config["grid"]["last_sigma"],
-        dtype=dtype_name(str(config["dtype"])),
+        dtype=dtype_name(config["dtype"]),
         seed=config["seed"],
     )
 
@@ -184,9 +417,9 @@ def metric(name: str) -> NamedMetric:
 
 def group_file(group: str, name: str) -> dict[str, Any]:
     """conf/<group>/<name>.yaml, not composed. Raises UserError with the nearest name."""
-    file = conf_dir() / group / f"{name}.yaml"
-    if not file.is_file():
+    if name not in names(group):
         raise UserError(f"no {group} {name!r}.{suggest(name, names(group))}")
+    file = conf_dir() / group / f"{name}.yaml"
     raw: dict[str, Any] = _full_dtypes(OmegaConf.to_container(OmegaConf.load(file)))
     return raw
 
@@ -202,8 +435,7 @@ def _full_dtypes(value: Any, key: str = "") -> Any:
 
 def launcher(overrides: Sequence[str]) -> Launcher:
     """The launcher that the overrides choose; local workers by default."""
-    raw = compose_config([o for o in overrides if o.startswith("launcher")])["launcher"]
-    built: Launcher = _build("launcher", raw)
+    built: Launcher = _build("launcher", compose_config(keyed(overrides, "launcher"))["launcher"])
     return built
 
 
@@ -215,15 +447,16 @@ def sweep_overrides(
     `table=table2` stands for the grid of that table; without it the overrides are the grid.
     Overrides of the launcher are ignored.
     """
-    read = [o for o in _parse(overrides) if not o.get_key_element().startswith("launcher")]
-    rest = [str(o.input_line) for o in read if o.get_key_element() != "table"]
-    named = [o for o in read if o.get_key_element() == "table"]
+    launchers = keyed(overrides, "launcher")
+    given = [one for one in read(overrides) if one.input_line not in launchers]
+    rest = [str(one.input_line) for one in given if one.key_or_group != "table"]
+    named = [one for one in given if one.key_or_group == "table"]
     if not named:
         return expand(rest), {}
     combinations: list[tuple[str, ...]] = []
     tables: dict[str, dict[str, Any]] = {}
     for choice in named:
-        values = choice.sweep_string_iterator() if choice.is_sweep_override() else [choice.value()]
+        values = swept_values(choice) if choice.is_sweep_override() else [choice.value()]
         for name in map(str, values):
             tables[name], own = table_config(name, rest)
             if "runs" not in tables[name]:
@@ -241,46 +474,43 @@ def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], l
     """
     config, rest = group_file("table", name), []
     arms = [arm["set"] for arm in config.get("arms", ())]
-    for override in _parse(overrides):
-        key = override.get_key_element()
+    for given in read(overrides):
+        key = given.key_or_group
         own = [arm for arm in arms if key in arm]
         if any(arm[key] != own[0][key] for arm in own):
-            raise UserError(f"{override.input_line}: {key} tells the arms of {name} apart")
-        swept = override.is_sweep_override()
-        values = list(override.sweep_iterator()) if swept else [override.value()]
+            raise UserError(f"{given.input_line}: {key} tells the arms of {name} apart")
+        values = _values(given)
         asked = [grid for grid in (config.get("runs", {}), *own) if key in grid]
         for grid in asked:
             grid[key] = _full_dtypes(values, key)
         if not asked:
-            rest.append(str(override.input_line))
+            rest.append(str(given.input_line))
     return config, rest
+
+
+def _values(given: Override) -> list[Any]:
+    if not given.is_sweep_override():
+        return [given.value()]
+    return [one.value() for value in swept_values(given) for one in read([f"x={value}"])]
 
 
 def table_grids(config: Mapping[str, Any]) -> list[list[str]]:
     """The grid of each arm of a table as overrides, swept values comma-separated."""
     arms = [arm["set"] for arm in config["arms"]]
-    also = [f"{key}={format_override(value)}" for key, value in config.get("also", {}).items()]
+    also = [override(key, value) for key, value in config.get("also", {}).items()]
     return [[*_as_overrides(config["runs"] | arm), *also] for arm in arms]
 
 
 def _as_overrides(grid: Mapping[str, Any]) -> list[str]:
-    swept = {key: v if isinstance(v, list) else [v] for key, v in grid.items()}
-    return [f"{key}={','.join(map(_quoted, values))}" for key, values in swept.items()]
+    return [sweep(key, v if isinstance(v, list) else [v]) for key, v in grid.items()]
 
 
-def _quoted(value: Setting) -> str:
-    """A value in override syntax; unquoted braces as in {target} would be a dictionary."""
-    plain = not isinstance(value, str) or re.fullmatch(r"[\w./:-]*", value)
-    return str(format_override(value)) if plain else override("", str(value))[1:]
-
-
-def override(key: str, value: object) -> str:
-    """`key=value` in Hydra's grammar, with any characters in a text."""
-    if isinstance(value, str):
-        escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)  # a backslash counts before a quote only
-        trailing = re.search(r"\\*\Z", escaped)
-        return f'{key}="{escaped}{trailing[0] if trailing else ""}"'
-    return f"{key}={json.dumps(value)}"
+def parsed(overrides: Sequence[str]) -> dict[str, Any]:
+    """Key -> value of overrides without sweeps. Raises UserError for a swept value."""
+    given = read(overrides)
+    refuse_swept(given)
+    values: dict[str, Any] = _full_dtypes({one.key_or_group: one.value() for one in given})
+    return values
 
 
 def data_set(overrides: Sequence[str]) -> tuple[str, Dataset]:
@@ -307,7 +537,7 @@ def plugin_settings(group: str, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _build(group: str, raw: Mapping[str, Any]) -> Any:
-    return build(_PACKAGES[group], raw["kind"], plugin_settings(group, raw))
+    return build(_PACKAGES[group], raw["kind"], plugin_settings(group, raw), under=f"{group}.")
 
 
 def _component(group: str, raw: Mapping[str, Any], plugin: Any) -> ComponentSpec:
@@ -323,12 +553,7 @@ def _component(group: str, raw: Mapping[str, Any], plugin: Any) -> ComponentSpec
 
 
 def _settings(config: Mapping[str, Any]) -> Settings:
-    hardware, limit = config["hardware"], config["data"].get("limit")
-    numbers = {"data.limit": limit, "hardware.batch_size": hardware["batch_size"]}
-    numbers |= {"steps": config["steps"], "shards": config["shards"]}
-    for key, value in numbers.items():
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise UserError(f"{key}={value}: must be a whole number of at least 1")
+    hardware = config["hardware"]
     if not 0 <= config["shard"] < config["shards"]:
         raise UserError(
             f"shard={config['shard']}: must be from 0 to shards-1={config['shards'] - 1}"
@@ -336,7 +561,7 @@ def _settings(config: Mapping[str, Any]) -> Settings:
     return Settings(
         results=Path(config["paths"]["results"]),
         cache=Path(config["paths"]["cache"]),
-        limit=limit,
+        limit=config["data"]["limit"],
         device=hardware["device"],
         compile=hardware["compile"],
         batch_size=hardware["batch_size"],

@@ -12,15 +12,20 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
+from sde_edit.api.override import as_typed, format_override
 from sde_edit.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 GROUPS = (
     *("tasks", "samplers", "models", "datasets", "metrics"),
@@ -31,10 +36,16 @@ _ROOT = Path(__file__).parent
 _PLACE = {"tables": "report.tables", "figures": "report.figures", "launchers": "engine.launchers"}
 T = TypeVar("T")
 
+# Types of settings.
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Text = Annotated[str, Field(min_length=1)]  # a path "" would be the current folder
+
 
 def strict(cls: type[T]) -> type[T]:
     """Decorator for a dataclass of settings: refuse unknown fields and convert no types."""
-    cls.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+    rules = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    cls.__pydantic_config__ = rules  # type: ignore[attr-defined]
     return cls
 
 
@@ -154,23 +165,63 @@ def plugin_class(group: str, kind: str) -> type[Any]:
     return found
 
 
-def build(group: str, kind: str, params: Mapping[str, Any]) -> Any:
-    """Build a plug-in from its settings. Raises UserError naming a wrong key or value."""
-    return settings(plugin_class(group, kind), params, of=f"{group[:-1]} {kind!r}")
+def build(group: str, kind: str, params: Mapping[str, Any], *, under: str | None = None) -> Any:
+    """Build a plug-in from its settings. Raises UserError naming a wrong key or value.
+
+    under: as in `settings`.
+    """
+    cls = plugin_class(group, kind)
+    return settings(cls, params, of=f"{group[:-1]} {kind!r}", under=under)
 
 
-def settings(cls: type[T], params: Mapping[str, Any], *, of: str) -> T:
-    """Build a `strict` dataclass from the values of a YAML file.
+def settings(cls: type[T], params: Mapping[str, Any], *, of: str, under: str | None = None) -> T:
+    """Build a `strict` dataclass from values of a YAML file or of overrides.
 
-    of: what the settings belong to, for the message. Raises UserError naming a wrong key or value.
+    of: what the settings belong to, for the message. under: the prefix of their keys in overrides;
+    None for settings that no override gives. Raises UserError naming a wrong key or value.
     """
     try:
         return TypeAdapter(cls).validate_json(json.dumps(dict(params)))
     except ValidationError as error:
-        fields = list(cls.__dataclass_fields__)  # type: ignore[attr-defined]
-        lines = []
-        for problem in error.errors():
-            key = ".".join(str(part) for part in problem["loc"])
-            tail = suggest(key, fields) if problem["type"] == "unexpected_keyword_argument" else ""
-            lines.append(f"{key}: {problem['msg']}.{tail}")
+        lines = [_problem(problem, cls, under) for problem in error.errors(include_url=False)]
         raise UserError(f"{of}: " + " ".join(lines)) from None
+
+
+def _problem(problem: ErrorDetails, cls: type[Any], under: str | None) -> str:
+    """What is wrong with one key, and what is allowed."""
+    own, kind, value = ".".join(map(str, problem["loc"])), problem["type"], problem["input"]
+    key = (under or "") + own
+    if kind == "unexpected_keyword_argument":
+        return f"{key}: {problem['msg']}.{suggest(own, [field.name for field in fields(cls)])}"
+    if kind == "missing_argument":
+        return f"{key}: must be given."
+    allowed = _allowed(kind, problem.get("ctx", {}))
+    said = f"must be {allowed}" if allowed else problem["msg"]
+    quote = kind == "string_type" and value is not None
+    hint = _as_text(key, value) if quote and under is not None else ""
+    return f"{key}={_shown(value)}: {said}.{hint}"
+
+
+def _allowed(kind: str, limits: Mapping[str, Any]) -> str | None:
+    """What a value must be, for the common kinds of pydantic's errors."""
+    return {
+        **dict.fromkeys(("int_type", "int_from_float", "int_parsing"), "a whole number"),
+        **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "a finite number"),
+        **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+        "string_type": "text",
+        "string_too_short": "more than an empty text",
+        "greater_than": f"above {limits.get('gt')}",
+        "less_than": f"below {limits.get('lt')}",
+        "greater_than_equal": f"at least {limits.get('ge')}",
+        "less_than_equal": f"at most {limits.get('le')}",
+        "literal_error": limits.get("expected"),
+    }.get(kind)
+
+
+def _as_text(key: str, value: Any) -> str:
+    return f" To give it as text: {as_typed(key, _shown(value))}"
+
+
+def _shown(value: Any) -> str:
+    """The value as it is written in overrides."""
+    return value if isinstance(value, str) else format_override(value)

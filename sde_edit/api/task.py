@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from sde_edit.api.citation import Citation
@@ -85,6 +85,13 @@ class Task(ABC):
         """
 
     # -- optional: restrictions and preparations
+
+    def without_effect(self, example: Example) -> Collection[str]:
+        """Messages on settings that do not act on the example.
+
+        A message on which all examples of a run agree is an error.
+        """
+        return ()
 
     @property
     def samplers(self) -> Sequence[str]:

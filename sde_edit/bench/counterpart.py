@@ -12,6 +12,7 @@ from PIL import Image
 
 from sde_edit.bench.engine import TimedEngine, wall_seconds
 from sde_edit.bench.result import Diffusers, Timing
+from sde_edit.editing.batch import prompts
 from sde_edit.store.runs import batched
 from sde_edit.tasks.inpaint import Inpaint
 
@@ -152,7 +153,7 @@ def _pipeline_inputs(engine: TimedEngine, batch: Sequence[str]) -> dict[str, Any
     examples = [experiment.dataset.load(example_id) for example_id in batch]
     where = "cuda" if engine.device.startswith("cuda") else "cpu"
     return {
-        "prompt": [task.prompt.replace("{caption}", e.caption) for e in examples],
+        "prompt": prompts(task.prompt, examples),
         "negative_prompt": [task.negative_prompt] * len(batch),
         "image": [Image.fromarray(e.image) for e in examples],
         "mask_image": [Image.fromarray(np.uint8(np.asarray(e.mask) * 255)) for e in examples],

@@ -16,6 +16,7 @@ from sde_edit.config import compose_config, data_set, results_dir
 from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import score_of
 from sde_edit.evaluation.per_image import PerImageMetric
+from sde_edit.overrides import keyed
 from sde_edit.registry import build, suggest
 from sde_edit.report.cells import (
     common_convention,
@@ -90,7 +91,7 @@ def open_pair(a: str, b: str, overrides: Sequence[str]) -> Pair:
 
     overrides: only `paths.*`. Raises UserError if the runs cannot be found or compared.
     """
-    if idle := [o for o in overrides if not o.startswith("paths.")]:
+    if idle := [o for o in overrides if o not in keyed(overrides, "paths.")]:
         raise UserError(f"{idle[0]}: the runs are finished; compare takes paths.*=DIR alone")
     results = results_dir(overrides)
     return pair_of(find_run(a, results), find_run(b, results))

@@ -10,8 +10,9 @@ from typing import Any
 
 from platformdirs import user_cache_dir
 
+from sde_edit.api.override import override
 from sde_edit.commands.run import run_all
-from sde_edit.config import experiment, override
+from sde_edit.config import experiment
 from sde_edit.errors import UserError
 
 

@@ -28,6 +28,7 @@ from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.tracking import Tracker
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import evaluate_run, measure_run, score_path
+from sde_edit.overrides import expand
 from sde_edit.report.contact_sheet import run_sheet
 from sde_edit.store.runs import Run, RunStore
 
@@ -155,7 +156,7 @@ class Worker:
         self._models = ModelCache()
 
     def __call__(self, job: Job, on_images: Callable[[int], None]) -> None:
-        experiments = [config.experiment(one) for one in config.expand(job.overrides)]
+        experiments = [config.experiment(one) for one in expand(job.overrides)]
         run_together(experiments, self._models, on_images=on_images)
 
 

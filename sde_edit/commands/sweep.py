@@ -18,12 +18,13 @@ from sde_edit.bench.result import estimate_seconds
 from sde_edit.commands.contact_sheets import check_sheets
 from sde_edit.commands.run import Worker, is_finished, run_together
 from sde_edit.commands.table import publish_runs
-from sde_edit.config import experiment, launcher, sweep_overrides, with_values
+from sde_edit.config import experiment, launcher, sweep_overrides
 from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.plan import Plan, group_by_shared_encoding, plan_run, t_0_of
 from sde_edit.engine.producer import inspect_missing, producer_of
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics
+from sde_edit.overrides import with_values
 from sde_edit.report.formats import markdown
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.files import write_atomic

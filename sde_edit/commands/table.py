@@ -12,9 +12,9 @@ from sde_edit.api.dataset import HasStatistics
 from sde_edit.commands.contact_sheets import write_sheets
 from sde_edit.commands.run import finished_run
 from sde_edit.config import (
+    check_known,
     chosen_data,
     compose_config,
-    expand,
     experiment,
     group_file,
     parsed,
@@ -22,6 +22,7 @@ from sde_edit.config import (
     table_config,
 )
 from sde_edit.errors import UserError
+from sde_edit.overrides import expand, keyed
 from sde_edit.registry import names, suggest
 from sde_edit.report.contact_sheet import runs_sheet, save_sheet
 from sde_edit.report.formats import markdown, write, write_figure
@@ -49,9 +50,10 @@ def publish_table(name: str, overrides: Sequence[str]) -> list[Path]:
     data set.
     """
     config, rest = table_config(name, overrides)
+    check_known(rest)
     if "runs" not in config:
         return publish_composition(name, config, rest)
-    results = results_dir([o for o in rest if o.startswith("paths.")])
+    results = results_dir(keyed(rest, "paths."))
     config["where"] = {**(config.get("where") or {}), **_chosen(rest)} or None
     return publish_runs(name, config, RunStore(results).runs(), results)
 
@@ -64,13 +66,13 @@ def publish_composition(
     Raises UserError for an override without effect, and if the data set is missing or does not
     count its contents.
     """
-    where = [o for o in overrides if o.startswith("paths.")]
-    about = [o for o in overrides if o.startswith(("data=", "data.")) and "data.limit" not in o]
+    where, limit = keyed(overrides, "paths."), keyed(overrides, "data.limit")
+    about = [o for o in keyed(overrides, "data") if o not in limit]
     if idle := [o for o in overrides if o not in (*where, *about)]:
         raise UserError(
             f"{idle[0]}: {name} counts a whole data set; give data=... and its settings"
         )
-    own = [] if any(o.startswith("data=") for o in about) else [f"data={config['data']}"]
+    own = [] if "data" in parsed(about) else [f"data={config['data']}"]
     data, dataset = chosen_data([*own, *about, *where])
     if not isinstance(dataset, HasStatistics):
         raise UserError(
@@ -102,14 +104,15 @@ def publish_figure(name: str, overrides: Sequence[str]) -> list[Path]:
         raise UserError(f"{name} is made of runs: sde-edit sweep table={name}")
     if name not in drawers:
         raise UserError(f"no figure {name!r}.{suggest(name, list(drawers))}")
-    if idle := [o for o in overrides if not o.startswith("paths.")]:
+    if idle := [o for o in overrides if o not in keyed(overrides, "paths.")]:
         raise UserError(f"{idle[0]}: {name} has no settings; only paths.results=DIR is for figures")
     return drawers[name](results_dir(overrides))
 
 
 def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
-    """The settings that select runs; an experiment preset stands for its model and data."""
-    chosen = parsed([o for o in overrides if not o.startswith(_NOT_IDENTITY)])
+    """The settings of runs to select; an experiment preset stands for its model and data."""
+    other = keyed(overrides, _NOT_IDENTITY)
+    chosen = parsed([o for o in overrides if o not in other])
     if preset := chosen.pop("experiment", None):
         config = compose_config([f"experiment={preset}"])
         chosen = {"model": config["model"]["name"], "data": config["data"]["name"], **chosen}

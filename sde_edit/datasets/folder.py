@@ -32,7 +32,7 @@ from sde_edit.imaging.files import (
     to_pixels,
 )
 from sde_edit.imaging.masks import Hole, as_mask
-from sde_edit.registry import plugin
+from sde_edit.registry import Text, plugin
 from sde_edit.store.digests import file_digests
 
 if TYPE_CHECKING:
@@ -82,17 +82,17 @@ class Folder:
     citation: ClassVar[Citation | None] = None
 
     # The location of files is not part of a run's identity; the digest covers their contents.
-    images: str = field(metadata={"identity": False})
+    images: Text = field(metadata={"identity": False})
     resolution: int
-    mask_root: str | None = field(default=None, metadata={"identity": False})
+    mask_root: Text | None = field(default=None, metadata={"identity": False})
     hole: Hole | None = None
     masks: str = ""
     threshold: float | None = 0.5
     fit: Fit = "exact"
     pairing: Literal["stem", "sorted"] = "stem"
-    captions: str | None = field(default=None, metadata={"identity": False})
+    captions: Text | None = field(default=None, metadata={"identity": False})
     source: str = field(default="", metadata={"identity": False})
-    hints: str | None = field(default=None, metadata={"identity": False})
+    hints: Text | None = field(default=None, metadata={"identity": False})
 
     def __post_init__(self) -> None:
         if self.mask_root is not None and self.hole is None:

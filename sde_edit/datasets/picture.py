@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
 from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
@@ -17,7 +18,7 @@ from sde_edit.api.example import Drag, Example, Point
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import Size, fit_point, fit_to, read_grey, read_rgb, to_pixels
 from sde_edit.imaging.masks import Hole, as_mask
-from sde_edit.registry import plugin
+from sde_edit.registry import Text, plugin
 from sde_edit.store.digests import file_digest
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ class Picture:
     drags: each is [[from x, from y], [to x, to y]], in pixels of the file.
     """
 
-    image: str = field(metadata={"identity": False})
-    resolution: int
+    image: Text = field(metadata={"identity": False})
+    resolution: Annotated[int, Field(ge=8)]
     caption: str = ""
     target: str = ""
-    mask: str | None = field(default=None, metadata={"identity": False})
+    mask: Text | None = field(default=None, metadata={"identity": False})
     hole: Hole = "white"
     drags: tuple[tuple[Point, Point], ...] = ()
     version: ClassVar[int] = 1

@@ -112,21 +112,26 @@ class Schedule:
         Raises UserError if the grid would leave [0, T) or visit a time twice.
         """
         n = len(self.alpha)
+        if not 1 <= steps < n:
+            raise UserError(
+                f"steps={steps}: must be at least 1 and, with the model's {n} train times, at most "
+                f"{n - 1}"
+            )
         if spacing == "linspace":
-            t = np.linspace(0, n - 1, max(steps, 1) + 1).round()[:0:-1]
+            t = np.linspace(0, n - 1, steps + 1).round()[:0:-1]
         elif spacing == "leading":
-            t = (np.arange(steps, dtype=float) * (n // max(steps, 1)) + offset)[::-1]
+            t = (np.arange(steps, dtype=float) * (n // steps) + offset)[::-1]
         elif spacing == "trailing":
-            t = np.round(np.arange(n, 0, -n / max(steps, 1))) - 1
+            t = np.round(np.arange(n, 0, -n / steps)) - 1
         else:
             raise UserError(f"spacing={spacing!r}: allowed are {', '.join(SPACINGS)}")
         if last_sigma not in LAST_SIGMAS:
             raise UserError(f"last_sigma={last_sigma!r}: allowed are {', '.join(LAST_SIGMAS)}")
         times = [*t.astype(int).tolist(), 0]
-        if not 1 <= steps < n or times[0] >= n or any(np.diff(times) >= 0):
+        if times[0] >= n or any(np.diff(times) >= 0):
             raise UserError(
-                f"steps={steps} with spacing={spacing!r} does not fit the model's {n} train times: "
-                f"use fewer steps or spacing=linspace (at most {n - 1} steps)"
+                f"steps={steps} with grid.spacing={spacing} does not fit the model's {n} train "
+                f"times: use fewer steps or grid.spacing=linspace (at most {n - 1} steps)"
             )
         alpha = [self.alpha[i] for i in times]
         if last_sigma == "zero":

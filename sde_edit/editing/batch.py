@@ -5,6 +5,7 @@ In a prompt template `{caption}` and `{target}` stand for the example's texts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,16 @@ from sde_edit.api.task import Task
 from sde_edit.errors import UserError
 
 _WORDS = {"{caption}": "caption", "{target}": "target"}
+_EDITS = "shapes-edits, shapes-object-edits, shapes-classes, coco-bison, imagenet"
+# What an example may lack -> the data sets that have it.
+HAVING = {
+    "caption": f"shapes, shapes-drags, {_EDITS}, coco, dragbench, dragbench-205; folder with "
+    "data.captions",
+    "target": _EDITS,
+    "mask": "shapes, shapes-edits, shapes-object-edits, shapes-classes, places; folder with "
+    "data.mask_root",
+    "drags": "shapes-drags, dragbench, dragbench-205",
+}
 
 
 def images(examples: Sequence[Example]) -> Tensor:
@@ -35,7 +46,10 @@ def check_mask(example: Example) -> None:
     """Raises UserError if the example has no mask, or if its mask has another size or no hole."""
     mask, size = example.mask, example.image.shape[:2]
     if mask is None:
-        raise UserError(f"{example.id}: the task needs a mask, and the data set gives none")
+        raise UserError(
+            f"{example.id}: the task needs a mask, and the data set gives none. "
+            f"Data sets with masks: {HAVING['mask']}"
+        )
     if mask.shape != size:
         raise UserError(f"{example.id}: mask {mask.shape} and image {size} differ in size")
     if not mask.any():
@@ -51,7 +65,7 @@ def check_drags(example: Example) -> None:
     if not example.drags:
         raise UserError(
             f"{example.id}: there is nothing to drag; use a data set with drags, or leave "
-            "the example out of it"
+            f"the example out of it. Data sets with drags: {HAVING['drags']}"
         )
     height, width = example.image.shape[:2]
     for point in (point for drag in example.drags for point in (drag.source, drag.target)):
@@ -100,9 +114,9 @@ def prompts(template: str, examples: Sequence[Example]) -> list[str]:
 
 
 def _filled(template: str, example: Example) -> str:
-    for word, field in _WORDS.items():
-        template = template.replace(word, getattr(example, field))
-    return template
+    """The template with both words replaced at once: braces in a caption stay text."""
+    texts = {word: getattr(example, field) for word, field in _WORDS.items()}
+    return re.sub(r"\{caption\}|\{target\}", lambda word: texts[word[0]], template)
 
 
 def check_prompts(task: Task, example: Example, *keys: str) -> None:
@@ -110,7 +124,10 @@ def check_prompts(task: Task, example: Example, *keys: str) -> None:
     for key in keys:
         for word, field in _WORDS.items():
             if word in getattr(task, key) and not getattr(example, field):
-                raise UserError(f"{example.id}: task.{key} asks for a {field}, and there is none")
+                raise UserError(
+                    f"{example.id}: task.{key} asks for a {field}, and there is none. "
+                    f"Data sets with a {field}: {HAVING[field]}"
+                )
 
 
 def check_share(key: str, value: float) -> None:

@@ -5,9 +5,10 @@ Everything that differs between the two is here; the commands know only `Produce
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tqdm import tqdm
@@ -30,6 +31,12 @@ T = TypeVar("T")
 
 class Producer(Protocol):
     """Makes the images of an experiment, and estimates their cost beforehand."""
+
+    def check(self) -> None:
+        """Raises UserError for settings that fit no example."""
+
+    def without_effect(self, example: Example) -> Collection[str]:
+        """Messages on settings that do not act on the example."""
 
     def inspect(self, example: Example, *, counts_encoding: bool) -> int:
         """Check an example; return the network evaluations (rows) that its image costs.
@@ -54,6 +61,13 @@ class NetworkProducer:
 
     experiment: Experiment
     sampler: Sampler
+
+    def check(self) -> None:
+        spec = self.experiment.spec
+        self.experiment.source.schedule().grid(spec.steps, spec.spacing, spec.last_sigma)
+
+    def without_effect(self, example: Example) -> Collection[str]:
+        return self.experiment.task.without_effect(example)
 
     def inspect(self, example: Example, *, counts_encoding: bool) -> int:
         task, steps = self.experiment.task, self.experiment.spec.steps
@@ -99,6 +113,12 @@ class ImportProducer:
     experiment: Experiment
     outputs: ExternalOutputs
 
+    def check(self) -> None:
+        """Nothing but the examples can be wrong."""
+
+    def without_effect(self, example: Example) -> Collection[str]:
+        return ()
+
     def inspect(self, example: Example, *, counts_encoding: bool) -> int:
         self.experiment.task.check(example)
         self.outputs.read(example)
@@ -142,20 +162,47 @@ def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[int]:
     lacking = [k for k, (_, plan) in enumerate(runs) if plan.missing]
     pays = dict(zip(lacking, counts_encoding([runs[k][0] for k in lacking]), strict=True))
     producers = {k: producer_of(runs[k][0]) for k in lacking}
+    for producer in producers.values():
+        producer.check()
 
-    def inspect(wanted: tuple[str, list[int]]) -> list[tuple[int, int]]:
+    def inspect(wanted: tuple[str, list[int]]) -> list[_Inspected]:
         example_id, wanting = wanted
         example = runs[wanting[0]][0].dataset.load(example_id)
-        return [(k, producers[k].inspect(example, counts_encoding=pays[k])) for k in wanting]
+        return [
+            _Inspected(
+                run=k,
+                cost=producers[k].inspect(example, counts_encoding=pays[k]),
+                without_effect=frozenset(producers[k].without_effect(example)),
+            )
+            for k in wanting
+        ]
 
-    costs = [0] * len(runs)
     jobs = _wanted([(k, *runs[k]) for k in lacking])
     with ThreadPoolExecutor(runs[0][0].settings.loaders if runs else 1) as pool:
-        done = pool.map(inspect, jobs)
-        for found in _with_bar(done, len(jobs)):
-            for k, cost in found:
-                costs[k] += cost
-    return costs
+        done = list(_with_bar(pool.map(inspect, jobs), len(jobs)))
+    of_run: list[list[_Inspected]] = [[] for _ in runs]
+    for one in chain.from_iterable(done):
+        of_run[one.run].append(one)
+    for k in lacking:
+        _refuse_idle(runs[k][1], of_run[k])
+    return [sum(one.cost for one in inspected) for inspected in of_run]
+
+
+@dataclass(frozen=True)
+class _Inspected:
+    """What is known of one example of one run."""
+
+    run: int
+    cost: int
+    without_effect: frozenset[str]
+
+
+def _refuse_idle(plan: Plan, inspected: Sequence[_Inspected]) -> None:
+    """Raises UserError for a setting that acts on no example, if the whole run was inspected."""
+    if len(inspected) < len(plan.ids):
+        return
+    if idle := frozenset.intersection(*(one.without_effect for one in inspected)):
+        raise UserError("; ".join(sorted(idle)))
 
 
 def _with_bar(done: Iterable[T], total: int) -> Iterable[T]:

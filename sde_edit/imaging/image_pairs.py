@@ -33,6 +33,7 @@ from sde_edit.imaging.files import (
     read_size,
     to_pixels,
 )
+from sde_edit.registry import Text
 from sde_edit.store.digests import file_digests
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class ImagePairs(ABC):
     citation: ClassVar[Citation | None] = None
 
     # The digest covers the contents of the files and the choice of examples.
-    root: str = field(metadata={"identity": False})
+    root: Text = field(metadata={"identity": False})
     resolution: int
     n: int | None = field(default=None, metadata={"identity": False})
     pairs_seed: int = 0

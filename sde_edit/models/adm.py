@@ -19,7 +19,7 @@ from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
 from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, refuse_hints
 from sde_edit.networks.guided_diffusion import load_classifier, load_unet
-from sde_edit.registry import plugin
+from sde_edit.registry import Count, Text, plugin
 from sde_edit.store.digests import files_digest
 
 _OFFICIAL = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021"
@@ -39,11 +39,11 @@ class ADM:
     evaluation, including the classifier. Predictions of x_0 are not clipped.
     """
 
-    path: str = field(metadata={"identity": False})
-    resolution: int
-    unet: str = field(default="256x256_diffusion.pt", metadata={"identity": False})
-    classifier: str = field(default="256x256_classifier.pt", metadata={"identity": False})
-    head_channels: int = 64
+    path: Text = field(metadata={"identity": False})
+    resolution: Count
+    unet: Text = field(default="256x256_diffusion.pt", metadata={"identity": False})
+    classifier: Text = field(default="256x256_classifier.pt", metadata={"identity": False})
+    head_channels: Count = 64
     version: ClassVar[int] = 1
     citation: ClassVar[Citation] = papers.DHARIWAL2021DIFFUSION
 

@@ -18,7 +18,7 @@ from sde_edit.errors import UserError
 from sde_edit.networks.base import dtype_of
 from sde_edit.networks.checkpoints import checkpoint_digest, checkpoint_folder, load_network
 from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion
-from sde_edit.registry import plugin
+from sde_edit.registry import Text, plugin
 
 _FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
@@ -33,7 +33,7 @@ class ControlNet(LatentSource):
     pipeline without guess mode. A row counts as one evaluation, including the control net.
     """
 
-    control: str = field(metadata={"identity": False})
+    control: Text = field(metadata={"identity": False})
     scale: float = 1.0
     version: ClassVar[int] = 1
     citation: ClassVar[Citation] = papers.ZHANG2023ADDING

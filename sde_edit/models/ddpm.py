@@ -22,7 +22,7 @@ from sde_edit.networks.checkpoints import (
     read_config,
     read_scheduler,
 )
-from sde_edit.registry import plugin
+from sde_edit.registry import Count, Text, plugin
 from sde_edit.store.digests import files_digest
 
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -40,8 +40,8 @@ class DDPM:
     config says; the published DDPM samples used clipping.
     """
 
-    path: str = field(metadata={"identity": False})
-    resolution: int
+    path: Text = field(metadata={"identity": False})
+    resolution: Count
     version: ClassVar[int] = 1
     citation: ClassVar[Citation] = papers.HO2020DDPM
 

@@ -14,9 +14,10 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from sde_edit.diffusion.denoiser import Denoiser
@@ -24,6 +25,8 @@ from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
 from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, refuse_hints
 from sde_edit.registry import plugin, strict, suggest
+
+Beta = Annotated[float, Field(gt=0, lt=1)]
 
 
 @strict
@@ -51,10 +54,10 @@ class GMM:
 
     shape: tuple[int, int, int]
     components: tuple[Component, ...]
-    beta_schedule: str = "linear"
-    beta_start: float = 1e-4
-    beta_end: float = 0.02
-    train_times: int = 1000
+    beta_schedule: Literal["linear", "scaled_linear"] = "linear"
+    beta_start: Beta = 1e-4
+    beta_end: Beta = 0.02
+    train_times: Annotated[int, Field(ge=2, le=1_000_000)] = 1000
     version: ClassVar[int] = 1
     citation: ClassVar[None] = None
 

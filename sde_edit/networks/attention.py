@@ -78,11 +78,16 @@ def reweighting(
 ) -> Tensor:
     """scale [J]: the factor of each token's word, ignoring case and punctuation; otherwise 1."""
     lower = {word.lower(): factor for word, factor in factors.items()}
-    keys = [word.strip(punctuation).lower() for word in prompt]
+    keys = bare_words(prompt)
     of_tokens = [lower.get(k, 1.0) for k, ids in zip(keys, words, strict=True) for _ in ids]
     scale = torch.ones(size)
     scale[1 : size - 1][: len(of_tokens)] = torch.tensor(of_tokens[: size - 2])
     return scale
+
+
+def bare_words(prompt: Sequence[str]) -> list[str]:
+    """The words in lower case, without punctuation around them."""
+    return [word.strip(punctuation).lower() for word in prompt]
 
 
 # ------------------------------------------------------------------ the layers

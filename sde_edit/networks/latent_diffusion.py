@@ -29,6 +29,7 @@ from sde_edit.networks.checkpoints import (
     read_scheduler,
 )
 from sde_edit.networks.lora import LoraLayers, fit, stack_adapters
+from sde_edit.registry import Count, Text
 
 _WEIGHTS = (
     "unet/diffusion_pytorch_model.safetensors",
@@ -48,8 +49,8 @@ class LatentSource:
     package. The run id holds the digest of the weights, not the path.
     """
 
-    path: str = field(metadata={"identity": False})
-    resolution: int
+    path: Text = field(metadata={"identity": False})
+    resolution: Count
 
     key: ClassVar[str] = "model.path"  # the setting that gives the path, named in messages
 

@@ -17,7 +17,6 @@ from sde_edit.report.selection import (
     check_uniform,
     command,
     flatten,
-    format_override,
     matches,
     specifies,
 )
@@ -166,7 +165,7 @@ class Grid:
     def heading(self, place: Place) -> Column:
         """The heading of a column."""
         group = f"{place.group} {_last_part(self.group)}" if self.group else ""
-        return Column(group, str(format_override(place.column)))
+        return Column(group, "null" if place.column is None else str(place.column))
 
     def describe(self, arm: Arm, setting: Mapping[str, Setting]) -> str:
         """A text that names a cell."""
@@ -176,11 +175,12 @@ class Grid:
 
     # -- missing runs
 
-    def overrides(self, arm: Arm, setting: Mapping[str, Setting]) -> dict[str, Setting]:
+    def overrides(
+        self, arm: Arm, setting: Mapping[str, Setting]
+    ) -> dict[str, Setting | Sequence[Setting]]:
         """The overrides of a cell's run."""
         first = {key: values[0] for key, values in self.values_of(arm).items()}
-        also = {key: format_override(value) for key, value in self.also.items()}
-        return {**first, **setting, **also}
+        return {**first, **setting, **self.also}
 
     def missing(self, cells: Cells, runs: Sequence[Run]) -> list[str]:
         """A note with the remedy for each cell without a sealed run."""

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from sde_edit.api.override import override
 from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.errors import UserError
 from sde_edit.registry import suggest
@@ -74,18 +75,11 @@ def diff_specs(a: RunSpec, b: RunSpec) -> dict[str, tuple[Any, Any]]:
     return {key: (left.get(key), right.get(key)) for key in [*settings, *attributes]}
 
 
-def command(verb: str, overrides: Mapping[str, Setting]) -> str:
+def command(verb: str, overrides: Mapping[str, Setting | Sequence[Setting]]) -> str:
     """The shell command that applies `verb` to the run with these overrides."""
     given = {k: v for k, v in overrides.items() if k.rpartition(".")[2] not in COMPONENT_ATTRS}
-    words = (shlex.quote(f"{key}={format_override(value)}") for key, value in given.items())
+    words = (shlex.quote(override(key, value)) for key, value in given.items())
     return " ".join(["sde-edit", verb, *words])
-
-
-def format_override(value: Setting | Sequence[Setting]) -> Setting:
-    """A value in the syntax of overrides: a list in brackets, None as null."""
-    if isinstance(value, list):
-        return f"[{','.join(map(str, value))}]"
-    return "null" if value is None else value  # type: ignore[return-value]
 
 
 def matches(spec: RunSpec, allowed: Mapping[str, Sequence[Setting]]) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import SUFFIXES, counted, list_images, read_rgb, to_pixels
-from sde_edit.registry import plugin
+from sde_edit.registry import Text, plugin
 from sde_edit.store.digests import file_digests
 from sde_edit.store.files import digest_of_pairs, safe_name
 
@@ -32,7 +32,7 @@ class External:
     out of it; a link that leads out of it is refused.
     """
 
-    outputs: str = field(metadata={"identity": False})  # its digest identifies the content
+    outputs: Text = field(metadata={"identity": False})  # its digest identifies the content
     partial: bool = field(default=False, metadata={"identity": False})  # digest covers it
     version: ClassVar[int] = 1
 

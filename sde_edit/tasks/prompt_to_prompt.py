@@ -31,7 +31,7 @@ from sde_edit.editing.batch import (
 )
 from sde_edit.editing.null_text import NullText, rows_per_step
 from sde_edit.errors import UserError
-from sde_edit.networks.attention import Control, refinement, replacement, reweighting
+from sde_edit.networks.attention import Control, bare_words, refinement, replacement, reweighting
 from sde_edit.networks.base import in_parts
 from sde_edit.registry import plugin
 
@@ -116,6 +116,12 @@ class PromptToPrompt(Task):
                 f"{example.id}: task.mode=replace needs prompts of as many words, not {before!r} "
                 f"and {after!r}: use task.mode=refine"
             )
+
+    def without_effect(self, example: Example) -> list[str]:
+        """The words of `reweight` that the target prompt lacks."""
+        words = bare_words(prompts(self.prompt, [example])[0].split())
+        lacking = [word for word in self.reweight if word.lower() not in words]
+        return [f"task.reweight.{word}: no target prompt has this word" for word in lacking]
 
     def edit(
         self,

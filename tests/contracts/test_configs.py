@@ -7,7 +7,6 @@ from sde_edit.commands.table import build_table, publish_table
 from sde_edit.config import (
     compose_config,
     data_set,
-    expand,
     experiment,
     group_file,
     launcher,
@@ -17,6 +16,7 @@ from sde_edit.config import (
 )
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import PerImageMetric
+from sde_edit.overrides import expand
 from sde_edit.registry import GROUPS, build, conf_dir, groups, kinds, listing, names, plugin_class
 
 COMPOSED = (

@@ -26,7 +26,8 @@ from unittest.mock import patch
 import pytest
 
 from sde_edit.commands.table import build_table
-from sde_edit.config import expand, experiment, group_file, table_grids
+from sde_edit.config import experiment, group_file, table_grids
+from sde_edit.overrides import expand
 from sde_edit.registry import kinds, names, plugin_class
 from sde_edit.report.formats import from_json, markdown, to_csv, to_json
 from sde_edit.report.latex import latex

@@ -2,8 +2,9 @@
 
 import pytest
 
-from sde_edit.config import expand, experiment, parsed, table_config, table_grids
+from sde_edit.config import experiment, parsed, table_config, table_grids
 from sde_edit.errors import UserError
+from sde_edit.overrides import expand
 from sde_edit.report.selection import matches
 from sde_edit.store.runs import run_id
 

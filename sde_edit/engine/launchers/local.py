@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.errors import UserError
-from sde_edit.registry import plugin
+from sde_edit.registry import Count, Natural, plugin
 from sde_edit.store.runs import LOG_VARIABLE
 
 log = logging.getLogger("sde_edit")
@@ -38,8 +38,8 @@ class Local:
     a job that ends with an error is not.
     """
 
-    workers: int | None
-    retries: int
+    workers: Count | None
+    retries: Natural
     version: ClassVar[int] = 1
 
     def check(self) -> None:

@@ -9,11 +9,13 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.errors import UserError
-from sde_edit.registry import plugin
+from sde_edit.registry import Count, Natural, plugin
 from sde_edit.store.runs import LOG_VARIABLE
 
 _SQUEUE_SECONDS = 10  # longest wait for Slurm's controller, so that no login node is blocked
@@ -32,13 +34,13 @@ class Slurm:
 
     partition: str | None
     account: str | None
-    minutes: int
-    requeues: int
-    memory_gb: float
-    gpus: int
-    cpus: int
-    parallel: int
-    signal_seconds: int
+    minutes: Count
+    requeues: Natural
+    memory_gb: Annotated[float, Field(gt=0)]
+    gpus: Natural
+    cpus: Count
+    parallel: Count
+    signal_seconds: Natural
     setup: list[str]
     extra: dict[str, str | int | bool]
     version: ClassVar[int] = 1

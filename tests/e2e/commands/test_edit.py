@@ -5,8 +5,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from sde_edit.api.override import override
 from sde_edit.cli import main
-from sde_edit.config import override, parsed
+from sde_edit.config import parsed
 from sde_edit.imaging.files import read_rgb
 
 

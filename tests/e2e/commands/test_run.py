@@ -162,19 +162,19 @@ def test_every_combination_of_swept_values(edit, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["sampler=sd"], "sampler/sd"),
+        (["sampler=sd"], "no sampler 'sd'. Did you mean 'sde'?"),
         (["task.guidence=3"], "guidence"),
         (["+task.guidence=3"], "Did you mean 'guidance'?"),
         (["steps=1000"], "at most 999"),
-        (["grid.spacing=karras"], "linspace, leading, trailing"),
+        (["grid.spacing=karras"], "'linspace', 'leading' or 'trailing'"),
         (["data.limit=0"], "data.limit=0"),
         (["hardware.device=cuda:7"], "none on this machine"),
         (["dtype=float8"], "float16, bfloat16"),
         (["metrics=[psnrr]"], "Did you mean 'psnr'?"),
         (["shard=2", "shards=2"], "shard=2"),
-        (["task.guidance=high"], "task 'inpaint': guidance"),
+        (["task.guidance=high"], "task 'inpaint': task.guidance=high: must be a finite number"),
         (["data=folder"], "data.images must be given"),
-        (["wandb.mode=on"], "online, offline, disabled"),
+        (["wandb.mode=on"], "'online', 'offline' or 'disabled'"),
         (["model.resolution=32"], "works at 32x32"),
     ],
 )

@@ -12,13 +12,14 @@ from click.testing import CliRunner
 from sde_edit.cli import main
 from sde_edit.commands.status import describe_status
 from sde_edit.commands.sweep import check_sweep, describe_sweep, disk_bytes, plan_sweep
-from sde_edit.config import expand, experiment, sweep_overrides
+from sde_edit.config import experiment, sweep_overrides
 from sde_edit.datasets.shapes_drags import ShapesDrags
 from sde_edit.engine.attempt import Attempt
 from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.memory import AdaptiveBatcher
 from sde_edit.engine.plan import group_by_shared_encoding, plan_run
 from sde_edit.errors import UserError
+from sde_edit.overrides import expand
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import RunStore, run_id
 

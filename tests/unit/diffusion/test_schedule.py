@@ -36,7 +36,7 @@ def test_known_grids():
     [
         ({"steps": 0}, "steps=0"),
         ({"steps": 1000}, "at most 999"),
-        ({"steps": 1000, "spacing": "leading"}, "leading"),
+        ({"steps": 1000, "spacing": "leading"}, "at most 999"),
         ({"steps": 10, "spacing": "karras"}, "linspace, leading, trailing"),
         ({"steps": 10, "last_sigma": "none"}, "sigma_min, zero"),
     ],

@@ -12,8 +12,9 @@ import sde_edit.report.formats as formats_module
 import sde_edit.report.latex as latex_module
 from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.commands.table import build_table
-from sde_edit.config import expand, table_grids
+from sde_edit.config import table_grids
 from sde_edit.errors import UserError
+from sde_edit.overrides import expand
 from sde_edit.report.formats import markdown
 from sde_edit.store.files import canonical, write_atomic
 from sde_edit.store.runs import ImageRecord, RunStore
