@@ -144,7 +144,7 @@ def _check_disk(sweep: Sweep) -> None:
     needed, free = disk_bytes(sweep), shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{folder}: about {_gib(needed)} will be written and {_gib(free)} are free. Free space "
+            f"{folder}: about {gib(needed)} will be written and {gib(free)} are free. Free space "
             "or set paths.results=DIR"
         )
 
@@ -162,7 +162,8 @@ def _image_bytes(run: PlannedRun, sizes: Mapping[str, Sequence[int]]) -> float:
     return sum(of_model) / len(of_model) if of_model else 3 * run.experiment.source.resolution**2
 
 
-def _gib(size: float) -> str:
+def gib(size: float) -> str:
+    """A number of bytes in GiB, or in MiB below an eighth of one."""
     return f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
 
 
@@ -178,7 +179,7 @@ def describe_sweep(sweep: Sweep) -> str:
     images = sum(len(run.plan.missing) for run in sweep.runs)
     lines.append(
         f"{len(sweep.jobs)} jobs: {images} images, {sum(sweep.evaluations):,} network evaluations, "
-        f"{_gib(disk_bytes(sweep))} of disk"
+        f"{gib(disk_bytes(sweep))} of disk"
     )
     at_work = (run.experiment for run in sweep.runs if run.plan.missing)
     notices = dict.fromkeys(text for one in at_work for text in producer_of(one).notices())
