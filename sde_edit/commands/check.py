@@ -39,6 +39,7 @@ from sde_edit.store.runs import RunStore, run_id
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
+    from sde_edit.api.launcher import Launcher
 
 _EXAMPLES = 2
 
@@ -114,7 +115,7 @@ def check_runs(overrides: Sequence[str]) -> tuple[str, bool]:
     found = [e for combination in combinations if (e := _composed(combination, problems))]
     experiments = list({run_id(e.spec): e for e in found}.values())
     checked = _try_all(experiments, problems)
-    return _report(checked, problems), not problems.messages
+    return _report(checked, problems, launcher(overrides)), not problems.messages
 
 
 # ------------------------------------------------------------------ components
@@ -246,10 +247,10 @@ def _measure(experiment: Experiment, plan: Plan, device: str) -> float:
 
 
 # ------------------------------------------------------------------ show
-def _report(checked: Sequence[Checked], problems: Problems) -> str:
-    parts = []
+def _report(checked: Sequence[Checked], problems: Problems, chosen: Launcher) -> str:
+    parts = list(chosen.notices())
     if checked:
-        parts += [markdown(_table(checked)), _total(checked)]
+        parts += [markdown(_table(checked)), _total(checked, chosen.parallel_jobs())]
         notices = [text for one in checked for text in producer_of(one.experiment).notices()]
         parts += dict.fromkeys(notices)
     if problems.messages:
@@ -276,13 +277,14 @@ def _table(checked: Sequence[Checked]) -> Table:
     return Table("check", "", "run", columns, (Block("", tuple(rows)),))
 
 
-def _total(checked: Sequence[Checked]) -> str:
+def _total(checked: Sequence[Checked], workers: int) -> str:
     images = sum(len(one.plan.missing) for one in checked)
     evaluations = sum(one.evaluations for one in checked)
     hours = sum(one.seconds for one in checked) / 3600
     size, memory = sum(one.size for one in checked), max(one.trial.memory for one in checked)
+    shared = f", {hours / workers:.2f} of {workers} at once" if workers > 1 else ""
     return (
         f"in all {images} images, {evaluations:,} network evaluations, about {hours:.2f} hours of "
-        f"one process, {gib(size)} of disk, {gib(memory)} of memory "
+        f"one process{shared}, {gib(size)} of disk, {gib(memory)} of memory "
         f"({checked[0].trial.memory_of}); from {_EXAMPLES} examples of each run"
     )

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from sde_edit.api.launcher import Job
 from sde_edit.bench.result import estimate_seconds
 from sde_edit.commands.contact_sheets import check_sheets
-from sde_edit.commands.run import Worker, is_finished, run_together
+from sde_edit.commands.run import Worker, is_finished, run_all
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, launcher, sweep_overrides, with_values
-from sde_edit.engine.execute import ModelCache
+from sde_edit.engine.attempt import slurm_job
 from sde_edit.engine.plan import Plan, group_by_shared_encoding, plan_run, t_0_of
 from sde_edit.engine.producer import inspect_missing, producer_of
 from sde_edit.errors import UserError
@@ -183,7 +183,8 @@ def describe_sweep(sweep: Sweep) -> str:
     )
     at_work = (run.experiment for run in sweep.runs if run.plan.missing)
     notices = dict.fromkeys(text for one in at_work for text in producer_of(one).notices())
-    return "\n".join([*lines, *notices, *_estimates(sweep)])
+    asked = launcher(sweep.overrides).notices()
+    return "\n".join([*lines, *notices, *asked, *_estimates(sweep)])
 
 
 def _plan_table(sweep: Sweep) -> Table:
@@ -224,6 +225,7 @@ def _estimates(sweep: Sweep) -> list[str]:
     sources = dict.fromkeys(estimate[1] for estimate in found if estimate)
     total = sum(estimate[0] for estimate in found if estimate) / 3600
     lines = [f"about {total:.2f} hours of one worker, by {source}" for source in sources]
+    lines += _wall_time(sweep, total)
     if None in found:
         model = costly[found.index(None)][0].spec
         lines.append(
@@ -231,6 +233,16 @@ def _estimates(sweep: Sweep) -> list[str]:
             f"sde-edit bench model={model.model.name} dtype={model.dtype}"
         )
     return lines
+
+
+def _wall_time(sweep: Sweep, hours: float) -> list[str]:
+    """The hours with the workers asked for: jobs are shared out, and none is shorter than it is."""
+    workers = min(launcher(sweep.overrides).parallel_jobs(), len(sweep.jobs))
+    if not hours or workers < 2:
+        return []
+    images = sum(job.images for job in sweep.jobs) or 1
+    longest = hours * max(job.images for job in sweep.jobs) / images
+    return [f"about {max(hours / workers, longest):.2f} hours on {workers} workers at once"]
 
 
 # ------------------------------------------------------------------ launch
@@ -252,7 +264,11 @@ def launch_sweep(sweep: Sweep) -> list[str]:
         jobs=[_job_record(sweep, job) for job in sweep.jobs],
     )
     record.write(folder)
-    launched = launcher(sweep.overrides).launch(sweep.jobs, Worker, finish, folder)
+    try:
+        launched = launcher(sweep.overrides).launch(sweep.jobs, Worker, finish, folder)
+    except UserError:  # no job has started, so there is nothing to follow
+        shutil.rmtree(folder)
+        raise
     replace(record, handle=launched.handle).write(folder)
     if launched.failures:
         lines = [f"{job}: {error}" for job, error in launched.failures.items()]
@@ -282,10 +298,10 @@ class Finish:
 
         Skips what is done already.
         """
-        left = plan_sweep(self.overrides)
-        for run in left.runs:
-            if not run.plan.missing:
-                run_together([run.experiment], ModelCache())
+        # The job that follows on Slurm has no GPU, which hardware.device may ask for by name.
+        device = ("hardware.device=auto",) if slurm_job() else ()
+        left = plan_sweep((*self.overrides, *device))
+        run_all([run.experiment for run in left.runs if not run.plan.missing])
         if any(run.plan.missing for run in left.runs):
             return []
         found = (RunStore(left.results).find(e.spec) for e in left.experiments)
