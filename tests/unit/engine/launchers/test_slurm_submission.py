@@ -10,9 +10,11 @@ from click.testing import CliRunner
 
 from sde_edit.api.launcher import Job
 from sde_edit.cli import main
-from sde_edit.commands.sweep import describe_sweep, plan_sweep
-from sde_edit.config import group_file, launcher
+from sde_edit.commands.run import Worker
+from sde_edit.commands.sweep import Finish, describe_sweep, plan_sweep
+from sde_edit.config import group_file, launcher, plugin_settings
 from sde_edit.errors import UserError
+from sde_edit.registry import build
 from sde_edit.store.runs import RunStore
 from tests.builders import ROOT
 
@@ -101,8 +103,10 @@ def test_arrays_beyond_the_limit_are_split(fake, monkeypatch):
 
 
 def test_the_job_that_follows_asks_for_little(fake):
-    wanted = ["launcher.gpus=1", "launcher.partition=gpu", "launcher.finish={partition: cpu}"]
-    sweep(fake, *wanted, "launcher.extra={gres: 'gpu:a100:1', qos: high}", code=0)
+    wanted = {"partition": "gpu", "extra": {"gres": "gpu:a100:1", "qos": "high"}}
+    raw = plugin_settings("launcher", group_file("launcher", "slurm"))
+    slurm = build("launchers", "slurm", raw | wanted | {"finish": {"partition": "cpu"}})
+    slurm.launch([Job(("steps=4",), 1)], Worker, Finish(("steps=4",)), fake / "jobs")
     array, finish = asked(fake)
     assert {"--cpus-per-task=8", "--mem=32768M", "--gpus-per-node=1", "--partition=gpu"} <= {*array}
     assert {"--cpus-per-task=2", "--mem=8192M", "--time=60", "--qos=high"} <= {*finish}
