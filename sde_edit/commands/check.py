@@ -29,6 +29,7 @@ from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.output import ActiveRun
 from sde_edit.engine.plan import Plan, plan_run
 from sde_edit.engine.producer import inspect_missing, producer_of
+from sde_edit.engine.tracking import online_problem
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, measure_run
 from sde_edit.registry import build, plugin_class
@@ -251,13 +252,19 @@ def _report(checked: Sequence[Checked], problems: Problems, chosen: Launcher) ->
     parts = list(chosen.notices())
     if checked:
         parts += [markdown(_table(checked)), _total(checked, chosen.parallel_jobs())]
-        notices = [text for one in checked for text in producer_of(one.experiment).notices()]
+        notices = [text for one in checked for text in _notices(one.experiment)]
         parts += dict.fromkeys(notices)
     if problems.messages:
         parts.append("\n".join(["missing:", *(f"- {text}" for text in problems.messages)]))
     else:
         parts.append("nothing is missing")
     return "\n\n".join(parts)
+
+
+def _notices(experiment: Experiment) -> list[str]:
+    tracking = online_problem(experiment.settings.wandb)
+    own = producer_of(experiment).notices()
+    return [*own, f"wandb: {tracking}. Runs are tracked into files"] if tracking else own
 
 
 def _table(checked: Sequence[Checked]) -> Table:
