@@ -85,9 +85,6 @@ class RunWriter:
         self._writes: list[Future[None]] = []
         self._images, self._evaluations = 0, 0.0
 
-    def wants(self, examples: Sequence[Example]) -> bool:
-        return any(example.id in self.active.plan.missing for example in examples)
-
     def write(self, examples: Sequence[Example], edited: EditedBatch) -> int:
         """Write the images that were missing; return how many. Raises earlier writes' errors."""
         before = self._images
