@@ -46,6 +46,12 @@ class Local:
         if self.workers is not None and self.workers < 1:
             raise UserError(f"launcher.workers={self.workers}: must be at least 1")
 
+    def parallel_jobs(self) -> int:
+        return self.workers or max(torch.cuda.device_count(), 1)
+
+    def notices(self) -> Sequence[str]:
+        return ()
+
     def launch(
         self,
         jobs: Sequence[Job],
@@ -54,7 +60,7 @@ class Local:
         folder: Path,
     ) -> Launched:
         gpus = torch.cuda.device_count()
-        count = min(self.workers or max(gpus, 1), len(jobs))
+        count = min(self.parallel_jobs(), len(jobs))
         lanes = [Lane(_share(k, count, gpus), folder / f"worker-{k}.log") for k in range(count)]
         total = sum(job.images for job in jobs)
         with _ended(lanes), tqdm(total=total, desc="sweep", unit="img", smoothing=0.05) as bar:
