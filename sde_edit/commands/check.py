@@ -115,13 +115,19 @@ def check_runs(overrides: Sequence[str]) -> tuple[str, bool]:
         launcher(overrides).check()
     found = [e for combination in combinations if (e := _composed(combination, problems))]
     experiments = list({run_id(e.spec): e for e in found}.values())
-    checked = _try_all(experiments, problems)
-    return _report(checked, problems, launcher(overrides)), not problems.messages
+    checked = _try_all(list(map(_whole, experiments)), problems)
+    jobs = sum(e.settings.shards for e in experiments)
+    return _report(checked, problems, launcher(overrides), jobs), not problems.messages
+
+
+def _whole(experiment: Experiment) -> Experiment:
+    """The experiment without shards."""
+    return replace(experiment, settings=replace(experiment.settings, shard=0, shards=1))
 
 
 # ------------------------------------------------------------------ components
 def _composed(overrides: Sequence[str], problems: Problems) -> Experiment | None:
-    """The experiment, unsharded; None if its data, model or a metric is missing."""
+    """The experiment; None if its data, model or a metric is missing."""
     own = Problems()
     _check_components(overrides, own)
     for message in own.messages:
@@ -129,8 +135,7 @@ def _composed(overrides: Sequence[str], problems: Problems) -> Experiment | None
     if own.messages:
         return None
     with problems.collected():
-        composed = experiment(overrides)
-        return replace(composed, settings=replace(composed.settings, shard=0, shards=1))
+        return experiment(overrides)
     return None
 
 
@@ -248,10 +253,10 @@ def _measure(experiment: Experiment, plan: Plan, device: str) -> float:
 
 
 # ------------------------------------------------------------------ show
-def _report(checked: Sequence[Checked], problems: Problems, chosen: Launcher) -> str:
+def _report(checked: Sequence[Checked], problems: Problems, chosen: Launcher, jobs: int) -> str:
     parts = list(chosen.notices())
     if checked:
-        parts += [markdown(_table(checked)), _total(checked, chosen.parallel_jobs())]
+        parts += [markdown(_table(checked)), _total(checked, min(chosen.parallel_jobs(), jobs))]
         notices = [text for one in checked for text in _notices(one.experiment)]
         parts += dict.fromkeys(notices)
     if problems.messages:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import multiprocessing
 import os
 import sys
+import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -193,6 +196,7 @@ def _ended(lanes: list[Lane]) -> Iterator[None]:
 def _serve(worker: Callable[[], Work], connection: Connection, log_file: Path) -> None:
     """Body of a worker process: do jobs until the other end closes the pipe."""
     _write_to(log_file)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     work = worker()
     while True:
         try:
@@ -207,6 +211,20 @@ def _serve(worker: Callable[[], Work], connection: Connection, log_file: Path) -
         except Exception as error:  # noqa: BLE001 - reported to the sweep, which continues
             traceback.print_exc()
             connection.send(f"{type(error).__name__}: {error}; see {log_file}")
+
+
+def _end_with_parent() -> None:
+    """Wait until the sweep has died, however that happened, then end this worker.
+
+    It is interrupted first, so that it records how far it came.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    log.warning("the sweep has ended, and so does its worker")
+    _thread.interrupt_main()
+    time.sleep(_GOODBYE_S)
+    os._exit(1)
 
 
 def _write_to(log_file: Path) -> None:

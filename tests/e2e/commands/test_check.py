@@ -53,6 +53,12 @@ def test_the_embedded_model_ends_well_and_says_what_it_takes(check):
     assert "nothing is missing" in output
 
 
+def test_the_wall_time_is_that_of_the_workers_that_have_jobs(check):
+    small = [*SMALL, "data.limit=8", "metrics=[psnr]", "launcher.workers=4"]
+    assert "of one process, 0.00 of 2 at once" in check(*small, "sampler=ode,sde", code=0)
+    assert "at once" not in check(*small, code=0)
+
+
 def test_an_encoding_that_runs_share_is_counted_once(check):
     both = ["task=sdedit", "data=shapes-edits", "data.limit=4", "metrics=[psnr]"]
     output = check(*SMALL, *both, "task.t_0=0.5,1.0", code=0)
