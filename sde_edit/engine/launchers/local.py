@@ -223,7 +223,7 @@ def _end_with_parent() -> None:
     wait([parent.sentinel])
     log.warning("the sweep has ended, and so does its worker")
     _thread.interrupt_main()
-    time.sleep(_GOODBYE_S)
+    time.sleep(_SHUTDOWN_SECONDS)
     os._exit(1)
 
 
