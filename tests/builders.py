@@ -13,6 +13,9 @@ from unittest.mock import patch
 
 from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.api.spec import ComponentSpec, RunSpec
+from sde_edit.config import experiment
+from sde_edit.engine.attempt import Attempt
+from sde_edit.engine.plan import plan_run
 from sde_edit.store.files import canonical, write_atomic
 from sde_edit.store.runs import ImageRecord, Run, RunStore
 
@@ -131,6 +134,18 @@ def finished_run(
     add_images(run, [f"{i:03d}" for i in range(n)], of=of or n, **images)
     for metric, value in scores.items():
         add_score(run, metric, value)
+    return run
+
+
+def begin_attempt(overrides: Sequence[str], **facts: Any) -> Run:
+    """The run of these overrides, with an attempt that has begun; `facts` replace those of its
+    file."""
+    chosen = experiment(overrides)
+    run = RunStore(chosen.settings.results).open(chosen.spec)
+    attempt = Attempt(chosen, run, plan_run(chosen, run))
+    attempt.__enter__()
+    file = run.path / "attempts" / f"{attempt.name}.json"
+    write_atomic(file, json.dumps(json.loads(file.read_text()) | facts).encode())
     return run
 
 

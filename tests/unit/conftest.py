@@ -66,3 +66,11 @@ def recogniser(random_recogniser, monkeypatch) -> ShapesCLIP:
     folder, model = random_recogniser
     monkeypatch.setattr("sde_edit.evaluation.recognition.SHAPES_FOLDER", folder)
     return model
+
+
+SMALL = ["steps=4", "metrics=[psnr]", "hardware.threads=1", "hardware.batch_size=2"]
+
+
+@pytest.fixture
+def small(tiny_model, tmp_path):
+    return [*SMALL, "data.limit=6", f"model.path={tiny_model}", f"paths.results={tmp_path}"]

@@ -8,10 +8,9 @@ import sys
 import pytest
 import torch
 
-import sde_edit.bench.counterpart as counterpart_module
-import sde_edit.bench.engine as engine_module
-import sde_edit.bench.network as network_module
 from sde_edit.api.spec import ComponentSpec
+from sde_edit.bench.counterpart import DiffusersPipeline
+from sde_edit.bench.engine import TimedEngine, on_synthetic_data
 from sde_edit.bench.measure import bench
 from sde_edit.bench.result import as_json, estimate_seconds, markdown, record_path
 from sde_edit.config import experiment
@@ -39,9 +38,9 @@ def make(tiny_model, tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def quick():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network_module, "NETWORK_SECONDS", 0.01)
-        patch.setattr(network_module, "MATMUL_SECONDS", 0.01)
-        patch.setattr(network_module, "MATMUL_SIZES", {"cpu": (64, 128)})
+        patch.setattr("sde_edit.bench.network.NETWORK_SECONDS", 0.01)
+        patch.setattr("sde_edit.bench.network.MATMUL_SECONDS", 0.01)
+        patch.setattr("sde_edit.bench.network.MATMUL_SIZES", {"cpu": (64, 128)})
         yield
 
 
@@ -180,13 +179,13 @@ def test_without_a_counterpart_diffusers_is_null_and_says_why(make):
 )
 def test_both_sides_send_as_many_rows_through_the_network(make, tmp_path, sampler, guidance):
     composed = make(f"sampler={sampler}", f"task.guidance={guidance}")
-    engine = engine_module.TimedEngine(engine_module.on_synthetic_data(composed, IMAGES, tmp_path))
+    engine = TimedEngine(on_synthetic_data(composed, IMAGES, tmp_path))
     rows = []
     engine.model.unet.register_forward_hook(lambda net, inputs, output: rows.append(len(inputs[0])))
     engine.timed()
     ours = rows.copy()
     rows.clear()
-    counterpart_module.DiffusersPipeline(engine, engine.ids, engine.at_once).timed()
+    DiffusersPipeline(engine, engine.ids, engine.at_once).timed()
     assert rows == ours
     assert sum(ours) == engine.evaluations
 
@@ -195,7 +194,7 @@ def test_memory_that_runs_out_ends_the_rows_and_not_the_benchmark(make, monkeypa
     def forward_seconds(engine, rows):
         return None if rows > 2 else 1.0
 
-    monkeypatch.setattr(network_module, "_forward_seconds", forward_seconds)
+    monkeypatch.setattr("sde_edit.bench.network._forward_seconds", forward_seconds)
     measured = bench(make(), images=2, repeats=1)
     assert measured.network.seconds_by_rows == {1: 1.0, 2: 0.5}
     assert measured.network.best_rows == 2

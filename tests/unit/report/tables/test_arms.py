@@ -1,22 +1,25 @@
 """Tables of arms, made of synthetic runs: grids, NFE, averages, identity, costs, errors."""
 
+from __future__ import annotations
+
 import csv
 import dataclasses
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
-import sde_edit.report.formats as formats_module
-import sde_edit.report.latex as latex_module
 from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.commands.table import build_table
 from sde_edit.config import expand, table_grids
 from sde_edit.errors import UserError
-from sde_edit.report.formats import markdown
+from sde_edit.report.formats import from_json, markdown, to_csv, to_json
+from sde_edit.report.latex import latex
 from sde_edit.store.files import canonical, write_atomic
 from sde_edit.store.runs import ImageRecord, RunStore
+from tests.unit.report.inpainting import Fill, config
 
 N, B = 6, 100
 NFE = {
@@ -225,15 +228,15 @@ def test_one_column_is_read_so_in_latex_and_stays_whole_in_csv_and_json(store):
     add(store, 9.0, sampler="ode", steps=10)
     add(store, 7.0, sampler="bdia", steps=10, gamma=0.5)
     table = build_table(ONE_COLUMN, store.runs())
-    tex = latex_module.latex(table)
+    tex = latex(table)
     rows = [line for line in tex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert {line.count(" & ") for line in rows} == {4}
     assert "half & 7.0 & 6 of 6 & 20 & ---" in tex
     assert r"\shortstack{network evaluations \\ per image $\downarrow$}" in tex
     assert r"\resizebox" not in tex
     assert "% DDIM; 10: " in tex
-    assert formats_module.from_json(formats_module.to_json(table)) == table
-    read = list(csv.DictReader(io.StringIO(formats_module.to_csv(table))))
+    assert from_json(to_json(table)) == table
+    read = list(csv.DictReader(io.StringIO(to_csv(table))))
     assert [(r["row"], r["value"]) for r in read if r["metric"] == "fid"][:1] == [("DDIM", "9.0")]
 
 
@@ -259,7 +262,7 @@ def test_many_metrics_in_one_line_are_fitted_to_the_page(store):
     for i in range(7):
         score = json.loads(file.read_text()) | {"metric": f"m{i}"}
         write_atomic(run.score_file(f"m{i}", 1, {}), json.dumps(score).encode())
-    tex = latex_module.latex(build_table(ONE_COLUMN, store.runs()))
+    tex = latex(build_table(ONE_COLUMN, store.runs()))
     assert r"\usepackage{graphicx}" in tex
     assert tex.index(r"\resizebox{\textwidth}{!}{%") < tex.index(r"\begin{tabular}")
     assert "\\end{tabular}\n}\n" in tex
@@ -334,3 +337,29 @@ def test_a_setting_may_be_null(store):
         build_table(grid | {"where": {"sampler.gamma": None}}, store.runs()).columns[0].label
         == "null"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"wher": {}}, "Did you mean 'where'"),
+        ({"where": {"task.guidnce": 7.5}}, "Did you mean 'task.guidance'"),
+        ({"baseline": "Inpaint-ODE2"}, "no arm is labelled 'Inpaint-ODE2'"),
+        ({"arms": ["ode"]}, "arms"),
+        ({"runs": {"sampler": ["ode", "sde"]}}, "must give 'data.masks'"),
+    ],
+)
+def test_wrong_settings_are_refused(
+    store: RunStore, fill: Fill, changes: dict[str, Any], message: str
+) -> None:
+    fill()
+    with pytest.raises(UserError, match=message):
+        build_table(config(**changes), store.runs())
+
+
+@pytest.mark.parametrize("name", ["table2", "table5"])
+def test_shipped_configs_agree_with_themselves(name: str) -> None:
+    raw = config(name)
+    assert raw["name"] == name
+    assert raw["figure"]["kind"] == "curves"
+    assert [arm["set"]["sampler"] for arm in raw["arms"]] == raw["runs"]["sampler"]
