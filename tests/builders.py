@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
+from PIL import Image
+
 from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.config import experiment
@@ -147,6 +150,22 @@ def begin_attempt(overrides: Sequence[str], **facts: Any) -> Run:
     file = run.path / "attempts" / f"{attempt.name}.json"
     write_atomic(file, json.dumps(json.loads(file.read_text()) | facts).encode())
     return run
+
+
+def picture(width: int = 32, height: int = 32, seed: int = 0) -> Image.Image:
+    """A smooth picture; no two seeds give the same."""
+    y, x = np.mgrid[0:height, 0:width].astype(float)
+    layers = (x * 255 / width, y * 255 / height, np.full_like(x, 25.0 * seed))
+    return Image.fromarray(np.stack(layers, axis=-1).astype(np.uint8))
+
+
+def box_mask(
+    width: int = 32, height: int = 32, white: tuple[int, ...] = (0, 0, 8, 16)
+) -> Image.Image:
+    """Black with a white box (left, top, right, bottom)."""
+    mask = Image.new("L", (width, height), 0)
+    mask.paste(255, white)
+    return mask
 
 
 def without_workers() -> AbstractContextManager[object]:

@@ -1,8 +1,13 @@
 """Inputs and networks that tests of metrics and of evaluation share."""
 
+from __future__ import annotations
+
 import json
 import urllib.error
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +15,15 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.example import Example
+from sde_edit.datasets.coco import Coco
+from sde_edit.datasets.coco_bison import CocoBison
+from sde_edit.datasets.folder import Folder
 from sde_edit.imaging.shapes_world import scene_of
 from sde_edit.networks.recogniser import ShapesCLIP, ShapesCLIPConfig
+from sde_edit.registry import build
+from tests.builders import box_mask, picture
+from tests.unit import coco_files
+from tests.unit.dragbench_files import write_100
 
 N = 4
 
@@ -68,9 +80,70 @@ def recogniser(random_recogniser, monkeypatch) -> ShapesCLIP:
     return model
 
 
-SMALL = ["steps=4", "metrics=[psnr]", "hardware.threads=1", "hardware.batch_size=2"]
+@pytest.fixture
+def small(tiny_model, tmp_path):
+    """Overrides for quick runs of six images."""
+    quick = ["steps=4", "metrics=[psnr]", "hardware.threads=1", "hardware.batch_size=2"]
+    return [*quick, "data.limit=6", f"model.path={tiny_model}", f"paths.results={tmp_path}"]
 
 
 @pytest.fixture
-def small(tiny_model, tmp_path):
-    return [*SMALL, "data.limit=6", f"model.path={tiny_model}", f"paths.results={tmp_path}"]
+def image_folder(tmp_path: Path) -> Path:
+    """Two images and their masks, white box = rows 0-15, columns 0-7."""
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for seed, stem in enumerate(("a", "b")):
+        picture(seed=seed).save(tmp_path / "images" / f"{stem}.png")
+        box_mask().save(tmp_path / "masks" / f"{stem}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def make_folder(image_folder: Path) -> Callable[..., Folder]:
+    """Makes the data set of the image folder, with these settings."""
+
+    def folder(**settings: Any) -> Folder:
+        paths = {"images": str(image_folder / "images"), "mask_root": str(image_folder / "masks")}
+        own = {**paths, "hole": "white", "resolution": 32}
+        built = build("datasets", "folder", own | settings)
+        assert isinstance(built, Folder)
+        return built
+
+    return folder
+
+
+@pytest.fixture
+def drag_root(tmp_path: Path) -> Path:
+    """Three items of the paper's set: without mask, with one, and with one that is all white."""
+    root = tmp_path / "data"
+    write_100(root, "0/bear", [[4, 20]], [[6, 10]])
+    tree = write_100(root, "0/tree", [[5, 5], [8, 8]], [[9, 9], [8, 12]])
+    box_mask(32, 32, (0, 0, 16, 32)).save(tree / "mask.png")
+    girl = write_100(root, "1/girl", [[1, 2]], [[3, 4]])
+    box_mask(32, 32, (0, 0, 32, 32)).save(girl / "mask.png")
+    return root
+
+
+@pytest.fixture
+def coco_root(tmp_path: Path) -> Path:
+    """COCO and COCO-BISON in eight images."""
+    coco_files.write_all(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(params=["coco", "coco_bison"])
+def pairs(request: pytest.FixtureRequest, coco_root: Path) -> Callable[..., Any]:
+    """Makes either data set with these settings."""
+    return partial(coco_files.data_set, request.param, coco_root)
+
+
+@pytest.fixture
+def coco(coco_root: Path) -> Callable[..., Coco]:
+    """Makes COCO with these settings."""
+    return partial(coco_files.data_set, "coco", coco_root)
+
+
+@pytest.fixture
+def bison(coco_root: Path) -> Callable[..., CocoBison]:
+    """Makes COCO-BISON with these settings."""
+    return partial(coco_files.data_set, "coco_bison", coco_root)
