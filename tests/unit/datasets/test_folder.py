@@ -28,7 +28,7 @@ SIDE = 32
 Make = Callable[..., Folder]
 
 
-BOX = np.zeros((SIDE, SIDE), np.float32)
+BOX = np.array(box_mask(), np.float32) / 255
 
 
 def test_folder_loads_image_mask_and_truth(make_folder: Make) -> None:

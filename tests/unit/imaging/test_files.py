@@ -23,7 +23,7 @@ SIDE = 32
 Make = Callable[..., Folder]
 
 
-BOX = np.zeros((SIDE, SIDE), np.float32)
+BOX = np.array(box_mask(), np.float32) / 255
 
 
 def replace_a(image_folder: Path, image: Image.Image, name: str = "a.png", **options: Any) -> None:
