@@ -16,9 +16,10 @@ from PIL import Image
 
 from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.api.spec import ComponentSpec, RunSpec
-from sde_edit.config import experiment
+from sde_edit.config import experiment, group_file, plugin_settings
 from sde_edit.engine.attempt import Attempt
 from sde_edit.engine.plan import plan_run
+from sde_edit.registry import build
 from sde_edit.store.files import canonical, write_atomic
 from sde_edit.store.runs import ImageRecord, Run, RunStore
 
@@ -166,6 +167,12 @@ def box_mask(
     mask = Image.new("L", (width, height), 0)
     mask.paste(255, white)
     return mask
+
+
+def build_task(name: str, **settings: Any) -> Any:
+    """The task of this name as conf/task has it, with some settings replaced."""
+    raw = group_file("task", name)
+    return build("tasks", raw["kind"], plugin_settings("task", raw) | settings)
 
 
 def without_workers() -> AbstractContextManager[object]:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from sde_edit.config import group_file
 from sde_edit.datasets.shapes_edits import ShapesEdits
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
 from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.registry import build
+from tests.builders import build_task
 
 IDS = ("test-000000", "test-000001", "test-000002")
 GRID = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(20)
@@ -23,12 +23,6 @@ SAMPLERS = [("diffedit", s) for s in INVERTIBLE] + [("sdedit", s) for s in ("ode
 @pytest.fixture(scope="module")
 def model(tiny_model):
     return StableDiffusion(str(tiny_model), 64).load("cpu", "float64")
-
-
-def task(name, **settings):
-    config = group_file("task", name)
-    del config["name"]
-    return build("tasks", config.pop("kind"), config | settings)
 
 
 def given(ids=IDS):
@@ -48,12 +42,6 @@ def edit(chosen, model, sampler, ids=IDS):
         return chosen.edit(examples, model, method, GRID, noise, masks)
 
 
-def find(chosen, model, ids=IDS):
-    examples, noise = given(ids)
-    with torch.inference_mode():
-        return chosen.preparations[0].find(examples, model, GRID, noise)
-
-
 # ------------------------------------------------------------------ t_0
 
 
@@ -64,10 +52,10 @@ def test_a_sweep_of_t_0_gives_the_images_of_each_alone(model, name, sampler):
     method = build("samplers", sampler, {})
     with torch.inference_mode():
         given_to_all = examples, model, method, GRID, noise, own_masks(examples)
-        shared = task(name).edit_many(values, *given_to_all)
+        shared = build_task(name).edit_many(values, *given_to_all)
         together = [one() for one in shared]
     for t_0, images in zip(values, together, strict=True):
-        alone = edit(task(name, t_0=t_0), model, sampler)
+        alone = edit(build_task(name, t_0=t_0), model, sampler)
         assert (images.int() - alone.int()).abs().max() <= 1  # other batches, float64
 
 
@@ -76,7 +64,7 @@ def test_a_sweep_encodes_once(model):
     with torch.inference_mode():
         before = model.evaluations
         ode = build("samplers", "ode", {})
-        shared = task("roundtrip").edit_many(values, examples, model, ode, GRID, noise)
+        shared = build_task("roundtrip").edit_many(values, examples, model, ode, GRID, noise)
         up = model.evaluations - before
         for one in shared:
             one()
@@ -94,7 +82,7 @@ def test_outside_the_mask_the_source_comes_back(model):
     examples, noise = given()
     examples = [dataclasses.replace(example, mask=left) for example in examples]
     decoded = []
-    masked = task("diffedit", region="mask", t_0=0.5)
+    masked = build_task("diffedit", region="mask", t_0=0.5)
     for sampler in ("ode", "sde", "bdia", "edict"):
         with torch.inference_mode():
             x_0 = model.encode(torch.stack([torch.from_numpy(e.image) for e in examples]))
@@ -117,45 +105,6 @@ class Spy:
         return self._model.decode(x)
 
 
-def diffedit_mask(model, example, noise, maps, guidance):
-    """Couairon et al. as diffusers writes them out, for one image: clamp, normalise, threshold."""
-    at = GRID.truncated(0.5)
-    a, t = at.alpha[0], torch.tensor([at.t[0]], dtype=torch.float64)
-    x_0 = model.encode(torch.from_numpy(example.image)[None])
-    contrast = []
-    for k in range(maps):
-        x = a**0.5 * x_0 + (1 - a) ** 0.5 * noise.like(x_0, "mask", k)
-        source = model.denoiser([example.caption], guidance)(x, t)
-        target = model.denoiser([example.target], guidance)(x, t)
-        contrast.append((target - source).abs()[0])
-    contrast = torch.stack(contrast).mean(dim=(0, 1))
-    limit = 3 * contrast.mean()
-    return (contrast.clamp(0, limit) / limit) > 0.5
-
-
-@pytest.mark.parametrize("guidance", [1.0, 7.5])
-def test_the_mask_is_diffedits_whatever_the_guidance(model, guidance):
-    masks = find(task("diffedit"), model)
-    assert masks.shape == (3, 8, 8)
-    assert 0 < masks.double().mean() < 0.5
-    for row, example_id in enumerate(IDS):
-        (example,), noise = given([example_id])
-        with torch.inference_mode():
-            plain = diffedit_mask(model, example, noise, 10, guidance)
-        assert torch.equal(masks[row], plain)
-
-
-def test_a_mask_is_of_its_own_image_alone(model):
-    chosen = task("diffedit")
-    alone = torch.cat([find(chosen, model, [i]) for i in IDS])
-    assert torch.equal(find(chosen, model), alone)
-
-
-def test_equal_prompts_give_an_empty_mask_and_no_edit(model):
-    same = task("diffedit", prompt="{caption}")
-    assert not find(same, model).any()
-
-
 # ------------------------------------------------------------------ encoding, prompts
 
 
@@ -169,18 +118,18 @@ def test_sdedit_adds_noise_and_decodes(model):
             x = (a_s / a_t) ** 0.5 * x + (1 - a_s / a_t) ** 0.5 * w
         eps = model.denoiser([example.target for example in examples], 7.5)
         plain = model.decode(build("samplers", "sde", {}).decode(eps, x, part, noise))
-    assert torch.equal(edit(task("sdedit"), model, "sde"), plain)
+    assert torch.equal(edit(build_task("sdedit"), model, "sde"), plain)
 
 
 def test_sdedit_takes_samplers_without_inversion():
-    assert not task("sdedit").inverts
-    assert task("cyclediffusion").inverts
+    assert not build_task("sdedit").inverts
+    assert build_task("cyclediffusion").inverts
 
 
 def test_the_negative_prompt_may_be_the_caption(model):
     """The published code's choice for its ODE arm."""
-    own = edit(task("diffedit", region="all", negative_prompt="{caption}"), model, "ode")
-    assert not torch.equal(own, edit(task("diffedit", region="all"), model, "ode"))
+    own = edit(build_task("diffedit", region="all", negative_prompt="{caption}"), model, "ode")
+    assert not torch.equal(own, edit(build_task("diffedit", region="all"), model, "ode"))
 
 
 @pytest.mark.parametrize(
@@ -195,14 +144,14 @@ def test_the_negative_prompt_may_be_the_caption(model):
 )
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(UserError, match=message):
-        task("diffedit", **settings)
+        build_task("diffedit", **settings)
 
 
 def test_check_names_what_is_missing():
     (example,), _ = given(IDS[:1])
     bare = dataclasses.replace(example, caption="")
     with pytest.raises(UserError, match=r"test-000000: task\.source_prompt"):
-        task("diffedit").check(bare)
-    task("sdedit").check(bare)  # it encodes without a prompt
+        build_task("diffedit").check(bare)
+    build_task("sdedit").check(bare)  # it encodes without a prompt
     with pytest.raises(UserError, match="test-000000: the task needs a mask"):
-        task("diffedit", region="mask").check(dataclasses.replace(example, mask=None))
+        build_task("diffedit", region="mask").check(dataclasses.replace(example, mask=None))

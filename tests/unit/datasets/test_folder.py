@@ -18,16 +18,12 @@ from sde_edit.registry import build
 from tests.builders import box_mask, picture
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-
-
 SIDE = 32
 
 
 # ------------------------------------------------------------------ folders
 
 Make = Callable[..., Folder]
-
-
 BOX = np.array(box_mask(), np.float32) / 255
 
 

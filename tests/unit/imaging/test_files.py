@@ -15,14 +15,8 @@ from sde_edit.errors import UserError
 from tests.builders import box_mask, picture
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-
-
 SIDE = 32
-
-
 Make = Callable[..., Folder]
-
-
 BOX = np.array(box_mask(), np.float32) / 255
 
 

@@ -14,8 +14,6 @@ from sde_edit.store.runs import Run
 from tests.builders import ROOT, add_images, make_spec
 
 CONF = ROOT / "conf" / "table"
-
-
 N = 8
 
 

@@ -15,8 +15,6 @@ from sde_edit.report.formats import write_figure
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 
 STEPS = (25, 50, 100)
-
-
 COLUMNS = tuple(Column(f"{masks} masks", str(s)) for masks in ("small", "large") for s in STEPS)
 
 
