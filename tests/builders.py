@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +17,7 @@ from PIL import Image
 
 from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.api.spec import ComponentSpec, RunSpec
-from sde_edit.config import experiment, group_file, plugin_settings
+from sde_edit.config import compose_config, experiment, plugin_settings
 from sde_edit.engine.attempt import Attempt
 from sde_edit.engine.plan import plan_run
 from sde_edit.registry import build
@@ -171,8 +172,14 @@ def box_mask(
 
 def build_task(name: str, **settings: Any) -> Any:
     """The task of this name as conf/task has it, with some settings replaced."""
-    raw = group_file("task", name)
+    raw = _task_config(name)
     return build("tasks", raw["kind"], plugin_settings("task", raw) | settings)
+
+
+@cache
+def _task_config(name: str) -> dict[str, Any]:
+    task: dict[str, Any] = compose_config([f"task={name}"])["task"]
+    return task
 
 
 def without_workers() -> AbstractContextManager[object]:
