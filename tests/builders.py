@@ -13,6 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from sde_edit.api.launcher import Job, Launched, Work
@@ -20,6 +21,7 @@ from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.config import compose_config, experiment, plugin_settings
 from sde_edit.engine.attempt import Attempt
 from sde_edit.engine.plan import plan_run
+from sde_edit.imaging.files import png_bytes
 from sde_edit.registry import build
 from sde_edit.store.files import canonical, write_atomic
 from sde_edit.store.runs import ImageRecord, Run, RunStore
@@ -63,20 +65,22 @@ def add_images(
     *,
     of: int | None = None,
     pixels: str | None = None,
+    image: bytes = b"png",
     seconds: float = 0.25,
     evaluations: float = 50.0,
     calls: float = 25.0,
     seal: bool = True,
 ) -> None:
-    """Rows and stand-in files of three bytes for these images; sealed unless asked otherwise.
+    """Rows and files for these images; sealed unless asked otherwise.
 
+    image: the content of every file; the default stands in for an image.
     pixels: what the digest of every image starts with; None is another for each run.
     """
     rows = [
         ImageRecord(
             id=i,
             file=f"{i}.png",
-            size=3,
+            size=len(image),
             pixels=f"{pixels or run.id}-{i}",
             seconds=seconds,
             evaluations=evaluations,
@@ -87,7 +91,7 @@ def add_images(
         for i in ids
     ]
     for row in rows:
-        write_atomic(run.path / "outputs" / row.file, b"png")
+        write_atomic(run.path / "outputs" / row.file, image)
     text = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
     write_atomic(run.row_file("a"), text.encode())
     if seal:
@@ -152,6 +156,16 @@ def begin_attempt(overrides: Sequence[str], **facts: Any) -> Run:
     file = run.path / "attempts" / f"{attempt.name}.json"
     write_atomic(file, json.dumps(json.loads(file.read_text()) | facts).encode())
     return run
+
+
+def grey(level: int, side: int = 64) -> NDArray[np.uint8]:
+    """An image of one grey, [side, side, 3]."""
+    return np.full((side, side, 3), level, np.uint8)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """The content of an image file."""
+    return png_bytes(Image.fromarray(pixels))
 
 
 def picture(width: int = 32, height: int = 32, seed: int = 0) -> Image.Image:

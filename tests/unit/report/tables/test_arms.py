@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 
-from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.commands.table import build_table
 from sde_edit.config import expand, table_grids
 from sde_edit.errors import UserError
 from sde_edit.report.formats import from_json, markdown, to_csv, to_json
 from sde_edit.report.latex import latex
-from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import ImageRecord, RunStore
+from sde_edit.store.files import write_atomic
+from sde_edit.store.runs import RunStore
+from tests.builders import finished_run, make_spec
 from tests.unit.report.inpainting import Fill, config
 
-N, B = 6, 100
+N = 6
 NFE = {
     "name": "t",
     "kind": "arms",
@@ -56,41 +54,13 @@ def store(tmp_path):
     return RunStore(tmp_path)
 
 
-def spec(sampler, steps, dtype="float32", seed=0, guidance=3.0, **settings):
-    return RunSpec(
-        task=ComponentSpec("sample", "sample", 1, {"guidance": guidance}),
-        sampler=ComponentSpec(sampler, sampler, 1, settings),
-        model=ComponentSpec("shapes", "diffusers", 1, {}, "d"),
-        data=ComponentSpec("shapes", "shapes", 1, {}, "d"),
-        steps=steps,
-        spacing="linspace",
-        last_sigma="sigma_min",
-        dtype=dtype,
-        seed=seed,
-    )
-
-
-def add(store, value, *, n=N, pixels="same", calls=7, **asked):
+def add(store, value, *, n=N, pixels="same", calls=7, sampler="ode", guidance=3.0, **asked):
     """A sealed run with one score."""
-    run = store.open(spec(**asked))
-    rows = [
-        ImageRecord(str(i), f"{i}.png", 3, f"{pixels}-{i}", 0.2, 20.0, "cpu", "float32", calls)
-        for i in range(n)
-    ]
-    for row in rows:
-        write_atomic(run.path / "outputs" / row.file, b"png")
-    text = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
-    write_atomic(run.path / "rows" / "a.jsonl", text.encode())
-    run.write_seal([row.id for row in rows], N)
-    common = np.random.default_rng(0).normal(0, 0.3, B)
-    score = {
-        "metric": "fid", "kind": "fid", "version": 1, "settings": {}, "seal": run.seal.digest,
-        "convention": "c", "value": value, "low": value - 1, "high": value + 1, "n": n,
-        "replicates": list(value + common), "higher_is_better": False, "seconds": 0.1,
-        "per_example": None,
-    }  # fmt: skip
-    write_atomic(run.score_file("fid", 1, {}), json.dumps(score).encode())
-    return run
+    own = {key: asked.pop(key) for key in [*asked] if key not in ("steps", "dtype", "seed")}
+    params = {"task_params": {"guidance": guidance}, "sampler_params": own}
+    spec = make_spec(sampler, task="sample", **params, **asked)
+    costs = {"seconds": 0.2, "evaluations": 20.0, "calls": calls}
+    return finished_run(store, spec, {"fid": value}, n=n, of=N, pixels=pixels, **costs)
 
 
 def line(table, block, label):
@@ -211,8 +181,8 @@ def test_one_column_is_read_a_line_per_arm_and_a_column_per_metric(store):
         "network evaluations per image ↓",
         "Published KID, another experiment ↓",
     ]
-    assert ddim == ["DDIM", "9.0 [8.0, 10.0]", "—", "20", "—"]
-    assert half == ["half", "7.0 [6.0, 8.0]", f"0 of {N}", "20", "—"]
+    assert ddim == ["DDIM", "9.00 [8.50, 9.50]", "—", "20", "—"]
+    assert half == ["half", "7.00 [6.50, 7.50]", f"0 of {N}", "20", "—"]
     assert difference[0] == "half \N{MINUS SIGN} DDIM"
     assert difference[1].startswith("\N{MINUS SIGN}2")
     assert difference[1].endswith("**better**")
@@ -231,7 +201,7 @@ def test_one_column_is_read_so_in_latex_and_stays_whole_in_csv_and_json(store):
     tex = latex(table)
     rows = [line for line in tex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert {line.count(" & ") for line in rows} == {4}
-    assert "half & 7.0 & 6 of 6 & 20 & ---" in tex
+    assert "half & 7.00 & 6 of 6 & 20 & ---" in tex
     assert r"\shortstack{network evaluations \\ per image $\downarrow$}" in tex
     assert r"\resizebox" not in tex
     assert "% DDIM; 10: " in tex
@@ -253,7 +223,7 @@ def test_differing_n_stands_in_the_cells(store):
     add(store, 7.0, sampler="bdia", steps=10, gamma=0.5, n=N - 2)
     text = markdown(build_table(ONE_COLUMN, store.runs()))
     assert f"(n = {N - 2} of {N})" in text
-    assert f"9.0 [8.0, 10.0] (n = {N})" in text
+    assert f"9.00 [8.50, 9.50] (n = {N})" in text
 
 
 def test_many_metrics_in_one_line_are_fitted_to_the_page(store):
