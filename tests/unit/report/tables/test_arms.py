@@ -188,7 +188,7 @@ def test_one_column_is_read_a_line_per_arm_and_a_column_per_metric(store):
     assert difference[1].endswith("**better**")
     assert difference[2:] == ["—", "—", "—"]
     assert paper == ["Paper DDIM", "—", "—", "—", "1.5"]
-    assert "- fid: c." in text
+    assert "- fid: fid of the embedded encoder." in text
     assert "- steps: 10 in every line." in text
     assert f"n = {N} images in every cell" in text
     assert all(run.id in text for run in store.runs())
