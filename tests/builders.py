@@ -13,9 +13,11 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from sde_edit.api.experiment import Experiment
 from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.config import compose_config, experiment, plugin_settings
@@ -194,6 +196,17 @@ def build_task(name: str, **settings: Any) -> Any:
 def _task_config(name: str) -> dict[str, Any]:
     task: dict[str, Any] = compose_config([f"task={name}"])["task"]
     return task
+
+
+def in_groups(names: Sequence[str]) -> list[Any]:
+    """The names as parameters; one worker runs all tests of a name, so that it composes once."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> Experiment:
+    """The experiment of these overrides, composed once in a session."""
+    return experiment(overrides)
 
 
 def without_workers() -> AbstractContextManager[object]:
