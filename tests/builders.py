@@ -14,9 +14,11 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from sde_edit.api.experiment import Experiment
 from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.config import compose_config, experiment, plugin_settings
@@ -195,6 +197,17 @@ def box_mask(
     mask = Image.new("L", (width, height), 0)
     mask.paste(255, white)
     return mask
+
+
+def in_groups(names: Sequence[str]) -> list[Any]:
+    """The names as parameters; one worker runs all tests of a name, so that it composes once."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> Experiment:
+    """The experiment of these overrides, composed once in a session."""
+    return experiment(overrides)
 
 
 def without_workers() -> AbstractContextManager[object]:

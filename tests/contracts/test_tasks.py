@@ -21,6 +21,7 @@ IDS = tuple(f"test-{i:06d}" for i in range(4))
 OWN_SETTINGS = {  # few steps, so that no example stops early and the plan is what it costs
     "diffedit": {"source_prompt": "a b"},  # another than the target's, or the mask is empty
     "drag": {"lora_steps": 1},
+    "null_text": {"null_steps": 2},
     "drag_diffusion": {"drag_steps": 1, "lora_steps": 1},
 }
 

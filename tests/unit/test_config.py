@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 
 from sde_edit.api.override import override
-from sde_edit.config import sweep_overrides
+from sde_edit.config import parsed, sweep_overrides
 from sde_edit.errors import UserError
-from sde_edit.overrides import parsed
 
 # Hydra's grammar gives these a meaning.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.text("\\'\"${}[](), =:\n\tab")

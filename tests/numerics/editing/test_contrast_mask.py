@@ -10,7 +10,7 @@ from sde_edit.models.stable_diffusion import StableDiffusion
 from tests.builders import build_task
 
 IDS = ("test-000000", "test-000001", "test-000002")
-GRID = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(20)
+GRID = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(10)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from sde_edit.imaging.shapes_world import (
     make_scene,
 )
 
-SCENES = [make_scene(i) for i in range(150)]
+SCENES = [make_scene(i) for i in range(60)]
 
 
 def empty(scene: Scene) -> Scene:

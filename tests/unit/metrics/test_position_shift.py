@@ -20,7 +20,7 @@ from sde_edit.imaging.shapes_world import (
 )
 from sde_edit.registry import build
 
-SCENES = [make_scene(i) for i in range(150)]
+SCENES = [make_scene(i) for i in range(60)]
 DIAGONAL = 64 * math.sqrt(2)
 
 
