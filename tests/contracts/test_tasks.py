@@ -35,6 +35,7 @@ def task(request):
     settings = compose_config([f"task={request.param}"])["task"]
     kind = settings.pop("kind")
     name = settings.pop("name")
+    settings.pop("cites", None)
     return build("tasks", kind, settings | {"prompt": "{caption}"} | OWN_SETTINGS.get(name, {}))
 
 
