@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,9 +37,14 @@ def files_digest(paths: Iterable[Path], relative_to: Path) -> str:
 
     Raises UserError if a file cannot be read, ValueError if one is outside the folder.
     """
-    named = sorted((path.relative_to(relative_to).as_posix(), path) for path in paths)
+    return named_digest({path.relative_to(relative_to).as_posix(): path for path in paths})
+
+
+def named_digest(files: Mapping[str, Path]) -> str:
+    """SHA-256 over the given names and the contents of files. Raises UserError."""
+    names = sorted(files)
     total = hashlib.sha256()
-    for (name, _), digest in zip(named, file_digests([path for _, path in named]), strict=True):
+    for name, digest in zip(names, file_digests([files[n] for n in names]), strict=True):
         total.update(f"{name}\x1f{digest}\n".encode())
     return total.hexdigest()
 
