@@ -5,6 +5,7 @@ Everything that differs between the two is here; the commands know only `Produce
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from sde_edit.engine.external import import_outputs
 from sde_edit.engine.output import ActiveRun
 from sde_edit.engine.plan import Plan, counts_encoding
 from sde_edit.engine.progress import MININTERVAL
+from sde_edit.engine.prompt_check import prompt_notices, prompts_of
 from sde_edit.errors import UserError
 from sde_edit.store.files import canonical
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
 
 T = TypeVar("T")
+log = logging.getLogger("sde_edit")
 
 
 class Producer(Protocol):
@@ -37,6 +40,9 @@ class Producer(Protocol):
         Preparations such as LoRAs and masks are not counted, nor is the encoding if another run
         pays for it. Raises UserError naming the example if its image cannot be made.
         """
+
+    def prompts(self, example: Example) -> list[str]:
+        """The prompts that the network reads for an example."""
 
     def notices(self) -> list[str]:
         """What the user should know before the images are made, one message each."""
@@ -74,6 +80,9 @@ class NetworkProducer:
                 "data=shapes and data=shapes-edits go with model=shapes"
             )
 
+    def prompts(self, example: Example) -> list[str]:
+        return prompts_of(self.experiment, example)
+
     def notices(self) -> list[str]:
         task = self.experiment.task
         found = [preparation.notice for preparation in task.preparations]
@@ -103,6 +112,9 @@ class ImportProducer:
         self.experiment.task.check(example)
         self.outputs.read(example)
         return 0
+
+    def prompts(self, example: Example) -> list[str]:
+        return []
 
     def notices(self) -> list[str]:
         return []
@@ -137,25 +149,39 @@ def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[int]:
     """Check every missing example and return the network evaluations that each run still costs.
 
     This is the only pass over the data before the network works: an example is decoded once for all
-    the runs that lack it, and dropped. Raises UserError for the first one that cannot be used.
+    the runs that lack it, and dropped. Logs which prompts the model does not read as they are
+    written. Raises UserError for the first example that cannot be used.
     """
     lacking = [k for k, (_, plan) in enumerate(runs) if plan.missing]
     pays = dict(zip(lacking, counts_encoding([runs[k][0] for k in lacking]), strict=True))
     producers = {k: producer_of(runs[k][0]) for k in lacking}
 
-    def inspect(wanted: tuple[str, list[int]]) -> list[tuple[int, int]]:
+    def inspect(wanted: tuple[str, list[int]]) -> list[tuple[int, int, list[str]]]:
         example_id, wanting = wanted
         example = runs[wanting[0]][0].dataset.load(example_id)
-        return [(k, producers[k].inspect(example, counts_encoding=pays[k])) for k in wanting]
+        costs = [producers[k].inspect(example, counts_encoding=pays[k]) for k in wanting]
+        texts = [producers[k].prompts(example) for k in wanting]
+        return list(zip(wanting, costs, texts, strict=True))
 
     costs = [0] * len(runs)
+    texts: list[dict[tuple[str, str], None]] = [{} for _ in runs]
     jobs = _wanted([(k, *runs[k]) for k in lacking])
     with ThreadPoolExecutor(runs[0][0].settings.loaders if runs else 1) as pool:
         done = pool.map(inspect, jobs)
-        for found in _with_bar(done, len(jobs)):
-            for k, cost in found:
+        for found, (example_id, _) in zip(_with_bar(done, len(jobs)), jobs, strict=True):
+            for k, cost, prompts in found:
                 costs[k] += cost
+                texts[k] |= dict.fromkeys((example_id, prompt) for prompt in prompts)
+    _log_prompts([(runs[k][0], texts[k]) for k in lacking])
     return costs
+
+
+def _log_prompts(runs: Sequence[tuple[Experiment, Iterable[tuple[str, str]]]]) -> None:
+    """Each notice once, though many runs of a sweep share it; equal prompts are read once."""
+    distinct = {(canonical(asdict(e.spec.model)), tuple(texts)): (e, texts) for e, texts in runs}
+    notices = [text for e, texts in distinct.values() for text in prompt_notices(e, texts)]
+    for notice in dict.fromkeys(notices):
+        log.warning("%s", notice)
 
 
 def _with_bar(done: Iterable[T], total: int) -> Iterable[T]:

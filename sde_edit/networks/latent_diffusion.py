@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sde_edit.api.model import Adapter, AttentionControl, LoraSettings, Scale
+from sde_edit.api.model import Adapter, AttentionControl, LoraSettings, PromptReading, Scale
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
@@ -32,6 +32,7 @@ from sde_edit.networks.pipeline_files import (
     check_pipeline,
     latent_shape,
 )
+from sde_edit.networks.prompts import load_tokenizer, read_prompts
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class LatentSource:
         latent_shape(self.files.folder(), self.resolution)
         return self.files.digest()
 
+    def read_prompts(self, prompts: Sequence[str]) -> list[PromptReading]:
+        """How each prompt is read. Raises UserError for a tokenizer that cannot be read."""
+        return read_prompts(load_tokenizer(self.files.folder()), prompts)
+
 
 class LoadedStableDiffusion(Network):
     """The pipeline on its device, loaded only from safetensors. Its state is scaled latents."""
@@ -76,7 +81,7 @@ class LoadedStableDiffusion(Network):
         compile: bool = False,
     ) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers import CLIPTextModel
         from transformers.utils import logging
 
         super().__init__(device, dtype)
@@ -92,7 +97,7 @@ class LoadedStableDiffusion(Network):
         self.unet, self._compiled = self._placed(unet, compile=compile), compile
         self.vae = self._placed(loaded(AutoencoderKL, VAE))
         self.latent_shape = latent_shape(folder, resolution)
-        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        self.tokenizer = load_tokenizer(folder)
         self.prompt_tokens: int = self.tokenizer.model_max_length
         schedule, self.prediction = read_scheduler(folder / SCHEDULER)
         self.alpha_T = torch.tensor(schedule.alpha, dtype=torch.float64, device=device)
