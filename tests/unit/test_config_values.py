@@ -224,7 +224,7 @@ def test_an_empty_path_is_not_the_current_folder(overrides):
     ],
 )
 def test_metrics_are_one_name_or_a_list(line, metrics):
-    assert [named.choice.name for named in experiment([line]).metrics] == metrics
+    assert [named.spec.name for named in experiment([line]).metrics] == metrics
 
 
 # ------------------------------------------------------------------ texts

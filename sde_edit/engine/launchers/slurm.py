@@ -45,6 +45,10 @@ class Slurm:
     extra: dict[str, str | int | bool]
     version: ClassVar[int] = 1
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.gpus > 0
+
     def check(self) -> None:
         if shutil.which("sbatch") is None:
             raise UserError(
