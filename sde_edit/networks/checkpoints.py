@@ -172,8 +172,9 @@ def load_network(cls: Any, weights: Path, dtype: torch.dtype) -> Any:
             output_loading_info=True,
         )
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split())  # the libraries write several lines
         raise UserError(
-            f"{weights} cannot be loaded as {cls.__name__} ({error}). Fetch the folder again; its "
+            f"{weights} cannot be loaded as {cls.__name__} ({reason}). Fetch the folder again; its "
             "config.json must belong to its weights"
         ) from error
     _check_tensors(found, weights)

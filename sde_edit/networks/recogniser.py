@@ -147,8 +147,9 @@ class ShapesCLIP(nn.Module):
             model = cls(ShapesCLIPConfig(**(config | {"channels": tuple(config["channels"])})))
             model.load_state_dict(load_file(weights))
         except (RuntimeError, TypeError, KeyError) as error:
+            reason = " ".join(str(error).split())  # torch writes several lines
             raise UserError(
-                f"{folder}: config.json and model.safetensors do not belong together ({error}). "
+                f"{folder}: config.json and model.safetensors do not belong together ({reason}). "
                 "Reinstall sde-edit, or train the recogniser with scripts/train_shapes.py"
             ) from error
         return model.eval()
