@@ -56,12 +56,12 @@ def id_of(overrides: Sequence[str]) -> str:
 
 
 def id_of_preset(name: str) -> str:
-    """The run id of a preset with every digest left out."""
+    """The run id of a preset with every digest left out, and the dtype of a GPU."""
     plugins = [plugin_class(group, k) for group in ("models", "datasets") for k in kinds(group)]
     with ExitStack() as stack:
         for plugin in plugins:
             stack.enter_context(patch.object(plugin, "digest", lambda self: ""))
-        return run_id(experiment([f"experiment={name}", *NEEDED.get(name, [])]).spec)
+        return run_id(experiment([f"experiment={name}", *NEEDED.get(name, [])], on_gpu=True).spec)
 
 
 def run_ids() -> dict[str, Any]:

@@ -33,6 +33,9 @@ def test_missing_files_are_named_with_where_they_are(copy):
 @pytest.mark.parametrize("file", [UNET, CLASSIFIER])
 def test_a_damaged_file_is_named(copy, file):
     (copy / file).write_bytes((copy / file).read_bytes()[:5000])
+    with pytest.raises(UserError, match=f"{file} is truncated or damaged .* fetch it again"):
+        ADM(str(copy), 16).digest()
+    (copy / file).write_bytes(b"no checkpoint")
     with pytest.raises(UserError, match=f"{file} cannot be read, fetch it again"):
         ADM(str(copy), 16).load("cpu", "float32")
 
