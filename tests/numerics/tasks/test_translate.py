@@ -69,7 +69,7 @@ def test_a_sweep_encodes_once(model):
         for one in shared:
             one()
     assert up == 3 * 2 * GRID.steps
-    assert model.evaluations - before == up + 3 * 2 * (4 + 12 + 20)
+    assert model.evaluations - before == up + 3 * 2 * (2 + 6 + 10)
 
 
 # ------------------------------------------------------------------ the region
