@@ -155,7 +155,7 @@ def _setting(table: Table, column: Column) -> str:
 
 def _made_with(named: _Named) -> Experiment:
     """The experiment of the first run, for the task and data set that all runs share."""
-    return experiment(next(iter(named.values())).attempts()[-1].overrides)
+    return experiment(next(iter(named.values())).overrides())
 
 
 def _check_arm(arm: str, table: Table) -> None:

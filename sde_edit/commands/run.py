@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -131,9 +132,10 @@ def _finish(active: ActiveRun, tracker: Tracker, *, evaluate: bool) -> None:
 
 
 def is_finished(run: Run, plan: Plan, metrics: Sequence[NamedMetric]) -> bool:
-    """Whether the run has every image, a seal and all scores."""
-    scored = all(score_path(run, named).exists() for named in metrics)
-    return not plan.missing and is_sealed(run, plan) and scored
+    """Whether the run has its spec, every image, a seal and all scores."""
+    files = ((score_path(run, named), named.choice.name) for named in metrics)
+    scored = all(run.stored_score(file, metric) for file, metric in files)
+    return run.has_spec and not plan.missing and is_sealed(run, plan) and scored
 
 
 def _on_batch(tracker: Tracker, on_images: Callable[[int], None]) -> OnBatch:
@@ -163,7 +165,7 @@ def finished_run(experiment: Experiment) -> Run:
     """The sealed run of an experiment. Raises UserError with the command that would make it."""
     run = RunStore(experiment.settings.results).find(experiment.spec)
     if run is None or run.seal is None:
-        raise UserError(f"not finished yet: sde-edit run {' '.join(experiment.overrides)}")
+        raise UserError(f"not finished yet: sde-edit run {shlex.join(experiment.overrides)}")
     return run
 
 

@@ -28,7 +28,7 @@ from sde_edit.report.formats import markdown, write, write_figure
 from sde_edit.report.summary import summary_table
 from sde_edit.report.table import Table, figure_name, transposed
 from sde_edit.store.files import short_digest
-from sde_edit.store.runs import Run, RunStore
+from sde_edit.store.runs import Run, RunStore, log_damage
 from sde_edit.theory import figures
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def publish_runs(
     name: str, config: Mapping[str, Any], runs: Sequence[Run], results: Path
 ) -> list[Path]:
     """Write the table, figure and contact sheets of a config, from those `runs` that it selects."""
+    log_damage(runs)
     table = build_table(config, runs)
     paths = write(table, results / "tables")
     figure = build_figure(config, table)
@@ -120,6 +121,7 @@ def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
     """A Markdown table of the runs of the overrides, and the path of their contact sheet."""
     experiments = [experiment(combination) for combination in expand(overrides)]
     first, runs = experiments[0], [finished_run(one) for one in experiments]
+    log_damage(runs)
     table = summary_table(runs)
     labels = [row.label for row in table.blocks[0].rows]
     name = _file_name("summary", first.spec.task.name, first.spec.model.name, *labels)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,11 +110,10 @@ def score_path(run: Run, named: NamedMetric) -> Path:
 
 
 def _stored_scores(run: Run, metrics: Sequence[NamedMetric]) -> dict[str, Score]:
-    found = {}
-    for named in metrics:
-        with suppress(FileNotFoundError):
-            found[named.choice.name] = read_score(score_path(run, named))
-    return found
+    names = [named.choice.name for named in metrics]
+    files = [score_path(run, named) for named in metrics]
+    found = {n: run.stored_score(file, n) for n, file in zip(names, files, strict=True)}
+    return {name: score for name, score in found.items() if score}
 
 
 @contextmanager

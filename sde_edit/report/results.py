@@ -79,7 +79,7 @@ def _machines(run: Run) -> tuple[str, ...]:
 
 def _mean_cost(costs: Sequence[float | None]) -> float | None:
     known = [cost for cost in costs if cost is not None]
-    return math.fsum(known) / len(known) if len(known) == len(costs) else None
+    return math.fsum(known) / len(known) if known and len(known) == len(costs) else None
 
 
 def load_finished(run: Run) -> RunResult:
