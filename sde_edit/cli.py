@@ -71,7 +71,8 @@ def run(overrides: tuple[str, ...], no_evaluate: bool) -> None:
 @main.command()
 @OVERRIDES
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
-def sweep(overrides: tuple[str, ...], dry_run: bool) -> None:
+@click.option("--force", is_flag=True, help="Replace a table that rests on more images or runs.")
+def sweep(overrides: tuple[str, ...], dry_run: bool, force: bool) -> None:
     """Make all runs of a table or of a grid, on workers of this machine or on Slurm.
 
     \b
@@ -87,7 +88,7 @@ def sweep(overrides: tuple[str, ...], dry_run: bool) -> None:
     click.echo(describe_sweep(planned), err=not dry_run)
     check_sweep(planned)
     if not dry_run:
-        for line in launch_sweep(planned):
+        for line in launch_sweep(planned, force=force):
             click.echo(line)
 
 
@@ -108,11 +109,12 @@ def evaluate(overrides: tuple[str, ...], force: bool) -> None:
 @main.command()
 @click.argument("name")
 @OVERRIDES
-def table(name: str, overrides: tuple[str, ...]) -> None:
+@click.option("--force", is_flag=True, help="Replace a table that rests on more images or runs.")
+def table(name: str, overrides: tuple[str, ...], force: bool) -> None:
     """Write results/tables/NAME.{md,csv,tex,json} and its figure from finished runs."""
     from sde_edit.commands.table import publish_table
 
-    for path in publish_table(name, overrides):
+    for path in publish_table(name, overrides, force=force):
         click.echo(path)
 
 

@@ -185,7 +185,7 @@ def metric(name: str) -> NamedMetric:
 def group_file(group: str, name: str) -> dict[str, Any]:
     """conf/<group>/<name>.yaml, not composed. Raises UserError with the nearest name."""
     file = conf_dir() / group / f"{name}.yaml"
-    if not file.is_file():
+    if name not in names(group):
         raise UserError(f"no {group} {name!r}.{suggest(name, names(group))}")
     raw: dict[str, Any] = _full_dtypes(OmegaConf.to_container(OmegaConf.load(file)))
     return raw

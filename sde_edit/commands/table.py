@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sde_edit import registry
 from sde_edit.api.dataset import HasStatistics
-from sde_edit.commands.contact_sheets import write_sheets
+from sde_edit.commands.contact_sheets import rendered_sheets
 from sde_edit.commands.run import finished_run
 from sde_edit.config import (
     chosen_data,
@@ -24,10 +24,10 @@ from sde_edit.config import (
 from sde_edit.errors import UserError
 from sde_edit.registry import names, suggest
 from sde_edit.report.contact_sheet import runs_sheet, save_sheet
-from sde_edit.report.formats import markdown, write, write_figure
+from sde_edit.report.formats import lost_cells, markdown, rendered, rendered_figure, write
 from sde_edit.report.summary import summary_table
 from sde_edit.report.table import Table, figure_name, transposed
-from sde_edit.store.files import short_digest
+from sde_edit.store.files import child, short_digest, write_together
 from sde_edit.store.runs import Run, RunStore, log_damage
 from sde_edit.theory import figures
 
@@ -42,18 +42,18 @@ _NOT_IDENTITY = (
 )
 
 
-def publish_table(name: str, overrides: Sequence[str]) -> list[Path]:
+def publish_table(name: str, overrides: Sequence[str], *, force: bool = False) -> list[Path]:
     """Write a table and its figure.
 
-    overrides: choose among runs, as `dtype=bfloat16` does; for a table without runs, choose the
-    data set.
+    force: replace one that rests on more. overrides: choose among runs, as `dtype=bfloat16` does;
+    for a table without runs, choose the data set.
     """
     config, rest = table_config(name, overrides)
     if "runs" not in config:
         return publish_composition(name, config, rest)
     results = results_dir([o for o in rest if o.startswith("paths.")])
     config["where"] = {**(config.get("where") or {}), **_chosen(rest)} or None
-    return publish_runs(name, config, RunStore(results).runs(), results)
+    return publish_runs(name, config, RunStore(results).runs(), results, force=force)
 
 
 def publish_composition(
@@ -81,16 +81,39 @@ def publish_composition(
 
 
 def publish_runs(
-    name: str, config: Mapping[str, Any], runs: Sequence[Run], results: Path
+    name: str,
+    config: Mapping[str, Any],
+    runs: Sequence[Run],
+    results: Path,
+    *,
+    force: bool = False,
 ) -> list[Path]:
-    """Write the table, figure and contact sheets of a config, from those `runs` that it selects."""
+    """Write the table, figure and contact sheets of a config, from those `runs` that it selects.
+
+    All files are replaced or none. Raises UserError if the table that is there rests on more
+    images or runs, unless `force` is given.
+    """
     log_damage(runs)
     table = build_table(config, runs)
-    paths = write(table, results / "tables")
+    if not force:
+        _refuse_loss(table, results / "tables")
+    files = rendered(table, results / "tables")
     figure = build_figure(config, table)
     if figure is not None:
-        paths += write_figure(figure, figure_name(config, name), results / "figures")
-    return paths + write_sheets(name, config, table, runs, results)
+        files |= rendered_figure(figure, figure_name(config, name), results / "figures")
+    files |= rendered_sheets(name, config, table, runs, results)
+    write_together(files)
+    return list(files)
+
+
+def _refuse_loss(table: Table, folder: Path) -> None:
+    file = child(folder, f"{table.name}.json")
+    if lost := lost_cells(table, file):
+        raise UserError(
+            f"{file} has {len(lost)} cells that rest on more images or runs than there are now, "
+            f"such as {lost[0]}. Finish the runs with `sde-edit sweep table={table.name}`, give "
+            "another paths.results=DIR, or replace the table with --force"
+        )
 
 
 def publish_figure(name: str, overrides: Sequence[str]) -> list[Path]:

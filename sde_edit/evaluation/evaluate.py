@@ -5,6 +5,8 @@ Letters: B batch or resamplings, N examples, D numbers per example, H height, W 
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,8 @@ OnProgress = Callable[[int, int], None]
 # A killed evaluation loses at most this much.
 _UNSAVED_ROWS = 1000
 _UNSAVED_SECONDS = 60.0
+_M_MMAP_THRESHOLD = -3  # in malloc.h
+_LARGE_BLOCK = 2**17  # bytes; glibc's own threshold before it raises it
 
 
 def evaluate_run(
@@ -195,6 +199,7 @@ def _fill(
     on_progress: OnProgress | None,
 ) -> None:
     """Measure what the accumulators lack in one pass over the images, and store it."""
+    _return_freed_memory()
     pending = [
         batch for batch in batches if any(accumulator.lacks(batch) for accumulator in accumulators)
     ]
@@ -213,6 +218,16 @@ def _fill(
     finally:
         for accumulator in accumulators:
             accumulator.save()
+
+
+def _return_freed_memory() -> None:
+    """Make glibc give large blocks back to the system as soon as they are freed.
+
+    It raises its threshold for that with the sizes that it sees. The rows, which are small and
+    stay, then lie between freed images and keep the heap growing for as long as images come.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def _load_networks(accumulators: Iterable[MetricAccumulator], device: str) -> None:

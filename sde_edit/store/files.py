@@ -133,6 +133,13 @@ def _checksum(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
+def child(folder: Path, name: str) -> Path:
+    """The path of a file in a folder. Raises UserError for a name that leads elsewhere."""
+    if Path(name).name != name or name.startswith("."):
+        raise UserError(f"{name!r} cannot name a file in {folder}: use a name without folders")
+    return folder / name
+
+
 def safe_name(example_id: str) -> str:
     """A file name that stays inside its folder; different ids get different names."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", example_id).lstrip(".") or "_"
