@@ -175,6 +175,40 @@ def status_of_runs(overrides: tuple[str, ...]) -> None:
     click.echo(describe_status(overrides))
 
 
+@main.command("rm")
+@click.argument("words", nargs=-1, required=True, metavar="RUN... [KEY=VALUE]...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(words: tuple[str, ...], yes: bool) -> None:
+    """Remove runs from the results folder: their images, scores and cached features.
+
+    RUN is an id or the name of a run folder, which may be shortened. The only overrides are
+    paths.results=DIR and paths.cache=DIR.
+    """
+    from sde_edit.commands.remove import plan_removal
+
+    names = [word for word in words if "=" not in word]
+    removal = plan_removal(names, [word for word in words if "=" in word])
+    click.echo(removal.describe())
+    if yes or click.confirm("Remove?", abort=True):
+        removal.delete()
+
+
+@main.command()
+@OVERRIDES
+@click.option("--yes", is_flag=True, help="Remove them; without it they are only listed.")
+def prune(overrides: tuple[str, ...], yes: bool) -> None:
+    """List what no run needs: runs without an image, stale features, leftovers of killed processes.
+
+    The only overrides are paths.results=DIR and paths.cache=DIR.
+    """
+    from sde_edit.commands.remove import plan_prune
+
+    removal = plan_prune(overrides)
+    click.echo(removal.describe())
+    if yes:
+        removal.delete()
+
+
 @main.command()
 @OVERRIDES
 @click.option("--images", default=64, show_default=True, help="How many images to make.")

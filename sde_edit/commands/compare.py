@@ -97,9 +97,12 @@ def open_pair(a: str, b: str, overrides: Sequence[str]) -> Pair:
     return pair_of(find_run(a, results), find_run(b, results))
 
 
-def find_run(name: str, results: Path) -> Run:
-    """The run at a path, or the only one whose id or folder begins so. Raises UserError."""
-    if (Path(name) / "spec.json").is_file():
+def find_run(name: str, results: Path, *, paths: bool = True) -> Run:
+    """The run at a path, or the only one whose id or folder begins so. Raises UserError.
+
+    paths: whether a path may name a run.
+    """
+    if paths and (Path(name) / "spec.json").is_file():
         run = Run(Path(name).resolve())
         run.check()
         return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from sde_edit.engine.tracking import Tracker
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import evaluate_run, measure_run, score_path
 from sde_edit.report.contact_sheet import run_sheet
-from sde_edit.store.runs import Run, RunStore
+from sde_edit.store.runs import Run, RunStore, run_id
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -222,9 +223,19 @@ def _score_bar() -> Iterator[Callable[[int, int], None]]:
         yield on_progress
 
 
+def _remove_empty(experiments: Sequence[Experiment]) -> None:
+    """Remove the new runs that failed before they made an image, as with impossible settings."""
+    for experiment in experiments:
+        run = RunStore(experiment.settings.results).find(experiment.spec)
+        if run and run.came_to_nothing:
+            shutil.rmtree(run.path)
+
+
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:
     """Make every run; a failure does not stop the others. Raises UserError listing the failures."""
     models, runs, failures = ModelCache(), [], []
+    before = [RunStore(one.settings.results).find(one.spec) for one in experiments]
+    known = {run.id for run in before if run}
     groups = group_by_shared_encoding(experiments)
     for number, group in enumerate(groups, 1):
         label = "; ".join(" ".join(experiment.overrides) for experiment in group)
@@ -232,6 +243,7 @@ def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Ru
         try:
             runs += run_together(group, models, evaluate)
         except UserError as error:
+            _remove_empty([member for member in group if run_id(member.spec) not in known])
             if len(groups) == 1:
                 raise
             failures.append(f"{label}: {error}")

@@ -34,6 +34,7 @@ from sde_edit.errors import UserError
 from sde_edit.store.files import (
     DamagedFileError,
     canonical,
+    leftovers,
     read_record,
     read_regular,
     safe_name,
@@ -274,6 +275,12 @@ class Run:
             )
         return safe_overrides(attempts[-1].overrides, self.attempt_file(attempts[-1].attempt))
 
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether it has no image, and no attempt that may still make one."""
+        ended = all(attempt.ended is not None for attempt in self.attempts())
+        return ended and not any(self.iter_records())
+
     def attempt_file(self, attempt: str) -> Path:
         return self.path / "attempts" / f"{safe_name(attempt)}.json"
 
@@ -359,7 +366,7 @@ def read_row(line: bytes) -> ImageRecord | None:
     except ValueError:
         return None
     costs = (cost for cost in (row.seconds, row.evaluations, row.calls) if cost is not None)
-    is_name = Path(row.file).name == row.file and row.file != ".."
+    is_name = Path(row.file).name == row.file and row.file not in ("", "..")
     return row if is_name and all(0 <= cost < math.inf for cost in costs) else None
 
 
@@ -405,13 +412,19 @@ class RunStore:
         self.root = results / "runs"
 
     def open(self, spec: RunSpec) -> Run:
-        """The run of a spec; creates its folder if it is new."""
+        """The run of a spec; creates its folder if it is new.
+
+        Writes a damaged spec anew and clears what killed writers left. Raises UserError if a
+        subfolder is a link.
+        """
         parts = (spec.task.name, spec.sampler.name, spec.model.name, f"s{spec.steps:03d}")
         run = Run(self.root / "__".join([*map(safe_name, parts), run_id(spec)]))
         if not run.has_spec:
             text = json.dumps(asdict(spec), indent=2) + "\n"
             write_atomic(run.path / "spec.json", text.encode())
         run.check()
+        for file in leftovers(run.path):
+            file.unlink(missing_ok=True)
         return run
 
     def find(self, spec: RunSpec) -> Run | None:
