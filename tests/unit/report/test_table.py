@@ -368,11 +368,17 @@ def test_a_number_that_is_not_finite_is_an_error(
         build_table(config(), store.runs())
 
 
-def test_lost_images_are_an_error(store: RunStore, fill: Fill) -> None:
+def test_a_run_with_lost_images_is_named_and_left_out(
+    store: RunStore, fill: Fill, caplog: pytest.LogCaptureFixture
+) -> None:
     run = fill()["sde", "small", 50]
     (run.path / "outputs" / "003.png").unlink()
     with pytest.raises(UserError, match=f"{run.id} was sealed with 8 images, 7 of them"):
-        build_table(config(), store.runs())
+        load_finished(run)
+    table = build_table(config(), store.runs())
+    assert f"{run.id} was sealed with 8 images, 7 of them" in caplog.text
+    assert any("begun, not finished" in note for note in table.notes)
+    assert run.id not in formats_module.to_json(table)
 
 
 def test_conventions_must_agree(store: RunStore, fill: Fill) -> None:
