@@ -10,12 +10,18 @@ from PIL import Image
 from sde_edit.api.example import Drag
 from sde_edit.api.metric import Score
 from sde_edit.api.spec import ComponentSpec, RunSpec
-from sde_edit.commands.contact_sheets import Failures, Sheet, sheet_settings, worst, write_sheets
+from sde_edit.commands.contact_sheets import (
+    Failures,
+    Sheet,
+    rendered_sheets,
+    sheet_settings,
+    worst,
+)
 from sde_edit.datasets.shapes_drags import ShapesDrags
 from sde_edit.errors import UserError
 from sde_edit.report.contact_sheet import contact_sheet
 from sde_edit.report.table import Block, Cell, Column, Row, Table
-from sde_edit.store.files import write_atomic
+from sde_edit.store.files import write_atomic, write_together
 from sde_edit.store.runs import RunStore
 from tests.builders import add_images, add_score, grey, png
 
@@ -57,7 +63,9 @@ def table(runs):
 
 def written(config, runs, tmp_path):
     """File name -> picture."""
-    found = write_sheets("t", {"name": "t"} | config, table(runs), list(runs.values()), tmp_path)
+    files = rendered_sheets("t", {"name": "t"} | config, table(runs), [*runs.values()], tmp_path)
+    write_together(files)
+    found = list(files)
     assert [p.suffix for p in found] == [".png", ".svg"] * (len(found) // 2)
     pngs = {path.name: path.read_bytes() for path in found if path.suffix == ".png"}
     return {name: Image.open(io.BytesIO(data)) for name, data in pngs.items()}
