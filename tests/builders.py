@@ -26,7 +26,7 @@ from sde_edit.engine.attempt import Attempt
 from sde_edit.engine.plan import plan_run
 from sde_edit.imaging.files import png_bytes
 from sde_edit.registry import build
-from sde_edit.store.files import canonical, write_atomic
+from sde_edit.store.files import canonical, safe_name, write_atomic
 from sde_edit.store.runs import ImageRecord, Run, RunStore
 
 ROOT = Path(__file__).parents[1]  # of the checkout
@@ -94,7 +94,7 @@ def add_images(
     rows = [
         ImageRecord(
             id=i,
-            file=f"{i}.png",
+            file=f"{safe_name(i)}.png",
             size=len(image),
             pixels=f"{pixels or run.id}-{i}",
             seconds=seconds,

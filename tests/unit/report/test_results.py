@@ -8,6 +8,8 @@ import pytest
 
 from sde_edit.commands.table import build_table
 from sde_edit.errors import UserError
+from sde_edit.report.formats import to_json
+from sde_edit.report.results import load_finished
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import RunStore
 from tests.builders import add_score, stored_score
@@ -38,11 +40,17 @@ def test_a_number_that_is_not_finite_is_an_error(
         build_table(config(), store.runs())
 
 
-def test_lost_images_are_an_error(store: RunStore, fill: Fill) -> None:
+def test_a_run_with_lost_images_is_named_and_left_out(
+    store: RunStore, fill: Fill, caplog: pytest.LogCaptureFixture
+) -> None:
     run = fill()["sde", "small", 50]
     (run.path / "outputs" / "003.png").unlink()
     with pytest.raises(UserError, match=f"{run.id} was sealed with 8 images, 7 of them"):
-        build_table(config(), store.runs())
+        load_finished(run)
+    table = build_table(config(), store.runs())
+    assert f"{run.id} was sealed with 8 images, 7 of them" in caplog.text
+    assert any("begun, not finished" in note for note in table.notes)
+    assert run.id not in to_json(table)
 
 
 def test_conventions_must_agree(store: RunStore, fill: Fill) -> None:
