@@ -171,7 +171,7 @@ def test_a_damaged_file_brings_no_verb_down(whole, images, tmp_path, damage, num
     check(whole, images, tmp_path, damage, number, other)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_damage_of_every_file(whole, images, tmp_path):
     for number in range(len(whole.files())):
         for damage in DAMAGES:
