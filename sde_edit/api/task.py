@@ -142,7 +142,7 @@ class Task(ABC):
         The images are those that `edit` gives for a task with that t_0. Override it together with
         `shares_encoding`.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not share its encoding")
+        raise TypeError(f"{type(self).__name__} does not share its encoding")
 
 
 _METHODS_OF = {  # what a capability needs
