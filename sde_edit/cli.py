@@ -37,6 +37,7 @@ def main() -> None:
     Experiments are composed from YAML groups, the Hydra way:
 
     \b
+        sde-edit check experiment=p2p_bison_sd15                 what a run needs and takes
         sde-edit run task=inpaint sampler=sde                    one run on the embedded model
         sde-edit run task=inpaint sampler=ode,sde steps=25,50    every combination
         sde-edit sweep table=table2                              a table, with all its runs
@@ -67,6 +68,26 @@ def run(overrides: tuple[str, ...], no_evaluate: bool) -> None:
     experiments = [experiment(combination) for combination in expand(overrides)]
     for finished in run_all(experiments, evaluate=not no_evaluate):
         click.echo(finished.path)
+
+
+@main.command()
+@OVERRIDES
+def check(overrides: tuple[str, ...]) -> None:
+    """Try two examples of every run, and say what the whole takes and what is missing.
+
+    \b
+        sde-edit check experiment=p2p_bison_sd15
+        sde-edit check table=table2 launcher=slurm
+
+    Goes from the data to the scores with the real settings: files, weights, every example, every
+    metric, memory. Leaves no run behind. Exit code 1 if something is missing.
+    """
+    from sde_edit.commands.check import check_runs
+
+    report, complete = check_runs(overrides)
+    click.echo(report)
+    if not complete:
+        raise click.exceptions.Exit(1)
 
 
 @main.command()

@@ -56,6 +56,12 @@ class Launcher(Protocol):
     def check(self) -> None:
         """Raises UserError if this launcher cannot be used on this machine."""
 
+    def parallel_jobs(self) -> int:
+        """The most jobs that are at work at once."""
+
+    def notices(self) -> Sequence[str]:
+        """What the user should know before jobs start, one message each."""
+
     def launch(
         self,
         jobs: Sequence[Job],
@@ -67,6 +73,7 @@ class Launcher(Protocol):
 
         `worker` creates the Work of a process. A launcher that does not wait for its jobs arranges
         that `finish` is called after them, even if some fail. Both are picklable.
+        Raises UserError if no jobs can be started; then none is left behind.
         """
 
     def states(self, handle: str) -> Mapping[str, str]:

@@ -27,7 +27,7 @@ from sde_edit.engine.producer import describe, inspect_missing, producer_of
 from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.tracking import Tracker
 from sde_edit.errors import UserError
-from sde_edit.evaluation.evaluate import evaluate_run, measure_run, score_path
+from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run, score_path
 from sde_edit.overrides import expand
 from sde_edit.report.contact_sheet import run_sheet
 from sde_edit.store.runs import Run, RunStore
@@ -121,14 +121,30 @@ def _finish(active: ActiveRun, tracker: Tracker, *, evaluate: bool) -> None:
     if plan.missing:
         hidden = experiment.task.uses_mask
         tracker.images(run_sheet(run, experiment.dataset, hidden=hidden))
-    if experiment.settings.shards > 1:
-        measure_shard(experiment, run, plan, metrics)
-    seal_if_complete(run, plan)
+    try:
+        if experiment.settings.shards > 1:
+            measure_shard(experiment, run, plan, metrics)
+    finally:  # a metric that fails does not leave the run unsealed
+        seal_if_complete(run, plan)
     if run.seal:
         tracker.scores(score(experiment, run, metrics))
     else:
         log.info("shard %d is done; others are not", experiment.settings.shard)
     log.info("%s", run.path)
+
+
+def check_wanted_metrics(experiments: Sequence[Experiment]) -> None:
+    """Check the metrics whose scores are missing, each once. Raises UserError listing problems."""
+    wanted = {named.spec.name: named for e in experiments for named in _missing_metrics(e)}
+    if problems := check_metrics(list(wanted.values())):
+        raise UserError("\n".join(problems))
+
+
+def _missing_metrics(experiment: Experiment) -> list[NamedMetric]:
+    run = RunStore(experiment.settings.results).find(experiment.spec)
+    if run is None or not is_sealed(run, plan_run(experiment, run)):
+        return list(experiment.metrics)
+    return [named for named in experiment.metrics if not score_path(run, named).exists()]
 
 
 def is_finished(run: Run, plan: Plan, metrics: Sequence[NamedMetric]) -> bool:
@@ -222,7 +238,12 @@ def _score_bar() -> Iterator[Callable[[int, int], None]]:
 
 
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:
-    """Make every run; a failure does not stop the others. Raises UserError listing the failures."""
+    """Make every run; a failure does not stop the others. Raises UserError listing the failures.
+
+    The metrics that will score the runs are checked before anything else.
+    """
+    if evaluate:
+        check_wanted_metrics(experiments)
     models, runs, failures = ModelCache(), [], []
     groups = group_by_shared_encoding(experiments)
     for number, group in enumerate(groups, 1):

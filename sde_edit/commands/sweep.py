@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from sde_edit.api.launcher import Job
 from sde_edit.bench.result import estimate_seconds
 from sde_edit.commands.contact_sheets import check_sheets
-from sde_edit.commands.run import Worker, is_finished, run_together
+from sde_edit.commands.run import Worker, is_finished, run_all
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, launcher, sweep_overrides
-from sde_edit.engine.execute import ModelCache
+from sde_edit.engine.attempt import slurm_job
 from sde_edit.engine.plan import Plan, group_by_shared_encoding, plan_run, t_0_of
 from sde_edit.engine.producer import inspect_missing, producer_of
 from sde_edit.errors import UserError
@@ -147,7 +147,7 @@ def _check_disk(sweep: Sweep) -> None:
     needed, free = disk_bytes(sweep), shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{folder}: about {_gib(needed)} will be written and {_gib(free)} are free. Free space "
+            f"{folder}: about {gib(needed)} will be written and {gib(free)} are free. Free space "
             "or set paths.results=DIR"
         )
 
@@ -165,7 +165,8 @@ def _image_bytes(run: PlannedRun, sizes: Mapping[str, Sequence[int]]) -> float:
     return sum(of_model) / len(of_model) if of_model else 3 * run.experiment.source.resolution**2
 
 
-def _gib(size: float) -> str:
+def gib(size: float) -> str:
+    """A number of bytes in GiB, or in MiB below an eighth of one."""
     return f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
 
 
@@ -181,11 +182,12 @@ def describe_sweep(sweep: Sweep) -> str:
     images = sum(len(run.plan.missing) for run in sweep.runs)
     lines.append(
         f"{len(sweep.jobs)} jobs: {images} images, {sum(sweep.evaluations):,} network evaluations, "
-        f"{_gib(disk_bytes(sweep))} of disk"
+        f"{gib(disk_bytes(sweep))} of disk"
     )
     at_work = (run.experiment for run in sweep.runs if run.plan.missing)
     notices = dict.fromkeys(text for one in at_work for text in producer_of(one).notices())
-    return "\n".join([*lines, *notices, *_estimates(sweep)])
+    asked = launcher(sweep.overrides).notices()
+    return "\n".join([*lines, *notices, *asked, *_estimates(sweep)])
 
 
 def _plan_table(sweep: Sweep) -> Table:
@@ -226,6 +228,7 @@ def _estimates(sweep: Sweep) -> list[str]:
     sources = dict.fromkeys(estimate[1] for estimate in found if estimate)
     total = sum(estimate[0] for estimate in found if estimate) / 3600
     lines = [f"about {total:.2f} hours of one worker, by {source}" for source in sources]
+    lines += _wall_time(sweep, total)
     if None in found:
         model = costly[found.index(None)][0].spec
         lines.append(
@@ -233,6 +236,16 @@ def _estimates(sweep: Sweep) -> list[str]:
             f"sde-edit bench model={model.model.name} dtype={model.dtype}"
         )
     return lines
+
+
+def _wall_time(sweep: Sweep, hours: float) -> list[str]:
+    """The hours with the workers asked for: jobs are shared out, and none is shorter than it is."""
+    workers = min(launcher(sweep.overrides).parallel_jobs(), len(sweep.jobs))
+    if not hours or workers < 2:
+        return []
+    images = sum(job.images for job in sweep.jobs) or 1
+    longest = hours * max(job.images for job in sweep.jobs) / images
+    return [f"about {max(hours / workers, longest):.2f} hours on {workers} workers at once"]
 
 
 # ------------------------------------------------------------------ launch
@@ -254,7 +267,11 @@ def launch_sweep(sweep: Sweep) -> list[str]:
         jobs=[_job_record(sweep, job) for job in sweep.jobs],
     )
     record.write(folder)
-    launched = launcher(sweep.overrides).launch(sweep.jobs, Worker, finish, folder)
+    try:
+        launched = launcher(sweep.overrides).launch(sweep.jobs, Worker, finish, folder)
+    except UserError:  # no job has started, so there is nothing to follow
+        shutil.rmtree(folder)
+        raise
     replace(record, handle=launched.handle).write(folder)
     if launched.failures:
         lines = [f"{job}: {error}" for job, error in launched.failures.items()]
@@ -284,10 +301,10 @@ class Finish:
 
         Returns [] if a run still lacks images. Skips what is already done.
         """
-        left = plan_sweep(self.overrides)
-        for run in left.runs:
-            if not run.plan.missing:
-                run_together([run.experiment], ModelCache())
+        # The job that follows on Slurm has no GPU, which hardware.device may ask for by name.
+        device = ("hardware.device=auto",) if slurm_job() else ()
+        left = plan_sweep((*self.overrides, *device))
+        run_all([run.experiment for run in left.runs if not run.plan.missing])
         if any(run.plan.missing for run in left.runs):
             return []
         found = (RunStore(left.results).find(e.spec) for e in left.experiments)

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, tee
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,10 +27,12 @@ from sde_edit.api.sampler import Sampler
 from sde_edit.api.spec import ComponentSpec
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
+from sde_edit.engine.leases import Leases
 from sde_edit.engine.memory import AdaptiveBatcher
 from sde_edit.engine.output import ActiveRun, EditedBatch, RunWriter, concatenate
 from sde_edit.engine.prepare import prepare
 from sde_edit.engine.progress import Progress
+from sde_edit.engine.shared_work import ClaimedBatch, SharedWork
 from sde_edit.errors import NotFiniteError, UserError
 from sde_edit.imaging.prefetch import prefetch
 
@@ -71,23 +73,27 @@ def execute(active_runs: Sequence[ActiveRun], sampler: Sampler, models: ModelCac
         ExitStack() as stack,  # closes the writers after the pool, whose last writes need them
         ThreadPoolExecutor(experiment.settings.loaders) as pool,
     ):
+        leases = [stack.enter_context(Leases(r.run, r.attempt.name)) for r in active_runs]
         writers = [RunWriter(r, stack.enter_context(r.writer()), pool) for r in active_runs]
-        _edit_all(writers, sampler, model, grid)
+        _edit_all(writers, SharedWork(active_runs, leases), sampler, model, grid)
         for writer in writers:
             writer.finish()
 
 
-def _edit_all(writers: Sequence[RunWriter], sampler: Sampler, model: Model, grid: Grid) -> None:
+def _edit_all(
+    writers: Sequence[RunWriter], work: SharedWork, sampler: Sampler, model: Model, grid: Grid
+) -> None:
     active_runs = [writer.active for writer in writers]
     experiment, device = active_runs[0].experiment, active_runs[0].attempt.device
     batcher = AdaptiveBatcher(experiment, device, experiment.spec.task.kind)
     progress = _progress(active_runs, model)
     with progress.shown():
         start = time.perf_counter()
-        for examples in _examples(experiment, _pending(active_runs)):
-            wanting = [writer for writer in writers if writer.wants(examples)]
-            lacking = [writer.active for writer in wanting]
-            edit = partial(_edit, lacking, sampler, model, batcher, grid, progress)
+        claimed = (one for batches in work.rounds() for one in _examples(experiment, batches))
+        for batch, examples in claimed:
+            wanting = [writers[k] for k in batch.runs]
+            wanted = [writer.active for writer in wanting]
+            edit = partial(_edit, wanted, sampler, model, batcher, grid, progress)
             edited = concatenate(batcher.map(examples, edit))
             now = time.perf_counter()
             # Reading and writing count as well; preparations do not, as they serve other runs too.
@@ -103,12 +109,6 @@ def _progress(active_runs: Sequence[ActiveRun], model: Model) -> Progress:
     label += f", {len(active_runs)} t_0" if len(active_runs) > 1 else ""
     images = sum(len(active.plan.missing) for active in active_runs)
     return Progress(label, model, images, sum(active.evaluations for active in active_runs))
-
-
-def _pending(active_runs: Sequence[ActiveRun]) -> list[tuple[str, ...]]:
-    """The batches in which some run lacks an image. Runs made together have equal batches."""
-    missing = frozenset().union(*(active.plan.missing for active in active_runs))
-    return [batch for batch in active_runs[0].plan.batches if missing.intersection(batch)]
 
 
 def _edit(
@@ -183,10 +183,13 @@ class CostMeter:
         return seconds, evaluations, calls
 
 
-def _examples(experiment: Experiment, batches: Sequence[Sequence[str]]) -> Iterator[list[Example]]:
-    """The examples of each batch. At most a full batch of further examples is read ahead."""
+def _examples(
+    experiment: Experiment, batches: Iterator[ClaimedBatch]
+) -> Iterator[tuple[ClaimedBatch, list[Example]]]:
+    """Each batch with its examples; meanwhile at most as many as a full batch are read ahead."""
     load, settings = experiment.dataset.load, experiment.settings
-    ids = chain.from_iterable(batches)
+    batches, ahead = tee(batches)
+    ids = chain.from_iterable(batch.ids for batch in ahead)
     examples = prefetch(load, ids, workers=settings.loaders, ahead=settings.batch_size)
     for batch in batches:
-        yield list(islice(examples, len(batch)))
+        yield batch, list(islice(examples, len(batch.ids)))

@@ -85,10 +85,6 @@ class RunWriter:
         self._writes: list[Future[None]] = []
         self._images, self._evaluations = 0, 0.0
 
-    def wants(self, examples: Sequence[Example]) -> bool:
-        """Whether the run lacks the image of one of these examples."""
-        return any(example.id in self.active.plan.missing for example in examples)
-
     def write(self, examples: Sequence[Example], edited: EditedBatch) -> int:
         """Start to write the images that were missing; return how many there were.
 

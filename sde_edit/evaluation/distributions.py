@@ -21,10 +21,9 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.metric import Metric
-from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import distribution_references, to_signed
 from sde_edit.evaluation.recognition import UsesRecogniser, recogniser_note
-from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, weights_note
+from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, reading, weights_note
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
@@ -101,14 +100,9 @@ class Inception:
     def load(self, device: str) -> None:
         path = fetch(self._url)
         self._device = torch.device(device)
-        try:
-            with warnings.catch_warnings():  # it calls torch and torchvision in their old ways
-                warnings.simplefilter("ignore")
-                self._network = self._build(path)
-        except (RuntimeError, ValueError, EOFError) as error:
-            raise UserError(
-                f"{path} is damaged ({error}). Delete it; it is fetched again"
-            ) from error
+        with reading(path), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it calls torch and torchvision in their old ways
+            self._network = self._build(path)
 
     def _build(self, path: Path) -> Callable[[Tensor], Tensor]:
         from cleanfid.features import feature_extractor

@@ -55,16 +55,21 @@ def evaluate_run(
 
     bootstrap: replaces every metric's number of resamplings. force: measure and score again.
     on_progress: called with (images done, images in all). Raises UserError if the run is not
-    sealed, an image cannot be used, a metric lacks its weights, or a value is not finite.
+    sealed or an image cannot be used; and, after the scores of the other metrics are stored, if a
+    metric lacks its weights, runs out of memory, or gives a value that is not finite.
     """
     seal = seal_of(run)
     outputs = Outputs(run, dataset, sealed_rows(run, seal, dataset), workers)
     scores = {} if force else _stored_scores(run, metrics)
     missing = [named for named in metrics if named.spec.name not in scores]
-    accumulators = _open_accumulators(outputs, missing, cache, force=force)
-    _fill(accumulators, outputs, batched(list(outputs.rows), batch_size), device, on_progress)
-    for accumulator in accumulators:
-        scores[accumulator.named.spec.name] = _write_score(run, seal, accumulator, bootstrap)
+    failures = Failures()
+    accumulators = _open_accumulators(outputs, missing, cache, failures, force=force)
+    batches = batched(list(outputs.rows), batch_size)
+    for accumulator in _fill(accumulators, outputs, batches, device, failures, on_progress):
+        name = accumulator.named.spec.name
+        with failures.of(accumulator.named):
+            scores[name] = _write_score(run, seal, accumulator, bootstrap)
+    failures.raise_any()
     return {named.spec.name: scores[named.spec.name] for named in metrics}
 
 
@@ -84,22 +89,26 @@ def measure_run(
     Skips batches that lack an image. Raises UserError as `evaluate_run` does.
     """
     rows = run.rows()
-    complete = [batch for batch in batches if rows.keys() >= set(batch)]
-    records = {example_id: rows[example_id] for batch in complete for example_id in batch}
-    outputs = Outputs(run, dataset, records, workers)
-    _fill(_open_accumulators(outputs, metrics, cache), outputs, complete, device, on_progress)
+    there = [batch for batch in batches if rows.keys() >= set(batch)]
+    wanted = {example_id: rows[example_id] for batch in there for example_id in batch}
+    outputs, failures = Outputs(run, dataset, wanted, workers), Failures()
+    accumulators = _open_accumulators(outputs, metrics, cache, failures)
+    _fill(accumulators, outputs, there, device, failures, on_progress)
+    failures.raise_any()
 
 
 def check_metrics(metrics: Sequence[NamedMetric]) -> list[str]:
-    """Download the weights of metrics; return a message for each metric that lacks its weights."""
-    problems = []
+    """Download and load the weights of metrics; return a message for each that cannot be used.
+
+    They are loaded on the CPU, one metric after the other, and dropped: that finds a damaged file
+    and takes no memory from the model.
+    """
+    failures = Failures()
     for named in metrics:
-        try:
-            with _naming_metric(named):
-                named.metric.fetch()
-        except UserError as error:
-            problems.append(str(error))
-    return problems
+        with failures.of(named):
+            named.metric.fetch()
+            replace(named.metric).load("cpu")  # type: ignore[type-var]  # plug-ins are dataclasses
+    return failures.messages
 
 
 def score_path(run: Run, named: NamedMetric) -> Path:
@@ -125,6 +134,33 @@ def _naming_metric(named: NamedMetric) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"metric {name!r}: {error}. Or leave {name!r} out") from error
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"metric {name!r}: the device's memory does not hold its network and a batch of "
+            "images. Set hardware.batch_size to a smaller number, or hardware.device=cpu for the "
+            f"scores; the images are kept. Or leave {name!r} out"
+        ) from error
+
+
+class Failures:
+    """Collects the errors of metrics, so that one that fails does not cost the others' scores."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    @contextmanager
+    def of(self, named: NamedMetric) -> Iterator[None]:
+        """Keep a UserError of this metric for the end."""
+        try:
+            with _naming_metric(named):
+                yield
+        except UserError as error:
+            self.messages.append(str(error))
+
+    def raise_any(self) -> None:
+        """Raises UserError with every message, one a line."""
+        if self.messages:
+            raise UserError("\n".join(self.messages))
 
 
 class MetricAccumulator:
@@ -149,13 +185,12 @@ class MetricAccumulator:
         return not self.rows.keys() >= set(batch)
 
     def measure(self, items: Sequence[Item]) -> None:
-        """Measure images of one size. Raises UserError naming metric and example."""
+        """Measure images of one size. Raises UserError naming the example."""
         started = time.perf_counter()
         examples = [example for example, _ in items]
         images_BHWC = torch.from_numpy(np.stack([output for _, output in items]))
-        with _naming_metric(self.named):
-            rows_BD = self.named.metric.measure(images_BHWC, examples)
-            _check(rows_BD, examples)
+        rows_BD = self.named.metric.measure(images_BHWC, examples)
+        _check(rows_BD, examples)
         self._unsaved |= {e.id: row_D for e, row_D in zip(examples, rows_BD, strict=True)}
         self.seconds += time.perf_counter() - started
 
@@ -175,17 +210,22 @@ class MetricAccumulator:
 
 
 def _open_accumulators(
-    outputs: Outputs, metrics: Sequence[NamedMetric], cache: Path, *, force: bool = False
+    outputs: Outputs,
+    metrics: Sequence[NamedMetric],
+    cache: Path,
+    failures: Failures,
+    *,
+    force: bool = False,
 ) -> list[MetricAccumulator]:
-    """Raises UserError if a metric lacks its weights. force: clear the cache of the run."""
+    """Those of the metrics that have their weights. force: clear the cache of the run."""
     accumulators = []
     for named in metrics:
-        with _naming_metric(named):
+        with failures.of(named):
             named.metric.fetch()  # first: the convention, and so the cache, names the weights
-        stored = FeatureCache(cache, outputs.run, named)
-        if force:
-            stored.clear()
-        accumulators.append(MetricAccumulator(named, stored, outputs.rows))
+            stored = FeatureCache(cache, outputs.run, named)
+            if force:
+                stored.clear()
+            accumulators.append(MetricAccumulator(named, stored, outputs.rows))
     return accumulators
 
 
@@ -194,41 +234,55 @@ def _fill(
     outputs: Outputs,
     batches: Sequence[Sequence[str]],
     device: str,
+    failures: Failures,
     on_progress: OnProgress | None,
-) -> None:
-    """Measure what the accumulators lack in one pass over the images, and store it."""
-    pending = [
-        batch for batch in batches if any(accumulator.lacks(batch) for accumulator in accumulators)
-    ]
-    _load_networks(
-        [accumulator for accumulator in accumulators if any(map(accumulator.lacks, pending))],
-        device,
-    )
+) -> list[MetricAccumulator]:
+    """Measure what the accumulators lack in one pass over the images, and store it.
+
+    Returns the accumulators that are complete; `failures` says why the others are not.
+    """
+    working = _load_networks(accumulators, batches, device, failures)
+    pending = [batch for batch in batches if any(one.lacks(batch) for one in working)]
     total = sum(map(len, batches))
     done = total - sum(map(len, pending))
     try:
         for batch, items in zip(pending, outputs.read(pending), strict=True):
-            _measure(items, [a for a in accumulators if a.lacks(batch)])
+            lacking = [one for one in working if one.lacks(batch)]
+            measured = [one for one in lacking if _measure(one, items, failures)]
+            working = [one for one in working if one in measured or one not in lacking]
             done += len(batch)
             if on_progress:
                 on_progress(done, total)
     finally:
         for accumulator in accumulators:
             accumulator.save()
+    return working
 
 
-def _load_networks(accumulators: Iterable[MetricAccumulator], device: str) -> None:
+def _load_networks(
+    accumulators: Sequence[MetricAccumulator],
+    batches: Sequence[Sequence[str]],
+    device: str,
+    failures: Failures,
+) -> list[MetricAccumulator]:
+    """The accumulators that lack nothing, and those of the others whose networks can be loaded."""
+    ready = []
     for accumulator in accumulators:
-        with _naming_metric(accumulator.named):
-            accumulator.named.metric.load(device)
+        with failures.of(accumulator.named):
+            if any(map(accumulator.lacks, batches)):
+                accumulator.named.metric.load(device)
+            ready.append(accumulator)
+    return ready
 
 
-def _measure(items: Sequence[Item], accumulators: Sequence[MetricAccumulator]) -> None:
-    for group in by_size(items):
-        for accumulator in accumulators:
+def _measure(accumulator: MetricAccumulator, items: Sequence[Item], failures: Failures) -> bool:
+    """Measure a batch; False if that failed."""
+    with failures.of(accumulator.named):
+        for group in by_size(items):
             accumulator.measure(group)
-    for accumulator in accumulators:
         accumulator.save_if_due()
+        return True
+    return False
 
 
 def _check(rows_BD: Tensor, examples: Sequence[Example]) -> None:
@@ -242,9 +296,8 @@ def _write_score(
 ) -> Score:
     """Compute and store a score. Raises UserError if the run was sealed anew in the meantime."""
     named, started = accumulator.named, time.perf_counter()
-    with _naming_metric(named):
-        resamplings = bootstrap or named.metric.resamplings
-        score = score_of(named, accumulator.rows, resamplings, seal=seal.digest)
+    resamplings = bootstrap or named.metric.resamplings
+    score = score_of(named, accumulator.rows, resamplings, seal=seal.digest)
     seconds = round(accumulator.seconds + time.perf_counter() - started, 3)
     if run.seal != seal:
         raise UserError(

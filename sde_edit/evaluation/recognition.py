@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import PerImageMetric, to_signed
-from sde_edit.evaluation.weights import device_of, weights_note
+from sde_edit.evaluation.weights import device_of, reading, weights_note
 from sde_edit.networks.recogniser import ShapesCLIP
 
 SHAPES_FOLDER = Path(__file__).parents[1] / "assets" / "shapes"
@@ -26,6 +26,13 @@ def shapes_folder(name: str) -> Path:
     return folder
 
 
+def load_recogniser() -> ShapesCLIP:
+    """The embedded recogniser on the CPU. Raises UserError if a file is missing or damaged."""
+    folder = shapes_folder("recogniser")
+    with reading(folder, "Reinstall sde-edit"):
+        return ShapesCLIP.from_pretrained(folder)
+
+
 def recogniser_note() -> str:
     """Name and digest of the embedded recogniser, as conventions state them."""
     return (
@@ -38,7 +45,7 @@ class UsesRecogniser:
 
     @cached_property
     def _network(self) -> ShapesCLIP:
-        return ShapesCLIP.from_pretrained(shapes_folder("recogniser"))
+        return load_recogniser()
 
     def fetch(self) -> None:
         shapes_folder("recogniser")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from sde_edit.errors import UserError
@@ -19,7 +24,11 @@ def hub_file(url: str) -> Path:
 
 
 def fetch(url: str) -> Path:
-    """The file of a URL, downloaded if needed. Raises UserError with the remedy if that fails."""
+    """The file of a URL, downloaded if needed.
+
+    Raises UserError with the remedy if that fails or if what came is no file of weights, such as
+    the page of a portal that asks for a login.
+    """
     path = hub_file(url)
     if path.exists():
         return path
@@ -33,7 +42,38 @@ def fetch(url: str) -> Path:
         raise UserError(
             f"cannot fetch {url} ({error}). Download it elsewhere and put it into {path.parent}"
         ) from error
+    if not _holds_weights(path):
+        path.unlink()
+        raise UserError(
+            f"cannot fetch {url} (what came is no file of weights). Download it elsewhere and put "
+            f"it into {path.parent}"
+        )
     return path
+
+
+def _holds_weights(path: Path) -> bool:
+    """Whether a file is one of PyTorch's: a whole zip archive, or a pickle in the older format."""
+    with open(path, "rb") as file:
+        return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
+
+
+# What PyTorch, safetensors and the packages of metrics raise for a file that is not what it says.
+DAMAGE = (
+    *(OSError, RuntimeError, ValueError, EOFError, KeyError),
+    *(pickle.UnpicklingError, SafetensorError),
+)
+
+
+@contextmanager
+def reading(path: Path, remedy: str = "Delete it; it is fetched again") -> Iterator[None]:
+    """Context manager: a file of weights that cannot be read is a UserError naming it."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except DAMAGE as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} is damaged ({reason}). {remedy}") from error
 
 
 def weights_note(path: Path) -> str:

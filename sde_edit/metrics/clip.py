@@ -19,7 +19,7 @@ from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import PerImageMetric, captions, references
-from sde_edit.evaluation.weights import device_of, package, weights_note
+from sde_edit.evaluation.weights import DAMAGE, device_of, package, weights_note
 from sde_edit.registry import plugin
 
 
@@ -56,8 +56,11 @@ class Clip(PerImageMetric):
     def _explaining(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"cannot load CLIP {self.model} ({error}). {self._remedy()}") from error
+        except (OSError, *DAMAGE) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"cannot load CLIP {self.model} ({reason}). {self._remedy()}"
+            ) from error
 
     def _remedy(self) -> str:
         import open_clip

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -18,6 +19,7 @@ from sde_edit.api.metric import Metric
 from sde_edit.diffusion.noise import Noise
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import references
+from sde_edit.evaluation.weights import reading
 from sde_edit.networks.dift import Dift, Layer, corresponding
 from sde_edit.registry import plugin
 
@@ -64,7 +66,8 @@ class DragDistance(Metric):
         self._features.fetch()
 
     def load(self, device: str) -> None:
-        self._features.load(device)
+        with reading(Path(self.path), "Fetch the folder again"):
+            self._features.load(device)
 
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """[B, 2]: the sum of the distances of an image's points, and the number of points.

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
-from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import FullReferenceMetric, to_signed
-from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, weights_note
+from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, reading, weights_note
 from sde_edit.registry import plugin
 
 
@@ -46,14 +45,9 @@ class Lpips(FullReferenceMetric):
     def _network(self) -> nn.Module:
         import lpips
 
-        try:
-            with warnings.catch_warnings():  # it calls torchvision in its old way
-                warnings.simplefilter("ignore")
-                network = lpips.LPIPS(net=self.net, version=self.calibration, verbose=False)
-        except (RuntimeError, ValueError, EOFError) as error:
-            raise UserError(
-                f"{hub_file(self._url)} is damaged ({error}). Delete it; it is fetched again"
-            ) from error
+        with reading(hub_file(self._url)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it calls torchvision in its old way
+            network = lpips.LPIPS(net=self.net, version=self.calibration, verbose=False)
         assert isinstance(network, nn.Module)
         return network.eval()
 

@@ -154,7 +154,7 @@ def _read(file: Path, required: str) -> dict[str, Tensor]:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{file} cannot be read, fetch it again: {reason}") from error
     if not isinstance(weights, dict) or required not in weights:
-        raise UserError(f"{file} is not this checkpoint of guided-diffusion: it has no {required}")
+        raise UserError(f"{file} is no such checkpoint of guided-diffusion: no {required} in it")
     return weights
 
 
@@ -188,8 +188,8 @@ def _levels(weights: Weights, levels: int, file: Path) -> tuple[int, list[int], 
     depth = blocks // levels - 1
     if depth < 1:
         raise UserError(
-            f"{file}: {blocks} blocks do not make {levels} levels; was it trained with "
-            "resblock_updown, and for model.resolution?"
+            f"{file}: {blocks} blocks make no {levels} levels; is it of resblock_updown, and for "
+            "model.resolution?"
         )
     first = [1 + level * (depth + 1) for level in range(levels)]
     channels = [len(weights[conv.format(i)]) for i in first]
@@ -247,7 +247,7 @@ def _filled(network: Any, weights: Weights, dtype: torch.dtype, file: Path) -> A
         raise UserError(
             f"{file}: {len(odd)} tensors do not fit, such as {odd[0]} (in diffusers' names): "
             f"{given.get(odd[0])} instead of {wanted.get(odd[0])}. Are model.resolution and "
-            "model.head_channels those of the file?"
+            "model.head_channels its own?"
         )
     cast = {key: tensor.to(dtype) for key, tensor in weights.items()}
     network.load_state_dict(cast, assign=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import multiprocessing
 import os
 import sys
+import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,6 +50,12 @@ class Local:
         if self.workers is not None and self.workers < 1:
             raise UserError(f"launcher.workers={self.workers}: must be at least 1")
 
+    def parallel_jobs(self) -> int:
+        return self.workers or max(torch.cuda.device_count(), 1)
+
+    def notices(self) -> Sequence[str]:
+        return ()
+
     def launch(
         self,
         jobs: Sequence[Job],
@@ -55,7 +64,7 @@ class Local:
         folder: Path,
     ) -> Launched:
         gpus = torch.cuda.device_count()
-        count = min(self.workers or max(gpus, 1), len(jobs))
+        count = min(self.parallel_jobs(), len(jobs))
         lanes = [Lane(_share(k, count, gpus), folder / f"worker-{k}.log") for k in range(count)]
         total = sum(job.images for job in jobs)
         with _ended(lanes), tqdm(total=total, desc="sweep", unit="img", smoothing=0.05) as bar:
@@ -188,6 +197,7 @@ def _ended(lanes: list[Lane]) -> Iterator[None]:
 def _serve(worker: Callable[[], Work], connection: Connection, log_file: Path) -> None:
     """Body of a worker process: do jobs until the other end closes the pipe."""
     _write_to(log_file)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     work = worker()
     while True:
         try:
@@ -202,6 +212,20 @@ def _serve(worker: Callable[[], Work], connection: Connection, log_file: Path) -
         except Exception as error:  # noqa: BLE001 - reported to the sweep, which continues
             traceback.print_exc()
             connection.send(f"{type(error).__name__}: {error}; see {log_file}")
+
+
+def _end_with_parent() -> None:
+    """Wait until the sweep has died, however that happened, then end this worker.
+
+    It is interrupted first, so that it records how far it came.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    log.warning("the sweep has ended, and so does its worker")
+    _thread.interrupt_main()
+    time.sleep(_SHUTDOWN_SECONDS)
+    os._exit(1)
 
 
 def _write_to(log_file: Path) -> None:

@@ -1,0 +1,302 @@
+"""`sde-edit check`: two examples from the data to the scores, and what the whole would take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import torch
+
+from sde_edit.api.metric import NamedMetric
+from sde_edit.api.sampler import Sampler
+from sde_edit.bench.engine import peak_memory, wall_seconds
+from sde_edit.commands.sweep import gib
+from sde_edit.config import (
+    compose_config,
+    data_set,
+    experiment,
+    launcher,
+    metric,
+    plugin_settings,
+    sweep_overrides,
+)
+from sde_edit.engine.attempt import Attempt, pick_device
+from sde_edit.engine.execute import ModelCache
+from sde_edit.engine.output import ActiveRun
+from sde_edit.engine.plan import Plan, plan_run
+from sde_edit.engine.producer import inspect_missing, producer_of
+from sde_edit.engine.tracking import online_problem
+from sde_edit.errors import UserError
+from sde_edit.evaluation.evaluate import check_metrics, measure_run
+from sde_edit.registry import build, plugin_class
+from sde_edit.report.formats import markdown
+from sde_edit.report.table import Block, Cell, Column, Row, Table
+from sde_edit.store.files import write_atomic
+from sde_edit.store.runs import RunStore, run_id
+
+if TYPE_CHECKING:
+    from sde_edit.api.experiment import Experiment
+    from sde_edit.api.launcher import Launcher
+
+_EXAMPLES = 2
+
+
+@dataclass
+class Problems:
+    """What is missing, each message once."""
+
+    messages: list[str] = field(default_factory=list)
+
+    def add(self, message: str) -> None:
+        if message not in self.messages:
+            self.messages.append(message)
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Context manager: keep a UserError as a problem."""
+        try:
+            yield
+        except UserError as error:
+            self.add(str(error))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What two examples took.
+
+    seconds and scoring: per image. size: bytes of a stored image. memory: peak in bytes for a full
+    batch, extrapolated on a GPU; memory_of: what it measures.
+    """
+
+    evaluations: float
+    seconds: float
+    scoring: float
+    size: float
+    memory: int
+    memory_of: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An experiment as a whole, the images it lacks, their network evaluations, and its trial."""
+
+    experiment: Experiment
+    plan: Plan
+    evaluations: int
+    trial: Trial
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time of one process for the missing images and all scores."""
+        images, trial = len(self.plan.missing), self.trial
+        in_units = self.evaluations / trial.evaluations if trial.evaluations else images
+        return trial.seconds * in_units + trial.scoring * len(self.plan.ids)
+
+    @property
+    def size(self) -> float:
+        """Bytes of the missing images."""
+        return self.trial.size * len(self.plan.missing)
+
+
+def check_runs(overrides: Sequence[str]) -> tuple[str, bool]:
+    """A report in Markdown on every run that the overrides name, and whether nothing is missing.
+
+    Every component, example and metric is checked, and two examples of each run are made and
+    measured with its real settings in a temporary folder beside the results, which is removed.
+    Raises UserError for overrides that cannot be composed.
+    """
+    combinations, _ = sweep_overrides(overrides)
+    problems = Problems()
+    with problems.collected():
+        launcher(overrides).check()
+    found = [e for combination in combinations if (e := _composed(combination, problems))]
+    experiments = list({run_id(e.spec): e for e in found}.values())
+    checked = _try_all(list(map(_whole, experiments)), problems)
+    jobs = sum(e.settings.shards for e in experiments)
+    return _report(checked, problems, launcher(overrides), jobs), not problems.messages
+
+
+def _whole(experiment: Experiment) -> Experiment:
+    """The experiment without shards."""
+    return replace(experiment, settings=replace(experiment.settings, shard=0, shards=1))
+
+
+# ------------------------------------------------------------------ components
+def _composed(overrides: Sequence[str], problems: Problems) -> Experiment | None:
+    """The experiment; None if its data, model or a metric is missing."""
+    own = Problems()
+    _check_components(overrides, own)
+    for message in own.messages:
+        problems.add(message)
+    if own.messages:
+        return None
+    with problems.collected():
+        return experiment(overrides)
+    return None
+
+
+def _check_components(overrides: Sequence[str], problems: Problems) -> None:
+    config = compose_config(overrides)
+    _check_data(overrides, problems)
+    with problems.collected():
+        if issubclass(plugin_class("samplers", config["sampler"]["kind"]), Sampler):
+            model = config["model"]
+            build("models", model["kind"], plugin_settings("model", model)).digest()
+    for problem in check_metrics([metric(name) for name in config["metrics"] or ()]):
+        problems.add(problem)
+
+
+def _check_data(overrides: Sequence[str], problems: Problems) -> None:
+    name, dataset = data_set(overrides)
+    status = dataset.status()
+    if status.problems or not status.found:
+        reasons = "; ".join(status.problems) or "no examples are found"
+        problems.add(f"data={name}: {reasons}. {status.remedy}")
+
+
+# ------------------------------------------------------------------ two examples
+def _try_all(experiments: Sequence[Experiment], problems: Problems) -> list[Checked]:
+    plans = [plan_run(e, RunStore(e.settings.results).find(e.spec)) for e in experiments]
+    costs: list[int] = []
+    with problems.collected():
+        costs = inspect_missing(list(zip(experiments, plans, strict=True)))
+    models, checked = ModelCache(), []
+    for one, plan, cost in zip(experiments, plans, costs, strict=False):
+        with problems.collected(), _folder_beside(one.settings.results) as folder:
+            checked.append(Checked(one, plan, cost, _try(one, folder, models)))
+    return checked
+
+
+@contextmanager
+def _folder_beside(results: Path) -> Iterator[Path]:
+    """Context manager: a temporary folder on the file system of the results.
+
+    Raises UserError if nothing can be written there.
+    """
+    write_atomic(results / "sweeps" / ".writable", b"")
+    with TemporaryDirectory(prefix=".check-", dir=results) as folder:
+        yield Path(folder)
+
+
+def _try(experiment: Experiment, folder: Path, models: ModelCache) -> Trial:
+    """Make and measure two examples. Raises UserError if that fails."""
+    small = _small(experiment, folder)
+    run = RunStore(folder).open(small.spec)
+    plan = plan_run(small, run)
+    (evaluations,) = inspect_missing([(small, plan)])
+    device = pick_device(small.settings.device)
+    loaded = _load(small, device, models)
+    with Attempt(small, run, plan) as attempt:
+        active = ActiveRun(small, run, plan, evaluations, attempt, lambda *_: None)
+        make = producer_of(small).make
+        seconds = wall_seconds(lambda: make([active], models), device)
+    n = len(plan.ids)
+    memory, memory_of = peak_memory(device)
+    at_once = min(experiment.settings.batch_size, experiment.settings.limit or 2**63)
+    if loaded and memory > loaded:
+        memory = loaded + (memory - loaded) * max(at_once, n) // n
+    scoring = _measure(small, plan, device)
+    size = sum(row.size for row in run.rows().values()) / n
+    return Trial(evaluations / n, seconds / n, scoring, size, memory, memory_of)
+
+
+def _small(experiment: Experiment, folder: Path) -> Experiment:
+    settings = experiment.settings
+    return replace(
+        experiment,
+        settings=replace(
+            settings,
+            results=folder,
+            cache=folder / "cache",
+            limit=min(_EXAMPLES, settings.limit or _EXAMPLES),
+            wandb={**settings.wandb, "mode": "disabled"},
+        ),
+    )
+
+
+def _load(experiment: Experiment, device: str, models: ModelCache) -> int:
+    """Load the model if the experiment has one; return the bytes it takes on a GPU, else 0."""
+    if isinstance(experiment.sampler, Sampler):
+        models.get(experiment, device)
+    if not device.startswith("cuda"):
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return int(torch.cuda.memory_allocated(device))
+
+
+def _measure(experiment: Experiment, plan: Plan, device: str) -> float:
+    """Measure the images with every metric; return the seconds per image, without loading.
+
+    The metrics are copies, so that their networks are freed afterwards.
+    """
+    run = RunStore(experiment.settings.results).open(experiment.spec)
+    copies = [NamedMetric(n.spec, replace(n.metric)) for n in experiment.metrics]  # type: ignore[type-var]  # plug-ins are dataclasses
+
+    def measure(example_id: str) -> None:
+        settings = experiment.settings
+        measure_run(
+            run,
+            experiment.dataset,
+            copies,
+            [[example_id]],
+            cache=settings.cache,
+            device=device,
+            workers=settings.loaders,
+        )
+
+    measure(plan.ids[0])
+    return wall_seconds(lambda: measure(plan.ids[-1]), device)
+
+
+# ------------------------------------------------------------------ show
+def _report(checked: Sequence[Checked], problems: Problems, chosen: Launcher, jobs: int) -> str:
+    parts = list(chosen.notices())
+    if checked:
+        parts += [markdown(_table(checked)), _total(checked, min(chosen.parallel_jobs(), jobs))]
+        notices = [text for one in checked for text in _notices(one.experiment)]
+        parts += dict.fromkeys(notices)
+    if problems.messages:
+        parts.append("\n".join(["missing:", *(f"- {text}" for text in problems.messages)]))
+    else:
+        parts.append("nothing is missing")
+    return "\n\n".join(parts)
+
+
+def _notices(experiment: Experiment) -> list[str]:
+    tracking = online_problem(experiment.settings.wandb)
+    own = producer_of(experiment).notices()
+    return [*own, f"wandb: {tracking}. Runs are tracked into files"] if tracking else own
+
+
+def _table(checked: Sequence[Checked]) -> Table:
+    names = ("images", "evaluations", "hours", "disk", "peak memory")
+    rows = []
+    for one in checked:
+        texts = (
+            f"{len(one.plan.missing)} of {len(one.plan.ids)}",
+            f"{one.evaluations:,}",
+            f"{one.seconds / 3600:.2f}",
+            gib(one.size),
+            gib(one.trial.memory),
+        )
+        label = " ".join(one.experiment.overrides) or "the defaults"
+        rows.append(Row(label, "arm", tuple(Cell(text=text) for text in texts)))
+    columns = tuple(Column("", name) for name in names)
+    return Table("check", "", "run", columns, (Block("", tuple(rows)),))
+
+
+def _total(checked: Sequence[Checked], workers: int) -> str:
+    images = sum(len(one.plan.missing) for one in checked)
+    evaluations = sum(one.evaluations for one in checked)
+    hours = sum(one.seconds for one in checked) / 3600
+    size, memory = sum(one.size for one in checked), max(one.trial.memory for one in checked)
+    shared = f", {hours / workers:.2f} of {workers} at once" if workers > 1 else ""
+    return (
+        f"in all {images} images, {evaluations:,} network evaluations, about {hours:.2f} hours of "
+        f"one process{shared}, {gib(size)} of disk, {gib(memory)} of memory "
+        f"({checked[0].trial.memory_of}); from {_EXAMPLES} examples of each run"
+    )

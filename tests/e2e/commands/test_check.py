@@ -1,0 +1,137 @@
+"""`sde-edit check`: what it says of runs that would work, and of those that would not."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from sde_edit.cli import main
+from sde_edit.registry import names
+
+SMALL = ["steps=2", "dtype=float32", "hardware.threads=1", "hardware.batch_size=2"]
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch):
+    """Runs the command and says what it prints; fails if it leaves something behind."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    results = tmp_path / "results"
+
+    def run(*overrides, code):
+        where = [f"paths.results={results}", f"paths.data={tmp_path / 'data'}"]
+        outcome = CliRunner().invoke(main, ["check", *overrides, *where], catch_exceptions=False)
+        assert outcome.exit_code == code, outcome.output
+        assert not list(results.glob("runs/*"))
+        assert not list(results.glob(".check-*"))
+        assert not (results / "cache").exists()
+        return outcome.output
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Three pictures of 64x64 with masks, as overrides of data=folder."""
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+        for seed in range(3):
+            pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)
+            if name == "masks":
+                pixels = np.where(pixels[..., 0] < 128, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{seed}.png")
+    return [f"data.images={tmp_path / 'images'}"]
+
+
+def test_the_embedded_model_ends_well_and_says_what_it_takes(check):
+    output = check(*SMALL, "data.limit=50", "sampler=ode,sde", code=0)
+    assert "100 images, 400 network evaluations, about 0.0" in " ".join(output.split())
+    assert re.search(r"[\d.]+ MiB of disk, [\d.]+ GiB of memory", output)
+    assert "nothing is missing" in output
+
+
+def test_the_wall_time_is_that_of_the_workers_that_have_jobs(check):
+    small = [*SMALL, "data.limit=8", "metrics=[psnr]", "launcher.workers=4"]
+    assert "of one process, 0.00 of 2 at once" in check(*small, "sampler=ode,sde", code=0)
+    assert "at once" not in check(*small, code=0)
+
+
+def test_an_encoding_that_runs_share_is_counted_once(check):
+    both = ["task=sdedit", "data=shapes-edits", "data.limit=4", "metrics=[psnr]"]
+    output = check(*SMALL, *both, "task.t_0=0.5,1.0", code=0)
+    assert "8 images" in output
+
+
+def test_a_sampled_table_is_checked_run_by_run(check, tiny_model):
+    small = [*SMALL, "data.limit=4", "data.masks=small", "metrics=[psnr]"]
+    output = check("table=table2", f"model.path={tiny_model}", *small, "sampler=ode", code=1)
+    assert "tells the arms" in output
+
+
+def test_every_missing_thing_is_named_at_once(check):
+    output = check("experiment=inpaint_places_sd15", "model.path=nobody/nothing", code=1)
+    assert "data=places" in output
+    assert "model.path=nobody/nothing could not be fetched" in output
+    assert "hf download nobody/nothing" in output
+    assert "metric 'lpips': cannot fetch" in output
+    assert "metric 'psnr'" not in output
+
+
+def test_a_metric_without_weights_is_named(check):
+    output = check(*SMALL, "metrics=[psnr,lpips]", code=1)
+    assert "missing:" in output
+    assert "metric 'lpips': cannot fetch" in output
+
+
+def test_an_example_that_cannot_be_used_is_named(check, pictures, tmp_path):
+    Image.new("RGB", (32, 64)).save(tmp_path / "images" / "2.png")
+    data = ["data=folder", *pictures, f"data.mask_root={tmp_path / 'masks'}", "data.hole=white"]
+    output = check(*SMALL, *data, "data.resolution=64", "data.fit=exact", "metrics=[psnr]", code=1)
+    assert "2.png" in output
+
+
+def test_a_launcher_that_cannot_be_used_is_named(check, monkeypatch):
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "sbatch" else which(name))
+    output = check(*SMALL, "launcher=slurm", "data.limit=2", "metrics=[psnr]", code=1)
+    assert "no sbatch" in output
+    assert "in all 2 images" in output
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    arguments = ["check", *SMALL, "data.limit=2", f"paths.results={tmp_path / 'file'}"]
+    outcome = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert outcome.exit_code == 1
+    assert "paths.results" in outcome.output
+
+
+@pytest.mark.parametrize("preset", names("experiment"))
+def test_every_preset_ends_well_or_names_what_is_missing(
+    check, preset, coco, pictures, tiny_model, tiny_ddpm, tmp_path
+):
+    masks = [f"data.mask_root={tmp_path}", "data.masks=masks", "data.hole=white"]
+    folder = [*pictures, "data.resolution=64", *masks, "model.resolution=64"]
+    path = f"model.path={tiny_model}"
+    small_coco = [*coco, "data.split=val2017"]
+    given = {
+        "debug": [],
+        "inpaint_places_sd15": [*folder, path],
+        "sample_cifar10": [
+            *(*pictures, "data.resolution=16", "data.fit=crop", "model.resolution=16"),
+            f"model.path={tiny_ddpm}",
+        ],
+        "sample_coco_sd2": [*small_coco, path, "data.n=2"],
+        "reconstruct_coco_sd15": [*small_coco, path, "data.n=4"],
+        "ddib_imagenet_adm": None,
+        "sample_scribble_sd15": None,
+    }.get(preset, [*small_coco, path])
+    if given is None:
+        needed = pictures if "scribble" in preset else []
+        assert "missing:" in check(f"experiment={preset}", *needed, code=1)
+        return
+    output = check(f"experiment={preset}", *given, *SMALL, "metrics=[psnr]", code=0)
+    assert "nothing is missing" in output
