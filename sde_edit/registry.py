@@ -193,7 +193,7 @@ def _problem(problem: ErrorDetails, cls: type[Any], under: str | None) -> str:
     key = (under or "") + own
     if kind == "unexpected_keyword_argument":
         return f"{key}: {problem['msg']}.{suggest(own, [field.name for field in fields(cls)])}"
-    if kind == "missing_argument":
+    if kind in ("missing", "missing_argument"):
         return f"{key}: must be given."
     allowed = _allowed(kind, problem.get("ctx", {}))
     said = f"must be {allowed}" if allowed else problem["msg"]

@@ -203,7 +203,7 @@ def test_a_number_is_the_rows_of_a_sheet():
             {"sheet": 4, "figure": {"kind": "curves"}},
             "t: its figure and its sheet would be one file",
         ),
-        ({"failures": {"arm": "SDE"}}, "t: failures: metric: Field required"),
+        ({"failures": {"arm": "SDE"}}, "t: failures: metric: must be given"),
         ({"failures": {"arm": "EDO", "metric": "psnr"}}, "no arm is labelled 'EDO'"),
     ],
 )
