@@ -93,7 +93,8 @@ def check(overrides: tuple[str, ...]) -> None:
 @main.command()
 @OVERRIDES
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
-def sweep(overrides: tuple[str, ...], dry_run: bool) -> None:
+@click.option("--force", is_flag=True, help="Replace a table that rests on more images or runs.")
+def sweep(overrides: tuple[str, ...], dry_run: bool, force: bool) -> None:
     """Make all runs of a table or of a grid, on workers of this machine or on Slurm.
 
     \b
@@ -109,7 +110,7 @@ def sweep(overrides: tuple[str, ...], dry_run: bool) -> None:
     click.echo(describe_sweep(planned), err=not dry_run)
     check_sweep(planned)
     if not dry_run:
-        for line in launch_sweep(planned):
+        for line in launch_sweep(planned, force=force):
             click.echo(line)
 
 
@@ -131,11 +132,12 @@ def evaluate(overrides: tuple[str, ...], force: bool) -> None:
 @main.command()
 @click.argument("name")
 @OVERRIDES
-def table(name: str, overrides: tuple[str, ...]) -> None:
+@click.option("--force", is_flag=True, help="Replace a table that rests on more images or runs.")
+def table(name: str, overrides: tuple[str, ...], force: bool) -> None:
     """Write results/tables/NAME.{md,csv,tex,json} and its figure from finished runs."""
     from sde_edit.commands.table import publish_table
 
-    for path in publish_table(name, overrides):
+    for path in publish_table(name, overrides, force=force):
         click.echo(path)
 
 
@@ -194,6 +196,40 @@ def status_of_runs(overrides: tuple[str, ...]) -> None:
     from sde_edit.commands.status import describe_status
 
     click.echo(describe_status(overrides))
+
+
+@main.command("rm")
+@click.argument("words", nargs=-1, required=True, metavar="RUN... [KEY=VALUE]...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(words: tuple[str, ...], yes: bool) -> None:
+    """Remove runs from the results folder: their images, scores and cached features.
+
+    RUN is an id or the name of a run folder, which may be shortened. The only overrides are
+    paths.results=DIR and paths.cache=DIR.
+    """
+    from sde_edit.commands.remove import plan_removal
+
+    names = [word for word in words if "=" not in word]
+    removal = plan_removal(names, [word for word in words if "=" in word])
+    click.echo(removal.describe())
+    if yes or click.confirm("Remove?", abort=True):
+        removal.delete()
+
+
+@main.command()
+@OVERRIDES
+@click.option("--yes", is_flag=True, help="Remove them; without it they are only listed.")
+def prune(overrides: tuple[str, ...], yes: bool) -> None:
+    """List what no run needs: runs without an image, stale features, leftovers of killed processes.
+
+    The only overrides are paths.results=DIR and paths.cache=DIR.
+    """
+    from sde_edit.commands.remove import plan_prune
+
+    removal = plan_prune(overrides)
+    click.echo(removal.describe())
+    if yes:
+        removal.delete()
 
 
 @main.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import sys
@@ -20,6 +19,7 @@ from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Example
 from sde_edit.engine.attempt import Attempt, pick_device
 from sde_edit.engine.execute import ModelCache
+from sde_edit.engine.memory import remembered_sizes
 from sde_edit.engine.output import ActiveRun
 from sde_edit.engine.plan import Plan, plan_run
 from sde_edit.engine.producer import inspect_missing, producer_of
@@ -120,8 +120,7 @@ class TimedEngine:
     def at_once(self) -> int:
         """Images edited at once: the batch size, or less if memory made the engine halve it."""
         settings = self.experiment.settings
-        file = settings.cache / "chunks.json"
-        halved = json.loads(file.read_text()).values() if file.exists() else ()
+        halved = remembered_sizes(settings.cache / "chunks.json").values()
         return min(settings.batch_size, self.images, *halved)
 
     @property

@@ -7,6 +7,7 @@ evaluation is one row evaluated once.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import statistics
 from collections.abc import Mapping
@@ -14,10 +15,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sde_edit.store.files import canonical, short_digest
+from pydantic import TypeAdapter
+
+from sde_edit.store.files import (
+    DamagedFileError,
+    canonical,
+    read_record,
+    read_regular,
+    short_digest,
+)
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
+
+log = logging.getLogger("sde_edit")
 
 
 # ------------------------------------------------------------------ the result
@@ -229,6 +240,20 @@ def _timing(timing: Timing) -> str:
 
 
 # ------------------------------------------------------------------ on disk
+@dataclass(frozen=True)
+class _Stored:
+    """What estimates read of a stored benchmark."""
+
+    date: str
+    model_digest: str
+    dtype: str
+    device_name: str
+    seconds_per_evaluation: float
+
+
+_STORED = TypeAdapter(_Stored)
+
+
 def record_path(results: Path, measured: Bench) -> Path:
     """The file of a benchmark; a later one with the same setup replaces it."""
     s = measured.setup
@@ -240,7 +265,15 @@ def record_path(results: Path, measured: Bench) -> Path:
 
 def records(results: Path) -> list[dict[str, Any]]:
     """Every stored benchmark, oldest first, as `sde-edit bench --json` prints it."""
-    found = [json.loads(file.read_text()) for file in (results / "bench").glob("*.json")]
+    found = []
+    for file in (results / "bench").glob("*.json"):
+        try:
+            read_record(file, _STORED, "Remove it, and give the `sde-edit bench` command again")
+            found.append(json.loads(read_regular(file)))
+        except FileNotFoundError:
+            continue  # deleted while they were listed
+        except DamagedFileError as error:
+            log.warning("left out: %s", error)
     return sorted(found, key=lambda record: str(record["date"]))
 
 

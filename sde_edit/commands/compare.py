@@ -43,7 +43,7 @@ from sde_edit.report.table import (
     percent,
     with_common_decimals,
 )
-from sde_edit.store.runs import Run, RunStore
+from sde_edit.store.runs import Run, RunStore, log_damage
 
 _COLUMNS = ("A", "B", f"A {MINUS} B", "verdict", "examples where A is better")
 _VERDICTS = {"better": "A better", "worse": "B better", "undecided": "undecided"}
@@ -100,10 +100,15 @@ def open_pair(a: str, b: str, overrides: Sequence[str]) -> Pair:
     return pair_of(find_run(a, results), find_run(b, results))
 
 
-def find_run(name: str, results: Path) -> Run:
-    """The run at a path, or the only one whose id or folder begins so. Raises UserError."""
-    if (Path(name) / "spec.json").is_file():
-        return Run(Path(name).resolve())
+def find_run(name: str, results: Path, *, paths: bool = True) -> Run:
+    """The run at a path, or the only one whose id or folder begins so. Raises UserError.
+
+    paths: whether a path may name a run.
+    """
+    if paths and (Path(name) / "spec.json").is_file():
+        run = Run(Path(name).resolve())
+        run.check()
+        return run
     store = RunStore(results)
     found = [r for r in store.runs() if r.id.startswith(name) or r.path.name.startswith(name)]
     if not found:
@@ -122,6 +127,7 @@ def pair_of(left: Run, right: Run) -> Pair:
 
     Raises UserError unless the runs are different, sealed, of one data set, and overlap.
     """
+    log_damage((left, right))
     a, b = load_finished(left), load_finished(right)
     if a.id == b.id:
         raise UserError(f"A and B are the same run {a.id}")
@@ -241,7 +247,7 @@ def write_sheet(
     Returns None if no example differs. Raises UserError if the metric has no values per example, or
     if the data set of A is not on this machine.
     """
-    made_with = [*pair.runs[0].attempts()[-1].overrides, *overrides]
+    made_with = [*pair.runs[0].overrides(), *overrides]
     chosen = chosen_metric(pair, metric, compose_config(made_with)["metrics"])
     gains = pair.gains(chosen)
     ids = most_different(gains, examples)

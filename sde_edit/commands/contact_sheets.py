@@ -17,13 +17,13 @@ from sde_edit.registry import settings, strict, suggest
 from sde_edit.report.cells import ranked
 from sde_edit.report.contact_sheet import (
     examples_sheet,
+    rendered_sheet,
     runs_sheet,
-    save_sheet,
-    save_sheet_as_svg,
     stacked,
 )
 from sde_edit.report.results import load_finished
 from sde_edit.report.table import Column, Table, figure_name
+from sde_edit.store.files import child
 from sde_edit.store.runs import Run
 
 _Named = Mapping[str, Run]  # heading above a run's images -> the run
@@ -92,10 +92,10 @@ def check_sheets(config: Mapping[str, Any], metrics: Collection[str]) -> None:
         )
 
 
-def write_sheets(
+def rendered_sheets(
     name: str, config: Mapping[str, Any], table: Table, runs: Sequence[Run], results: Path
-) -> list[Path]:
-    """Write the PNG and SVG of each sheet, with the runs of the table that exist.
+) -> dict[Path, bytes]:
+    """The PNG and SVG files of each sheet, with the runs of the table that exist.
 
     Raises UserError for a wrong setting and for data that are not on this machine.
     """
@@ -106,12 +106,11 @@ def write_sheets(
         drawn[name] = _sheet(sheet, table, found)
     if failures:
         drawn[f"{name}-failures"] = _failures(failures, table, found)
-    paths = []
+    files: dict[Path, bytes] = {}
     for file, parts in drawn.items():
         if parts:
-            png = save_sheet(stacked(parts), results / "figures" / f"{file}.png")
-            paths += [png, save_sheet_as_svg(png)]
-    return paths
+            files |= rendered_sheet(stacked(parts), child(results / "figures", f"{file}.png"))
+    return files
 
 
 # ------------------------------------------------------------------ runs side by side
@@ -156,7 +155,7 @@ def _setting(table: Table, column: Column) -> str:
 
 def _made_with(named: _Named) -> Experiment:
     """The experiment of the first run, for the task and data set that all runs share."""
-    return experiment(next(iter(named.values())).attempts()[-1].overrides)
+    return experiment(next(iter(named.values())).overrides())
 
 
 def _check_arm(arm: str, table: Table) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile, mkdtemp
 from typing import Any
 
 from platformdirs import user_cache_dir
@@ -14,6 +14,8 @@ from sde_edit.api.override import override
 from sde_edit.commands.run import run_all
 from sde_edit.config import experiment
 from sde_edit.errors import UserError
+from sde_edit.store.files import write_together
+from sde_edit.store.runs import Run
 
 
 def edit_picture(
@@ -31,12 +33,37 @@ def edit_picture(
     if existing := [path for path in (out, sheet) if path.exists() and not force]:
         raise UserError(f"{existing[0]} is there already: choose another --out, or give --force")
     given = [override(f"data.{key}", value) for key, value in picture.items()]
-    with TemporaryDirectory() as folder:
+    _check_writable(out)
+    folder = mkdtemp(prefix="sde-edit-")
+    try:
         cache = override("paths.cache", user_cache_dir("sde-edit"))
         chosen = ["data=picture", cache, *overrides, *given, override("paths.results", folder)]
         (run,) = run_all([experiment(chosen)])
-        (row,) = run.rows().values()
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run.output(row), out)
-        shutil.copyfile(run.path / "contact.png", sheet)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    _deliver(run, out, sheet)
+    shutil.rmtree(folder)
     return [out, sheet]
+
+
+def _check_writable(out: Path) -> None:
+    """Raises UserError if no file can be written beside `out`, before the network works."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
+
+
+def _deliver(run: Run, out: Path, sheet: Path) -> None:
+    """Copy the result and its sheet. If that fails, the UserError says where they are kept."""
+    (row,) = run.rows().values()
+    made, drawn = run.output(row), run.path / "contact.png"
+    try:
+        write_together({out: made.read_bytes(), sheet: drawn.read_bytes()})
+    except UserError as error:
+        raise UserError(
+            f"--out {out}: cannot be written ({error.__cause__}). The result is kept as {made}"
+        ) from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shlex
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run, score_path
 from sde_edit.overrides import expand
 from sde_edit.report.contact_sheet import run_sheet
-from sde_edit.store.runs import Run, RunStore
+from sde_edit.store.runs import Run, RunStore, run_id
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -144,13 +146,17 @@ def _missing_metrics(experiment: Experiment) -> list[NamedMetric]:
     run = RunStore(experiment.settings.results).find(experiment.spec)
     if run is None or not is_sealed(run, plan_run(experiment, run)):
         return list(experiment.metrics)
-    return [named for named in experiment.metrics if not score_path(run, named).exists()]
+    return [named for named in experiment.metrics if not _has_score(run, named)]
 
 
 def is_finished(run: Run, plan: Plan, metrics: Sequence[NamedMetric]) -> bool:
-    """Whether the run has every image, a seal and all scores."""
-    scored = all(score_path(run, named).exists() for named in metrics)
-    return not plan.missing and is_sealed(run, plan) and scored
+    """Whether the run has its spec, every image, a seal and all scores."""
+    scored = all(_has_score(run, named) for named in metrics)
+    return run.has_spec and not plan.missing and is_sealed(run, plan) and scored
+
+
+def _has_score(run: Run, named: NamedMetric) -> bool:
+    return run.stored_score(score_path(run, named), named.spec.name) is not None
 
 
 def _on_batch(tracker: Tracker, on_images: Callable[[int], None]) -> OnBatch:
@@ -180,7 +186,7 @@ def finished_run(experiment: Experiment) -> Run:
     """The sealed run of an experiment. Raises UserError with the command that would make it."""
     run = RunStore(experiment.settings.results).find(experiment.spec)
     if run is None or run.seal is None:
-        raise UserError(f"not finished yet: sde-edit run {' '.join(experiment.overrides)}")
+        raise UserError(f"not finished yet: sde-edit run {shlex.join(experiment.overrides)}")
     return run
 
 
@@ -237,6 +243,14 @@ def _score_bar() -> Iterator[Callable[[int, int], None]]:
         yield on_progress
 
 
+def _remove_empty(experiments: Sequence[Experiment]) -> None:
+    """Remove the new runs that failed before they made an image, as with impossible settings."""
+    for experiment in experiments:
+        run = RunStore(experiment.settings.results).find(experiment.spec)
+        if run and run.came_to_nothing:
+            shutil.rmtree(run.path)
+
+
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:
     """Make every run; a failure does not stop the others. Raises UserError listing the failures.
 
@@ -245,6 +259,8 @@ def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Ru
     if evaluate:
         check_wanted_metrics(experiments)
     models, runs, failures = ModelCache(), [], []
+    before = [RunStore(one.settings.results).find(one.spec) for one in experiments]
+    known = {run.id for run in before if run}
     groups = group_by_shared_encoding(experiments)
     for number, group in enumerate(groups, 1):
         label = "; ".join(" ".join(experiment.overrides) for experiment in group)
@@ -252,6 +268,7 @@ def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Ru
         try:
             runs += run_together(group, models, evaluate)
         except UserError as error:
+            _remove_empty([member for member in group if run_id(member.spec) not in known])
             if len(groups) == 1:
                 raise
             failures.append(f"{label}: {error}")

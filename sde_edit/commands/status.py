@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ from sde_edit.errors import UserError
 from sde_edit.report.formats import markdown
 from sde_edit.report.summary import runs_table
 from sde_edit.report.table import Block, Cell, Column, Row, Table
-from sde_edit.store.files import known_fields
-from sde_edit.store.runs import AttemptRecord, ImageRecord, Run, RunStore
-from sde_edit.store.sweeps import read_sweeps
+from sde_edit.store.files import DamagedFileError, read_regular
+from sde_edit.store.runs import AttemptRecord, Run, RunStore, safe_overrides
+from sde_edit.store.sweeps import SweepRecord, read_sweeps
 
 _LAST_LINES = 5
 _TAIL_BYTES = 20_000
@@ -30,8 +30,12 @@ def describe_status(overrides: Sequence[str]) -> str:
     results = results_dir(overrides)
     states, notes = submitted_jobs(results)
     store = RunStore(results)
-    shards = [shard for run in store.runs() if run.seal is None for shard in shards_of(run, states)]
+    runs, problems = store.scan()
+    shards = [shard for run in runs if run.seal is None for shard in shards_of(run, states)]
+    problems += [f"run {run.id}: {problem}" for run in runs for problem in run.damage()]
     blocks = [markdown(runs_table(store)), *notes]
+    if problems:
+        blocks.append("\n".join(["damaged:", *(f"- {problem}" for problem in problems)]))
     if shards:
         blocks.append(markdown(_shards_table(shards)))
     return "\n\n".join([*blocks, *(_failure(shard) for shard in shards if shard.is_broken)])
@@ -45,15 +49,21 @@ def submitted_jobs(results: Path) -> tuple[dict[str, str], list[str]]:
         if not record.handle:
             continue
         try:
-            found = launcher(record.overrides).states(record.handle)
+            found = launcher(_launcher_overrides(name, record)).states(record.handle)
         except UserError as error:
-            return states, [*notes, str(error)]
+            notes.append(f"sweep {name}: {error}")
+            continue
         by_state = sorted(Counter(found.values()).items())
         counts = ", ".join(f"{n} {state.lower()}" for state, n in by_state)
         if counts:
             notes.append(f"sweep {name}, job {record.handle}: {counts}")
         states |= found
     return states, notes
+
+
+def _launcher_overrides(name: str, record: SweepRecord) -> list[str]:
+    chosen = [override for override in record.overrides if override.startswith("launcher")]
+    return list(safe_overrides(chosen, Path("sweeps") / name / "sweep.json"))
 
 
 # ------------------------------------------------------------------ shards
@@ -87,12 +97,10 @@ def shards_of(run: Run, states: Mapping[str, str]) -> list[Shard]:
 
 
 def _shard(run: Run, attempt: AttemptRecord, states: Mapping[str, str]) -> Shard:
-    file = run.row_file(attempt.attempt)
-    lines = file.read_text().splitlines() if file.exists() else []
-    recent = [known_fields(ImageRecord, json.loads(s)) for s in lines[-_RECENT_ROWS - 1 : -1]]
-    seconds = [record.seconds or 0 for record in recent]
+    made = list(run.records_of(attempt.attempt))
+    seconds = [record.seconds or 0 for record in made[-_RECENT_ROWS:]]
     rate = len(seconds) / sum(seconds) if sum(seconds) else None
-    return Shard(run, attempt, _state(attempt, states), len(lines), rate)
+    return Shard(run, attempt, _state(attempt, states), len(made), rate)
 
 
 def _state(attempt: AttemptRecord, states: Mapping[str, str]) -> str:
@@ -144,16 +152,23 @@ def _failure(shard: Shard) -> str:
     attempt = shard.attempt
     head = f"run {shard.run.id} shard {attempt.shard} of {attempt.shards} {shard.state}"
     head += f": {attempt.error}" if attempt.error else ""
-    again = f"sde-edit run {' '.join(attempt.overrides)}"
-    return "\n".join([head, *_last_lines(attempt.log), f"go on with: {again}"])
+    again = f"sde-edit run {shlex.join(attempt.overrides)}"
+    results = shard.run.path.parent.parent
+    lines = _last_lines(Path(attempt.log), results) if attempt.log else []
+    return "\n".join([head, *lines, f"go on with: {again}"])
 
 
-def _last_lines(log: str | None) -> list[str]:
-    """The end of a log, without overwritten progress bars."""
-    if log is None or not Path(log).exists():
+def _last_lines(log: Path, results: Path) -> list[str]:
+    """The end of a log, without overwritten progress bars and control characters.
+
+    A log outside the results folder is not read: the record may come from somebody else.
+    """
+    if not log.resolve().is_relative_to(results.resolve()):
+        return [f"    its log is not in the results folder: {log}"]
+    try:
+        text = read_regular(log)[-_TAIL_BYTES:].decode(errors="replace")
+    except (FileNotFoundError, DamagedFileError):
         return []
-    with open(log, "rb") as file:
-        file.seek(max(Path(log).stat().st_size - _TAIL_BYTES, 0))
-        text = file.read().decode(errors="replace")
     lines = [line.rstrip().rsplit("\r", 1)[-1] for line in text.split("\n") if line.strip()]
-    return [f"    {line}" for line in lines[-_LAST_LINES:]]
+    shown = ("".join(c for c in line if c.isprintable()) for line in lines[-_LAST_LINES:])
+    return [f"    {line}" for line in shown]

@@ -249,12 +249,14 @@ def _wall_time(sweep: Sweep, hours: float) -> list[str]:
 
 
 # ------------------------------------------------------------------ launch
-def launch_sweep(sweep: Sweep) -> list[str]:
+def launch_sweep(sweep: Sweep, *, force: bool = False) -> list[str]:
     """Start the jobs; return lines for the user: the results, or where to follow the jobs.
+
+    force: replace tables that rest on more images or runs.
 
     Raises UserError listing the jobs that failed, if the launcher waits for them.
     """
-    finish = Finish(sweep.overrides)
+    finish = Finish(sweep.overrides, force)
     if not sweep.jobs:
         return finish()
     name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
@@ -305,6 +307,7 @@ class Finish:
     """
 
     overrides: tuple[str, ...]
+    force: bool = False
 
     def __call__(self) -> list[str]:
         """Return the paths of the tables, or of the runs if no table was asked for.
@@ -318,6 +321,7 @@ class Finish:
         found = (RunStore(left.results).find(e.spec) for e in left.experiments)
         runs = [run for run in found if run]
         written = [
-            publish_runs(name, config, runs, left.results) for name, config in left.tables.items()
+            publish_runs(name, config, runs, left.results, force=self.force)
+            for name, config in left.tables.items()
         ]
         return [str(path) for paths in written for path in paths] or [str(r.path) for r in runs]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sde_edit import registry
 from sde_edit.api.dataset import HasStatistics
-from sde_edit.commands.contact_sheets import write_sheets
+from sde_edit.commands.contact_sheets import rendered_sheets
 from sde_edit.commands.run import finished_run
 from sde_edit.config import (
     check_known,
@@ -25,11 +25,11 @@ from sde_edit.errors import UserError
 from sde_edit.overrides import expand, keyed
 from sde_edit.registry import names, suggest
 from sde_edit.report.contact_sheet import runs_sheet, save_sheet
-from sde_edit.report.formats import markdown, write, write_figure
+from sde_edit.report.formats import lost_cells, markdown, rendered, rendered_figure, write
 from sde_edit.report.summary import summary_table
 from sde_edit.report.table import Table, figure_name, transposed
-from sde_edit.store.files import short_digest
-from sde_edit.store.runs import Run, RunStore
+from sde_edit.store.files import child, short_digest, write_together
+from sde_edit.store.runs import Run, RunStore, log_damage
 from sde_edit.theory import figures
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ _NOT_IDENTITY = (
 )
 
 
-def publish_table(name: str, overrides: Sequence[str]) -> list[Path]:
+def publish_table(name: str, overrides: Sequence[str], *, force: bool = False) -> list[Path]:
     """Write a table and its figure.
 
-    overrides: choose among runs, as `dtype=bfloat16` does; for a table without runs, choose the
-    data set.
+    force: replace one that rests on more. overrides: choose among runs, as `dtype=bfloat16` does;
+    for a table without runs, choose the data set.
     """
     config, rest = table_config(name, overrides)
     check_known(rest)
@@ -55,7 +55,7 @@ def publish_table(name: str, overrides: Sequence[str]) -> list[Path]:
         return publish_composition(name, config, rest)
     results = results_dir(keyed(rest, "paths."))
     config["where"] = {**(config.get("where") or {}), **_chosen(rest)} or None
-    return publish_runs(name, config, RunStore(results).runs(), results)
+    return publish_runs(name, config, RunStore(results).runs(), results, force=force)
 
 
 def publish_composition(
@@ -83,15 +83,39 @@ def publish_composition(
 
 
 def publish_runs(
-    name: str, config: Mapping[str, Any], runs: Sequence[Run], results: Path
+    name: str,
+    config: Mapping[str, Any],
+    runs: Sequence[Run],
+    results: Path,
+    *,
+    force: bool = False,
 ) -> list[Path]:
-    """Write the table, figure and contact sheets of a config, from those `runs` that it selects."""
+    """Write the table, figure and contact sheets of a config, from those `runs` that it selects.
+
+    All files are replaced or none. Raises UserError if the table that is there rests on more
+    images or runs, unless `force` is given.
+    """
+    log_damage(runs)
     table = build_table(config, runs)
-    paths = write(table, results / "tables")
+    if not force:
+        _refuse_loss(table, results / "tables")
+    files = rendered(table, results / "tables")
     figure = build_figure(config, table)
     if figure is not None:
-        paths += write_figure(figure, figure_name(config, name), results / "figures")
-    return paths + write_sheets(name, config, table, runs, results)
+        files |= rendered_figure(figure, figure_name(config, name), results / "figures")
+    files |= rendered_sheets(name, config, table, runs, results)
+    write_together(files)
+    return list(files)
+
+
+def _refuse_loss(table: Table, folder: Path) -> None:
+    file = child(folder, f"{table.name}.json")
+    if lost := lost_cells(table, file):
+        raise UserError(
+            f"{file} has {len(lost)} cells that rest on more images or runs than there are now, "
+            f"such as {lost[0]}. Finish the runs with `sde-edit sweep table={table.name}`, give "
+            "another paths.results=DIR, or replace the table with --force"
+        )
 
 
 def publish_figure(name: str, overrides: Sequence[str]) -> list[Path]:
@@ -123,6 +147,7 @@ def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
     """A Markdown table of the runs of the overrides, and the path of their contact sheet."""
     experiments = [experiment(combination) for combination in expand(overrides)]
     first, runs = experiments[0], [finished_run(one) for one in experiments]
+    log_damage(runs)
     table = summary_table(runs)
     labels = [row.label for row in table.blocks[0].rows]
     name = _file_name("summary", first.spec.task.name, first.spec.model.name, *labels)

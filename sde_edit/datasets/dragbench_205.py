@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,8 @@ class DragBench205(ImageDrags):
            meta_data.pkl, which has the same keys and `mask`. The JSON takes precedence over the
            pickle, and mask.png over the pickle's mask.
 
-    Only NumPy arrays and plain values are unpickled. Any other class is refused and never runs.
+    Only arrays of numbers and plain values are unpickled. Any other class is refused, and its code
+    never runs.
     """
 
     version: ClassVar[int] = 1
@@ -78,14 +80,56 @@ def _pickled_points(file: Path) -> _Points:
 
 # ------------------------------------------------------------------ pickles
 
-# The function that rebuilds arrays; its module has another name in NumPy 1 than in NumPy 2.
-_rebuild = np.empty(0).__reduce__()[0]
+_MOST_BYTES = 2**26  # of a file; the official ones have less than 1 MiB
+_NUMBERS = re.compile(r"[<>|=]?(b1|[biu][1248]|f[248])")
 
+
+class _Dtype:
+    """Stands for np.dtype in a pickle. Object arrays would crash the interpreter, so that only the
+    types of plain numbers are taken.
+    """
+
+    def __init__(self, name: object, *_: object) -> None:
+        if not isinstance(name, str) or not _NUMBERS.fullmatch(name):
+            raise UserError(f"it holds an array of {name!r}, and only arrays of numbers are read")
+        self.name, self.order = name.lstrip("<>|="), "|"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """state: NumPy's version of the format, the byte order, and what numbers do not have."""
+        order = state[1]
+        if order not in ("<", ">", "|", "="):
+            raise ValueError(f"byte order {order!r}")
+        self.order = order
+
+
+class _Array:
+    """Stands for an array in a pickle: it only keeps what NumPy would be given."""
+
+    value: np.ndarray[Any, Any] | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """state: NumPy's version of the format, the shape, the dtype, Fortran's order, the bytes.
+
+        Raises ValueError if the bytes do not fill the shape.
+        """
+        _, shape, dtype, fortran, content = state
+        if not isinstance(dtype, _Dtype) or not isinstance(content, bytes):
+            raise ValueError("an array without numbers")
+        flat = np.frombuffer(content, np.dtype(f"{dtype.order}{dtype.name}"))
+        self.value = flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _array(*_: object) -> _Array:
+    """Stands for the function that rebuilds arrays."""
+    return _Array()
+
+
+# The module has another name in NumPy 1 than in NumPy 2.
 _ALLOWED: Mapping[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _rebuild,
-    ("numpy._core.multiarray", "_reconstruct"): _rebuild,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _array,
+    ("numpy._core.multiarray", "_reconstruct"): _array,
 }
 
 
@@ -104,10 +148,13 @@ class _ArraysOnly(pickle.Unpickler):
 def read_pickle(file: Path) -> dict[str, Any]:
     """Unpickle a dict of arrays and plain values.
 
-    Raises UserError naming the file, and the class if it is not allowed; such code never runs.
+    Arrays are of numbers and made of the bytes in the file. Raises UserError naming the file, and
+    the class if it is not allowed; such code never runs.
     """
     broken = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, TypeError)
     try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise UserError(f"has more than {_MOST_BYTES >> 20} MiB, which no item needs")
         raw = _ArraysOnly(io.BytesIO(file.read_bytes())).load()
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
@@ -117,4 +164,4 @@ def read_pickle(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: damaged ({type(error).__name__}: {error})") from error
     if not isinstance(raw, dict):
         raise UserError(f"{file}: holds no dict with prompt, points and mask")
-    return raw
+    return {key: v.value if isinstance(v, _Array) else v for key, v in raw.items()}

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import threading
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from sde_edit.errors import UserError
-from sde_edit.store.files import short_digest
+from sde_edit.store.files import read_regular, safe_name, short_digest
 from sde_edit.store.runs import Run
 
 # Network file systems may show a time that is a minute old.
@@ -28,7 +29,10 @@ _TOUCH_S = 15.0
 
 
 class Leases:
-    """The leases of one attempt on batches of one run. Raises UserError if it cannot write."""
+    """The leases of one attempt on batches of one run.
+
+    Raises UserError if it cannot write, or if a lease is a link or a folder.
+    """
 
     def __init__(self, run: Run, attempt: str) -> None:
         self._folder = run.path / "leases"
@@ -95,14 +99,14 @@ class Leases:
 
     def _is_held(self, file: Path) -> bool:
         try:
-            owner = file.read_text()
+            owner = _text(file)
             # Without a name its owner has created it a moment ago.
-            alive = self._folder / f"{owner}.alive" if owner else file
-            host, _, pid = alive.read_text().partition(" ") if owner else ("", "", "")
+            alive = self._folder / f"{safe_name(owner)}.alive" if owner else file
+            host, _, pid = _text(alive).partition(" ") if owner else ("", "", "")
             age = self._now() - alive.stat().st_mtime
         except FileNotFoundError:
             return False
-        return age < EXPIRY_S and not (host == platform.node() and _is_gone(int(pid or 0)))
+        return age < EXPIRY_S and not (host == platform.node() and _is_gone(pid))
 
     def _now(self) -> float:
         """The time of the file system."""
@@ -123,6 +127,10 @@ class Leases:
                 continue  # a full disk ends the run elsewhere, with its remedy
 
 
+def _text(file: Path) -> str:
+    return read_regular(file).decode(errors="replace")
+
+
 def _remove_expired(file: Path) -> None:
     """Renaming lets only one of several processes take an expired lease away."""
     taken = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}")
@@ -133,12 +141,12 @@ def _remove_expired(file: Path) -> None:
     taken.unlink()
 
 
-def _is_gone(pid: int) -> bool:
-    """Whether no process of this machine has this id."""
-    if pid <= 0:
+def _is_gone(pid: str) -> bool:
+    """Whether no process of this machine has this id; False for a text that is no id."""
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", pid):
         return False
     try:
-        os.kill(pid, 0)
+        os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
     except PermissionError:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from sde_edit.engine.attempt import device_name
 from sde_edit.errors import UserError
-from sde_edit.store.files import write_atomic
+from sde_edit.store.files import read_checked, write_checked
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -69,7 +69,13 @@ class AdaptiveBatcher:
         self.size = failed // 2
         log.warning("out of memory with %d images at once: going on with %d", failed, self.size)
         known = self._known_sizes() | {self._key: self.size}
-        write_atomic(self._file, (json.dumps(known, indent=2) + "\n").encode())
+        write_checked(self._file, known)
 
     def _known_sizes(self) -> dict[str, int]:
-        return json.loads(self._file.read_text()) if self._file.exists() else {}
+        return remembered_sizes(self._file)
+
+
+def remembered_sizes(file: Path) -> dict[str, int]:
+    """Key -> number of images that fit; sizes that cannot be meant are left out."""
+    known = read_checked(file)
+    return {key: size for key, size in known.items() if isinstance(size, int) and size >= 1}

@@ -5,9 +5,11 @@ Letters: B batch or resamplings, N examples, D numbers per example, H height, W 
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +34,8 @@ OnProgress = Callable[[int, int], None]
 # A killed evaluation loses at most this much.
 _UNSAVED_ROWS = 1000
 _UNSAVED_SECONDS = 60.0
+_M_MMAP_THRESHOLD = -3  # in malloc.h
+_LARGE_BLOCK = 2**17  # bytes; glibc's own threshold before it raises it
 
 
 def evaluate_run(
@@ -119,11 +123,10 @@ def score_path(run: Run, named: NamedMetric) -> Path:
 
 
 def _stored_scores(run: Run, metrics: Sequence[NamedMetric]) -> dict[str, Score]:
-    found = {}
-    for named in metrics:
-        with suppress(FileNotFoundError):
-            found[named.spec.name] = read_score(score_path(run, named))
-    return found
+    names = [named.spec.name for named in metrics]
+    files = [score_path(run, named) for named in metrics]
+    found = {n: run.stored_score(file, n) for n, file in zip(names, files, strict=True)}
+    return {name: score for name, score in found.items() if score}
 
 
 @contextmanager
@@ -241,6 +244,7 @@ def _fill(
 
     Returns the accumulators that are complete; `failures` says why the others are not.
     """
+    _return_freed_memory()
     working = _load_networks(accumulators, batches, device, failures)
     pending = [batch for batch in batches if any(one.lacks(batch) for one in working)]
     total = sum(map(len, batches))
@@ -257,6 +261,16 @@ def _fill(
         for accumulator in accumulators:
             accumulator.save()
     return working
+
+
+def _return_freed_memory() -> None:
+    """Make glibc give large blocks back to the system as soon as they are freed.
+
+    It raises its threshold for that with the sizes that it sees. The rows, which are small and
+    stay, then lie between freed images and keep the heap growing for as long as images come.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def _load_networks(

@@ -5,6 +5,7 @@ bytes; needs no torch.
 from __future__ import annotations
 
 import base64
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Drag, Example, Point
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import png_bytes
-from sde_edit.store.files import write_atomic
+from sde_edit.store.files import read_regular, write_atomic
 from sde_edit.store.runs import Run
 
 if TYPE_CHECKING:
@@ -115,18 +116,20 @@ def save_sheet(sheet: Image.Image, path: Path) -> Path:
     return path
 
 
-def save_sheet_as_svg(png: Path) -> Path:
-    """Write an SVG of the same size that embeds the PNG, beside it."""
-    with Image.open(png) as sheet:
-        width, height = sheet.size
-    data = base64.b64encode(png.read_bytes()).decode()
+def rendered_sheet(sheet: Image.Image, path: Path) -> dict[Path, bytes]:
+    """A sheet as PNG at `path`, and beside it an SVG of the same size that embeds the PNG."""
+    png = png_bytes(sheet)
+    return {path: png, path.with_suffix(".svg"): _svg(png, sheet.size)}
+
+
+def _svg(png: bytes, size: tuple[int, int]) -> bytes:
+    width, height = size
+    data = base64.b64encode(png).decode()
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'
         f'<image width="{width}" height="{height}" href="data:image/png;base64,{data}"/></svg>\n'
     )
-    path = png.with_suffix(".svg")
-    write_atomic(path, svg.encode())
-    return path
+    return svg.encode()
 
 
 def _given(examples: Sequence[Example], *, hidden: bool) -> dict[str, list[Pixels]]:
@@ -152,8 +155,8 @@ def _found(examples: Sequence[Example], runs: Sequence[Run]) -> dict[str, list[P
 def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
     """A mask file resized to the example's image [H, W], 1 = white."""
     height, width = example.image.shape[:2]
-    with Image.open(path) as mask:
-        pixels = np.asarray(mask.convert("1").resize((width, height), Image.Resampling.NEAREST))
+    mask = _opened(path).convert("1")
+    pixels = np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
     return pixels.astype(np.float64)
 
 
@@ -163,8 +166,20 @@ def _words(example: Example) -> str:
 
 
 def _read(path: Path) -> Pixels:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    return np.asarray(_opened(path).convert("RGB"))
+
+
+def _opened(path: Path) -> Image.Image:
+    """An image of a run. Raises UserError naming a file that holds none."""
+    try:
+        image = Image.open(io.BytesIO(read_regular(path)))
+        image.load()
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"{path} cannot be read as an image. Delete it and give the same `sde-edit run` "
+            "command again"
+        ) from error
+    return image
 
 
 def masked(image: Pixels, mask: NDArray[np.floating]) -> Pixels:

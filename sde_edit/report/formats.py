@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import gt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,7 @@ from sde_edit.report.table import (
     reading_notes,
     runs_by_arm,
 )
-from sde_edit.store.files import write_atomic
+from sde_edit.store.files import DamagedFileError, child, read_regular, write_together
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -116,27 +118,67 @@ def from_json(text: str) -> Table:
 
 
 # ------------------------------------------------------------------ files
-def write(table: Table, folder: Path) -> list[Path]:
-    """Write `<folder>/<name>.{md,csv,tex,json}`, each atomically.
+def rendered(table: Table, folder: Path) -> dict[Path, bytes]:
+    """The files `<folder>/<name>.{md,csv,tex,json}` and their content.
 
-    Raises UserError if the disk is full.
+    Raises UserError for a name that leads out of the folder.
     """
     forms = {"md": markdown, "csv": to_csv, "tex": latex, "json": to_json}
-    texts = {folder / f"{table.name}.{suffix}": form(table) for suffix, form in forms.items()}
-    for path, text in texts.items():
-        write_atomic(path, text.encode())
-    return list(texts)
+    return {
+        child(folder, f"{table.name}.{suffix}"): form(table).encode()
+        for suffix, form in forms.items()
+    }
 
 
-def write_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
-    """Write `<folder>/<name>.{png,svg}`. The same figure and matplotlib give the same bytes."""
+def write(table: Table, folder: Path) -> list[Path]:
+    """Write the files of a table, all or none. Raises UserError on failure."""
+    files = rendered(table, folder)
+    write_together(files)
+    return list(files)
+
+
+def lost_cells(table: Table, file: Path) -> list[str]:
+    """The cells of a table's JSON file that rest on more images or runs than those of `table`.
+
+    A file that is missing or holds no table has none.
+    """
+    try:
+        old = from_json(read_regular(file).decode())
+    except (FileNotFoundError, DamagedFileError, ValueError):
+        return []
+    now, before = _support(table), _support(old)
+    return [place for place, support in before.items() if any(map(gt, support, now[place]))]
+
+
+def _support(table: Table) -> dict[str, tuple[int, int]]:
+    """Place of a cell of an arm -> the numbers of images and runs behind it; (0, 0) elsewhere."""
+    found: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for block, row, column, cell in table.cells():
+        if row.kind == "arm" and cell.n is not None:
+            place = ", ".join(filter(None, (block.title, row.label, column.heading)))
+            found[place] = (cell.n, len(cell.runs))
+    return found
+
+
+def rendered_figure(figure: Figure, name: str, folder: Path) -> dict[Path, bytes]:
+    """The files `<folder>/<name>.{png,svg}` and their content.
+
+    The same figure and matplotlib give the same bytes. Raises UserError for a name that leads out
+    of the folder.
+    """
     from matplotlib import rc_context  # takes 0.4 s, which listings save
 
-    written = []
+    files = {}
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         buffer = io.BytesIO()
         with rc_context({"svg.hashsalt": "sde-edit"}):
             figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
-        written.append(folder / f"{name}.{suffix}")
-        write_atomic(written[-1], buffer.getvalue())
-    return written
+        files[child(folder, f"{name}.{suffix}")] = buffer.getvalue()
+    return files
+
+
+def write_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
+    """Write the files of a figure, all or none. Raises UserError on failure."""
+    files = rendered_figure(figure, name, folder)
+    write_together(files)
+    return list(files)

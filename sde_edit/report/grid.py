@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from sde_edit.api.spec import RunSpec
 from sde_edit.errors import UserError
-from sde_edit.report.results import RunResult, load_result
+from sde_edit.report.results import RunResult, load_undamaged
 from sde_edit.report.selection import (
     Setting,
     check_uniform,
@@ -136,7 +136,7 @@ class Grid:
         groups = list(dict.fromkeys(place.group for place in self.places()))
         for arm in self.arms:
             fitting = [run for run in runs if matches(run.spec, self.values_of(arm))]
-            results = [run for run in map(load_result, fitting) if run is not None]
+            results = [run for run in map(load_undamaged, fitting) if run is not None]
             check_uniform(results, depends)
             own: Cells = {}
             for result in results:

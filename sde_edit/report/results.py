@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,10 @@ from dataclasses import dataclass
 from sde_edit.api.metric import Score
 from sde_edit.api.spec import RunSpec
 from sde_edit.errors import UserError
+from sde_edit.store.files import DamagedFileError
 from sde_edit.store.runs import Run
+
+log = logging.getLogger("sde_edit")
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,15 @@ class RunResult:
 def load_result(run: Run) -> RunResult | None:
     """The result of a run, or None if it is not sealed.
 
-    Raises UserError for a score that is not finite, or if images were lost since the sealing.
+    Raises UserError for a score that is not finite, and DamagedFileError if images were lost since
+    the sealing.
     """
     seal = run.seal
     if seal is None:
         return None
     images = list(run.rows().values())
     if len(images) < seal.n:
-        raise UserError(
+        raise DamagedFileError(
             f"run {run.id} was sealed with {seal.n} images, {len(images)} of them are in "
             f"{run.path}. Its `sde-edit run` command makes the others again"
         )
@@ -79,7 +84,19 @@ def _machines(run: Run) -> tuple[str, ...]:
 
 def _mean_cost(costs: Sequence[float | None]) -> float | None:
     known = [cost for cost in costs if cost is not None]
-    return math.fsum(known) / len(known) if len(known) == len(costs) else None
+    return math.fsum(known) / len(known) if known and len(known) == len(costs) else None
+
+
+def load_undamaged(run: Run) -> RunResult | None:
+    """The result of a run, or None if it is not sealed or has lost images, which is logged.
+
+    Raises UserError for a score that is not finite.
+    """
+    try:
+        return load_result(run)
+    except DamagedFileError as error:
+        log.warning("left out: %s", error)
+        return None
 
 
 def load_finished(run: Run) -> RunResult:

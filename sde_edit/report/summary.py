@@ -115,9 +115,12 @@ def _varying(flats: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def runs_table(store: RunStore) -> Table:
-    """Every run of the store, sealed or not; an empty table for an empty store. Reads no images."""
+    """Every usable run of the store, sealed or not; an empty table for an empty store.
+
+    Reads no images.
+    """
     columns = tuple(Column("", text) for text in LISTED[1:])
-    rows = tuple(Row(run.id, "arm", tuple(map(_text, _listed(run)))) for run in store.runs())
+    rows = tuple(Row(run.id, "arm", tuple(map(_text, _listed(run)))) for run in store.scan()[0])
     return Table("runs", "", LISTED[0], columns, (Block("", rows),))
 
 

@@ -1,22 +1,23 @@
 """SHA-256 digests of files, cached between runs so that a large data set is hashed once.
 
 The cache is `<cache>/sde-edit/digests.json` with <cache> = $XDG_CACHE_HOME or ~/.cache: path ->
-[size, mtime_ns, ctime_ns, sha256]. It only saves time: if it is missing, damaged or not writable,
-files are hashed again.
+[size, mtime_ns, ctime_ns, sha256], with a checksum. It only saves time: if it is missing, damaged
+or not writable, files are hashed again. A process parses it once, and again when it has been
+rewritten.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from sde_edit.errors import UserError
-from sde_edit.store.files import digest_of_pairs, write_atomic
+from sde_edit.store.files import digest_of_pairs, read_checked, write_checked
 
 # A file that is written twice within one tick of the file system's clock keeps its times.
 _SETTLED_NS = 2_000_000_000
@@ -48,7 +49,7 @@ def named_digest(files: Mapping[str, Path]) -> str:
 def file_digests(paths: Sequence[Path]) -> list[str]:
     """SHA-256 of each file's content, in the given order. Raises UserError like `file_digest`."""
     cached = _read_cache()
-    keys = [str(path.resolve()) for path in paths]
+    keys = _keys(paths)
     stamps = [_stamp(path) for path in paths]
     new = {
         key: path
@@ -60,6 +61,12 @@ def file_digests(paths: Sequence[Path]) -> list[str]:
     if hashed:
         _update_cache({k: (s, hashed[k]) for k, s in zip(keys, stamps, strict=True) if k in hashed})
     return [hashed[key] if key in hashed else cached[key][1] for key in keys]
+
+
+def _keys(paths: Sequence[Path]) -> list[str]:
+    """The absolute path of each file; each folder is resolved once."""
+    folders = {folder: folder.resolve() for folder in {path.parent for path in paths}}
+    return [str(folders[path.parent] / path.name) for path in paths]
 
 
 def _hash(path: Path) -> str:
@@ -84,10 +91,21 @@ def _cache_file() -> Path:
 
 
 def _read_cache() -> _Cache:
+    file = _cache_file()
     try:
-        raw = json.loads(_cache_file().read_text())
+        stat = file.stat()
+    except OSError:
+        return {}
+    return _parsed(file, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)
+def _parsed(file: Path, state: tuple[int, int, int]) -> _Cache:
+    """The content of a cache file. state: changes whenever the file is replaced."""
+    raw = read_checked(file)
+    try:
         return {k: ((size, mtime, ctime), sha) for k, (size, mtime, ctime, sha) in raw.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError):  # of another version
         return {}
 
 
@@ -99,6 +117,6 @@ def _update_cache(new: _Cache) -> None:
         return
     raw = {k: [*stamp, sha] for k, (stamp, sha) in {**_read_cache(), **kept}.items()}
     try:
-        write_atomic(_cache_file(), json.dumps(raw).encode())
+        write_checked(_cache_file(), raw)
     except (UserError, OSError):
         return  # the home is read-only: the next run hashes again

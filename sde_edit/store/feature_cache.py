@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from sde_edit.api.metric import NamedMetric
-from sde_edit.store.files import canonical, short_digest, write_atomic
+from sde_edit.store.files import canonical, safe_name, short_digest, write_atomic
 from sde_edit.store.runs import ImageRecord, Run
 
 log = logging.getLogger("sde_edit")
@@ -55,7 +55,7 @@ class FeatureCache:
             "data": asdict(run.spec.data),
         }
         digest = short_digest(canonical(decides))
-        self._folder = root / "features" / f"{spec.name}@{spec.version}-{digest}"
+        self._folder = root / "features" / f"{safe_name(spec.name)}@{spec.version}-{digest}"
         self._run_id = run.id
 
     def read(self, images: Mapping[str, ImageRecord]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Atomic writes, safe file names, canonical JSON and digests of text."""
+"""Atomic writes, checked reads, safe file names, canonical JSON and digests of text."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ import hashlib
 import json
 import os
 import re
+import stat
+import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sde_edit.errors import UserError
+from pydantic import TypeAdapter, ValidationError
+
+from sde_edit.errors import UserError, first_problem
 
 T = TypeVar("T")
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
+# A temporary file that is older than this has no writer any more.
+_ABANDONED_S = 3600
+
+
+class DamagedFileError(UserError):
+    """A stored file holds something else than what was written there; the message names it."""
 
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def known_fields(record: type[T], stored: Mapping[str, Any]) -> T:
-    """A dataclass from stored JSON; fields that a newer version has added are ignored."""
-    names = [field.name for field in fields(record)]  # type: ignore[arg-type]
-    return record(**{name: stored[name] for name in names if name in stored})
 
 
 def short_digest(text: str, length: int = 12) -> str:
@@ -46,21 +50,100 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     Raises UserError if the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:12]}.tmp")
+    write_together({path: data})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Replace several files, or none of them: all are written before the first is renamed.
+
+    Creates parent folders. Raises UserError if the disk is full or a folder cannot be written.
+    """
+    temporary: dict[Path, Path] = {}
+    path = next(iter(contents), Path())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for path, data in contents.items():
+            temporary[path] = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:12]}.tmp")
+            _write_synced(temporary[path], data)
+        for path, written in temporary.items():
+            os.replace(written, path)
     except OSError as error:
-        if temporary.is_file():
-            temporary.unlink()
         raise UserError(
             f"cannot write {path}: {error.strerror}. Free space or set paths.results=DIR to a "
             "folder you can write; nothing finished is lost, the same command resumes"
         ) from error
+    finally:
+        for written in temporary.values():
+            if written.is_file():
+                written.unlink()
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """The temporary files below a folder whose writers were killed."""
+    now = time.time()
+    found = (path for path in folder.rglob(".*.tmp") if _TEMPORARY.fullmatch(path.name))
+    return sorted(path for path in found if now - path.lstat().st_mtime > _ABANDONED_S)
+
+
+# ------------------------------------------------------------------ checked reads
+def read_regular(path: Path) -> bytes:
+    """The content of a regular file.
+
+    Raises FileNotFoundError, and DamagedFileError for a link, folder, device or unreadable file.
+    """
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise DamagedFileError(f"{path}: is a link, folder or device instead of a file")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedFileError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_record(path: Path, adapter: TypeAdapter[T], remedy: str) -> T:
+    """The record in a JSON file; keys that a newer version adds are ignored.
+
+    remedy: the end of the message. Raises FileNotFoundError, and DamagedFileError naming the file.
+    """
+    try:
+        return adapter.validate_json(read_regular(path), strict=True)
+    except ValidationError as error:
+        raise DamagedFileError(f"{path}: {first_problem(error)}. {remedy}") from error
+
+
+def write_checked(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a cache as JSON with a checksum. Raises UserError like `write_atomic`."""
+    text = json.dumps({"sha256": _checksum(value), **value}, indent=0)
+    write_atomic(path, (text + "\n").encode())
+
+
+def read_checked(path: Path) -> dict[str, Any]:
+    """What `write_checked` wrote; empty if the file is missing or its content has changed."""
+    try:
+        value = json.loads(read_regular(path))
+        checksum = value.pop("sha256", "") if isinstance(value, dict) else ""
+        return value if checksum == _checksum(value) else {}
+    except (FileNotFoundError, DamagedFileError, ValueError, RecursionError):
+        return {}
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def child(folder: Path, name: str) -> Path:
+    """The path of a file in a folder. Raises UserError for a name that leads elsewhere."""
+    if Path(name).name != name or name.startswith("."):
+        raise UserError(f"{name!r} cannot name a file in {folder}: use a name without folders")
+    return folder / name
 
 
 def safe_name(example_id: str) -> str:

@@ -17,20 +17,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
+import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from sde_edit.api.metric import Score
-from sde_edit.api.spec import ComponentSpec, RunSpec
-from sde_edit.errors import UserError, first_problem
+from sde_edit.api.spec import RunSpec
+from sde_edit.errors import UserError
 from sde_edit.store.files import (
+    DamagedFileError,
     canonical,
     digest_of_pairs,
-    known_fields,
+    leftovers,
+    read_record,
+    read_regular,
     safe_name,
     short_digest,
     write_atomic,
@@ -38,6 +45,14 @@ from sde_edit.store.files import (
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
+
+log = logging.getLogger("sde_edit")
+T = TypeVar("T")
+_FOLDERS = ("outputs", "masks", "rows", "attempts", "metrics", "leases")
+_RUN_AGAIN = "The same `sde-edit run` command writes it again"
+_SCORE_AGAIN = "Remove the file and evaluate the run again"
+# Such overrides read the environment or other folders of configs when they are composed.
+_UNSAFE_OVERRIDE = re.compile(r"\$\{.*:|^[+~]*hydra\b", re.DOTALL)
 
 # The environment variable in which a launcher tells its worker the path of the worker's log.
 LOG_VARIABLE = "SDE_EDIT_LOG"
@@ -138,8 +153,16 @@ def rows_digest(rows: Iterable[ImageRecord]) -> str:
     return digest_of_pairs((row.id, row.pixels) for row in sorted(rows, key=lambda row: row.id))
 
 
+_SPEC, _ROW, _ATTEMPT = TypeAdapter(RunSpec), TypeAdapter(ImageRecord), TypeAdapter(AttemptRecord)
+_SEAL, _SCORE = TypeAdapter(Seal), TypeAdapter(Score)
+
+
 class Run:
-    """One run directory."""
+    """One run directory.
+
+    A damaged file, such as one that a full disk left empty, is passed over as if it were missing,
+    except for spec.json; `damage` names such files.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -147,17 +170,54 @@ class Run:
     @property
     def id(self) -> str:
         """The run id: 12 hex digits, the end of the folder's name."""
-        return self.path.name.rsplit("__", 1)[1]
+        return self.path.name.rpartition("__")[2]
 
     @property
     def spec(self) -> RunSpec:
-        """The spec that was stored when the run was opened."""
-        raw = json.loads((self.path / "spec.json").read_text())
-        groups = ("task", "sampler", "model", "data")
-        fields: dict[str, Any] = {
-            k: ComponentSpec(**v) if k in groups else v for k, v in raw.items()
-        }
-        return RunSpec(**fields)
+        """The spec that was stored when the run was opened.
+
+        Raises DamagedFileError unless spec.json holds the spec with this run's id.
+        """
+        file = self.path / "spec.json"
+        try:
+            spec = read_record(file, _SPEC, _RUN_AGAIN)
+            own = short_digest(canonical(json.loads(read_regular(file))))
+        except FileNotFoundError as error:
+            raise DamagedFileError(f"{file}: is missing. {_RUN_AGAIN}") from error
+        except ValueError as error:
+            raise DamagedFileError(f"{file}: {error}. {_RUN_AGAIN}") from error
+        if own != self.id:
+            raise DamagedFileError(f"{file}: is the spec of run {own}. {_RUN_AGAIN}")
+        return spec
+
+    def check(self) -> None:
+        """Raises DamagedFileError if spec.json is damaged or a subfolder is a link or a file."""
+        for folder in (self.path / name for name in _FOLDERS):
+            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                raise DamagedFileError(f"{folder}: is a link or a file, not a folder. Remove it")
+        _ = self.spec
+
+    @property
+    def has_spec(self) -> bool:
+        """Whether its spec is there and undamaged."""
+        try:
+            _ = self.spec
+        except DamagedFileError:
+            return False
+        return True
+
+    def damage(self) -> list[str]:
+        """A message for each damaged file that is passed over, with the remedy."""
+        found = [_problem(self.path / "SEALED", _SEAL, _RUN_AGAIN)]
+        for file in self._files("attempts", "json"):
+            found.append(_problem(file, _ATTEMPT, "It is passed over; remove it"))
+        for file in self._files("metrics", "json"):
+            found.append(_problem(file, _SCORE, _SCORE_AGAIN))
+        found += [_rows_problem(file) for file in self._files("rows", "jsonl")]
+        return [problem for problem in found if problem]
+
+    def _files(self, folder: str, suffix: str) -> list[Path]:
+        return sorted((self.path / folder).glob(f"*.{suffix}"))
 
     def rows(self) -> dict[str, ImageRecord]:
         """Finished images by id: those with a complete record and a file of the recorded size.
@@ -168,18 +228,19 @@ class Run:
 
     def iter_records(self) -> Iterator[ImageRecord]:
         """Every record that was written, whether or not its file exists."""
-        for file in sorted((self.path / "rows").glob("*.jsonl")):
-            for line in file.read_text().splitlines():
-                try:
-                    yield known_fields(ImageRecord, json.loads(line))
-                except json.JSONDecodeError:
-                    continue  # cut short by a kill; the image is made again
+        for file in self._files("rows", "jsonl"):
+            yield from _records(file)
+
+    def records_of(self, attempt: str) -> Iterator[ImageRecord]:
+        """The records that one attempt wrote, in order."""
+        return _records(self.row_file(attempt))
 
     def _complete(self, row: ImageRecord) -> bool:
         try:
-            return (self.path / "outputs" / row.file).stat().st_size == row.size
-        except FileNotFoundError:
+            found = self.output(row).lstat()
+        except OSError:
             return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == row.size
 
     def output(self, row: ImageRecord) -> Path:
         """The PNG file of an image."""
@@ -191,9 +252,8 @@ class Run:
 
     @property
     def seal(self) -> Seal | None:
-        """The seal, or None if the run is not sealed."""
-        file = self.path / "SEALED"
-        return known_fields(Seal, json.loads(file.read_text())) if file.exists() else None
+        """The seal, or None if the run is not sealed or the seal is damaged."""
+        return _readable(self.path / "SEALED", _SEAL)
 
     def write_seal(self, ids: Sequence[str], of: int) -> Seal:
         """Seal the images `ids`. Raises RuntimeError if one of them is missing."""
@@ -207,16 +267,35 @@ class Run:
 
     def attempts(self) -> list[AttemptRecord]:
         """Every process that worked on the run, oldest first."""
-        files = sorted((self.path / "attempts").glob("*.json"))
-        return [known_fields(AttemptRecord, json.loads(file.read_text())) for file in files]
+        found = (_readable(file, _ATTEMPT) for file in self._files("attempts", "json"))
+        return [attempt for attempt in found if attempt]
+
+    def overrides(self) -> tuple[str, ...]:
+        """The overrides of the latest attempt, which are safe to compose.
+
+        Raises UserError if no attempt is readable, or if the overrides would read the environment.
+        """
+        attempts = self.attempts()
+        if not attempts:
+            raise UserError(
+                f"{self.path / 'attempts'}: no readable record says how the run was made. Remove "
+                f"{self.path / 'SEALED'} and give the same `sde-edit run` command again"
+            )
+        return safe_overrides(attempts[-1].overrides, self.attempt_file(attempts[-1].attempt))
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether it has no image, and no attempt that may still make one."""
+        ended = all(attempt.ended is not None for attempt in self.attempts())
+        return ended and not any(self.iter_records())
 
     def attempt_file(self, attempt: str) -> Path:
         """The file of an AttemptRecord; it may not exist."""
-        return self.path / "attempts" / f"{attempt}.json"
+        return self.path / "attempts" / f"{safe_name(attempt)}.json"
 
     def row_file(self, attempt: str) -> Path:
         """The file of an attempt's ImageRecords; it may not exist."""
-        return self.path / "rows" / f"{attempt}.jsonl"
+        return self.path / "rows" / f"{safe_name(attempt)}.jsonl"
 
     # -- scores
 
@@ -224,42 +303,116 @@ class Run:
         """The file of a metric's score; its hash covers the settings and the sealed images."""
         seal = self.seal
         basis = canonical({"settings": dict(settings), "seal": asdict(seal) if seal else None})
-        return self.path / "metrics" / f"{metric}@{version}-{short_digest(basis, 8)}.json"
+        name = f"{safe_name(metric)}@{version}-{short_digest(basis, 8)}.json"
+        return self.path / "metrics" / name
 
     def scores(self) -> dict[str, Score]:
         """Metric name -> stored score, for the scores of the images that are sealed now."""
         seal = self.seal
         found = {}
-        for file in sorted((self.path / "metrics").glob("*.json")):
-            try:
-                score = read_score(file)
-            except FileNotFoundError:
-                continue  # superseded this moment by another process
-            if seal and score.seal == seal.digest:
+        for file in self._files("metrics", "json"):
+            score = _readable(file, _SCORE)
+            if seal and score and score.seal == seal.digest:
                 found[score.metric] = score
         return found
 
+    def stored_score(self, file: Path, metric: str) -> Score | None:
+        """The score of a metric in a file; None if it is missing, damaged or of other images."""
+        seal, score = self.seal, _readable(file, _SCORE)
+        fits = seal and score and score.metric == metric and score.seal == seal.digest
+        return score if fits else None
 
-_SCORE = TypeAdapter(Score)
+
+# ------------------------------------------------------------------ files of a run
+def _readable(file: Path, adapter: TypeAdapter[T]) -> T | None:
+    """The record in a file, or None if the file is missing or damaged."""
+    try:
+        return read_record(file, adapter, "")
+    except (FileNotFoundError, DamagedFileError):
+        return None
+
+
+def _problem(file: Path, adapter: TypeAdapter[Any], remedy: str) -> str:
+    """What is wrong with a file; "" for nothing, or if another process has just deleted it."""
+    try:
+        read_record(file, adapter, remedy)
+    except FileNotFoundError:
+        return ""
+    except DamagedFileError as error:
+        return str(error)
+    return ""
+
+
+def _records(file: Path) -> Iterator[ImageRecord]:
+    """The records in a row file; none if it is missing or cannot be read."""
+    try:
+        lines = read_regular(file).split(b"\n")
+    except (FileNotFoundError, DamagedFileError):
+        return
+    yield from filter(None, map(read_row, lines))
+
+
+def _rows_problem(file: Path) -> str:
+    """What is wrong with a file of rows. A last line that a kill cut short is normal."""
+    try:
+        *whole, _ = read_regular(file).split(b"\n")
+    except FileNotFoundError:
+        return ""
+    except DamagedFileError as error:
+        return str(error)
+    bad = [number for number, line in enumerate(whole, 1) if read_row(line) is None]
+    if not bad:
+        return ""
+    return (
+        f"{file}: {len(bad)} lines hold no record of an image, first line {bad[0]}. The same "
+        "`sde-edit run` command makes these images again"
+    )
+
+
+def read_row(line: bytes) -> ImageRecord | None:
+    """The record in a line of a row file; None if it is cut short or damaged."""
+    try:
+        row = _ROW.validate_json(line, strict=True)
+    except ValueError:
+        return None
+    costs = (cost for cost in (row.seconds, row.evaluations, row.calls) if cost is not None)
+    is_name = Path(row.file).name == row.file and row.file not in ("", "..")
+    return row if is_name and all(0 <= cost < math.inf for cost in costs) else None
+
+
+def safe_overrides(overrides: Sequence[str], file: Path) -> tuple[str, ...]:
+    """Overrides that were read from a file.
+
+    Raises UserError if one would read environment variables or configs of another folder: a results
+    folder may come from somebody else.
+    """
+    if unsafe := [text for text in overrides if _UNSAFE_OVERRIDE.search(text)]:
+        raise UserError(
+            f"{file}: the stored override {unsafe[0]!r} would read more than this program's "
+            "configs. Give the run's command yourself, with the value in place of it"
+        )
+    return tuple(overrides)
 
 
 def read_score(file: Path) -> Score:
     """A stored score; keys that a newer version adds are ignored.
 
-    Raises FileNotFoundError, and UserError for a file that holds no score.
+    Raises FileNotFoundError, and DamagedFileError for a file that holds no score.
     """
-    try:
-        return _SCORE.validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise UserError(
-            f"{file}: {first_problem(error)}. Remove the file and evaluate the run again"
-        ) from error
+    return read_record(file, _SCORE, _SCORE_AGAIN)
 
 
 def write_score(file: Path, score: Score) -> None:
     """Store a score atomically. Raises ValueError for a number that is not finite."""
     text = json.dumps(asdict(score), allow_nan=False)
     write_atomic(file, (text + "\n").encode())
+
+
+def log_damage(runs: Iterable[Run]) -> None:
+    """Log a warning for each damaged file of these runs."""
+    for run in runs:
+        for problem in run.damage():
+            log.warning("run %s: %s", run.id, problem)
 
 
 class RunStore:
@@ -269,12 +422,19 @@ class RunStore:
         self.root = results / "runs"
 
     def open(self, spec: RunSpec) -> Run:
-        """The run of a spec; creates its folder if it is new."""
+        """The run of a spec; creates its folder if it is new.
+
+        Writes a damaged spec anew and clears what killed writers left. Raises UserError if a
+        subfolder is a link.
+        """
         parts = (spec.task.name, spec.sampler.name, spec.model.name, f"s{spec.steps:03d}")
         run = Run(self.root / "__".join([*map(safe_name, parts), run_id(spec)]))
-        file = run.path / "spec.json"
-        if not file.exists():
-            write_atomic(file, (json.dumps(asdict(spec), indent=2) + "\n").encode())
+        if not run.has_spec:
+            text = json.dumps(asdict(spec), indent=2) + "\n"
+            write_atomic(run.path / "spec.json", text.encode())
+        run.check()
+        for file in leftovers(run.path):
+            file.unlink(missing_ok=True)
         return run
 
     def find(self, spec: RunSpec) -> Run | None:
@@ -283,5 +443,26 @@ class RunStore:
         return Run(found[0].parent) if found else None
 
     def runs(self) -> list[Run]:
-        """Every run, by name."""
-        return [Run(file.parent) for file in sorted(self.root.glob("*/spec.json"))]
+        """Every usable run, by name. Logs a warning for each one that is left out."""
+        runs, problems = self.scan()
+        for problem in problems:
+            log.warning("left out: %s", problem)
+        return runs
+
+    def scan(self) -> tuple[list[Run], list[str]]:
+        """The usable runs, by name, and what is wrong with the others."""
+        runs, problems = [], []
+        for run in map(Run, sorted(self.root.glob("*"))):
+            try:
+                if _is_run_folder(run.path):
+                    run.check()
+                    runs.append(run)
+            except DamagedFileError as error:
+                problems.append(f"run {run.path.name}: {error}")
+        return runs, problems
+
+
+def _is_run_folder(folder: Path) -> bool:
+    """Whether a folder is meant to be a run, by its name or by a spec in it."""
+    named = re.search(r"__[0-9a-f]{12}$", folder.name)
+    return folder.is_dir() and (bool(named) or (folder / "spec.json").exists())

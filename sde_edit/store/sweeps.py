@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sde_edit.store.files import known_fields, write_atomic
+from pydantic import TypeAdapter
+
+from sde_edit.store.files import DamagedFileError, read_record, write_atomic
+
+log = logging.getLogger("sde_edit")
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,17 @@ class SweepRecord:
         write_atomic(folder / "sweep.json", text.encode())
 
 
+_RECORD = TypeAdapter(SweepRecord)
+
+
 def read_sweeps(results: Path) -> dict[str, SweepRecord]:
-    """Name -> record of every sweep, oldest first."""
-    files = sorted((results / "sweeps").glob("*/sweep.json"))
-    return {f.parent.name: known_fields(SweepRecord, json.loads(f.read_text())) for f in files}
+    """Name -> record of every sweep, oldest first. Logs a warning for a damaged record."""
+    found = {}
+    for file in sorted((results / "sweeps").glob("*/sweep.json")):
+        try:
+            found[file.parent.name] = read_record(file, _RECORD, "Remove it; no run needs it")
+        except FileNotFoundError:
+            continue  # deleted while they were listed
+        except DamagedFileError as error:
+            log.warning("left out: %s", error)
+    return found

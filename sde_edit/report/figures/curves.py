@@ -163,7 +163,9 @@ def _panel(
 
 def _curve(axes: Axes, x: Sequence[float], cells: Sequence[Cell], style: Style) -> None:
     y, low, high = np.array([value_and_interval(cell) for cell in cells]).reshape(-1, 3).T
-    axes.errorbar(x, y, [y - low, high - y], color=style.colour, ls=style.dash, lw=1.4, capsize=3)
+    # The bounds of equal values differ from them by rounding.
+    arms = np.clip([y - low, high - y], 0, None)
+    axes.errorbar(x, y, arms, color=style.colour, ls=style.dash, lw=1.4, capsize=3)
     for at, value, cell in zip(x, y, cells, strict=True):
         face = "white" if cell.partial else style.colour
         axes.plot(at, value, style.marker, ms=6, mec=style.colour, mfc=face, zorder=3)

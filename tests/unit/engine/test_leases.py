@@ -86,6 +86,39 @@ def test_the_lease_of_a_killed_process_is_free_at_once(run):
         assert two.claim(BATCH)
 
 
+@pytest.mark.parametrize("owner", ["../../gone", "a\0b", "\udcff"])
+def test_a_damaged_lease_is_free(run, owner):
+    with Leases(run, "one") as one:
+        one.claim(BATCH)
+        (lease,) = one._held
+        lease.write_bytes(owner.encode(errors="surrogateescape"))
+        with Leases(run, "two") as two:
+            assert two.claim(BATCH)
+
+
+@pytest.mark.parametrize("pid", ["", "-1", "x", "9" * 30])
+def test_an_attempt_without_a_process_id_holds_until_it_expires(run, pid):
+    with Leases(run, "one") as one, Leases(run, "two") as two:
+        one.claim(BATCH)
+        (run.path / "leases" / "one.alive").write_text(f"{platform.node()} {pid}")
+        assert not two.claim(BATCH)
+        age(run, "one", 2 * EXPIRY_S)
+        assert two.claim(BATCH)
+
+
+def test_a_lease_that_is_a_link_is_named(run, tmp_path):
+    with Leases(run, "one") as one:
+        (run.path / "leases" / one._file(BATCH).name).symlink_to(tmp_path / "secret")
+        with pytest.raises(UserError, match="is a link"):
+            one.claim(BATCH)
+
+
+def test_a_folder_of_leases_that_is_a_link_is_refused(run, tmp_path):
+    (run.path / "leases").symlink_to(tmp_path)
+    with pytest.raises(UserError, match=r"leases: is a link"):
+        RunStore(tmp_path).open(make_spec())
+
+
 def test_an_attempt_keeps_itself_alive(run, monkeypatch):
     monkeypatch.setattr(leases_module, "_TOUCH_S", 0.01)
     with Leases(run, "one") as one, Leases(run, "two") as two:

@@ -1,0 +1,178 @@
+"""Every verb on a store with a damaged file: an answer or a UserError, and `run` repairs it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from sde_edit.cli import main
+from sde_edit.store.runs import RunStore
+from sde_edit.store.sweeps import SweepRecord
+
+SAMPLERS = ("sde", "sde_textbook")
+
+
+def call(*arguments: str, code: int | None = 0) -> str:
+    """The output of a verb. Fails for any exception but a UserError, and for another exit code."""
+    result: Result = CliRunner().invoke(main, arguments)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert code is None or result.exit_code == code, result.output
+    return result.output
+
+
+class Store:
+    """A results folder with two finished runs of a table, a table, a sweep and a benchmark."""
+
+    def __init__(self, root: Path, images: Path) -> None:
+        self.root = root
+        self.grid = [
+            *("task=reconstruct", "task.guidance=1.0", "model=gmm", "steps=50", "metrics=[psnr]"),
+            *("data=folder", f"data.images={images}", "data.resolution=8", "dtype=float32"),
+            *(f"paths.results={root}", f"paths.cache={root.parent / 'cache'}"),
+            *("hardware.batch_size=2", "task.prompt="),
+        ]
+
+    @property
+    def verbs(self) -> dict[str, list[str]]:
+        where, both = f"paths.results={self.root}", f"sampler={','.join(SAMPLERS)}"
+        ids = [run.rpartition("__")[2] for run in self.names]
+        return {
+            "status": ["status", where],
+            "table": ["table", "exactness", where],
+            "summary": ["summary", *self.grid, both],
+            "compare": ["compare", *ids, where],
+            "sweep": ["sweep", *self.grid, both, "--dry-run"],
+            "evaluate": ["evaluate", *self.grid, both],
+        }
+
+    def run(self, code: int | None = 0) -> str:
+        return call("run", *self.grid, f"sampler={','.join(SAMPLERS)}", code=code)
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(folder.name for folder in (self.root / "runs").glob("*__*"))
+
+    def outcome(self) -> dict[str, tuple[object, dict[str, float]]]:
+        runs = RunStore(self.root).runs()
+        return {
+            run.id: (run.seal, {name: score.value for name, score in run.scores().items()})
+            for run in runs
+        }
+
+    def files(self) -> list[Path]:
+        """What a verb may read, relative to the folder; figures and tables are only written."""
+        found = (file.relative_to(self.root) for file in sorted(self.root.rglob("*")))
+        return [f for f in found if (self.root / f).is_file() and f.parts[0] != "figures"]
+
+    def copy(self, root: Path, images: Path) -> Store:
+        shutil.rmtree(root.parent, ignore_errors=True)
+        shutil.copytree(self.root.parent, root.parent)
+        return Store(root, images)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        pixels = rng.integers(0, 255, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Store:
+    root = tmp_path_factory.mktemp("whole") / "work" / "results"
+    store = Store(root, images)
+    store.run()
+    SweepRecord(["launcher=slurm"], handle="7").write(root / "sweeps" / "x")
+    (root / "bench").mkdir()
+    (root / "bench" / "b.json").write_text(
+        '{"date": "2026", "model_digest": "", "dtype": "float32", "device_name": "cpu", '
+        '"seconds_per_evaluation": 0.1}'
+    )
+    call(*store.verbs["table"])
+    return store
+
+
+def _empty(file: Path, other: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _truncate(file: Path, other: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _garble(file: Path, other: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(bytes(byte ^ 0xA5 for byte in content[:40]) + content[40:])
+
+
+def _other_json(file: Path, other: Path) -> None:
+    file.write_bytes(b'[{"newer": 1e999}]\n')
+
+
+def _swap(file: Path, other: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def _folder(file: Path, other: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def _link(file: Path, other: Path) -> None:
+    file.unlink()
+    file.symlink_to("/etc/passwd")
+
+
+def _remove(file: Path, other: Path) -> None:
+    file.unlink()
+
+
+DAMAGES: list[Callable[[Path, Path], None]] = [
+    *(_empty, _truncate, _garble, _other_json),
+    *(_swap, _folder, _link, _remove),
+]
+
+
+def check(whole: Store, images: Path, place: Path, damage: Callable[[Path, Path], None],
+          number: int, other: int) -> None:  # fmt: skip
+    store = whole.copy(place / "work" / "results", images)
+    files = store.files()
+    file = store.root / files[number % len(files)]
+    damage(file, store.root / files[other % len(files)])
+    for arguments in store.verbs.values():
+        call(*arguments, code=None)
+    call(*store.verbs["status"])
+    output = store.run(code=None)
+    if file.is_dir() or "Remove it" in output:
+        return  # it asks for a hand
+    assert store.outcome() == whole.outcome(), file
+
+
+def sample(count: int) -> list[tuple[Callable[[Path, Path], None], int, int]]:
+    rng = random.Random(0)
+    return [(rng.choice(DAMAGES), rng.randrange(1000), rng.randrange(1000)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(("damage", "number", "other"), sample(8))
+def test_a_damaged_file_brings_no_verb_down(whole, images, tmp_path, damage, number, other):
+    check(whole, images, tmp_path, damage, number, other)
+
+
+@pytest.mark.slow
+def test_every_damage_of_every_file(whole, images, tmp_path):
+    for number in range(len(whole.files())):
+        for damage in DAMAGES:
+            check(whole, images, tmp_path, damage, number, number + 1)

@@ -1,0 +1,97 @@
+"""`rm` and `prune`: what they list, and that nothing else goes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sde_edit.cli import main
+from sde_edit.store.files import write_atomic
+from sde_edit.store.runs import Run, RunStore
+from tests.builders import finished_run, make_spec
+
+
+def call(*arguments: str, code: int = 0, answer: str = "") -> str:
+    result = CliRunner().invoke(main, arguments, input=answer)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    store = RunStore(tmp_path)
+    found = [finished_run(store, make_spec(s), {"psnr": 20.0}) for s in ("ode", "sde")]
+    for run in found:
+        write_atomic(features(tmp_path, run.id), b"x")
+    return found
+
+
+def features(results: Path, run_id: str) -> Path:
+    return results / "cache" / "features" / "psnr@1-x" / f"{run_id}-1.safetensors"
+
+
+def test_rm_asks_and_takes_a_run_with_its_features(tmp_path: Path, runs: list[Run]) -> None:
+    ode, sde = runs
+    where = f"paths.results={tmp_path}"
+    assert str(ode.path) in call("rm", ode.id[:6], where, code=1, answer="n\n")
+    assert ode.path.is_dir()
+    call("rm", ode.id[:6], where, answer="y\n")
+    assert not ode.path.exists()
+    assert not features(tmp_path, ode.id).exists()
+    assert sde.path.is_dir()
+    assert features(tmp_path, sde.id).exists()
+    (sde.path / "spec.json").write_bytes(b"")  # a damaged run goes by its whole id
+    call("rm", sde.id, where, "--yes")
+    assert not sde.path.exists()
+
+
+@pytest.mark.parametrize("name", ["", "zzz", "../x", "inpaint__", "/"])
+def test_rm_refuses_what_names_no_single_run(tmp_path: Path, runs: list[Run], name: str) -> None:
+    (tmp_path / "x").mkdir()
+    write_atomic(tmp_path / "x" / "spec.json", (runs[0].path / "spec.json").read_bytes())
+    assert "Error" in call("rm", name, f"paths.results={tmp_path}", "--yes", code=1)
+    assert all(run.path.is_dir() for run in runs)
+
+
+def test_rm_of_a_linked_run_removes_the_link(tmp_path: Path, runs: list[Run]) -> None:
+    run = runs[0]
+    elsewhere = run.path.rename(tmp_path / run.path.name)
+    run.path.symlink_to(elsewhere)
+    call("rm", run.id, f"paths.results={tmp_path}", "--yes")
+    assert not run.path.is_symlink()
+    assert (elsewhere / "spec.json").is_file()
+
+
+def test_prune_lists_and_then_removes_what_no_run_needs(tmp_path: Path, runs: list[Run]) -> None:
+    empty = RunStore(tmp_path).open(make_spec("plms"))
+    at_work = RunStore(tmp_path).open(make_spec("edict"))
+    for run, ended in ((empty, 2.0), (at_work, None)):
+        record = {"attempt": "a", "started": 1.0, "ended": ended}
+        write_atomic(run.attempt_file("a"), json.dumps(record).encode())
+    stale = features(tmp_path, "0" * 12)
+    leftover = runs[0].path / "outputs" / ".a.png.0123456789ab.tmp"
+    for file in (stale, leftover):
+        write_atomic(file, b"x")
+        os.utime(file, (0, 0))
+    listed = call("prune", f"paths.results={tmp_path}")
+    assert "3 to remove" in listed
+    gone = (empty.path, stale, leftover)
+    for path in gone:
+        assert str(path) in listed
+        assert path.exists()
+    call("prune", f"paths.results={tmp_path}", "--yes")
+    assert not any(path.exists() for path in gone)
+    assert all(path.exists() for path in (at_work.path, features(tmp_path, runs[0].id)))
+    assert "0 to remove" in call("prune", f"paths.results={tmp_path}")
+
+
+def test_prune_leaves_a_cache_that_others_may_share(tmp_path: Path, runs: list[Run]) -> None:
+    part = features(tmp_path / "other", "0" * 12)
+    write_atomic(part, b"x")
+    shared = f"paths.cache={tmp_path / 'other' / 'cache'}"
+    assert "0 to remove" in call("prune", f"paths.results={tmp_path / 'own'}", shared)
+    assert "paths.results" in call("prune", "steps=3", code=1)
