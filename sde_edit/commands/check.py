@@ -110,14 +110,15 @@ def check_runs(overrides: Sequence[str]) -> tuple[str, bool]:
     Raises UserError for overrides that cannot be composed.
     """
     combinations, _ = sweep_overrides(overrides)
-    problems = Problems()
+    problems, chosen = Problems(), launcher(overrides)
     with problems.collected():
-        launcher(overrides).check()
-    found = [e for combination in combinations if (e := _composed(combination, problems))]
+        chosen.check()
+    composed = [_composed(one, problems, on_gpu=chosen.on_gpu) for one in combinations]
+    found = [one for one in composed if one]
     experiments = list({run_id(e.spec): e for e in found}.values())
     checked = _try_all(list(map(_whole, experiments)), problems)
     jobs = sum(e.settings.shards for e in experiments)
-    return _report(checked, problems, launcher(overrides), jobs), not problems.messages
+    return _report(checked, problems, chosen, jobs), not problems.messages
 
 
 def _whole(experiment: Experiment) -> Experiment:
@@ -126,7 +127,9 @@ def _whole(experiment: Experiment) -> Experiment:
 
 
 # ------------------------------------------------------------------ components
-def _composed(overrides: Sequence[str], problems: Problems) -> Experiment | None:
+def _composed(
+    overrides: Sequence[str], problems: Problems, *, on_gpu: bool | None
+) -> Experiment | None:
     """The experiment; None if its data, model or a metric is missing."""
     own = Problems()
     _check_components(overrides, own)
@@ -135,7 +138,7 @@ def _composed(overrides: Sequence[str], problems: Problems) -> Experiment | None
     if own.messages:
         return None
     with problems.collected():
-        return experiment(overrides)
+        return experiment(overrides, on_gpu=on_gpu)
     return None
 
 
@@ -187,13 +190,13 @@ def _try(experiment: Experiment, folder: Path, models: ModelCache) -> Trial:
     small = _small(experiment, folder)
     run = RunStore(folder).open(small.spec)
     plan = plan_run(small, run)
-    (evaluations,) = inspect_missing([(small, plan)])
+    producer, examples = producer_of(small), map(small.dataset.load, plan.ids)
+    evaluations = sum(producer.inspect(one, counts_encoding=True) for one in examples)
     device = pick_device(small.settings.device)
     loaded = _load(small, device, models)
     with Attempt(small, run, plan) as attempt:
         active = ActiveRun(small, run, plan, evaluations, attempt, lambda *_: None)
-        make = producer_of(small).make
-        seconds = wall_seconds(lambda: make([active], models), device)
+        seconds = wall_seconds(lambda: producer.make([active], models), device)
     n = len(plan.ids)
     memory, memory_of = peak_memory(device)
     at_once = min(experiment.settings.batch_size, experiment.settings.limit or 2**63)

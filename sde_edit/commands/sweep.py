@@ -288,6 +288,16 @@ def _job_record(sweep: Sweep, job: Job) -> dict[str, Any]:
     return {"runs": runs, **asdict(job)}
 
 
+def _on_this_node(experiment: Experiment) -> Experiment:
+    """On Slurm, the experiment without hardware.device: the job that finishes a sweep has no GPU.
+
+    Its dtype stays, though `auto` followed the device.
+    """
+    if not slurm_job():
+        return experiment
+    return replace(experiment, settings=replace(experiment.settings, device="auto"))
+
+
 @dataclass(frozen=True)
 class Finish:
     """Called after the jobs of a sweep: seals and scores complete runs, and writes the tables.
@@ -304,10 +314,8 @@ class Finish:
 
         Returns [] if a run still lacks images. Skips what is already done.
         """
-        # The job that follows on Slurm has no GPU, which hardware.device may ask for by name.
-        device = ("hardware.device=auto",) if slurm_job() else ()
-        left = plan_sweep((*self.overrides, *device))
-        run_all([run.experiment for run in left.runs if not run.plan.missing])
+        left = plan_sweep(self.overrides)
+        run_all([_on_this_node(run.experiment) for run in left.runs if not run.plan.missing])
         if any(run.plan.missing for run in left.runs):
             return []
         found = (RunStore(left.results).find(e.spec) for e in left.experiments)

@@ -3,8 +3,12 @@
 import pytest
 import torch
 
-from sde_edit.commands.sweep import plan_sweep
+from sde_edit.api.experiment import Experiment
+from sde_edit.commands import check, sweep
+from sde_edit.commands.check import check_runs
+from sde_edit.commands.sweep import Finish, plan_sweep
 from sde_edit.config import experiment, group_file, parsed
+from sde_edit.engine.plan import Plan
 from sde_edit.errors import UserError
 from sde_edit.registry import names
 from sde_edit.store.runs import run_id
@@ -49,9 +53,35 @@ def test_a_dtype_that_is_given_stays():
 @pytest.mark.parametrize(("gpus", "expected"), [(1, "float16"), (0, "float32")])
 def test_a_sweep_on_slurm_decides_by_the_gpus_of_its_tasks(gpus, expected, tmp_path):
     asked = [*AUTO, "model.shape=[3,64,64]", f"paths.results={tmp_path}"]
-    sweep = plan_sweep([*asked, "launcher=slurm", f"launcher.gpus={gpus}"])
-    assert [e.spec.dtype for e in sweep.experiments] == [expected]
-    assert all(f"dtype={expected}" in job.overrides for job in sweep.jobs)
+    planned = plan_sweep([*asked, "launcher=slurm", f"launcher.gpus={gpus}"])
+    assert [e.spec.dtype for e in planned.experiments] == [expected]
+    assert all(f"dtype={expected}" in job.overrides for job in planned.jobs)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", "float32"), ("cuda", "float16")])
+def test_the_finish_of_a_sweep_on_slurm_keeps_its_dtype(device, expected, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    asked = (*AUTO, "launcher=slurm", f"hardware.device={device}", f"paths.results={tmp_path}")
+    planned = plan_sweep(asked).experiments
+    finishing: list[Experiment] = []
+    monkeypatch.setattr(sweep, "run_all", finishing.extend)
+    monkeypatch.setattr(sweep, "plan_run", lambda e, _: Plan(e.dataset.ids(), 2, (), frozenset()))
+    Finish(asked)()
+    assert [e.spec.dtype for e in finishing] == [expected]
+    assert [e.spec for e in finishing] == [e.spec for e in planned]
+    assert [e.settings.device for e in finishing] == ["auto"]
+
+
+def test_check_takes_the_dtype_of_the_jobs(monkeypatch):
+    seen: list[Experiment] = []
+
+    def no_trial(experiments, _problems):
+        seen.extend(experiments)
+        return []
+
+    monkeypatch.setattr(check, "_try_all", no_trial)
+    check_runs([*AUTO, "launcher=slurm", "launcher.gpus=1"])
+    assert [e.spec.dtype for e in seen] == ["float16"]
 
 
 def test_half_precision_is_no_models_default():

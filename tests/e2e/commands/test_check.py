@@ -10,6 +10,7 @@ from PIL import Image
 
 from sde_edit.cli import main
 from sde_edit.registry import names
+from sde_edit.tasks.inpaint import Inpaint
 
 SMALL = ["steps=2", "dtype=float32", "hardware.threads=1", "hardware.batch_size=2"]
 
@@ -74,7 +75,7 @@ def test_a_sampled_table_is_checked_run_by_run(check, tiny_model):
 def test_every_missing_thing_is_named_at_once(check):
     output = check("experiment=inpaint_places_sd15", "model.path=nobody/nothing", code=1)
     assert "data=places" in output
-    assert "model.path=nobody/nothing could not be fetched" in output
+    assert re.search("model.path=nobody/nothing .*could not be fetched", output)
     assert "hf download nobody/nothing" in output
     assert "metric 'lpips': cannot fetch" in output
     assert "metric 'psnr'" not in output
@@ -84,6 +85,15 @@ def test_a_metric_without_weights_is_named(check):
     output = check(*SMALL, "metrics=[psnr,lpips]", code=1)
     assert "missing:" in output
     assert "metric 'lpips': cannot fetch" in output
+
+
+def test_a_setting_may_act_on_none_of_the_two_examples(check, monkeypatch):
+    acts_on = iter([False, False, True])
+    monkeypatch.setattr(
+        Inpaint, "without_effect", lambda *_: () if next(acts_on, False) else ("no effect",)
+    )
+    output = check(*SMALL, "hardware.loaders=1", "data.limit=3", "metrics=[psnr]", code=0)
+    assert "3 images" in output
 
 
 def test_an_example_that_cannot_be_used_is_named(check, pictures, tmp_path):
