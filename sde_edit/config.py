@@ -54,6 +54,7 @@ _RUN_KEYS = {
 }
 
 
+AUTO_DTYPE = "auto"  # of a model's YAML: by the device
 _GROUPS = {"task": "tasks", "sampler": "samplers", "model": "models", "data": "datasets"}
 _PACKAGES = _GROUPS | {"launcher": "launchers"}
 Threads = Annotated[int, Field(ge=1, le=1024)]
@@ -292,7 +293,8 @@ class _Run:
 
 def _check_run(config: Mapping[str, Any]) -> None:
     """Raises UserError naming a key that has a value of the wrong type or out of range."""
-    dtype_name(str(config["dtype"]))
+    if config["dtype"] != AUTO_DTYPE:
+        dtype_name(str(config["dtype"]))
     own = {
         group: {
             key: value
@@ -325,9 +327,18 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 # ------------------------------------------------------------------ experiments
-def experiment(overrides: Sequence[str]) -> Experiment:
-    """Compose, validate and freeze an experiment. Raises UserError before any expensive work."""
+def experiment(overrides: Sequence[str], *, on_gpu: bool | None = None) -> Experiment:
+    """Compose, validate and freeze an experiment. Raises UserError before any expensive work.
+
+    on_gpu: whether `dtype=auto` is for a GPU if hardware.device=auto; None: as this machine is.
+    The dtype that it stands for is among the overrides of the experiment, so that they give the
+    same run on any machine.
+    """
     config = compose_config(overrides)
+    if config["dtype"] == AUTO_DTYPE:
+        dtype = _auto_dtype(config["hardware"]["device"], on_gpu)
+        config["dtype"] = dtype
+        overrides = [*(o for o in overrides if o != f"dtype={AUTO_DTYPE}"), f"dtype={dtype}"]
     plugins = {group: _build(group, config[group]) for group in _GROUPS}
     metrics = tuple(metric(name) for name in config["metrics"])
     settings = _settings(config)
@@ -350,6 +361,17 @@ def experiment(overrides: Sequence[str]) -> Experiment:
         overrides=tuple(overrides),
         excluded=excluded,
     )
+
+
+def _auto_dtype(device: str, on_gpu: bool | None) -> str:
+    """The dtype of a network on this device. Half precision is slow on a CPU, up to 24 times."""
+    if device != "auto":
+        on_gpu = str(device).startswith("cuda")
+    elif on_gpu is None:
+        from sde_edit.engine.attempt import pick_device
+
+        on_gpu = pick_device(device).startswith("cuda")
+    return "float16" if on_gpu else "float32"
 
 
 def _spec(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> RunSpec:
@@ -419,9 +441,10 @@ def group_file(group: str, name: str) -> dict[str, Any]:
     """conf/<group>/<name>.yaml, not composed. Raises UserError with the nearest name."""
     if name not in names(group):
         raise UserError(f"no {group} {name!r}.{suggest(name, names(group))}")
-    file = conf_dir() / group / f"{name}.yaml"
-    raw: dict[str, Any] = _full_dtypes(OmegaConf.to_container(OmegaConf.load(file)))
-    return raw
+    raw: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
+        OmegaConf.load(conf_dir() / group / f"{name}.yaml")
+    )
+    return raw if raw.get("dtype") == AUTO_DTYPE else dict(_full_dtypes(raw))
 
 
 def _full_dtypes(value: Any, key: str = "") -> Any:

@@ -13,11 +13,20 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from sde_edit.api.experiment import Experiment
 from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.api.spec import ComponentSpec, RunSpec
-from sde_edit.config import compose_config, plugin_settings
+from sde_edit.config import compose_config, experiment, plugin_settings
+from sde_edit.engine.attempt import Attempt
+from sde_edit.engine.plan import plan_run
+from sde_edit.imaging.files import png_bytes
 from sde_edit.registry import build
-from sde_edit.store.files import canonical, write_atomic
+from sde_edit.store.files import canonical, safe_name, write_atomic
 from sde_edit.store.runs import ImageRecord, Run, RunStore
 
 ROOT = Path(__file__).parents[1]  # of the checkout
@@ -31,7 +40,8 @@ def build_task(name: str, **settings: Any) -> Any:
 
 @cache
 def _task_config(name: str) -> dict[str, Any]:
-    return compose_config([f"task={name}"])["task"]
+    task: dict[str, Any] = compose_config([f"task={name}"])["task"]
+    return task
 
 
 def make_spec(
@@ -70,20 +80,22 @@ def add_images(
     *,
     of: int | None = None,
     pixels: str | None = None,
+    image: bytes = b"png",
     seconds: float = 0.25,
     evaluations: float = 50.0,
     calls: float = 25.0,
     seal: bool = True,
 ) -> None:
-    """Rows and stand-in files of three bytes for these images; sealed unless asked otherwise.
+    """Rows and files for these images; sealed unless asked otherwise.
 
+    image: the content of every file; the default stands in for an image.
     pixels: what the digest of every image starts with; None is another for each run.
     """
     rows = [
         ImageRecord(
             id=i,
-            file=f"{i}.png",
-            size=3,
+            file=f"{safe_name(i)}.png",
+            size=len(image),
             pixels=f"{pixels or run.id}-{i}",
             seconds=seconds,
             evaluations=evaluations,
@@ -94,7 +106,7 @@ def add_images(
         for i in ids
     ]
     for row in rows:
-        write_atomic(run.path / "outputs" / row.file, b"png")
+        write_atomic(run.path / "outputs" / row.file, image)
     text = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
     write_atomic(run.row_file("a"), text.encode())
     if seal:
@@ -147,6 +159,55 @@ def finished_run(
     for metric, value in scores.items():
         add_score(run, metric, value)
     return run
+
+
+def begin_attempt(overrides: Sequence[str], **facts: Any) -> Run:
+    """The run of these overrides, with an attempt that has begun; `facts` replace those of its
+    file."""
+    chosen = experiment(overrides)
+    run = RunStore(chosen.settings.results).open(chosen.spec)
+    attempt = Attempt(chosen, run, plan_run(chosen, run))
+    attempt.__enter__()
+    file = run.path / "attempts" / f"{attempt.name}.json"
+    write_atomic(file, json.dumps(json.loads(file.read_text()) | facts).encode())
+    return run
+
+
+def grey(level: int, side: int = 64) -> NDArray[np.uint8]:
+    """An image of one grey, [side, side, 3]."""
+    return np.full((side, side, 3), level, np.uint8)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """The content of an image file."""
+    return png_bytes(Image.fromarray(pixels))
+
+
+def picture(width: int = 32, height: int = 32, seed: int = 0) -> Image.Image:
+    """A smooth picture; no two seeds give the same."""
+    y, x = np.mgrid[0:height, 0:width].astype(float)
+    layers = (x * 255 / width, y * 255 / height, np.full_like(x, 25.0 * seed))
+    return Image.fromarray(np.stack(layers, axis=-1).astype(np.uint8))
+
+
+def box_mask(
+    width: int = 32, height: int = 32, white: tuple[int, ...] = (0, 0, 8, 16)
+) -> Image.Image:
+    """Black with a white box (left, top, right, bottom)."""
+    mask = Image.new("L", (width, height), 0)
+    mask.paste(255, white)
+    return mask
+
+
+def in_groups(names: Sequence[str]) -> list[Any]:
+    """The names as parameters; one worker runs all tests of a name, so that it composes once."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> Experiment:
+    """The experiment of these overrides, composed once in a session."""
+    return experiment(overrides)
 
 
 def without_workers() -> AbstractContextManager[object]:

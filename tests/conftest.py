@@ -51,6 +51,13 @@ def _shapes():
         yield
 
 
+@pytest.fixture(autouse=True)
+def _denormals():
+    """Runs flush denormal numbers for the rest of their process; other tests need them."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """Digests of files are remembered in the folder of the test, not in the user's."""

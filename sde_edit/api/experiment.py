@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from sde_edit.api.model import ModelSource
 from sde_edit.api.sampler import ExternalOutputs, Sampler
 from sde_edit.api.spec import RunSpec
 from sde_edit.api.task import Task
+from sde_edit.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ class Settings:
     shard: int
     shards: int
     wandb: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a device that is no name of one; it may still be missing here."""
+        if self.device == "mps":
+            raise UserError(
+                "hardware.device=mps is not supported: it lacks float64, in which noise levels are "
+                "computed; use hardware.device=cpu"
+            )
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(self.device)):
+            raise UserError(f"hardware.device={self.device}: use auto, cuda, cuda:1 or cpu")
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,10 @@ class Launched:
 class Launcher(Protocol):
     """Runs the jobs of a sweep somewhere. Settings are dataclass fields."""
 
+    @property
+    def on_gpu(self) -> bool | None:
+        """Whether its jobs get a GPU; None if they run on this machine, as hardware.device says."""
+
     def check(self) -> None:
         """Raises UserError if this launcher cannot be used on this machine."""
 

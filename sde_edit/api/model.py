@@ -141,6 +141,22 @@ class ModelSource(Protocol):
 
 
 @dataclass(frozen=True)
+class PromptReading:
+    """What a text encoder does not take from a prompt."""
+
+    cut: str  # the end of the prompt, which is beyond the encoder's limit; "" if it is read whole
+    unknown: str  # characters that the tokenizer does not know, each once
+
+
+@runtime_checkable
+class ReadsPrompts(Protocol):
+    """The source of a model whose prompts are sentences, which its tokenizer may cut."""
+
+    def read_prompts(self, prompts: Sequence[str]) -> list[PromptReading]:
+        """How each prompt is read; loads the tokenizer alone. Raises UserError as `digest` does."""
+
+
+@dataclass(frozen=True)
 class LoraSettings:
     """How a LoRA is fitted: its rank, the learning rate of AdamW, and the number of its steps."""
 

@@ -19,8 +19,10 @@ from sde_edit.evaluation.per_image import PerImageMetric
 from sde_edit.overrides import keyed
 from sde_edit.registry import build, suggest
 from sde_edit.report.cells import (
+    ROUNDING,
     common_convention,
     difference_cell,
+    is_rounding,
     ranked,
     score_cell,
     settings_notes,
@@ -79,10 +81,11 @@ class Pair:
         return a, b
 
     def gains(self, metric: str) -> dict[str, float]:
-        """Id -> advantage of A on a shared example; negative where B is better."""
+        """Id -> advantage of A on a shared example: 0 within rounding, negative if B is better."""
         a, b = self.values(metric)
         sign = 1 if self.whole[0].scores[metric].higher_is_better else -1
-        return {i: sign * (a[i] - b[i]) for i in sorted(self.shared[0].examples)}
+        ids = sorted(self.shared[0].examples)
+        return {i: 0.0 if is_rounding(a[i], b[i]) else sign * (a[i] - b[i]) for i in ids}
 
 
 # ------------------------------------------------------------------ two runs
@@ -218,8 +221,9 @@ def _runs_notes(pair: Pair) -> list[str]:
             notes.append(f"Only {letter} has {', '.join(alone)}")
     return [
         *notes,
-        "Differences are paired by example; the verdict names a run where the interval excludes 0, "
-        "with no correction for the number of metrics",
+        "Differences are paired by example; the verdict names a run where the interval excludes 0 "
+        f"and the difference exceeds rounding ({ROUNDING:.1g} of the value), with no correction "
+        "for the number of metrics",
     ]
 
 

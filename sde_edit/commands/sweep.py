@@ -79,7 +79,9 @@ def plan_sweep(overrides: Sequence[str]) -> Sweep:
     Raises UserError for a wrong key, or missing data or weights.
     """
     combinations, tables = sweep_overrides(overrides)
-    composed = {run_id(e.spec): e for e in map(experiment, combinations)}
+    on_gpu = launcher(overrides).on_gpu
+    every = (experiment(combination, on_gpu=on_gpu) for combination in combinations)
+    composed = {run_id(e.spec): e for e in every}
     experiments = tuple(composed.values())
     groups = group_by_shared_encoding(experiments)
     planned = [run for group in groups for run in _planned(group)]

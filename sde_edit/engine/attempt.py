@@ -22,15 +22,14 @@ if TYPE_CHECKING:
 
 
 def pick_device(wanted: str) -> str:
-    """Resolve `auto` to cuda, else mps, else cpu. Raises UserError for a device that is missing."""
+    """Resolve `auto` to cuda, else cpu. Raises UserError for a device that is missing."""
     if wanted == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind = wanted.split(":")[0]
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(kind, kind == "cpu"):
-        raise UserError(f"hardware.device={wanted}: there is none on this machine; use cpu or auto")
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = wanted.partition(":")
+    devices = torch.cuda.device_count()
+    if kind == "cuda" and int(index or 0) >= devices:
+        there = f"there are {devices}" if devices else "there is none on this machine"
+        raise UserError(f"hardware.device={wanted}: {there}; use cpu or auto")
     return wanted
 
 

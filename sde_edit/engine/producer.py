@@ -5,6 +5,7 @@ Everything that differs between the two is here; the commands know only `Produce
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from sde_edit.engine.external import import_outputs
 from sde_edit.engine.output import ActiveRun
 from sde_edit.engine.plan import Plan, counts_encoding
 from sde_edit.engine.progress import MININTERVAL
+from sde_edit.engine.prompt_check import prompt_notices, prompts_of
 from sde_edit.errors import UserError
 from sde_edit.store.files import canonical
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
 
 T = TypeVar("T")
+log = logging.getLogger("sde_edit")
 
 
 class Producer(Protocol):
@@ -44,6 +47,9 @@ class Producer(Protocol):
         Preparations such as LoRAs and masks are not counted, nor is the encoding if another run
         pays for it. Raises UserError naming the example if its image cannot be made.
         """
+
+    def prompts(self, example: Example) -> list[str]:
+        """The prompts that the network reads for an example."""
 
     def notices(self) -> list[str]:
         """What the user should know before the images are made, one message each."""
@@ -88,6 +94,9 @@ class NetworkProducer:
                 "data=shapes and data=shapes-edits go with model=shapes"
             )
 
+    def prompts(self, example: Example) -> list[str]:
+        return prompts_of(self.experiment, example)
+
     def notices(self) -> list[str]:
         task = self.experiment.task
         found = [preparation.notice for preparation in task.preparations]
@@ -124,6 +133,9 @@ class ImportProducer:
         self.outputs.read(example)
         return 0
 
+    def prompts(self, example: Example) -> list[str]:
+        return []
+
     def notices(self) -> list[str]:
         return []
 
@@ -157,7 +169,8 @@ def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[int]:
     """Check every missing example and return the network evaluations that each run still costs.
 
     This is the only pass over the data before the network starts. An example is decoded once for
-    all runs that lack it, and not kept. Raises UserError for the first one that cannot be used.
+    all runs that lack it, and not kept. Logs the prompts that the model does not read as they are
+    written. Raises UserError for the first example that cannot be used.
     """
     lacking = [k for k, (_, plan) in enumerate(runs) if plan.missing]
     pays = dict(zip(lacking, counts_encoding([runs[k][0] for k in lacking]), strict=True))
@@ -173,6 +186,7 @@ def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[int]:
                 run=k,
                 cost=producers[k].inspect(example, counts_encoding=pays[k]),
                 without_effect=frozenset(producers[k].without_effect(example)),
+                prompts=tuple((example_id, text) for text in producers[k].prompts(example)),
             )
             for k in wanting
         ]
@@ -185,6 +199,7 @@ def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[int]:
         of_run[one.run].append(one)
     for k in lacking:
         _refuse_idle(runs[k][1], of_run[k])
+    _log_prompts([(runs[k][0], of_run[k]) for k in lacking])
     return [sum(one.cost for one in inspected) for inspected in of_run]
 
 
@@ -195,6 +210,7 @@ class _Inspected:
     run: int
     cost: int
     without_effect: frozenset[str]
+    prompts: tuple[tuple[str, str], ...]  # each with the id of the example
 
 
 def _refuse_idle(plan: Plan, inspected: Sequence[_Inspected]) -> None:
@@ -203,6 +219,17 @@ def _refuse_idle(plan: Plan, inspected: Sequence[_Inspected]) -> None:
         return
     if idle := frozenset.intersection(*(one.without_effect for one in inspected)):
         raise UserError("; ".join(sorted(idle)))
+
+
+def _log_prompts(runs: Sequence[tuple[Experiment, Sequence[_Inspected]]]) -> None:
+    """Log each notice once, though many runs of a sweep share it; equal prompts are read once."""
+    distinct = {}
+    for experiment, inspected in runs:
+        texts = tuple(dict.fromkeys(text for one in inspected for text in one.prompts))
+        distinct[canonical(asdict(experiment.spec.model)), texts] = experiment
+    notices = [text for (_, texts), e in distinct.items() for text in prompt_notices(e, texts)]
+    for notice in dict.fromkeys(notices):
+        log.warning("%s", notice)
 
 
 def _with_bar(done: Iterable[T], total: int) -> Iterable[T]:

@@ -19,6 +19,7 @@ from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
 from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, refuse_hints
 from sde_edit.networks.guided_diffusion import load_classifier, load_unet
+from sde_edit.networks.weight_files import check_whole
 from sde_edit.registry import Count, Text, plugin
 from sde_edit.store.digests import files_digest
 
@@ -48,13 +49,15 @@ class ADM:
     citation: ClassVar[Citation] = papers.DHARIWAL2021DIFFUSION
 
     def files(self) -> tuple[Path, Path]:
-        """UNet and classifier. Raises UserError if one is missing."""
+        """UNet and classifier. Raises UserError if one is missing or not whole."""
         files = Path(self.path) / self.unet, Path(self.path) / self.classifier
         if missing := [file.name for file in files if not file.is_file()]:
             raise UserError(
                 f"model.path={self.path} lacks {' and '.join(missing)}; the official files are "
                 f"{_OFFICIAL}/256x256_diffusion.pt and {_OFFICIAL}/256x256_classifier.pt"
             )
+        for file in files:
+            check_whole(file)
         return files
 
     @property

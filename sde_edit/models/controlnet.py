@@ -16,11 +16,21 @@ from sde_edit.api.citation import Citation
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.errors import UserError
 from sde_edit.networks.base import dtype_of
-from sde_edit.networks.checkpoints import checkpoint_digest, checkpoint_folder, load_network
+from sde_edit.networks.checkpoints import (
+    checkpoint_digest,
+    checkpoint_folder,
+    fetch_weights,
+    load_network,
+    read_config,
+    weight_names,
+    weights_of,
+)
 from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion
+from sde_edit.networks.pipeline_files import check_conditioning
 from sde_edit.registry import Text, plugin
 
-_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+_STEM = "diffusion_pytorch_model"
+_KEY = "model.control"
 
 
 @plugin
@@ -39,18 +49,25 @@ class ControlNet(LatentSource):
     citation: ClassVar[Citation] = papers.ZHANG2023ADDING
 
     def control_folder(self) -> Path:
-        """Where the control net is, fetched first if it is a hub id. Raises UserError."""
-        return checkpoint_folder(self.control, _FILES, key="model.control")
+        """Where the control net is, fetched first if it is a hub id.
+
+        Raises UserError, before its weights are fetched if it does not fit the pipeline.
+        """
+        folder = checkpoint_folder(self.control, ["config.json"], _KEY)
+        _check_control(folder / "config.json", self.files.folder())
+        return fetch_weights(self.control, folder, [weight_names(_STEM)], _KEY)
 
     def digest(self) -> str:
-        """The digest of the weights of the pipeline and the control net."""
-        given = f"model.control={self.control}"
-        both = super().digest() + checkpoint_digest(self.control_folder(), _FILES, given)
+        """The digest of the files of the pipeline and the control net."""
+        folder, given = self.control_folder(), f"{_KEY}={self.control}"
+        weights = weights_of(folder, _STEM, given)
+        files = {"config.json": folder / "config.json", f"{_STEM}.safetensors": weights}
+        both = super().digest() + checkpoint_digest(files, given)
         return hashlib.sha256(both.encode()).hexdigest()
 
     def load(self, device: str, dtype: str, compile: bool = False) -> LoadedControlNet:
         return LoadedControlNet(
-            self.folder(),
+            self.files.folder(),
             self.control_folder(),
             self.scale,
             self.resolution,
@@ -58,6 +75,25 @@ class ControlNet(LatentSource):
             dtype_of(dtype),
             compile,
         )
+
+
+def _check_control(file: Path, pipeline: Path) -> None:
+    """Raises UserError if a control net is not for the pipeline's networks."""
+    if not file.is_file():
+        return  # checkpoint_digest names what a folder lacks
+    control, unet, text = (
+        read_config(f)
+        for f in (file, pipeline / "unet" / "config.json", pipeline / "text_encoder/config.json")
+    )
+    check_conditioning(control, file, "ControlNetModel", text["hidden_size"])
+    for key in ("in_channels", "block_out_channels", "layers_per_block"):
+        if control.get(key) != unet.get(key):
+            raise UserError(
+                f"{file}: {key}={control.get(key)}, but the UNet of model.path has "
+                f"{unet.get(key)}: the control net is for another model"
+            )
+    if (channels := control.get("conditioning_channels", 3)) != 3:
+        raise UserError(f"{file}: conditioning_channels={channels}: only RGB hints are read")
 
 
 class LoadedControlNet(LoadedStableDiffusion):
@@ -76,7 +112,9 @@ class LoadedControlNet(LoadedStableDiffusion):
         from diffusers import ControlNetModel
 
         super().__init__(folder, resolution, device, dtype, compile)
-        net = load_network(ControlNetModel, control, dtype)
+        _check_control(control / "config.json", folder)
+        weights = weights_of(control, _STEM, f"{_KEY}={control}")
+        net = load_network(ControlNetModel, weights, dtype)
         self.control = self._placed(net, compile=compile)
         self.scale = scale
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,15 +17,19 @@ from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
 from sde_edit.networks.base import PixelNetwork, dtype_of, eps_of_prediction, refuse_hints
 from sde_edit.networks.checkpoints import (
+    checkpoint_digest,
     checkpoint_folder,
+    fetch_weights,
     load_network,
     read_config,
     read_scheduler,
+    weight_names,
 )
+from sde_edit.networks.pipeline_files import check_resolution
 from sde_edit.registry import Count, Text, plugin
-from sde_edit.store.digests import files_digest
 
-_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+_STEM = "diffusion_pytorch_model"
+_WEIGHTS = (*weight_names(_STEM), f"{_STEM}.bin")
 _CONFIGS = ("model_index.json", "config.json", "scheduler_config.json")
 
 
@@ -48,11 +52,11 @@ class DDPM:
     def folder(self) -> Path:
         """Where the files are, fetched first if the path is a hub id. Raises UserError."""
         configs = [*_CONFIGS, "unet/config.json", "scheduler/scheduler_config.json"]
-        for weights in _WEIGHTS:
-            folder = checkpoint_folder(self.path, [*configs, weights, f"unet/{weights}"])
-            if (_unet_folder(folder) / weights).is_file():
-                break
-        return folder
+        folder = checkpoint_folder(self.path, configs)
+        unet = _unet_folder(folder)
+        check_resolution(self.resolution, _factor(_config(unet)), "the factor of the UNet")
+        prefix = "" if unet == folder else "unet/"
+        return fetch_weights(self.path, folder, [[f"{prefix}{name}" for name in _WEIGHTS]])
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -62,10 +66,14 @@ class DDPM:
         return read_scheduler(_scheduler_file(self.folder()))[0]
 
     def digest(self) -> str:
+        """The digest of the files. Raises UserError for one that is missing or not whole, and for
+        a network that cannot be used at this resolution.
+        """
         folder = self.folder()
         unet = _unet_folder(folder)
         files = [unet / "config.json", _weights_file(unet), _scheduler_file(folder)]
-        return files_digest(files, relative_to=folder)
+        named = {f.relative_to(folder).as_posix().replace(".fp16.", "."): f for f in files}
+        return checkpoint_digest(named, f"model.path={self.path}")
 
     def load(self, device: str, dtype: str, compile: bool = False) -> LoadedDDPM:
         """Raises UserError if the network is not unconditional or not for RGB images."""
@@ -104,6 +112,11 @@ def _config(unet: Path) -> dict[str, Any]:
     return config
 
 
+def _factor(config: Mapping[str, Any]) -> int:
+    """A multiple of this many pixels is halved at each level of the UNet without rest."""
+    return 1 << (len(config["block_out_channels"]) - 1)
+
+
 class LoadedDDPM(PixelNetwork):
     """The network on its device. Its state is pixels in [-1, 1]."""
 
@@ -119,9 +132,7 @@ class LoadedDDPM(PixelNetwork):
 
         super().__init__(device, dtype)
         unet = _unet_folder(folder)
-        _config(unet)
-        safe = _weights_file(unet).suffix == ".safetensors"
-        loaded = load_network(UNet2DModel, unet, dtype, safetensors=safe)
+        loaded = load_network(UNet2DModel, _weights_file(unet), dtype)
         self.unet = self._placed(loaded, compile=compile)
         schedule, self.prediction = read_scheduler(_scheduler_file(folder))
         self.alpha_T = torch.tensor(schedule.alpha, dtype=torch.float64, device=device)

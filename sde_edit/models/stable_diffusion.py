@@ -20,7 +20,7 @@ class StableDiffusion(LatentSource):
     """UNet, autoencoder, text encoder and tokenizer, loaded by diffusers from safetensors only.
 
     path: a folder in diffusers layout, a hub id, or `embedded:NAME` for a model shipped in this
-    package. The run id holds the digest of the weights, not the path. The network may predict eps
+    package. The run id holds the digest of the files, not the path. The network may predict eps
     or v, as the scheduler config says.
     """
 
@@ -29,5 +29,5 @@ class StableDiffusion(LatentSource):
 
     def load(self, device: str, dtype: str, compile: bool = False) -> LoadedStableDiffusion:
         return LoadedStableDiffusion(
-            self.folder(), self.resolution, torch.device(device), dtype_of(dtype), compile
+            self.files.folder(), self.resolution, torch.device(device), dtype_of(dtype), compile
         )

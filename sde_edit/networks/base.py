@@ -5,8 +5,11 @@ Letters in tensor names: as in sde_edit/api; a condition is a tuple of tensors, 
 
 from __future__ import annotations
 
+import os
+import shutil
 from abc import ABC, abstractmethod
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -55,7 +58,10 @@ class Network(ABC):
         """A part of the model, moved to the device and into the memory layout of its inputs.
 
         If compiled, it gets one graph for each number of rows, at the first call with that number.
+        Raises UserError if it is to be compiled and the machine lacks a compiler.
         """
+        if compile:
+            check_compiler(self.device)
         placed = module.to(self.device, memory_format=self.layout)
         return torch.compile(placed, dynamic=False) if compile else placed
 
@@ -109,6 +115,24 @@ def in_parts(eps: Denoiser, x_BCHW: Tensor, t_B: Tensor, rows: int) -> Tensor:
     """eps(x, t), with at most `rows` consecutive rows in each call."""
     parts = zip(torch.split(x_BCHW, rows), torch.split(t_B, rows), strict=True)
     return torch.cat([eps(x, t) for x, t in parts])
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises UserError if torch.compile lacks the compilers that it calls for this device."""
+    on_gpu = device.type == "cuda"
+    gcc, clang = ("gcc", "clang") if on_gpu else ("g++", "clang++")
+    asked = os.environ.get("CC" if on_gpu else "CXX")
+    if not any(map(shutil.which, [asked] if asked else [gcc, clang])):
+        raise UserError(
+            f"hardware.compile=true needs a compiler, and there is no {asked or gcc} on this "
+            f"machine: install one (apt install {'gcc' if on_gpu else 'g++'}), or leave "
+            "hardware.compile=false"
+        )
+    if on_gpu and find_spec("triton") is None:
+        raise UserError(
+            "hardware.compile=true needs the package triton on a GPU: pip install triton, or leave "
+            "hardware.compile=false"
+        )
 
 
 class PixelNetwork(Network):

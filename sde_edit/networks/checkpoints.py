@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
-from sde_edit.store.digests import files_digest
+from sde_edit.networks.weight_files import check_whole
+from sde_edit.store.digests import named_digest
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +19,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 Prediction = Literal["epsilon", "v_prediction"]
 
 
+# ------------------------------------------------------------------ from a path to a folder
 def checkpoint_folder(path: str, patterns: Iterable[str], key: str = "model.path") -> Path:
     """The folder with the files, which are fetched first if the path is a hub id.
 
@@ -26,67 +28,174 @@ def checkpoint_folder(path: str, patterns: Iterable[str], key: str = "model.path
     Raises UserError with a remedy if there is no such folder or the hub does not answer.
     """
     if path.startswith("embedded:"):
-        return ASSETS / path.removeprefix("embedded:")
-    if Path(path).is_dir():
-        return Path(path)
+        return _embedded(path, key)
+    local = Path(path)
+    if local.is_dir():
+        return local
+    if local.is_file():
+        raise UserError(
+            f"{key}={path} is a single file, and models are read from folders in diffusers' "
+            f'layout. Convert it once: StableDiffusionPipeline.from_single_file("{path}")'
+            f'.save_pretrained("FOLDER"), then give {key}=FOLDER'
+        )
     if path.count("/") != 1 or path.startswith((".", "/", "~")):
-        raise UserError(f"{key}={path}: no such folder")
+        raise UserError(f"{key}={path}: no such folder (looked for it in {Path.cwd()})")
+    if local.parent.is_dir():
+        raise UserError(
+            f"{key}={path}: no such folder in {Path.cwd()}, where there is a folder {local.parent}."
+            " If the hub's repository of that name is meant, run in another folder"
+        )
     return _snapshot(path, list(patterns), key)
 
 
+def _embedded(path: str, key: str) -> Path:
+    known = sorted(f"embedded:{folder.name}" for folder in ASSETS.iterdir() if folder.is_dir())
+    if path not in known:
+        raise UserError(f"{key}={path}: the package ships {', '.join(known)} only")
+    return ASSETS / path.removeprefix("embedded:")
+
+
 def _snapshot(hub_id: str, patterns: list[str], key: str) -> Path:
+    from httpx import HTTPError
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     try:
         return Path(snapshot_download(hub_id, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except HFValidationError as error:
+        raise UserError(f"{key}={hub_id}: neither a folder here nor a hub id ({error})") from error
+    except RepositoryNotFoundError as error:
         raise UserError(
-            f"{key}={hub_id} could not be fetched from the hub ({type(error).__name__}). "
+            f"{key}={hub_id}: there is no such folder in {Path.cwd()}, and the hub has no "
+            "repository of this name that you may read. Check the spelling, or `hf auth login` "
+            "for one that is private"
+        ) from error
+    except (HTTPError, OSError) as error:
+        raise UserError(
+            f"{key}={hub_id} is no folder in {Path.cwd()}, and could not be fetched from the hub "
+            f"({type(error).__name__}). "
             f"On a machine with internet run `hf download {hub_id}` and copy the folder, then "
             f"give {key}=/that/folder; or use model=shapes, which is shipped in the package"
         ) from error
 
 
-def checkpoint_digest(folder: Path, names: Sequence[str], given: str) -> str:
-    """SHA-256 over names and contents of the files.
+def fetch_weights(
+    path: str, folder: Path, alternatives: Iterable[Sequence[str]], key: str = "model.path"
+) -> Path:
+    """The folder of a checkpoint after its weights have been fetched, if the path is a hub id.
 
-    given: the setting that chose the folder, as `key=value`. Raises UserError that names it and the
-    missing files.
+    alternatives: for each network the names that its weights may have, in order of preference. A
+    name is fetched only if the folder has no earlier one. Raises UserError as `checkpoint_folder`.
     """
-    files = [folder / name for name in names]
-    missing = [str(file) for file in files if not file.is_file()]
-    if missing:
-        raise UserError(
-            f"{given} lacks {', '.join(missing)}; only safetensors are read "
-            "(diffusers' save_pretrained writes them)"
-        )
-    return files_digest(files, relative_to=folder)
+    for names in alternatives:
+        for name in names:
+            if not any((folder / known).is_file() for known in names):
+                folder = checkpoint_folder(path, [name], key)
+    return folder
 
 
-def load_network(cls: Any, folder: Path, dtype: torch.dtype, *, safetensors: bool = True) -> Any:
-    """A diffusers network in evaluation mode, on the CPU.
+# ------------------------------------------------------------------ the files
+def weight_names(stem: str) -> tuple[str, str]:
+    """The names under which a network's weights are read, such as vae/diffusion_pytorch_model."""
+    return f"{stem}.safetensors", f"{stem}.fp16.safetensors"
 
-    safetensors: if False, its .bin file is read with torch.load(weights_only=True).
-    Raises UserError if weights are missing, where diffusers would continue with random ones.
+
+def weights_of(folder: Path, stem: str, given: str) -> Path:
+    """The file with the weights of a network: that without `.fp16` if there are both.
+
+    given: the setting that chose the folder, as `key=value`. Raises UserError that names it.
     """
-    network, found = cls.from_pretrained(
-        folder, dtype=dtype, use_safetensors=safetensors, output_loading_info=True
+    for name in weight_names(stem):
+        if (folder / name).is_file():
+            return folder / name
+    raise _lacks(given, [folder / weight_names(stem)[0]])
+
+
+def require_files(files: Iterable[Path], given: str) -> None:
+    """Raises UserError naming the files that are missing, and `given`, the setting that chose
+    their folder, as `key=value`.
+    """
+    if missing := [file for file in files if not file.is_file()]:
+        raise _lacks(given, missing)
+
+
+def checkpoint_digest(files: Mapping[str, Path], given: str) -> str:
+    """SHA-256 over names and contents of the files that decide what a network computes.
+
+    files: name -> file. Raises UserError that names `given`, the setting that chose them as
+    `key=value`, and the files that are missing; and for a file that is not whole.
+    """
+    require_files(files.values(), given)
+    for file in files.values():
+        check_whole(file)
+    return named_digest(files)
+
+
+def _lacks(given: str, missing: Sequence[Path]) -> UserError:
+    return UserError(
+        f"{given} lacks {', '.join(map(str, missing))}; only safetensors are read (diffusers' "
+        "save_pretrained writes them). If the download was interrupted, repeat it: "
+        f"`hf download {given.partition('=')[2]}`"
     )
-    if missing := found["missing_keys"]:
-        raise UserError(
-            f"{folder}: the weights lack {len(missing)} tensors of the network, such as "
-            f"{min(missing)}. Fetch the folder again; its config.json must belong to its weights"
-        )
-    return network.eval()
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """A config of diffusers. Raises UserError if the file is missing."""
+    """A config of diffusers. Raises UserError if the file is missing or is not one."""
     if not file.is_file():
         raise UserError(f"{file} is missing: model.path must hold a diffusers folder")
-    config: dict[str, Any] = json.loads(file.read_text())
+    check_whole(file)
+    try:
+        config = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON ({error}): fetch it again") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file} does not hold the settings of a network: fetch it again")
     return config
+
+
+# ------------------------------------------------------------------ networks
+def load_network(cls: Any, weights: Path, dtype: torch.dtype) -> Any:
+    """A network of diffusers or transformers in evaluation mode, on the CPU.
+
+    weights: a file beside the network's config.json; a .bin file is read with
+    torch.load(weights_only=True). Raises UserError if it cannot be read, or if its tensors are not
+    those of the network, where the libraries would continue with random ones.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        network, found = cls.from_pretrained(
+            weights.parent,
+            dtype=dtype,
+            use_safetensors=weights.suffix == ".safetensors",
+            variant="fp16" if ".fp16." in weights.name else None,
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split())  # the libraries write several lines
+        raise UserError(
+            f"{weights} cannot be loaded as {cls.__name__} ({reason}). Fetch the folder again; its "
+            "config.json must belong to its weights"
+        ) from error
+    _check_tensors(found, weights)
+    return network.eval()
+
+
+def _check_tensors(found: Mapping[str, Any], weights: Path) -> None:
+    """Raises UserError for tensors that are missing, unexpected or of another shape."""
+    # A buffer that old versions of transformers stored, and that later ones compute.
+    extra = [key for key in found["unexpected_keys"] if not key.endswith("position_ids")]
+    problems = (
+        ("lack", "of the network", sorted(found["missing_keys"])),
+        ("hold", "that the network does not have", sorted(extra)),
+        ("hold", "of another shape", sorted(map(str, found["mismatched_keys"]))),
+    )
+    for verb, which, keys in problems:
+        if keys:
+            raise UserError(
+                f"{weights}: the weights {verb} {len(keys)} tensors {which}, such as {keys[0]}. "
+                "Fetch the folder again; its config.json must belong to its weights"
+            )
 
 
 def read_scheduler(file: Path) -> tuple[Schedule, Prediction]:
@@ -102,10 +211,7 @@ def read_scheduler(file: Path) -> tuple[Schedule, Prediction]:
     for key in ("trained_betas", "rescale_betas_zero_snr"):
         if config.get(key):
             raise UserError(f"{file}: {key} is not supported")
-    schedule = Schedule.from_betas(
-        config["beta_schedule"],
-        config["beta_start"],
-        config["beta_end"],
-        config["num_train_timesteps"],
-    )
-    return schedule, cast("Prediction", prediction)
+    betas = ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
+    if missing := [key for key in betas if key not in config]:
+        raise UserError(f"{file} lacks {', '.join(missing)}: only schedules of betas are read")
+    return Schedule.from_betas(*(config[key] for key in betas)), cast("Prediction", prediction)

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,14 +21,10 @@ from sde_edit.api.example import Point
 from sde_edit.diffusion.noise import Noise
 from sde_edit.errors import UserError
 from sde_edit.networks.base import alpha_at
-from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion
+from sde_edit.networks.latent_diffusion import LoadedStableDiffusion
+from sde_edit.networks.pipeline_files import PipelineFiles, latent_factor
 
 _CHANNELS = 64  # upsampled at a time: all 1280 of Stable Diffusion take 1.3 GB at 512x512
-
-
-@dataclass(frozen=True)
-class _Source(LatentSource):
-    key: ClassVar[str] = "path"
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class Dift:
 
     def __init__(self, path: str, layer: Layer) -> None:
         self._path, self._layer = path, layer
-        self._source = _Source(path, resolution=8)  # its resolution is not used
+        self._files = PipelineFiles(path, "path")
 
     def describe(self) -> str:
         """Model, weights and layer, as text for a convention; weights may be "not fetched"."""
@@ -70,19 +65,20 @@ class Dift:
             config = try_to_load_from_cache(path, "model_index.json")
             path = str(Path(config).parent) if isinstance(config, str) else ""
         try:
-            return f"weights sha256 {_Source(path, resolution=8).digest()[:8]}"
+            return f"weights sha256 {PipelineFiles(path, 'path').digest()[:8]}"
         except UserError:
             return "weights not fetched"
 
     def fetch(self) -> None:
         """Raises UserError with a remedy if files are not available."""
-        self._source.digest()
+        self._files.digest()
 
     def load(self, device: str) -> None:
         """Raises UserError as `fetch` does, and for a layer that the network does not have."""
         self.fetch()
-        folder = self._source.folder()
-        self._model = LoadedStableDiffusion(folder, 8, torch.device(device), torch.float32)
+        folder = self._files.folder()
+        side = latent_factor(folder)  # not used: images may have any size
+        self._model = LoadedStableDiffusion(folder, side, torch.device(device), torch.float32)
         blocks, times = len(self._model.unet.up_blocks), len(self._model.alpha_T)
         if self._layer.block >= blocks or self._layer.t >= times:
             raise UserError(

@@ -10,35 +10,30 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sde_edit.api.model import Adapter, AttentionControl, LoraSettings, Scale
+from sde_edit.api.model import Adapter, AttentionControl, LoraSettings, PromptReading, Scale
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.networks.attention import controlled
 from sde_edit.networks.base import Network, eps_of_prediction, refuse_hints, to_levels
-from sde_edit.networks.checkpoints import (
-    checkpoint_digest,
-    checkpoint_folder,
-    load_network,
-    read_config,
-    read_scheduler,
-)
+from sde_edit.networks.checkpoints import load_network, read_scheduler, weights_of
 from sde_edit.networks.lora import LoraLayers, fit, stack_adapters
-from sde_edit.registry import Count, Text
-
-_WEIGHTS = (
-    "unet/diffusion_pytorch_model.safetensors",
-    "vae/diffusion_pytorch_model.safetensors",
-    "text_encoder/model.safetensors",
+from sde_edit.networks.pipeline_files import (
+    SCHEDULER,
+    TEXT_ENCODER,
+    UNET,
+    VAE,
+    PipelineFiles,
+    check_pipeline,
+    latent_shape,
 )
-
-_SCHEDULER = "scheduler/scheduler_config.json"
-_CONFIGS = ("model_index.json", "*/config.json", _SCHEDULER, "tokenizer/*")
+from sde_edit.networks.prompts import load_tokenizer, read_prompts
+from sde_edit.registry import Count, Text
 
 
 @dataclass(frozen=True)
@@ -46,34 +41,33 @@ class LatentSource:
     """The files of a pipeline: UNet, autoencoder, text encoder, tokenizer, scheduler config.
 
     path: a folder in diffusers layout, a hub id, or `embedded:NAME` for a model shipped in this
-    package. The run id holds the digest of the weights, not the path.
+    package. The run id holds the digest of the files, not the path.
     """
 
     path: Text = field(metadata={"identity": False})
     resolution: Count
 
-    key: ClassVar[str] = "model.path"  # the setting that gives the path, named in messages
-
-    def folder(self) -> Path:
-        """Where the files are, fetched first if the path is a hub id. Raises UserError."""
-        return checkpoint_folder(self.path, [*_WEIGHTS, *_CONFIGS], self.key)
+    @property
+    def files(self) -> PipelineFiles:
+        return PipelineFiles(self.path)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        return _latent_shape(self.folder(), self.resolution)
+        return latent_shape(self.files.folder(), self.resolution)
 
     def schedule(self) -> Schedule:
-        return read_scheduler(self.folder() / _SCHEDULER)[0]
+        return read_scheduler(self.files.folder() / SCHEDULER)[0]
 
     def digest(self) -> str:
-        names = (*_WEIGHTS, _SCHEDULER)
-        return checkpoint_digest(self.folder(), names, f"{self.key}={self.path}")
+        """The digest of all files that decide the images. Raises UserError for a pipeline that
+        cannot be used, and for a resolution that its autoencoder cannot give.
+        """
+        latent_shape(self.files.folder(), self.resolution)
+        return self.files.digest()
 
-
-def _latent_shape(folder: Path, resolution: int) -> tuple[int, int, int]:
-    vae = read_config(folder / "vae" / "config.json")
-    side = resolution // 2 ** (len(vae["block_out_channels"]) - 1)
-    return vae["latent_channels"], side, side
+    def read_prompts(self, prompts: Sequence[str]) -> list[PromptReading]:
+        """How each prompt is read. Raises UserError for a tokenizer that cannot be read."""
+        return read_prompts(load_tokenizer(self.files.folder()), prompts)
 
 
 class LoadedStableDiffusion(Network):
@@ -88,23 +82,25 @@ class LoadedStableDiffusion(Network):
         compile: bool = False,
     ) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers import CLIPTextModel
         from transformers.utils import logging
 
         super().__init__(device, dtype)
         logging.disable_progress_bar()  # it would show one for each component
-        text = CLIPTextModel.from_pretrained(
-            folder / "text_encoder", dtype=dtype, use_safetensors=True
-        )
-        self.text_encoder = text.eval().to(device)
-        unet = load_network(UNet2DConditionModel, folder / "unet", dtype)
+        check_pipeline(folder)
+
+        def loaded(cls: Any, stem: str) -> Any:
+            return load_network(cls, weights_of(folder, stem, f"model.path={folder}"), dtype)
+
+        self.text_encoder = loaded(CLIPTextModel, TEXT_ENCODER).to(device)
+        unet = loaded(UNet2DConditionModel, UNET)
         unet.requires_grad_(False)  # only embeddings and latents get gradients
         self.unet, self._compiled = self._placed(unet, compile=compile), compile
-        self.vae = self._placed(load_network(AutoencoderKL, folder / "vae", dtype))
-        self.latent_shape = _latent_shape(folder, resolution)
-        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        self.vae = self._placed(loaded(AutoencoderKL, VAE))
+        self.latent_shape = latent_shape(folder, resolution)
+        self.tokenizer = load_tokenizer(folder)
         self.prompt_tokens: int = self.tokenizer.model_max_length
-        schedule, self.prediction = read_scheduler(folder / _SCHEDULER)
+        schedule, self.prediction = read_scheduler(folder / SCHEDULER)
         self.alpha_T = torch.tensor(schedule.alpha, dtype=torch.float64, device=device)
 
     def encode(self, images_BHWC: Tensor) -> Tensor:

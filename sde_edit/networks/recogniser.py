@@ -19,7 +19,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sde_edit.errors import UserError
 from sde_edit.imaging.shapes_world import BACKGROUNDS, COLOURS, SHAPES
+from sde_edit.networks.checkpoints import read_config
+from sde_edit.networks.weight_files import check_whole
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,18 @@ class ShapesCLIP(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> ShapesCLIP:
-        """Load in float32. Raises FileNotFoundError if the folder has no model."""
-        config = json.loads((folder / "config.json").read_text())
-        model = cls(ShapesCLIPConfig(**(config | {"channels": tuple(config["channels"])})))
-        model.load_state_dict(load_file(folder / "model.safetensors"))
+        """Load in float32. Raises UserError if files are missing or damaged, or if the weights are
+        not those of the config's network.
+        """
+        config, weights = read_config(folder / "config.json"), folder / "model.safetensors"
+        check_whole(weights)
+        try:
+            model = cls(ShapesCLIPConfig(**(config | {"channels": tuple(config["channels"])})))
+            model.load_state_dict(load_file(weights))
+        except (RuntimeError, TypeError, KeyError) as error:
+            reason = " ".join(str(error).split())  # torch writes several lines
+            raise UserError(
+                f"{folder}: config.json and model.safetensors do not belong together ({reason}). "
+                "Reinstall sde-edit, or train the recogniser with scripts/train_shapes.py"
+            ) from error
         return model.eval()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -36,9 +36,14 @@ def files_digest(paths: Iterable[Path], relative_to: Path) -> str:
 
     Raises UserError if a file cannot be read, ValueError if one is outside the folder.
     """
-    named = sorted((path.relative_to(relative_to).as_posix(), path) for path in paths)
-    contents = file_digests([path for _, path in named])
-    return digest_of_pairs(zip([name for name, _ in named], contents, strict=True))
+    return named_digest({path.relative_to(relative_to).as_posix(): path for path in paths})
+
+
+def named_digest(files: Mapping[str, Path]) -> str:
+    """SHA-256 over the given names and the contents of files. Raises UserError."""
+    names = sorted(files)
+    contents = file_digests([files[name] for name in names])
+    return digest_of_pairs(zip(names, contents, strict=True))
 
 
 def file_digests(paths: Sequence[Path]) -> list[str]:

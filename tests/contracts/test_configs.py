@@ -7,7 +7,6 @@ from sde_edit.commands.table import build_table, publish_table
 from sde_edit.config import (
     compose_config,
     data_set,
-    experiment,
     group_file,
     launcher,
     metric,
@@ -18,6 +17,7 @@ from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import PerImageMetric
 from sde_edit.overrides import expand
 from sde_edit.registry import GROUPS, build, conf_dir, groups, kinds, listing, names, plugin_class
+from tests.builders import composed, in_groups
 
 COMPOSED = (
     *("data", "experiment", "hardware", "launcher", "model", "paths", "sampler", "task", "wandb"),
@@ -57,12 +57,12 @@ def test_launcher_builds(name):
 OF_RUNS = [name for name in names("table") if "runs" in group_file("table", name)]
 
 
-@pytest.mark.parametrize("name", OF_RUNS)
+@pytest.mark.parametrize("name", in_groups(OF_RUNS))
 def test_table_builds_and_its_runs_are_overrides(name):
     with pytest.raises(UserError, match=r"sde-edit (sweep|run)"):
         build_table(group_file("table", name), [])
     for grid in table_grids(group_file("table", name)):
-        experiment(expand(grid)[0])
+        composed(expand(grid)[-1])
 
 
 @pytest.mark.parametrize("name", sorted({*names("table")} - {*OF_RUNS}))

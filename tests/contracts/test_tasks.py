@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from sde_edit.api.example import Drag
-from sde_edit.api.task import Task
 from sde_edit.datasets.shapes import Shapes
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
@@ -17,11 +16,16 @@ from sde_edit.registry import build, names
 from tests.builders import build_task
 
 IDS = tuple(f"test-{i:06d}" for i in range(4))
+
+
 OWN_SETTINGS = {  # few steps, so that no example stops early and the plan is what it costs
     "diffedit": {"source_prompt": "a b"},  # another than the target's, or the mask is empty
     "drag": {"lora_steps": 1},
+    "null_text": {"null_steps": 2},
     "drag_diffusion": {"drag_steps": 1, "lora_steps": 1},
 }
+
+
 GRID = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(3)
 
 
@@ -32,8 +36,8 @@ def model(tiny_model):
 
 @pytest.fixture(params=names("task"))
 def task(request):
-    own = {"prompt": "{caption}"} | OWN_SETTINGS.get(request.param, {})
-    return build_task(request.param, **own)
+    own = OWN_SETTINGS.get(request.param, {})
+    return build_task(request.param, **({"prompt": "{caption}"} | own))
 
 
 def samplers(task):
@@ -112,47 +116,3 @@ def test_refuses_what_it_cannot_edit_by_name(task):
     for broken in (*broken_masks, dataclasses.replace(whole, caption="")):
         with pytest.raises(UserError, match=IDS[0]):
             task.check(broken)
-
-
-# ------------------------------------------------------------------ the rules for subclasses
-
-
-@pytest.mark.parametrize(
-    ("member", "nearest"),
-    [
-        ({"evaluation_of": lambda self, example, steps, size: 0}, "evaluations_of"),
-        ({"sampler": property(lambda self: ("ode",))}, "samplers"),
-        ({"share_encoding": True}, "shares_encoding"),
-        ({"__annotations__": {"preparation": "ClassVar[tuple[()]]"}}, "preparations"),
-    ],
-)
-def test_a_misspelt_member_is_refused_with_the_nearest_name(member, nearest):
-    with pytest.raises(TypeError, match=rf"Mine\..* Did you mean '{nearest}'\?"):
-        type("Mine", (Task,), {"citation": None} | member)
-
-
-def test_helpers_are_private_and_settings_are_free():
-    mine = {"citation": None, "__annotations__": {"strength": "float"}, "strength": 1.0}
-    type("Mine", (Task,), mine | {"_help": lambda self: 0})
-    with pytest.raises(TypeError, match="call it _zigzag"):
-        type("Mine", (Task,), {"citation": None, "zigzag": lambda self: 0})
-
-
-@pytest.mark.parametrize(
-    ("capability", "missing"),
-    [("shares_encoding", "edit_many and encode_evaluations"), ("cost_varies", "evaluations_of")],
-)
-def test_a_capability_needs_its_methods(capability, missing):
-    with pytest.raises(TypeError, match=f"Mine.{capability} needs {missing}"):
-        type("Mine", (Task,), {"citation": None, capability: True})
-
-
-def test_methods_of_a_capability_need_its_declaration():
-    member = {"citation": None, "evaluations_of": lambda self, example, steps, size: 0}
-    with pytest.raises(TypeError, match="Mine has evaluations_of, so set cost_varies = True"):
-        type("Mine", (Task,), member)
-
-
-def test_a_citation_is_declared():
-    with pytest.raises(TypeError, match="declares no citation"):
-        type("Mine", (Task,), {})

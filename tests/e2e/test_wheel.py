@@ -36,6 +36,8 @@ def test_everything_travels_in_the_wheel(site):
     assert all(Path(path).is_relative_to(site) for path in where.split())
     assert "DDIM" in run(site, "-m", "sde_edit", "list")
     assert (site / "sde_edit/assets/shapes/unet/diffusion_pytorch_model.safetensors").is_file()
+    assert (site / "sde_edit/py.typed").is_file()
+    assert list(site.glob("sde_edit-*.dist-info/licenses/LICENSE"))
     assert not list(site.glob("tests"))
 
 

@@ -1,5 +1,7 @@
 """The command line stays light until a verb needs more."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from sde_edit import registry
 from sde_edit.cli import main
 from sde_edit.theory import FIGURES
 
@@ -63,3 +66,17 @@ def test_figure_refuses_what_it_cannot_do(arguments, words):
     outcome = CliRunner().invoke(main, ["figure", *arguments])
     assert outcome.exit_code == 1
     assert words in outcome.output
+
+
+def test_presentation_imports_no_torch_and_no_pyplot() -> None:
+    modules = [f"sde_edit.report.tables.{kind}" for kind in registry.kinds("tables")]
+    modules += [f"sde_edit.report.figures.{kind}" for kind in registry.kinds("figures")]
+    modules += [
+        "sde_edit.report.table",
+        "sde_edit.report.results",
+        "sde_edit.report.summary",
+        "sde_edit.report.contact_sheet",
+    ]
+    heavy = "{'torch', 'matplotlib.pyplot'}"
+    code = f"import sys, {', '.join(modules)}\nassert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 
 from sde_edit.api.override import override
-from sde_edit.config import parsed
+from sde_edit.config import parsed, sweep_overrides
+from sde_edit.errors import UserError
 
 # Hydra's grammar gives these a meaning.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.text("\\'\"${}[](), =:\n\tab")
@@ -30,3 +31,27 @@ def test_any_plain_value_survives_as_an_override(value):
 @pytest.mark.parametrize("text", ["\\", "\\\n", '\\"', '\\\\"\n'])
 def test_backslashes_at_the_end_survive(text):
     assert parsed([override("data.caption", text)]) == {"data.caption": text}
+
+
+def test_a_table_is_its_grid_and_a_grid_is_itself():
+    combinations, tables = sweep_overrides(["table=table2,table5", "dtype=bfloat16"])
+    assert set(tables) == {"table2", "table5"}
+    assert len(combinations) == 24
+    assert all("dtype=bfloat16" in overrides for overrides in combinations)
+    combinations, tables = sweep_overrides(["steps=25,50", "sampler=ode", "launcher.workers=2"])
+    assert combinations == [("steps=25", "sampler=ode"), ("steps=50", "sampler=ode")]
+    assert not tables
+    with pytest.raises(UserError, match="table2"):
+        sweep_overrides(["table=tabel2"])
+
+
+def test_an_override_of_a_table_goes_to_the_arms_that_name_its_key():
+    combinations, _ = sweep_overrides(["table=figure3", "task.r=5", "data=dragbench", "seed=1"])
+    by_task = {("task=drag_diffusion" in arm): arm for arm in combinations}
+    assert {len(combinations), len(by_task)} == {4, 2}
+    assert "task.r=5" in by_task[False]
+    assert not any("task.r" in override for override in by_task[True])
+    assert all({"data=dragbench", "seed=1"} <= set(arm) for arm in combinations)
+    for key in ("steps=10", "sampler=sde"):
+        with pytest.raises(UserError, match="tells the arms of figure3 apart"):
+            sweep_overrides(["table=figure3", key])

@@ -44,6 +44,7 @@ class Local:
     workers: Count | None
     retries: Natural
     version: ClassVar[int] = 1
+    on_gpu: ClassVar[None] = None
 
     def check(self) -> None:
         if self.workers is not None and self.workers < 1:

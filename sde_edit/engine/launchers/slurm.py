@@ -52,6 +52,10 @@ class Slurm:
     finish: dict[str, str | int | bool]
     version: ClassVar[int] = 1
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.gpus > 0
+
     def check(self) -> None:
         for key in ("minutes", "cpus", "parallel"):
             if getattr(self, key) < 1:

@@ -10,6 +10,7 @@ from sde_edit.cli import main
 from sde_edit.store.runs import RunStore
 from tests.builders import without_workers
 
+pytestmark = pytest.mark.xdist_group("table2")  # so that one worker makes its runs
 GRID = ["steps=2,3", "data.masks=small,large", "data.n=4"]
 
 

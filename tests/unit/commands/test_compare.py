@@ -1,7 +1,6 @@
 """Two runs compared example by example: pairing, wording, the choice of examples, refusals."""
 
 import dataclasses
-import io
 import json
 
 import numpy as np
@@ -11,7 +10,7 @@ from PIL import Image
 
 from sde_edit.api.example import Example
 from sde_edit.api.metric import NamedMetric
-from sde_edit.api.spec import ComponentSpec, RunSpec
+from sde_edit.api.spec import ComponentSpec
 from sde_edit.commands.compare import (
     chosen_metric,
     describe,
@@ -27,8 +26,9 @@ from sde_edit.evaluation.bootstrap import score_of
 from sde_edit.registry import build
 from sde_edit.report.cells import difference_cell
 from sde_edit.report.selection import diff_specs
-from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import ImageRecord, RunStore, write_score
+from sde_edit.store.files import write_atomic
+from sde_edit.store.runs import RunStore, write_score
+from tests.builders import add_images, grey, make_spec, png
 
 IDS = [f"e{i}" for i in range(10)]
 PSNR = NamedMetric(ComponentSpec("psnr", "psnr", 1), build("metrics", "psnr", {}))
@@ -47,24 +47,14 @@ class Scenes:
         return Example(example_id, image, caption=f"scene {example_id}", mask=mask)
 
 
-def spec(sampler="ode", guidance=7.5, data="d", **settings):
-    return RunSpec(
-        task=ComponentSpec("inpaint", "inpaint", 1, {"guidance": guidance, "prompt": "{caption}"}),
-        sampler=ComponentSpec(sampler, sampler, 1, settings, f"digest-of-{sampler}"),
-        model=ComponentSpec("shapes", "diffusers", 1, {}, "m" * 64),
-        data=ComponentSpec("shapes", "shapes", 1, {"masks": "small"}, data),
-        steps=25,
-        spacing="linspace",
-        last_sigma="sigma_min",
-        dtype="float32",
-        seed=0,
+def spec(sampler="ode", guidance=7.5, digest="d", **settings):
+    made = make_spec(
+        sampler,
+        task_params={"guidance": guidance, "prompt": "{caption}"},
+        sampler_params=settings,
+        data_params={"masks": "small"},
     )
-
-
-def png(level):
-    buffer = io.BytesIO()
-    Image.new("RGB", (SIDE, SIDE), (level, level, level)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return dataclasses.replace(made, data=dataclasses.replace(made.data, digest=digest))
 
 
 def store_score(run, name, score, *, higher_is_better=True):
@@ -82,17 +72,8 @@ def store_score(run, name, score, *, higher_is_better=True):
 def add(store, values, *, seal=True, fid=None, **asked):
     """A run whose images have these values of psnr, by id."""
     run = store.open(spec(**asked))
-    image = png(100)
-    rows = [
-        ImageRecord(i, f"{i}.png", len(image), f"{run.id}-{i}", 0.2, 20.0, "cpu", "float32")
-        for i in values
-    ]
-    for row in rows:
-        write_atomic(run.path / "outputs" / row.file, image)
-    text = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
-    write_atomic(run.path / "rows" / "a.jsonl", text.encode())
+    add_images(run, list(values), of=len(IDS), image=png(grey(100, SIDE)), seal=seal)
     if seal:
-        run.write_seal(list(values), len(IDS))
         psnr = {i: torch.tensor([value], dtype=torch.float64) for i, value in values.items()}
         store_score(run, "psnr", score_of(PSNR, psnr, 200, seal=""))
     if fid is not None:
@@ -175,7 +156,7 @@ def test_specs_differ_in_a_line_per_key(store):
 def test_another_digest_under_the_same_name_is_a_difference():
     a = spec()
     b = dataclasses.replace(a, model=dataclasses.replace(a.model, digest="n" * 64))
-    assert diff_specs(a, b) == {"model.digest": ("m" * 64, "n" * 64)}
+    assert diff_specs(a, b) == {"model.digest": ("digest-of-shapes", "n" * 64)}
     assert diff_specs(a, a) == {}
 
 
@@ -259,7 +240,7 @@ def test_runs_that_cannot_be_paired_are_refused(store):
     with pytest.raises(UserError, match="is not finished"):
         pair_of(a, add(store, B, sampler="sde", seal=False))
     with pytest.raises(UserError, match=r"different data.*data\.digest: A d, B other"):
-        pair_of(a, add(store, B, sampler="sde", data="other"))
+        pair_of(a, add(store, B, sampler="sde", digest="other"))
     rest = add(store, {i: B[i] for i in IDS[:2]}, sampler="edict")
     few = add(store, {i: A[i] for i in IDS[2:]}, sampler="bdia")
     with pytest.raises(UserError, match="no example in common"):

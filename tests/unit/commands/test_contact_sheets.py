@@ -1,6 +1,5 @@
 """The contact sheets of a table's config: arms or settings across, and where an arm is worst."""
 
-import dataclasses
 import io
 import json
 
@@ -22,22 +21,13 @@ from sde_edit.datasets.shapes_drags import ShapesDrags
 from sde_edit.errors import UserError
 from sde_edit.report.contact_sheet import contact_sheet
 from sde_edit.report.table import Block, Cell, Column, Row, Table
-from sde_edit.store.files import canonical, write_atomic, write_together
-from sde_edit.store.runs import ImageRecord, RunStore
+from sde_edit.store.files import write_atomic, write_together
+from sde_edit.store.runs import RunStore
+from tests.builders import add_images, add_score, grey, png
 
 IDS = [f"test-{i:06d}" for i in range(4)]
 GREYS = {"SDE": {"1": 40, "2": 80}, "ODE": {"1": 120, "2": 160}}
 SCENES = ("task=drag", "data=shapes-drags")
-
-
-def picture(grey, side=64):
-    return np.full((side, side, 3), grey, np.uint8)
-
-
-def png(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def made(store, sampler, r, *, overrides=SCENES, ids=IDS, scores=None, side=64):
@@ -48,32 +38,14 @@ def made(store, sampler, r, *, overrides=SCENES, ids=IDS, scores=None, side=64):
         ComponentSpec("", "", 1),
     )
     run = store.open(RunSpec(task, arm, other, other, 5, "linspace", "zero", "float32", 0))
-    data = png(picture(GREYS[sampler][r], side))
-    rows = [
-        ImageRecord(i, f"{n}.png", len(data), "", 0.1, 1.0, "cpu", "float32")
-        for n, i in enumerate(ids)
-    ]
-    for row in rows:
-        write_atomic(run.path / "outputs" / row.file, data)
-    lines = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
-    write_atomic(run.path / "rows" / "a.jsonl", lines.encode())
+    image = png(grey(GREYS[sampler][r], side))
+    add_images(run, ids, image=image)
     attempt = {"overrides": [*overrides, f"sampler={sampler.lower()}"], "images": 0}
     write_atomic(run.path / "attempts" / "a.json", json.dumps(attempt).encode())
-    run.write_seal(list(ids), len(ids))
     for metric, values in (scores or {}).items():
-        score(run, metric, values)
+        mean = sum(values.values()) / len(values)
+        add_score(run, metric, mean, per_example=values)
     return run
-
-
-def score(run, metric, values):
-    value = sum(values.values()) / len(values)
-    record = {
-        "metric": metric, "kind": metric, "version": 1, "settings": {}, "seal": run.seal.digest,
-        "convention": "c", "value": value, "low": value, "high": value,
-        "n": len(values), "replicates": [value], "per_example": values,
-        "higher_is_better": metric == "psnr",
-    }  # fmt: skip
-    write_atomic(run.score_file(metric, 1, {}), json.dumps(record).encode())
 
 
 def table(runs):
@@ -118,7 +90,7 @@ def scenes(ids):
 
 def test_settings_of_one_arm_go_across(runs, tmp_path):
     columns, drags, captions = scenes(IDS[:2])
-    columns |= {f"r = {r}": [picture(GREYS["SDE"][r])] * 2 for r in "12"}
+    columns |= {f"r = {r}": [grey(GREYS["SDE"][r])] * 2 for r in "12"}
     expected = contact_sheet(columns, captions=captions, drags=drags, title="SDE")
     (sheet,) = written({"sheet": {"rows": 2, "arm": "SDE"}}, runs, tmp_path).values()
     assert sheet.tobytes() == expected.tobytes()
@@ -128,7 +100,7 @@ def test_without_an_arm_the_arms_go_across_and_each_setting_has_its_part(runs, t
     columns, drags, captions = scenes(IDS[:1])
     parts = [
         contact_sheet(
-            columns | {s: [picture(GREYS[s][r])] for s in ("SDE", "ODE")},
+            columns | {s: [grey(GREYS[s][r])] for s in ("SDE", "ODE")},
             captions=captions,
             drags=drags,
             title=f"r = {r}",
@@ -174,7 +146,7 @@ def test_a_row_of_failures_has_every_arm_and_its_score(store, tmp_path):
         ("ODE", "2"): made(store, "ODE", "2", scores={"psnr": better}, ids=list(better)),
     }
     columns, drags, captions = scenes([IDS[3], IDS[0]])
-    columns |= {s: [picture(GREYS[s]["2"])] * 2 for s in ("SDE", "ODE")}
+    columns |= {s: [grey(GREYS[s]["2"])] * 2 for s in ("SDE", "ODE")}
     said = ["psnr: SDE 18.5, ODE 19.5", "psnr: SDE 20.0, ODE 21.0"]
     expected = contact_sheet(
         columns,
@@ -237,7 +209,7 @@ def test_photographs_are_shown_with_all_their_arrows_and_no_truth(store, tmp_pat
         (s, "1"): made(store, s, "1", overrides=overrides, ids=["0/bear"], scores=distance, side=32)
         for s in ("SDE", "ODE")
     }
-    columns = {"original": [photo], **{s: [picture(GREYS[s]["1"], 32)] for s in ("SDE", "ODE")}}
+    columns = {"original": [photo], **{s: [grey(GREYS[s]["1"], 32)] for s in ("SDE", "ODE")}}
     drags = [(Drag((4, 20), (6, 10)), Drag((20, 4), (28, 4)))]
     sheet = contact_sheet(columns, captions=["0/bear  a bear"], drags=drags, title="r = 1")
     asked = {"sheet": 4, "failures": {"arm": "SDE", "metric": ["psnr", "drag_distance"]}}

@@ -23,8 +23,6 @@ LION, TIGER, COCK = "n02129165", "n02129604", "n01514668"
 NUMBERS = {LION: 58, TIGER: 12, COCK: 391}  # ILSVRC2012_ID
 LIONS, TIGERS = [3, 4, 7, 9, 12], [1, 2, 5, 8, 11]  # numbers of validation images
 Make = Callable[..., ImageNet]
-
-
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 

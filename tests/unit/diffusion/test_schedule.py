@@ -1,8 +1,9 @@
+"""DOC"""
+
 import numpy as np
 import pytest
 
 from sde_edit.diffusion.schedule import SPACINGS, Schedule
-from sde_edit.diffusion.steps import half_log_snr, predict_x0
 from sde_edit.errors import UserError
 
 SCHEDULE = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000)
@@ -49,14 +50,6 @@ def test_refuses_a_grid_that_does_not_fit(arguments, word):
 def test_refuses_an_unknown_beta_schedule():
     with pytest.raises(UserError, match="squaredcos_cap_v2"):
         Schedule.from_betas("squaredcos_cap_v2", 0.1, 0.2, 10)
-
-
-def test_half_log_snr_and_x0():
-    assert half_log_snr(0.5) == 0
-    assert half_log_snr(1.0) == float("inf")
-    x0, eps, alpha = 0.3, -1.2, 0.7
-    x = alpha**0.5 * x0 + (1 - alpha) ** 0.5 * eps
-    assert predict_x0(x, eps, alpha) == pytest.approx(x0)
 
 
 def test_multistep_looks_back_where_diffusers_does():

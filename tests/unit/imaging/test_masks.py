@@ -24,7 +24,7 @@ def sha(array: np.ndarray) -> str:
 
 @pytest.mark.parametrize(("masks", "mean"), [("small", 0.2), ("large", 0.4)])
 def test_ratios_are_in_range_and_their_mean_is_the_papers(masks: MaskSize, mean: float) -> None:
-    ratios = [draw_mask(masks, str(i), height=64, width=64).mean() for i in range(500)]
+    ratios = [draw_mask(masks, str(i), height=64, width=64).mean() for i in range(250)]
     low, high = RATIOS[masks]
     assert np.mean(ratios) == pytest.approx(mean, abs=0.01)
     assert min(ratios) >= low

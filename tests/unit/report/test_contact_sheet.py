@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Drag, Example
-from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.errors import UserError
 from sde_edit.imaging.shapes_world import scene_of
 from sde_edit.report.contact_sheet import contact_sheet, masked, run_sheet, runs_sheet
-from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import ImageRecord, Run, RunStore
+from sde_edit.store.runs import Run, RunStore
+from tests.builders import add_images, grey, make_spec, png
 
 
 def images(n: int) -> list[np.ndarray]:
@@ -157,19 +154,10 @@ class Scenes:
         return "scenes"
 
 
-def made(tmp_path: Path, sampler: str, ids: Sequence[str], grey: int) -> Run:
-    choice = ComponentSpec("x", "x", 1)
-    arm = ComponentSpec(sampler, sampler, 1)
-    spec = RunSpec(choice, arm, choice, choice, 25, "linspace", "zero", "float32", 0)
-    run = RunStore(tmp_path).open(spec)
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 64), (grey, grey, grey)).save(buffer, "PNG")
-    data = buffer.getvalue()
-    rows = [ImageRecord(i, f"{i}.png", len(data), "", 0.1, 1.0, "cpu", "float32") for i in ids]
-    for row in rows:
-        write_atomic(run.path / "outputs" / row.file, data)
-    lines = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
-    write_atomic(run.path / "rows" / "a.jsonl", lines.encode())
+def made(tmp_path: Path, sampler: str, ids: Sequence[str], level: int) -> Run:
+    """A run whose images all have one grey."""
+    run = RunStore(tmp_path).open(make_spec(sampler))
+    add_images(run, ids, image=png(grey(level)), seal=False)
     return run
 
 
@@ -178,13 +166,12 @@ def test_sheet_of_runs_shows_what_they_share_in_the_order_of_the_data(tmp_path: 
     sheet = runs_sheet(runs, Scenes(), hidden=True)
     data = Scenes()
     examples = [data.load("c"), data.load("b")]
-    grey = [np.full((64, 64, 3), level, np.uint8) for level in (10, 250)]
     expected = contact_sheet(
         {
             "original": [e.image for e in examples],
             "masked": [masked(e.image, e.mask) for e in examples if e.mask is not None],
-            "ODE": [grey[0]] * 2,
-            "SDE": [grey[1]] * 2,
+            "ODE": [grey(10)] * 2,
+            "SDE": [grey(250)] * 2,
         },
         captions=["c  scene c", "b  scene b"],
     )
@@ -203,9 +190,8 @@ def test_sheet_of_an_edit_shows_the_truth_and_both_captions(tmp_path: Path) -> N
     sheet = runs_sheet({"SDE": made(tmp_path, "sde", "b", 10)}, Edits(), hidden=False)
     example = Edits().load("b")
     assert example.truth is not None
-    grey = np.full((64, 64, 3), 10, np.uint8)
     expected = contact_sheet(
-        {"original": [example.image], "truth": [example.truth], "SDE": [grey]},
+        {"original": [example.image], "truth": [example.truth], "SDE": [grey(10)]},
         captions=["b  scene b  ->  not b"],
     )
     assert sheet.tobytes() == expected.tobytes()
@@ -213,8 +199,7 @@ def test_sheet_of_an_edit_shows_the_truth_and_both_captions(tmp_path: Path) -> N
 
 def test_a_task_without_masks_shows_none(tmp_path: Path) -> None:
     sheet = runs_sheet({"SDE": made(tmp_path, "sde", "b", 10)}, Scenes(), hidden=False)
-    grey = np.full((64, 64, 3), 10, np.uint8)
-    columns = {"original": [Scenes().load("b").image], "SDE": [grey]}
+    columns = {"original": [Scenes().load("b").image], "SDE": [grey(10)]}
     assert sheet.tobytes() == contact_sheet(columns, captions=["b  scene b"]).tobytes()
 
 

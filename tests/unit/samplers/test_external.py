@@ -17,8 +17,6 @@ from sde_edit.store.runs import run_id
 
 SIDE = 16
 IDS = ("animal/bear", "art/a.b", "c")
-
-
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 

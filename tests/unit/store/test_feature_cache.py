@@ -1,12 +1,11 @@
-"""Rows of metrics on disk, and features of batches in memory."""
+"""Rows of metrics on disk."""
 
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,7 +14,6 @@ from torch import Tensor
 from sde_edit.api.example import Example
 from sde_edit.api.metric import NamedMetric
 from sde_edit.api.spec import ComponentSpec, RunSpec
-from sde_edit.evaluation.distributions import FeatureMemory
 from sde_edit.evaluation.per_image import PerImageMetric
 from sde_edit.store.feature_cache import FeatureCache
 from sde_edit.store.runs import ImageRecord, Run, RunStore
@@ -170,57 +168,3 @@ def test_a_part_that_goes_while_it_is_read_is_no_damage(tmp_path, caplog, monkey
     assert_same(cache.read(made), rows_of(made))
     cache.clear()
     assert not caplog.text
-
-
-# ------------------------------------------------------------------ in memory
-
-
-@dataclass
-class Counting:
-    """An extractor that says how often it was asked; D = 4."""
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    asked: list[int] = field(default_factory=list)
-
-    def __call__(self, images_BHWC: Tensor) -> Tensor:
-        self.asked.append(len(images_BHWC))
-        return images_BHWC.float().mean((1, 2, 3))[:, None].repeat(1, 4)
-
-
-def batch(value: int, n: int = 2) -> Tensor:
-    return torch.from_numpy(np.full((n, 2, 2, 3), value, np.uint8))
-
-
-def test_a_batch_of_the_same_content_is_measured_once():
-    memory, extractor = FeatureMemory(capacity=1000), Counting()
-    for images_BHWC in (batch(1), batch(2), batch(1), batch(2).clone()):
-        expected = Counting()(images_BHWC)
-        assert torch.equal(memory.features(extractor, "a", images_BHWC), expected)
-    assert extractor.asked == [2, 2]
-
-
-def test_another_extractor_device_or_batch_is_measured_anew():
-    memory, extractor = FeatureMemory(capacity=1000), Counting()
-    memory.features(extractor, "a", batch(1))
-    memory.features(extractor, "b", batch(1))
-    memory.features(extractor, "a", batch(1, n=1))
-    memory.features(extractor, "a", batch(1).reshape(2, 4, 1, 3))
-    extractor.device = torch.device("meta")
-    memory.features(extractor, "a", batch(1))
-    assert len(extractor.asked) == 5
-
-
-def test_what_is_longest_unused_is_dropped_first():
-    memory, extractor = FeatureMemory(capacity=2 * 2 * 4 * 4), Counting()
-    for value in (1, 2, 1, 3, 1):
-        memory.features(extractor, "a", batch(value))
-    assert len(extractor.asked) == 3
-    memory.features(extractor, "a", batch(2))
-    assert len(extractor.asked) == 4
-
-
-def test_a_batch_larger_than_the_memory_is_measured_all_the_same():
-    memory, extractor = FeatureMemory(capacity=1), Counting()
-    for value in (1, 2, 1):
-        memory.features(extractor, "a", batch(value))
-    assert len(extractor.asked) == 3

@@ -1,25 +1,26 @@
 """Tables of arms, made of synthetic runs: grids, NFE, averages, identity, costs, errors."""
 
+from __future__ import annotations
+
 import csv
-import dataclasses
 import io
 import json
+from typing import Any
 
-import numpy as np
 import pytest
 
-import sde_edit.report.formats as formats_module
-import sde_edit.report.latex as latex_module
-from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.commands.table import build_table
 from sde_edit.config import table_grids
 from sde_edit.errors import UserError
 from sde_edit.overrides import expand
-from sde_edit.report.formats import markdown
-from sde_edit.store.files import canonical, write_atomic
-from sde_edit.store.runs import ImageRecord, RunStore
+from sde_edit.report.formats import from_json, markdown, to_csv, to_json
+from sde_edit.report.latex import latex
+from sde_edit.store.files import write_atomic
+from sde_edit.store.runs import RunStore
+from tests.builders import finished_run, make_spec
+from tests.unit.report.inpainting import Fill, config
 
-N, B = 6, 100
+N = 6
 NFE = {
     "name": "t",
     "kind": "arms",
@@ -54,41 +55,13 @@ def store(tmp_path):
     return RunStore(tmp_path)
 
 
-def spec(sampler, steps, dtype="float32", seed=0, guidance=3.0, **settings):
-    return RunSpec(
-        task=ComponentSpec("sample", "sample", 1, {"guidance": guidance}),
-        sampler=ComponentSpec(sampler, sampler, 1, settings),
-        model=ComponentSpec("shapes", "diffusers", 1, {}, "d"),
-        data=ComponentSpec("shapes", "shapes", 1, {}, "d"),
-        steps=steps,
-        spacing="linspace",
-        last_sigma="sigma_min",
-        dtype=dtype,
-        seed=seed,
-    )
-
-
-def add(store, value, *, n=N, pixels="same", calls=7, **asked):
+def add(store, value, *, n=N, pixels="same", calls=7, sampler="ode", guidance=3.0, **asked):
     """A sealed run with one score."""
-    run = store.open(spec(**asked))
-    rows = [
-        ImageRecord(str(i), f"{i}.png", 3, f"{pixels}-{i}", 0.2, 20.0, "cpu", "float32", calls)
-        for i in range(n)
-    ]
-    for row in rows:
-        write_atomic(run.path / "outputs" / row.file, b"png")
-    text = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
-    write_atomic(run.path / "rows" / "a.jsonl", text.encode())
-    run.write_seal([row.id for row in rows], N)
-    common = np.random.default_rng(0).normal(0, 0.3, B)
-    score = {
-        "metric": "fid", "kind": "fid", "version": 1, "settings": {}, "seal": run.seal.digest,
-        "convention": "c", "value": value, "low": value - 1, "high": value + 1, "n": n,
-        "replicates": list(value + common), "higher_is_better": False, "seconds": 0.1,
-        "per_example": None,
-    }  # fmt: skip
-    write_atomic(run.score_file("fid", 1, {}), json.dumps(score).encode())
-    return run
+    own = {key: asked.pop(key) for key in [*asked] if key not in ("steps", "dtype", "seed")}
+    params = {"task_params": {"guidance": guidance}, "sampler_params": own}
+    spec = make_spec(sampler, task="sample", **params, **asked)
+    costs = {"seconds": 0.2, "evaluations": 20.0, "calls": calls}
+    return finished_run(store, spec, {"fid": value}, n=n, of=N, pixels=pixels, **costs)
 
 
 def line(table, block, label):
@@ -209,14 +182,14 @@ def test_one_column_is_read_a_line_per_arm_and_a_column_per_metric(store):
         "network evaluations per image ↓",
         "Published KID, another experiment ↓",
     ]
-    assert ddim == ["DDIM", "9.0 [8.0, 10.0]", "—", "20", "—"]
-    assert half == ["half", "7.0 [6.0, 8.0]", f"0 of {N}", "20", "—"]
+    assert ddim == ["DDIM", "9.00 [8.50, 9.50]", "—", "20", "—"]
+    assert half == ["half", "7.00 [6.50, 7.50]", f"0 of {N}", "20", "—"]
     assert difference[0] == "half \N{MINUS SIGN} DDIM"
     assert difference[1].startswith("\N{MINUS SIGN}2")
     assert difference[1].endswith("**better**")
     assert difference[2:] == ["—", "—", "—"]
     assert paper == ["Paper DDIM", "—", "—", "—", "1.5"]
-    assert "- fid: c." in text
+    assert "- fid: fid of the embedded encoder." in text
     assert "- steps: 10 in every line." in text
     assert f"n = {N} images in every cell" in text
     assert all(run.id in text for run in store.runs())
@@ -226,15 +199,15 @@ def test_one_column_is_read_so_in_latex_and_stays_whole_in_csv_and_json(store):
     add(store, 9.0, sampler="ode", steps=10)
     add(store, 7.0, sampler="bdia", steps=10, gamma=0.5)
     table = build_table(ONE_COLUMN, store.runs())
-    tex = latex_module.latex(table)
+    tex = latex(table)
     rows = [line for line in tex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert {line.count(" & ") for line in rows} == {4}
-    assert "half & 7.0 & 6 of 6 & 20 & ---" in tex
+    assert "half & 7.00 & 6 of 6 & 20 & ---" in tex
     assert r"\shortstack{network evaluations \\ per image $\downarrow$}" in tex
     assert r"\resizebox" not in tex
     assert "% DDIM; 10: " in tex
-    assert formats_module.from_json(formats_module.to_json(table)) == table
-    read = list(csv.DictReader(io.StringIO(formats_module.to_csv(table))))
+    assert from_json(to_json(table)) == table
+    read = list(csv.DictReader(io.StringIO(to_csv(table))))
     assert [(r["row"], r["value"]) for r in read if r["metric"] == "fid"][:1] == [("DDIM", "9.0")]
 
 
@@ -251,7 +224,7 @@ def test_differing_n_stands_in_the_cells(store):
     add(store, 7.0, sampler="bdia", steps=10, gamma=0.5, n=N - 2)
     text = markdown(build_table(ONE_COLUMN, store.runs()))
     assert f"(n = {N - 2} of {N})" in text
-    assert f"9.0 [8.0, 10.0] (n = {N})" in text
+    assert f"9.00 [8.50, 9.50] (n = {N})" in text
 
 
 def test_many_metrics_in_one_line_are_fitted_to_the_page(store):
@@ -260,7 +233,7 @@ def test_many_metrics_in_one_line_are_fitted_to_the_page(store):
     for i in range(7):
         score = json.loads(file.read_text()) | {"metric": f"m{i}"}
         write_atomic(run.score_file(f"m{i}", 1, {}), json.dumps(score).encode())
-    tex = latex_module.latex(build_table(ONE_COLUMN, store.runs()))
+    tex = latex(build_table(ONE_COLUMN, store.runs()))
     assert r"\usepackage{graphicx}" in tex
     assert tex.index(r"\resizebox{\textwidth}{!}{%") < tex.index(r"\begin{tabular}")
     assert "\\end{tabular}\n}\n" in tex
@@ -335,3 +308,29 @@ def test_a_setting_may_be_null(store):
         build_table(grid | {"where": {"sampler.gamma": None}}, store.runs()).columns[0].label
         == "null"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"wher": {}}, "Did you mean 'where'"),
+        ({"where": {"task.guidnce": 7.5}}, "Did you mean 'task.guidance'"),
+        ({"baseline": "Inpaint-ODE2"}, "no arm is labelled 'Inpaint-ODE2'"),
+        ({"arms": ["ode"]}, "arms"),
+        ({"runs": {"sampler": ["ode", "sde"]}}, "must give 'data.masks'"),
+    ],
+)
+def test_wrong_settings_are_refused(
+    store: RunStore, fill: Fill, changes: dict[str, Any], message: str
+) -> None:
+    fill()
+    with pytest.raises(UserError, match=message):
+        build_table(config(**changes), store.runs())
+
+
+@pytest.mark.parametrize("name", ["table2", "table5"])
+def test_shipped_configs_agree_with_themselves(name: str) -> None:
+    raw = config(name)
+    assert raw["name"] == name
+    assert raw["figure"]["kind"] == "curves"
+    assert [arm["set"]["sampler"] for arm in raw["arms"]] == raw["runs"]["sampler"]

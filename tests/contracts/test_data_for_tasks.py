@@ -1,0 +1,59 @@
+"""Tasks say which data sets fit them, and braces in a caption stay text."""
+
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from sde_edit.api.example import Example
+from sde_edit.cli import main
+from sde_edit.config import data_set
+from sde_edit.editing.batch import HAVING, prompts
+from sde_edit.registry import names
+
+PIXELS = np.zeros((8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize("lacking", HAVING)
+def test_the_data_sets_that_a_message_names_have_what_it_promises(lacking):
+    named = re.findall(r"[\w-]+", HAVING[lacking].partition(";")[0])
+    assert {*named} <= {*names("data")}
+    for name in (name for name in named if name.startswith("shapes")):
+        _, dataset = data_set([f"data={name}", "data.n=1"])
+        found = getattr(dataset.load(dataset.ids()[0]), lacking)
+        assert found is not None, name
+        assert len(found), name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fitting"),
+    [
+        (["task=drag"], "shapes-drags"),
+        (["task=drag_diffusion", "sampler=ode"], "shapes-drags"),
+        (["task=diffedit"], "shapes-edits"),
+        (["task=p2p"], "shapes-edits"),
+        (["task=inpaint", "data=shapes-drags"], "shapes-object-edits"),
+    ],
+)
+def test_data_that_do_not_fit_a_task_are_refused_with_those_that_do(overrides, fitting, tmp_path):
+    small = ["steps=2", "data.limit=1", "metrics=psnr", f"paths.results={tmp_path}"]
+    outcome = CliRunner().invoke(main, ["run", *overrides, *small])
+    assert outcome.exit_code == 1
+    assert fitting in outcome.output
+
+
+def test_a_word_that_no_prompt_has_is_refused(tmp_path):
+    word = "+task.reweight.zebra=2"
+    small = ["steps=2", "data.limit=2", "metrics=psnr", f"paths.results={tmp_path}"]
+    outcome = CliRunner().invoke(main, ["run", "task=p2p", "data=shapes-edits", word, *small])
+    assert outcome.exit_code == 1
+    assert "task.reweight.zebra: no target prompt has this word" in outcome.output
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_braces_in_a_caption_stay_text():
+    example = Example("a", PIXELS, caption="a {target} {caption}", target="{caption} {}")
+    assert prompts("{caption} | {target} {x}", [example]) == [
+        "a {target} {caption} | {caption} {} {x}"
+    ]

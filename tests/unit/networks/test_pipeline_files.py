@@ -1,0 +1,365 @@
+"""Which files decide a model's digest, and which pipelines are refused before they are loaded."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sde_edit.config import experiment
+from sde_edit.errors import UserError
+from sde_edit.models.adm import ADM
+from sde_edit.models.controlnet import ControlNet
+from sde_edit.models.ddpm import DDPM
+from sde_edit.models.stable_diffusion import StableDiffusion
+from sde_edit.networks.checkpoints import ASSETS
+
+WEIGHTS = (
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.safetensors",
+)
+CONFIGS = ("unet/config.json", "vae/config.json", "text_encoder/config.json")
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def control(tiny_control, tmp_path):
+    shutil.copytree(tiny_control, tmp_path / "control")
+    return tmp_path / "control"
+
+
+def change(file, **settings):
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+
+
+def digest(folder, resolution=64):
+    return StableDiffusion(str(folder), resolution).digest()
+
+
+# ------------------------------------------------------------------ the digest
+
+
+@pytest.mark.parametrize("name", [
+    *WEIGHTS, *CONFIGS, "scheduler/scheduler_config.json",
+    "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json",
+])  # fmt: skip
+def test_every_file_that_decides_the_images_is_in_the_digest(folder, name):
+    before, file = digest(folder), folder / name
+    if file.suffix == ".json":
+        change(file, a_setting=1)
+    else:
+        tensors = load_file(file)
+        save_file({key: value + 1 for key, value in tensors.items()}, file)
+    assert digest(folder) != before
+
+
+def test_the_scale_of_latents_makes_another_run(folder):
+    overrides = [f"model.path={folder}", "task=sample", "metrics=[]"]
+    before = experiment(overrides).spec
+    change(folder / "vae/config.json", scaling_factor=0.5)
+    assert experiment(overrides).spec != before
+
+
+@pytest.mark.parametrize("name", ["README.md", "model_index.json", "tokenizer/notes.txt"])
+def test_other_files_are_not(folder, name):
+    before = digest(folder)
+    (folder / name).write_text("{}")
+    assert digest(folder) == before
+
+
+def test_a_control_nets_config_and_weights_are_in_the_digest(folder, control):
+    source = ControlNet(str(folder), 64, str(control))
+    found = {source.digest()}
+    change(control / "config.json", a_setting=1)
+    found.add(source.digest())
+    change(folder / "vae/config.json", a_setting=1)
+    found.add(source.digest())
+    assert len(found) == 3
+
+
+def test_every_file_of_a_ddpm_and_of_an_adm_is_in_the_digest(tiny_ddpm, tiny_adm, tmp_path):
+    for name, tiny, kind in (("ddpm", tiny_ddpm, DDPM), ("adm", tiny_adm, ADM)):
+        copy = tmp_path / name
+        shutil.copytree(tiny, copy)
+        source = kind(str(copy), 16)
+        for file in ("unet/config.json", "scheduler/scheduler_config.json"):
+            if name == "ddpm":
+                before = source.digest()
+                change(copy / file, a_setting=1)
+                assert source.digest() != before
+        for file in copy.glob("*.pt"):
+            before = source.digest()
+            torch.save({**torch.load(file), "more": torch.zeros(1)}, file)
+            assert source.digest() != before
+
+
+# ------------------------------------------------------------------ fp16 files
+
+
+def test_weights_named_fp16_are_read_as_the_same_model(folder):
+    before = digest(folder)
+    for name in WEIGHTS:
+        (folder / name).rename(folder / name.replace(".safetensors", ".fp16.safetensors"))
+    assert digest(folder) == before
+    assert StableDiffusion(str(folder), 64).load("cpu", "float32").latent_shape == (4, 8, 8)
+
+
+def test_fp16_weights_of_a_control_net_and_a_ddpm_are_read(folder, control, tiny_ddpm, tmp_path):
+    name = "diffusion_pytorch_model.safetensors"
+    source = ControlNet(str(folder), 64, str(control))
+    before = source.digest()
+    (control / name).rename(control / name.replace(".", ".fp16.", 1))
+    assert source.digest() == before
+    source.load("cpu", "float32")
+    shutil.copytree(tiny_ddpm, tmp_path / "ddpm")
+    ddpm, unet = DDPM(str(tmp_path / "ddpm"), 16), tmp_path / "ddpm/unet"
+    before = ddpm.digest()
+    (unet / name).rename(unet / name.replace(".", ".fp16.", 1))
+    assert ddpm.digest() == before
+    ddpm.load("cpu", "float32")
+
+
+# ------------------------------------------------------------------ tensors
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_that_lack_a_tensor_are_refused(folder, name):
+    tensors = load_file(folder / name)
+    lost = max(key for key in tensors if key.endswith("weight"))
+    save_file({key: value for key, value in tensors.items() if key != lost}, folder / name)
+    with pytest.raises(UserError, match=r"weights lack 1 tensors of the network"):
+        StableDiffusion(str(folder), 64).load("cpu", "float32")
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_with_a_tensor_too_many_are_refused(folder, name):
+    save_file(load_file(folder / name) | {"zzz.weight": torch.zeros(2)}, folder / name)
+    with pytest.raises(UserError, match=r"hold 1 tensors that the network does not have.*zzz"):
+        StableDiffusion(str(folder), 64).load("cpu", "float32")
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_tensor_of_another_shape_is_refused(folder, name):
+    tensors = load_file(folder / name)
+    key = max(key for key in tensors if key.endswith("weight"))
+    save_file(tensors | {key: torch.zeros(3, 5)}, folder / name)
+    with pytest.raises(UserError, match=r"belong to its weights"):
+        StableDiffusion(str(folder), 64).load("cpu", "float32")
+
+
+def test_position_ids_of_older_text_encoders_are_no_tensor_too_many(folder):
+    file = folder / "text_encoder/model.safetensors"
+    tensors = load_file(file)
+    (prefix,) = {k.partition("embeddings.")[0] for k in tensors if "token_embedding" in k}
+    ids = {f"{prefix}embeddings.position_ids": torch.arange(16)[None]}
+    save_file(tensors | ids, file)
+    StableDiffusion(str(folder), 64).load("cpu", "float32")
+
+
+def test_a_control_net_that_lacks_a_tensor_is_refused(folder, control):
+    file = control / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    del tensors["conv_in.weight"]
+    save_file(tensors, file)
+    with pytest.raises(UserError, match=r"weights lack 1 tensors .* conv_in\.weight"):
+        ControlNet(str(folder), 64, str(control)).load("cpu", "float32")
+
+
+# ------------------------------------------------------------------ other pipelines
+
+
+@pytest.mark.parametrize(("name", "settings", "message"), [
+    ("unet", {"in_channels": 9}, "9 channels in .* for inpainting"),
+    ("unet", {"in_channels": 8}, "8 channels in .* InstructPix2Pix"),
+    ("unet", {"in_channels": 6}, "6 channels in .* another kind"),
+    ("unet", {"out_channels": 8}, "8 out"),
+    ("unet", {"addition_embed_type": "text_time"}, "as SDXL does"),
+    ("unet", {"time_cond_proj_dim": 256}, "latent consistency"),
+    ("unet", {"class_embed_type": "projection"}, "class_embed_type='projection'"),
+    ("unet", {"num_class_embeds": 1000}, "class labels"),
+    ("unet", {"cross_attention_dim": 768}, "cross_attention_dim=768, but .* gives 32"),
+    ("unet", {"_class_name": "UNet3DConditionModel"}, "must be of UNet2DConditionModel"),
+    ("vae", {"shift_factor": 0.1159}, "shift_factor=0.1159"),
+    ("vae", {"_class_name": "AutoencoderTiny"}, "must be of AutoencoderKL"),
+    ("text_encoder", {"architectures": ["T5EncoderModel"]}, "not T5EncoderModel"),
+])  # fmt: skip
+def test_other_pipelines_are_refused_by_name(folder, name, settings, message):
+    change(folder / name / "config.json", **settings)
+    source = StableDiffusion(str(folder), 64)
+    for ask in (source.digest, lambda: source.latent_shape, source.schedule):
+        with pytest.raises(UserError, match=f"{name}/config.json.*{message}"):
+            ask()
+
+
+def test_pipelines_without_a_unet_or_with_two_encoders_are_refused(folder):
+    shutil.copytree(folder / "text_encoder", folder / "text_encoder_2")
+    with pytest.raises(UserError, match="two text encoders, as SDXL"):
+        digest(folder)
+    (folder / "unet").rename(folder / "transformer")
+    with pytest.raises(UserError, match="is a transformer, not a UNet"):
+        digest(folder)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"cross_attention_dim": 768}, "cross_attention_dim=768"),
+    ({"block_out_channels": [64, 64]}, "is for another model"),
+    ({"conditioning_channels": 1}, "only RGB hints"),
+    ({"_class_name": "T2IAdapter"}, "must be of ControlNetModel"),
+])  # fmt: skip
+def test_a_control_net_of_another_model_is_refused(folder, control, settings, message):
+    change(control / "config.json", **settings)
+    with pytest.raises(UserError, match=f"control/config.json.*{message}"):
+        ControlNet(str(folder), 64, str(control)).digest()
+
+
+@pytest.mark.parametrize("resolution", [60, 4, 0, -8])
+def test_a_resolution_off_the_autoencoders_factor_is_refused(folder, resolution):
+    source = StableDiffusion(str(folder), resolution)
+    for ask in (source.digest, lambda: source.latent_shape):
+        with pytest.raises(UserError, match=f"model.resolution={resolution}: .* multiple of 8"):
+            ask()
+
+
+def test_a_resolution_off_the_unets_factor_is_refused_for_ddpm(tiny_ddpm):
+    with pytest.raises(UserError, match=r"model\.resolution=17: .*multiple of 2.*16 or 18"):
+        DDPM(str(tiny_ddpm), 17).digest()
+
+
+# ------------------------------------------------------------------ files that are not whole
+
+
+def truncate(file):
+    file.write_bytes(file.read_bytes()[:-7])
+
+
+def scramble(file):
+    file.write_bytes(b"\xff" * 300)
+
+
+def empty(file):
+    file.write_bytes(b"")
+
+
+def pointer(file):
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize(("damage", "message"), [
+    (truncate, "truncated or damaged"), (scramble, "truncated or damaged"),
+    (empty, "truncated or damaged"), (pointer, "git lfs pull"),
+])  # fmt: skip
+def test_weights_that_are_not_whole_are_named(folder, name, damage, message):
+    damage(folder / name)
+    with pytest.raises(UserError, match=f"{name}.*{message}"):
+        digest(folder)
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, "scheduler/scheduler_config.json"])
+@pytest.mark.parametrize(("text", "message"), [
+    ("{", "not valid JSON"), ("[1]", "does not hold the settings"), ("", "truncated"),
+])  # fmt: skip
+def test_configs_that_are_not_json_are_named(folder, name, text, message):
+    (folder / name).write_text(text)
+    with pytest.raises(UserError, match=f"{name}.*{message}"):
+        (digest(folder), StableDiffusion(str(folder), 64).schedule())
+
+
+def test_a_missing_tokenizer_is_named(folder):
+    (folder / "tokenizer/tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"model\.path=.* has no tokenizer"):
+        digest(folder)
+
+
+def test_damaged_files_of_torch_are_named(tiny_adm, tmp_path):
+    shutil.copytree(tiny_adm, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "256x256_classifier.pt"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"classifier\.pt is truncated"):
+        ADM(str(tmp_path), 16).digest()
+
+
+# ------------------------------------------------------------------ paths
+
+
+def test_a_single_file_is_told_how_to_be_converted(folder):
+    with pytest.raises(UserError, match=r"single file.*from_single_file"):
+        digest(folder / WEIGHTS[0])
+
+
+def test_a_relative_path_that_is_not_there_is_no_hub_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    with pytest.raises(UserError, match=r"model\.path=models/sd15: no such folder"):
+        digest("models/sd15")
+    with pytest.raises(UserError, match="neither a folder here nor a hub id"):
+        digest("my models/sd 15")
+    with pytest.raises(UserError, match="embedded:shapes only"):
+        digest("embedded:../shapes")
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Sets what the hub answers, an error or a function of id and patterns."""
+
+    def answers(answer):
+        def snapshot(hub_id, allow_patterns):
+            if isinstance(answer, Exception):
+                raise answer
+            return answer(hub_id, allow_patterns)
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+
+    return answers
+
+
+def test_an_interrupted_download_is_told_how_to_be_repeated(hub, folder):
+    (folder / WEIGHTS[0]).unlink()
+    hub(lambda hub_id, patterns: str(folder))
+    with pytest.raises(UserError, match=r"lacks .*unet.*`hf download someone/model`"):
+        digest("someone/model")
+
+
+def test_errors_of_the_hub_are_explained(hub):
+    import httpx
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    response = httpx.Response(404, request=httpx.Request("GET", "https://huggingface.co"))
+    for error, message in (
+        (RepositoryNotFoundError("no", response=response), "the hub has no repository"),
+        (httpx.ReadTimeout("slow"), "could not be fetched from the hub .ReadTimeout"),
+        (OSError("full"), "could not be fetched"),
+    ):
+        hub(error)
+        with pytest.raises(UserError, match=message):
+            digest("someone/model")
+
+
+def test_weights_are_fetched_after_the_configs_are_accepted(hub, folder):
+    asked = []
+    hub(lambda hub_id, patterns: asked.extend(patterns) or str(folder))
+    change(folder / "unet/config.json", in_channels=9)
+    (folder / WEIGHTS[0]).unlink()
+    with pytest.raises(UserError, match="inpainting"):
+        digest("someone/model")
+    assert not any("safetensors" in pattern for pattern in asked)
+
+
+def test_only_what_a_repository_lacks_is_fetched_by_its_other_name(hub, folder):
+    asked = []
+    hub(lambda hub_id, patterns: asked.append(list(patterns)) or str(folder))
+    name = WEIGHTS[0].replace(".", ".fp16.", 1)
+    (folder / WEIGHTS[0]).rename(folder / name)
+    digest("someone/model")
+    assert all(WEIGHTS[0] not in patterns for patterns in asked)
+
+
+def test_the_embedded_model_passes_all_checks():
+    assert digest("embedded:shapes") == digest(ASSETS / "shapes")
