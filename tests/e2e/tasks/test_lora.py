@@ -42,11 +42,11 @@ def pixels(results):
 
 def test_arms_share_the_loras_and_a_switch_leaves_them_out(grid, tmp_path):
     invoke(*grid, "sampler=sde")
-    files = {f: f.stat().st_mtime_ns for f in tmp_path.glob("cache/lora/*/*")}
+    files = {f: f.stat().st_mtime_ns for f in tmp_path.glob("cache/lora/*/*.safetensors")}
     assert len(files) == N
     invoke(*grid, "sampler=ode")
     invoke(*grid, "sampler=sde", "task.lora_scale_at_t_0=1.0")
-    assert {f: f.stat().st_mtime_ns for f in tmp_path.glob("cache/lora/*/*")} == files
+    assert {f: f.stat().st_mtime_ns for f in tmp_path.glob("cache/lora/*/*.safetensors")} == files
     invoke(*grid, "sampler=sde", "task.lora_steps=0")
     found = pixels(tmp_path)
     assert len(found) == 4
@@ -100,5 +100,5 @@ def test_a_batch_that_memory_does_not_hold_is_fitted_in_halves(grid, tmp_path, m
     invoke(*grid)
     assert sizes == [2, 1, 1, 1]
     for name in ("", "whole"):
-        assert len(list((tmp_path / name).glob("cache/lora/*/*"))) == N
+        assert len(list((tmp_path / name).glob("cache/lora/*/*.safetensors"))) == N
     assert pixels(tmp_path) == pixels(tmp_path / "whole")

@@ -97,7 +97,7 @@ def test_diffusers_pipelines_load_the_files(tmp_path, tiny_model, model, latents
     adapters = [{n: w.float() for n, w in a.items()} for a in fitted(model, latents)]
     (filled,) = cache.fill([example("a")], lambda missing: [to_safetensors(adapters[0])])
     pipe = StableDiffusionPipeline.from_pretrained(tiny_model, safety_checker=None)
-    (file,) = cache.folder.iterdir()
+    (file,) = cache.folder.glob("*.safetensors")
     pipe.load_lora_weights(load_file(file))
     x, t = latents[:1].float(), torch.tensor([400])
     text = model.embed(PROMPTS[:1])
