@@ -73,7 +73,7 @@ def test_missing_images_stop_it_before_anything_is_written(call, made, tmp_path)
 def test_a_wrong_size_stops_it_before_an_image_is_written(call, made, tmp_path):
     Image.new("RGB", (32, 32)).save(made / "test-000002.png")
     assert "is 32x32, but example" in call("run", "sampler=draggan", code=1)
-        assert "draggan" not in runs(tmp_path)
+    assert "draggan" not in runs(tmp_path)
 
 
 def test_the_same_images_have_the_same_scores_and_no_network_is_asked(
