@@ -36,9 +36,8 @@ def kill_workers(process, times, rng):
     return times
 
 
-@pytest.mark.parametrize(
-    ("seed", "times"), [(0, 1), pytest.param(1, 20, marks=pytest.mark.slow)], ids=["1", "20"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "times"), [(0, 1), (1, 20)], ids=["1", "20"])
 def test_workers_killed_at_random_moments(sweeps, undisturbed, tmp_path, seed, times):
     rng, killed, attempt = random.Random(seed), 0, 0
     while killed < times:
@@ -64,6 +63,7 @@ def test_a_worker_killed_for_good_leaves_the_others(sweeps, undisturbed, tmp_pat
     assert sweeps.outcome(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_the_sweep_itself_killed(sweeps, undisturbed, tmp_path):
     process = sweeps.start(tmp_path)
     sweeps.wait_for_images(tmp_path, 5, process)
@@ -73,6 +73,7 @@ def test_the_sweep_itself_killed(sweeps, undisturbed, tmp_path):
     assert sweeps.outcome(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once(sweeps, undisturbed, tmp_path):
     process = sweeps.start(tmp_path)
     sweeps.wait_for_images(tmp_path, 1, process)

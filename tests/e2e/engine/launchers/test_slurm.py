@@ -81,6 +81,7 @@ def test_an_array_makes_the_table(sweeps, undisturbed, tmp_path):
     assert sweeps.outcome(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_node_taken_down(sweeps, undisturbed, at_work):
     results, _ = at_work
     slurm(SCRIPT, "kill-node", "n1")
@@ -91,6 +92,7 @@ def test_a_node_taken_down(sweeps, undisturbed, at_work):
     assert sweeps.outcome(results) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_task_requeued(sweeps, undisturbed, at_work):
     results, task = at_work
     slurm("scontrol", "requeue", task)
@@ -98,6 +100,7 @@ def test_a_task_requeued(sweeps, undisturbed, at_work):
     assert sweeps.outcome(results) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_task_told_that_its_time_is_up(sweeps, undisturbed, at_work):
     """The signal that Slurm sends before the time limit; the task has itself requeued."""
     results, task = at_work
@@ -112,6 +115,7 @@ def test_a_task_told_that_its_time_is_up(sweeps, undisturbed, at_work):
     assert sweeps.outcome(results) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_task_cancelled_then_the_same_sweep_again(sweeps, undisturbed, tmp_path):
     """Cancelled while it starts: by its first image a task this small may be over."""
     results, job = tmp_path, submit(sweeps, tmp_path)
