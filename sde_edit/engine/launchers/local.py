@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -143,7 +143,9 @@ class Lane:
         if self.process is None:
             self._start(worker)
         self.job = job
-        self.connection.send(replace(job, overrides=(*job.overrides, *self.share)))
+        # A worker that has died since its last job takes none; `receive` then reports its death.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send(replace(job, overrides=(*job.overrides, *self.share)))
 
     def _start(self, worker: Callable[[], Work]) -> None:
         self.connection, theirs = multiprocessing.Pipe()
