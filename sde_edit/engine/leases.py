@@ -87,14 +87,13 @@ class Leases:
 
     def _create(self, file: Path) -> bool:
         try:
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            with open(file, "x") as opened:
+                self._held.add(file)  # from now on it is ours to remove
+                opened.write(self._attempt)
         except FileExistsError:
             return False
         except OSError as error:
             raise _cannot_write(file, error) from error
-        with os.fdopen(descriptor, "w") as opened:
-            opened.write(self._attempt)
-        self._held.add(file)
         return True
 
     def _is_held(self, file: Path) -> bool:
@@ -110,7 +109,10 @@ class Leases:
 
     def _now(self) -> float:
         """The time of the file system."""
-        self._touch()
+        try:
+            self._touch()
+        except OSError as error:
+            raise _cannot_write(self._alive, error) from error
         return self._alive.stat().st_mtime
 
     def _touch(self) -> None:

@@ -1,5 +1,6 @@
 """Leases on batches: who gets one, until when, and what two processes on one run do."""
 
+import errno
 import os
 import platform
 import subprocess
@@ -148,6 +149,30 @@ def test_one_of_many_takes_an_expired_lease(run):
         for thread in threads:
             thread.join()
     assert got  # a race may give it to two, who then make the same images
+
+
+def test_a_disk_that_is_full_is_named_and_leaves_no_lease(run, monkeypatch):
+    """The file can be made, and its content does not fit."""
+
+    class Full:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def write(self, text):
+            return len(text)
+
+    def opened(file, mode):
+        open(file, mode).close()
+        return Full()
+
+    with Leases(run, "one") as one:
+        monkeypatch.setattr(leases_module, "open", opened, raising=False)
+        with pytest.raises(UserError, match=r"No space left on device.*nothing finished is lost"):
+            one.claim(BATCH)
+    assert not (run.path / "leases").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(run):
