@@ -137,8 +137,11 @@ class ImageWriter:
         self._path = run.row_file(attempt)
 
     def __enter__(self) -> ImageWriter:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        except OSError as error:
+            raise self._cannot_write(error) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -155,7 +158,10 @@ class ImageWriter:
                 raise OSError("only a part was written")
             os.fsync(self._file)
         except OSError as error:
-            raise UserError(
-                f"cannot write {self._path}: {error}. Free space and run the same command again; "
-                "nothing finished is lost"
-            ) from error
+            raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: OSError) -> UserError:
+        return UserError(
+            f"cannot write {self._path}: {error}. Free space and run the same command again; "
+            "nothing finished is lost"
+        )
