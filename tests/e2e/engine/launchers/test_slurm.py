@@ -100,17 +100,18 @@ def test_a_task_requeued(sweeps, undisturbed, at_work):
     assert sweeps.outcome(results) == undisturbed
 
 
+def pids_of(results, task):
+    """The processes of a task that have begun to work on a run."""
+    attempts = [attempt for run in RunStore(results).runs() for attempt in run.attempts()]
+    return [attempt.pid for attempt in attempts if attempt.slurm_job == task]
+
+
 @pytest.mark.slow
 def test_a_task_told_that_its_time_is_up(sweeps, undisturbed, at_work):
     """The signal that Slurm sends before the time limit; the task has itself requeued."""
     results, task = at_work
-    pids = [
-        attempt.pid
-        for run in RunStore(results).runs()
-        for attempt in run.attempts()
-        if attempt.slurm_job == task
-    ]
-    os.kill(pids[0], signal.SIGUSR2)
+    wait_until(lambda: pids_of(results, task))  # another task may have made the first images
+    os.kill(pids_of(results, task)[0], signal.SIGUSR2)
     wait_until_over(sweeps)
     assert sweeps.outcome(results) == undisturbed
 
