@@ -22,7 +22,8 @@ from sde_edit.store.runs import LOG_VARIABLE
 _PATIENCE_S = 10  # how long to wait for Slurm's controller, so that a login node is never blocked
 _DEFAULT_ARRAY = 1001  # Slurm's own default of MaxArraySize
 # The job that follows has images sealed and scores merged, which shards have measured.
-_FINISH_CPUS, _FINISH_GB, _FINISH_MINUTES = 2, 8, 60
+_FINISH_CPUS, _FINISH_GB = 2, 8
+_FINISH_LEAST_MINUTES, _FINISH_MOST_MINUTES = 10, 60
 _NOT_FOR_FINISH = ("gres", "gpus", "exclusive")
 
 
@@ -131,7 +132,7 @@ class Slurm:
         extra = {k: v for k, v in self.extra.items() if not k.startswith(_NOT_FOR_FINISH)}
         return {
             **self._common(),
-            "time": min(self.minutes, _FINISH_MINUTES),
+            "time": min(max(self.minutes, _FINISH_LEAST_MINUTES), _FINISH_MOST_MINUTES),
             "mem": _megabytes(min(self.memory_gb, _FINISH_GB)),
             "cpus_per_task": cpus,
             "srun_args": [f"--cpus-per-task={cpus}"],
