@@ -19,8 +19,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from sde_edit.errors import UserError
-from sde_edit.store.files import read_regular, safe_name, short_digest
+from sde_edit.store.files import cannot_write, read_regular, safe_name, short_digest
 from sde_edit.store.runs import Run
 
 # Network file systems may show a time that is a minute old.
@@ -47,7 +46,7 @@ class Leases:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._alive.write_text(f"{platform.node()} {os.getpid()}")
         except OSError as error:
-            raise _cannot_write(self._alive, error) from error
+            raise cannot_write(self._alive, error) from error
         self._thread.start()
         return self
 
@@ -93,7 +92,7 @@ class Leases:
         except FileExistsError:
             return False
         except OSError as error:
-            raise _cannot_write(file, error) from error
+            raise cannot_write(file, error) from error
         return True
 
     def _is_held(self, file: Path) -> bool:
@@ -112,7 +111,7 @@ class Leases:
         try:
             self._touch()
         except OSError as error:
-            raise _cannot_write(self._alive, error) from error
+            raise cannot_write(self._alive, error) from error
         return self._alive.stat().st_mtime
 
     def _touch(self) -> None:
@@ -154,10 +153,3 @@ def _is_gone(pid: str) -> bool:
     except PermissionError:
         return False
     return False
-
-
-def _cannot_write(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot write {path}: {error.strerror}. Free space or set paths.results=DIR to a folder "
-        "you can write; nothing finished is lost, the same command resumes"
-    )

@@ -67,14 +67,19 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
         for path, written in temporary.items():
             os.replace(written, path)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}. Free space or set paths.results=DIR to a "
-            "folder you can write; nothing finished is lost, the same command resumes"
-        ) from error
+        raise cannot_write(path, error) from error
     finally:
         for written in temporary.values():
             if written.is_file():
                 written.unlink()
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """The error, with its remedy, for a file that the disk or the folder does not take."""
+    return UserError(
+        f"cannot write {path}: {error.strerror}. Free space or set paths.results=DIR to a "
+        "folder you can write; nothing finished is lost, the same command resumes"
+    )
 
 
 def _write_synced(path: Path, data: bytes) -> None:
