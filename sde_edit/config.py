@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field as Setting
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,7 @@ from sde_edit.errors import UserError
 from sde_edit.imaging.subset import Subset
 from sde_edit.overrides import expand, keyed, read, refuse_swept, sweep, swept_values
 from sde_edit.registry import (
+    UNLESS_DEFAULT,
     Count,
     Natural,
     Text,
@@ -568,11 +570,16 @@ def _component(group: str, raw: Mapping[str, Any], plugin: Any) -> ComponentSpec
 
     Paths do not; the digest of the files does.
     """
-    params = {
-        f.name: getattr(plugin, f.name) for f in fields(plugin) if f.metadata.get("identity", True)
-    }
+    given = {f: getattr(plugin, f.name) for f in fields(plugin)}
+    params = {f.name: value for f, value in given.items() if _identifies(f, value)}
     digest = plugin.digest() if group in ("model", "data") else ""
     return ComponentSpec(raw["name"], raw["kind"], plugin.version, params, digest)
+
+
+def _identifies(setting: Setting[Any], value: Any) -> bool:
+    """Whether a setting of this value is part of the run id."""
+    identity = setting.metadata.get("identity", True)
+    return value != setting.default if identity == UNLESS_DEFAULT else bool(identity)
 
 
 def _settings(config: Mapping[str, Any]) -> Settings:

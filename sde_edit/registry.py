@@ -41,6 +41,9 @@ Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]  # a path "" would be the current folder
 
+# Metadata {"identity": ...} of a setting: False keeps it out of run ids, and this one its default.
+UNLESS_DEFAULT = "unless default"
+
 
 def strict(cls: type[T]) -> type[T]:
     """Decorator for a dataclass of settings: refuse unknown fields and convert no types."""

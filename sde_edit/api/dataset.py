@@ -42,6 +42,14 @@ class Dataset(Protocol):
 
 
 @runtime_checkable
+class HasSizes(Dataset, Protocol):
+    """A data set whose images may differ in size."""
+
+    def sizes(self, ids: Sequence[str]) -> Sequence[tuple[int, int]]:
+        """(width, height) of the image of each example. Raises UserError naming a file."""
+
+
+@runtime_checkable
 class HasStatistics(Dataset, Protocol):
     """A data set that counts its contents."""
 

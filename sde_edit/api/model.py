@@ -32,7 +32,14 @@ class Model(Protocol):
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """(C, h, w) of a latent."""
+        """(C, h, w) of a latent of the image size for which the model was made."""
+
+    @property
+    def factor(self) -> int | None:
+        """The sides of images must be multiples of it; None: only the model's own size."""
+
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of the latent of an image of height x width pixels, rounded up to the factor."""
 
     def encode(self, images_BHWC: Tensor) -> Tensor:
         """uint8 [B, H, W, 3] -> float32 latents [B, C, h, w]."""
@@ -120,11 +127,18 @@ class ModelSource(Protocol):
 
     @property
     def resolution(self) -> int:
-        """The side of its square images, in pixels."""
+        """The side of the square images for which it was made, in pixels."""
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """(C, h, w) of the loaded model's state. Raises UserError as `digest` does."""
+        """(C, h, w) of such an image's latent. Raises UserError as `digest` does."""
+
+    @property
+    def factor(self) -> int | None:
+        """As in `Model`. Raises UserError as `digest` does."""
+
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        """As in `Model`. Raises UserError as `digest` does."""
 
     def schedule(self) -> Schedule:
         """alpha_bar at every train time. Raises UserError as `digest` does."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sde_edit.diffusion.schedule import Grid
 
 
+Size = tuple[int, int]  # (h, w) of a latent
+
+
 class Task(ABC):
     """Takes examples and returns edited images.
 
@@ -105,15 +108,16 @@ class Task(ABC):
 
     # -- optional: costs and settings that depend on the example
 
-    def evaluations_of(self, example: Example, steps: int, size: tuple[int, int]) -> int:
+    def evaluations_of(self, example: Example, steps: int, size: Size, native: Size) -> int:
         """The cost of an example that `check` accepts, counted as in `evaluations_per_image`.
 
-        size: (h, w) of the latent. Override it together with `cost_varies`.
+        size: (h, w) of its latent. native: that of the image size for which the model was made.
+        Override it together with `cost_varies`.
         """
         return self.evaluations_per_image(steps)
 
-    def derived_settings(self, size: tuple[int, int]) -> str:
-        """A message on settings that follow from the latent's size (h, w); "" for none."""
+    def derived_settings(self, native: Size) -> str:
+        """A message on settings that follow from `native`; "" for none."""
         return ""
 
     # -- optional: one encoding for several t_0

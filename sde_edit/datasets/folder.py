@@ -12,27 +12,21 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-from PIL import Image
-
 from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import (
-    Fit,
     Size,
-    check_size,
     counted,
-    fit_to,
     list_images,
     read_grey,
     read_rgb,
     read_size,
-    to_pixels,
 )
+from sde_edit.imaging.fit import Fit, Fitting, Frame, Side, unchanged
 from sde_edit.imaging.masks import Hole, as_mask
-from sde_edit.registry import Text, plugin
+from sde_edit.registry import UNLESS_DEFAULT, Text, plugin
 from sde_edit.store.digests import file_digests
 
 if TYPE_CHECKING:
@@ -68,8 +62,8 @@ class Folder:
     masks      the mask set, a subfolder such as small or large; "" if there is only one
     hole       the colour of the hidden region: black (MAT, MI-GAN) or white (DeepFill, SD)
     threshold  pixels above it are hidden, on a scale where 1 is hidden; null keeps soft masks
-    fit        exact: images must be resolution x resolution; crop: the short side is resized
-               (bicubic, antialiased) and the central square taken
+    resolution, fit, side
+               how pictures are fitted: see `Fitting`
     pairing    stem: masks have the names of their images; sorted: by position in sorted order
     captions   JSON file {image name with or without suffix: caption}; null: no captions
     hints      folder of pictures for a control net, named like the images; null: none
@@ -83,7 +77,7 @@ class Folder:
 
     # The location of files is not part of a run's identity; the digest covers their contents.
     images: Text = field(metadata={"identity": False})
-    resolution: int
+    resolution: int | None
     mask_root: Text | None = field(default=None, metadata={"identity": False})
     hole: Hole | None = None
     masks: str = ""
@@ -93,18 +87,22 @@ class Folder:
     captions: Text | None = field(default=None, metadata={"identity": False})
     source: str = field(default="", metadata={"identity": False})
     hints: Text | None = field(default=None, metadata={"identity": False})
+    side: Side = field(default="short", metadata={"identity": UNLESS_DEFAULT})
 
     def __post_init__(self) -> None:
         if self.mask_root is not None and self.hole is None:
             raise UserError(
                 "data.hole must be given, black or white: which end of a mask is hidden"
             )
-        if self.resolution < 8:
-            raise UserError(f"data.resolution={self.resolution}: must be at least 8 pixels")
+        _ = self.fitting  # raises UserError
         if self.threshold is not None and not 0 <= self.threshold < 1:
             raise UserError(f"data.threshold={self.threshold}: must be in [0, 1) or null")
         if PurePosixPath(self.masks).is_absolute() or ".." in PurePosixPath(self.masks).parts:
             raise UserError(f"data.masks={self.masks!r}: must be a folder below data.mask_root")
+
+    @property
+    def fitting(self) -> Fitting:
+        return Fitting(self.resolution, self.fit, self.side)
 
     # -- the protocol
 
@@ -113,31 +111,33 @@ class Folder:
         return list(self._items)
 
     def load(self, example_id: str) -> Example:
-        """image = truth: uint8 [R, R, 3]; mask: float32 [R, R] in [0, 1], R the resolution."""
+        """image = truth: uint8 [H, W, 3]; mask: float32 [H, W] in [0, 1]."""
         if example_id not in self._items:
             raise UserError(f"no example {example_id!r} in {self.images}")
         item = self._items[example_id]
         image = read_rgb(item.image)
-        check_size(item.image, image.size, resolution=self.resolution, fit=self.fit)
-        pixels = to_pixels(fit_to(image, self.resolution, Image.Resampling.BICUBIC))
-        hidden = self._mask(item.mask, item.image, image.size) if item.mask else None
-        hint = self._hint(item.hint, item.image, image.size) if item.hint else None
+        frame = self.fitting.frame(image.size, item.image)
+        pixels = frame.pixels(image)
+        hidden = self._mask(item.mask, item.image, frame) if item.mask else None
+        hint = self._hint(item.hint, item.image, frame) if item.hint else None
         return Example(example_id, pixels, item.caption, hidden, truth=pixels.copy(), hint=hint)
 
-    def _mask(self, file: Path, image: Path, image_size: Size) -> Mask:
-        """The mask of an image: float32 [R, R] in [0, 1]."""
-        mask = read_grey(file)
-        self._check_fits("mask", file, mask.size, image, image_size)
-        # With an area filter, a pixel is hidden if most of the area that it covers is.
-        greys = np.asarray(fit_to(mask, self.resolution, Image.Resampling.BOX), dtype=np.float32)
-        assert self.hole
-        return as_mask(greys, file=file, hole=self.hole, threshold=self.threshold)
+    def sizes(self, ids: Sequence[str]) -> Sequence[Size]:
+        """(width, height) of the image of each example, from the headers of the files."""
+        return self.fitting.sizes([self._items[example_id].image for example_id in ids])
 
-    def _hint(self, file: Path, image: Path, image_size: Size) -> Pixels:
-        """uint8 [R, R, 3], resized and cropped like its image unless it has the final size."""
+    def _mask(self, file: Path, image: Path, frame: Frame) -> Mask:
+        """The mask of an image: float32 [H, W] in [0, 1]."""
+        mask = read_grey(file)
+        own = self._frame_of("mask", file, mask.size, image, frame)
+        assert self.hole
+        hidden = as_mask(own.greys(mask), file=file, hole=self.hole, threshold=self.threshold)
+        return own.padded(hidden)
+
+    def _hint(self, file: Path, image: Path, frame: Frame) -> Pixels:
+        """uint8 [H, W, 3], fitted like its image unless it has the final size."""
         hint = read_rgb(file)
-        self._check_fits("hint", file, hint.size, image, image_size)
-        return to_pixels(fit_to(hint, self.resolution, Image.Resampling.BICUBIC))
+        return self._frame_of("hint", file, hint.size, image, frame).pixels(hint)
 
     def status(self) -> DataStatus:
         """Reads headers only; `load` detects truncated files."""
@@ -283,22 +283,27 @@ class Folder:
     def _header_problem(self, image: Path, mask: Path | None, hint: Path | None) -> str:
         try:
             image_size = read_size(image)
-            check_size(image, image_size, resolution=self.resolution, fit=self.fit)
+            frame = self.fitting.frame(image_size, image)
             for what, file in (("mask", mask), ("hint", hint)):
                 if file:
-                    self._check_fits(what, file, read_size(file), image, image_size)
+                    self._frame_of(what, file, read_size(file), image, frame)
         except UserError as error:
             return str(error)
         return ""
 
-    def _check_fits(self, what: str, file: Path, size: Size, image: Path, image_size: Size) -> None:
-        side = self.resolution
-        if size not in (image_size, (side, side)):
-            raise UserError(
-                f"{file}: is {size[0]}x{size[1]}, its image {image} is "
-                f"{image_size[0]}x{image_size[1]}; a {what} must have its image's size or "
-                f"{side}x{side}"
-            )
+    def _frame_of(self, what: str, file: Path, size: Size, image: Path, frame: Frame) -> Frame:
+        """How the mask or hint of an image is fitted: like the image, or not at all if it has the
+        final size. Raises UserError if it has neither.
+        """
+        if size == frame.source:
+            return frame
+        if size == frame.size:
+            return unchanged(size)
+        final = "" if frame.size == frame.source else f" or {frame.size[0]}x{frame.size[1]}"
+        raise UserError(
+            f"{file}: is {size[0]}x{size[1]}, its image {image} is "
+            f"{frame.source[0]}x{frame.source[1]}; a {what} must have its image's size{final}"
+        )
 
 
 def _stem(file: Path, folder: Path) -> str:

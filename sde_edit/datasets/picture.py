@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import numpy as np
-from PIL import Image
 from pydantic import Field
 
 from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Drag, Example, Point
 from sde_edit.errors import UserError
-from sde_edit.imaging.files import Size, fit_point, fit_to, read_grey, read_rgb, to_pixels
+from sde_edit.imaging.files import read_grey, read_rgb
+from sde_edit.imaging.fit import Fitting, Frame
 from sde_edit.imaging.masks import Hole, as_mask
 from sde_edit.registry import Text, plugin
 from sde_edit.store.digests import file_digest
@@ -57,35 +56,35 @@ class Picture:
         Raises UserError for a file that cannot be used and for a mask of another size.
         """
         image = read_rgb(Path(self.image))
+        frame = Fitting(self.resolution, "crop").frame(image.size, Path(self.image))
         return Example(
             example_id,
-            to_pixels(fit_to(image, self.resolution, Image.Resampling.BICUBIC)),
+            frame.pixels(image),
             self.caption,
-            self._mask(Path(self.mask), image.size) if self.mask else None,
+            self._mask(Path(self.mask), frame) if self.mask else None,
             target=self.target,
-            drags=tuple(Drag(*(self._fit(p, image.size) for p in pair)) for pair in self.drags),
+            drags=tuple(Drag(*(self._fit(p, frame) for p in pair)) for pair in self.drags),
         )
 
-    def _mask(self, file: Path, size: Size) -> Mask:
-        mask = read_grey(file)
+    def _mask(self, file: Path, frame: Frame) -> Mask:
+        mask, size = read_grey(file), frame.source
         if mask.size != size:
             raise UserError(
                 f"{file}: the mask is {mask.size[0]}x{mask.size[1]} and {self.image} "
                 f"{size[0]}x{size[1]}; they must be of one size"
             )
-        fitted = fit_to(mask, self.resolution, Image.Resampling.BOX)
-        greys = np.asarray(fitted, dtype=np.float32)
-        return as_mask(greys, file=file, hole=self.hole, threshold=0.5)
+        return as_mask(frame.greys(mask), file=file, hole=self.hole, threshold=0.5)
 
-    def _fit(self, point: Point, size: Size) -> Point:
+    def _fit(self, point: Point, frame: Frame) -> Point:
         """A point in the edited square. Raises UserError if it lies outside."""
-        x, y = fit_point(point, size, self.resolution)
-        if not (0 <= x < self.resolution and 0 <= y < self.resolution):
+        fitted = frame.point(point)
+        if not frame.holds(fitted):
+            size = frame.source
             raise UserError(
                 f"the point {point[0]:g},{point[1]:g} is outside the central square of "
                 f"{self.image}, which is {size[0]}x{size[1]} pixels: crop the picture around it"
             )
-        return x, y
+        return fitted
 
     def status(self) -> DataStatus:
         if Path(self.image).is_file():

@@ -40,7 +40,7 @@ class Move(NamedTuple):
 class MovePlan:
     """The squares' radius r, the number m of drag steps, and the order of the pairs of points.
 
-    A value of None is derived from the size of the latent, as `task=drag` describes.
+    A value of None is derived from the size of the model's own latents, as `task=drag` describes.
     """
 
     r: int | None
@@ -48,27 +48,29 @@ class MovePlan:
     m_factor: float | None
     in_sequence: bool  # one pair of points after the other, not all in each step
 
-    def steps(self, example: Example, size: Size) -> list[list[Move]]:
-        """The moves of every drag step."""
+    def steps(self, example: Example, size: Size, native: Size) -> list[list[Move]]:
+        """The moves of every drag step. native: (h, w) of the model's own latents."""
         scale = (size[1] / example.image.shape[1], size[0] / example.image.shape[0])
         drags = [Drag(_scaled(d.source, scale), _scaled(d.target, scale)) for d in example.drags]
         groups = [[drag] for drag in drags] if self.in_sequence else [drags]
-        return [step for group in groups for step in self._equal_steps(group, size)]
+        side = min(native)
+        return [step for group in groups for step in self._equal_steps(group, size, side)]
 
-    def derived(self, size: Size) -> str:
-        """A message on settings derived from the size, if they differ from the paper's; else ""."""
-        side = min(size)
+    def derived(self, native: Size) -> str:
+        """A message on settings derived from the model's own latents, if they differ from the
+        paper's; else ""."""
+        side = min(native)
         own: dict[str, float] = {"r": self._r(side)} if self.r is None else {}
         if self.m is None and self.m_factor is None:
             own["m_factor"] = self._m_factor(side)
         if side == _SIDE or not own:
             return ""
         taken = ", ".join(f"task.{key}={value:g}" for key, value in own.items())
-        return f"{taken}: a latent is {size[1]}x{size[0]} here, the paper's {_SIDE}x{_SIDE}"
+        sizes = f"{native[1]}x{native[0]}, the paper's {_SIDE}x{_SIDE}"
+        return f"{taken}: the model's latents are {sizes}"
 
-    def _equal_steps(self, drags: Sequence[Drag], size: Size) -> list[list[Move]]:
+    def _equal_steps(self, drags: Sequence[Drag], size: Size, side: int) -> list[list[Move]]:
         """Equal steps along the segments; the points are in cells."""
-        side = min(size)
         r = self._r(side)
         m = self.m or self._m(max(math.dist(d.source, d.target) for d in drags), side)
         paths = [[_corner(_between(d, j / m), size) for j in range(m + 1)] for d in drags]

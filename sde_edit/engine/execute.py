@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain, islice, tee
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ from sde_edit.engine.prepare import prepare
 from sde_edit.engine.progress import Progress
 from sde_edit.engine.shared_work import ClaimedBatch, SharedWork
 from sde_edit.errors import NotFiniteError, UserError
+from sde_edit.imaging.fit import extended
 from sde_edit.imaging.prefetch import prefetch
 
 if TYPE_CHECKING:
@@ -85,7 +86,11 @@ def _edit_all(
 ) -> None:
     active_runs = [writer.active for writer in writers]
     experiment, device = active_runs[0].experiment, active_runs[0].attempt.device
-    batcher = AdaptiveBatcher(experiment, device, experiment.spec.task.kind)
+
+    @cache
+    def batcher_of(size: tuple[int, int]) -> AdaptiveBatcher:
+        return AdaptiveBatcher(experiment, device, experiment.spec.task.kind, size)
+
     progress = _progress(active_runs, model)
     with progress.shown():
         start = time.perf_counter()
@@ -93,6 +98,7 @@ def _edit_all(
         for batch, examples in claimed:
             wanting = [writers[k] for k in batch.runs]
             wanted = [writer.active for writer in wanting]
+            batcher = batcher_of(examples[0].image.shape[:2])
             edit = partial(_edit, wanted, sampler, model, batcher, grid, progress)
             edited = concatenate(batcher.map(examples, edit))
             now = time.perf_counter()
@@ -120,10 +126,14 @@ def _edit(
     progress: Progress,
     examples: Sequence[Example],
 ) -> list[EditedBatch]:
-    """Edit examples for each run. Shared costs are divided equally among the runs.
+    """Edit examples of one size for each run. Shared costs are divided equally among the runs.
 
-    Preparations such as masks and LoRAs are not counted: later runs use them as well.
+    The border of images whose sides are no multiples of the model's factor is repeated up to the
+    next multiple, and cut off the results again: points and masks keep their places. Preparations
+    such as masks and LoRAs are not counted: later runs use them as well.
     """
+    height, width = examples[0].image.shape[:2]
+    examples = [extended(example, model.factor or 1) for example in examples]
     model.rows_at_once = batcher.size
     noise = Noise(active_runs[0].experiment.spec.seed, tuple(example.id for example in examples))
     try:
@@ -137,7 +147,7 @@ def _edit(
         uncounted = time.perf_counter() - start
         edits = _edits(active_runs, examples, model, sampler, grid, noise, prepared)
         shared = meter.lap()
-        edited = [(edit(), meter.lap()) for edit in edits]
+        edited = [(edit()[:, :height, :width], meter.lap()) for edit in edits]
     except NotFiniteError as error:
         broken = ", ".join(examples[row].id for row in error.rows)
         raise UserError(f"{broken}: {error}") from error

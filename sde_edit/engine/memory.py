@@ -25,16 +25,20 @@ class AdaptiveBatcher:
     """Processes a batch in the largest chunks that fit into the device's memory.
 
     If memory runs out, it halves the chunk and continues. The `size` that fits is remembered for
-    each device, model, dtype, kind of work and resolution in <cache>/chunks.json; a smaller batch
-    size takes precedence over it. Each example has its own noise, so the size of chunks changes the
-    images only by rounding.
+    each device, model, dtype, kind of work and size of image in <cache>/chunks.json; a smaller
+    batch size takes precedence over it. Each example has its own noise, so the size of chunks
+    changes the images only by rounding.
     """
 
-    def __init__(self, experiment: Experiment, device: str, work: str) -> None:
+    def __init__(
+        self, experiment: Experiment, device: str, work: str, size: tuple[int, int]
+    ) -> None:
+        """size: (H, W) of the images."""
         spec, batch_size = experiment.spec, experiment.settings.batch_size
         self._file = experiment.settings.cache / "chunks.json"
         parts = (device_name(device), spec.model.digest[:12], spec.dtype, work)
-        self._key = " ".join([*parts, str(experiment.source.resolution)])
+        height, width = size
+        self._key = " ".join([*parts, str(width) if height == width else f"{width}x{height}"])
         self.size = min(batch_size, self._known_sizes().get(self._key, batch_size))
 
     def map(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Result]) -> list[Result]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from sde_edit.api.dataset import HasSizes
 from sde_edit.store.files import canonical
 from sde_edit.store.runs import Run, batched, rows_digest, run_id
 
@@ -29,11 +30,24 @@ def plan_run(experiment: Experiment, run: Run | None) -> Plan:
     settings = experiment.settings
     every = list(experiment.dataset.ids())
     ids = tuple(every[: settings.limit])
-    batches = tuple(tuple(batch) for batch in batched(ids, settings.batch_size))
+    batches = _batches(experiment, ids)
     mine = batches[settings.shard :: settings.shards]
     done = run.rows() if run else {}
     missing = frozenset(i for batch in mine for i in batch if i not in done)
     return Plan(ids, len(every) + experiment.excluded, mine, missing)
+
+
+def _batches(experiment: Experiment, ids: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Batches of images of one size, in the order of their first images."""
+    groups: dict[tuple[int, int] | None, list[str]] = {}
+    dataset = experiment.dataset
+    sizes = dataset.sizes(ids) if isinstance(dataset, HasSizes) else [None] * len(ids)
+    for example_id, size in zip(ids, sizes, strict=True):
+        groups.setdefault(size, []).append(example_id)
+    at_once = experiment.settings.batch_size
+    batches = [tuple(batch) for group in groups.values() for batch in batched(group, at_once)]
+    place = {example_id: number for number, example_id in enumerate(ids)}
+    return tuple(sorted(batches, key=lambda batch: place[batch[0]]))
 
 
 def is_sealed(run: Run, plan: Plan) -> bool:

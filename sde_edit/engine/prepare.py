@@ -38,7 +38,8 @@ def prepare(
         return preparation.compute(some, model, grid, noise)
 
     def in_chunks(some: Sequence[Example]) -> Sequence[bytes]:
-        batcher = AdaptiveBatcher(experiment, device, preparation.name)
+        size = some[0].image.shape[:2]
+        batcher = AdaptiveBatcher(experiment, device, preparation.name, size)
         return [content for part in batcher.map(some, compute) for content in part]
 
     results = cache.fill(examples, in_chunks if preparation.own_chunks else compute)

@@ -22,6 +22,7 @@ from sde_edit.engine.plan import Plan, counts_encoding
 from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.prompt_check import prompt_notices, prompts_of
 from sde_edit.errors import UserError
+from sde_edit.imaging.fit import extended
 from sde_edit.store.files import canonical
 
 if TYPE_CHECKING:
@@ -78,21 +79,37 @@ class NetworkProducer:
     def inspect(self, example: Example, *, counts_encoding: bool) -> int:
         task, steps = self.experiment.task, self.experiment.spec.steps
         task.check(example)
-        self._check_resolution(example)
-        cost = task.evaluations_of(example, steps, self._latent_size)
+        size = self._latent_size(example)
+        whole = extended(example, self.experiment.source.factor or 1)
+        cost = task.evaluations_of(whole, steps, size, self._native)
         if not counts_encoding:
             cost -= task.encode_evaluations(steps)
         return self.sampler.evaluations_per_step * cost
 
-    def _check_resolution(self, example: Example) -> None:
-        side = self.experiment.source.resolution
-        if example.image.shape != (side, side, 3):
-            raise UserError(
-                f"{example.id}: image of {example.image.shape[1]}x{example.image.shape[0]} pixels, "
-                f"but model={self.experiment.spec.model.name} works at {side}x{side}: "
-                f"for images in files set data.resolution={side} and data.fit=crop; "
-                "data=shapes and data=shapes-edits go with model=shapes"
-            )
+    def _latent_size(self, example: Example) -> tuple[int, int]:
+        """(h, w) of the example's latent. Raises UserError if the model is for other sizes."""
+        source, native = self.experiment.source, self._native
+        height, width = example.image.shape[:2]
+        if source.factor is None:
+            if (height, width) != native:
+                raise self._wrong_size(example, native)
+        elif source.resolution not in (height, width) and not self._at_own_sizes:
+            raise self._wrong_size(example, (source.resolution, source.resolution))
+        return source.latent_size(height, width)
+
+    @property
+    def _at_own_sizes(self) -> bool:
+        """Whether the images were asked for at the sizes of their files."""
+        return self.experiment.spec.data.params.get("resolution", 0) is None
+
+    def _wrong_size(self, example: Example, wanted: tuple[int, int]) -> UserError:
+        size = example.image.shape
+        return UserError(
+            f"{example.id}: image of {size[1]}x{size[0]} pixels, but "
+            f"model={self.experiment.spec.model.name} works at {wanted[1]}x{wanted[0]}: for images "
+            f"in files set data.resolution={min(wanted)} and data.fit=crop; data=shapes and "
+            "data=shapes-edits go with model=shapes"
+        )
 
     def prompts(self, example: Example) -> list[str]:
         return prompts_of(self.experiment, example)
@@ -100,10 +117,10 @@ class NetworkProducer:
     def notices(self) -> list[str]:
         task = self.experiment.task
         found = [preparation.notice for preparation in task.preparations]
-        return [text for text in (*found, task.derived_settings(self._latent_size)) if text]
+        return [text for text in (*found, task.derived_settings(self._native)) if text]
 
     @property
-    def _latent_size(self) -> tuple[int, int]:
+    def _native(self) -> tuple[int, int]:
         _, height, width = self.experiment.source.latent_shape
         return height, width
 

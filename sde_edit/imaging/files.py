@@ -1,4 +1,4 @@
-"""Finds image files, decodes them upright to RGB or grey, and resizes them.
+"""Finds image files and decodes them upright to RGB or grey.
 
 Letters: H, W height and width in pixels. The EXIF orientation is applied and only the first frame
 is used. Colour profiles are not applied, as in the usual metric packages.
@@ -19,10 +19,9 @@ from PIL import Image, ImageOps
 from sde_edit.errors import UserError
 
 if TYPE_CHECKING:
-    from sde_edit.api.example import Pixels, Point
+    from sde_edit.api.example import Pixels
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-Fit = Literal["exact", "crop"]
 Size = tuple[int, int]  # (width, height), as in Pillow
 # JPEG tints grey masks by a few levels; an image whose channels differ by more is not a mask.
 _TINT = 48
@@ -131,35 +130,6 @@ def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
     if values.min() < 0 or values.max() > 65535:
         raise UserError(f"{path}: 32-bit pixels have no known range. Save it as 8-bit PNG")
     return Image.fromarray(np.rint(values / 257).astype(np.uint8))
-
-
-def fit_to(image: Image.Image, resolution: int, resample: Image.Resampling) -> Image.Image:
-    """Resize the short side to `resolution` (antialiased) and crop the central square [R, R]."""
-    size, (left, top) = _fitting(image.size, resolution)
-    resized = image if size == image.size else image.resize(size, resample)
-    return resized.crop((left, top, left + resolution, top + resolution))
-
-
-def fit_point(point: Point, size: Size, resolution: int) -> Point:
-    """The position of a point after `fit_to`; outside [0, R) if it is cropped away."""
-    resized, (left, top) = _fitting(size, resolution)
-    return point[0] * resized[0] / size[0] - left, point[1] * resized[1] / size[1] - top
-
-
-def _fitting(size: Size, resolution: int) -> tuple[Size, Size]:
-    """The size after resizing, and (left, top) of the crop."""
-    scale = resolution / min(size)
-    width, height = (max(resolution, round(side * scale)) for side in size)
-    return (width, height), ((width - resolution) // 2, (height - resolution) // 2)
-
-
-def check_size(path: Path, size: Size, *, resolution: int, fit: Fit) -> None:
-    """Raises UserError naming the file if `fit` is exact and its size is not the resolution."""
-    if fit == "exact" and size != (resolution, resolution):
-        raise UserError(
-            f"{path}: is {size[0]}x{size[1]}, not {resolution}x{resolution}. "
-            "Resize it, or say data.fit=crop"
-        )
 
 
 def png_bytes(image: Image.Image) -> bytes:

@@ -26,7 +26,8 @@ from PIL import Image
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Drag, Example
 from sde_edit.errors import UserError
-from sde_edit.imaging.files import Size, counted, fit_point, fit_to, read_grey, read_size
+from sde_edit.imaging.files import Size, counted, read_grey, read_size
+from sde_edit.imaging.fit import Frame
 from sde_edit.imaging.image_pairs import Catalogue, ImagePairs, Item
 from sde_edit.store.digests import file_digests
 
@@ -117,11 +118,11 @@ class ImageDrags(ImagePairs):
         return ids
 
     def load(self, example_id: str) -> Example:
-        """image: uint8 [R, R, 3]; mask: float32 [R, R] of 0 and 1, 1 = may change, or None."""
+        """image: uint8 [H, W, 3]; mask: float32 [H, W] of 0 and 1, 1 = may change, or None."""
         if reason := {**self._items.faults, **self._items.cropped}.get(example_id):
             raise UserError(reason)
         example, item = super().load(example_id), self._items.good[example_id]
-        mask = self._mask(item.mask, read_size(item.image)) if item.mask else None
+        mask = self._mask(item.mask, self._frame(item.image)) if item.mask else None
         return replace(example, mask=mask, drags=item.drags)
 
     def status(self) -> DataStatus:
@@ -186,14 +187,14 @@ class ImageDrags(ImagePairs):
     def _item(self, folder: Path) -> _Item:
         """The item in a folder. Raises UserError naming the problem."""
         image, file = folder / self.image_name, self._instruction_file(folder)
-        size, asked = read_size(image), self.read_instruction(file)
-        _check_points(file, asked, size)
+        frame, asked = self._frame(image), self.read_instruction(file)
+        _check_points(file, asked, frame.source)
         pairs = zip(asked.sources, asked.targets, strict=True)
-        drags = tuple(Drag(self._fitted(a, size), self._fitted(b, size)) for a, b in pairs)
-        if not all(_inside(p, (self.resolution,) * 2) for d in drags for p in (d.source, d.target)):
+        drags = tuple(Drag(frame.point(a), frame.point(b)) for a, b in pairs)
+        if not all(frame.holds(point) for drag in drags for point in (drag.source, drag.target)):
             raise _CutOffError(f"{folder}: a point lies outside the central square that is taken")
         mask_file = self.mask_file(folder)
-        mask = self._mask(mask_file, size) if mask_file else None
+        mask = self._mask(mask_file, frame) if mask_file else None
         if mask is None:
             return _Item(image, asked.prompt, drags, mask=None, target_kept=False)
         if not all(_white(mask, drag.source) for drag in drags):
@@ -205,18 +206,19 @@ class ImageDrags(ImagePairs):
         files = [folder / name for name in self.instruction_names]
         return next((file for file in files if file.is_file()), files[0])
 
-    def _fitted(self, point: Point, size: Size) -> Point:
-        return fit_point(point, size, self.resolution)
+    def _frame(self, image: Path) -> Frame:
+        return self.fitting.frame(read_size(image), image)
 
-    def _mask(self, file: Path, size: Size) -> Mask | None:
-        """float32 [R, R] of 0 and 1; None if all is white. Raises UserError naming the file."""
-        greys = self.read_mask(file)
-        if greys.size != size:
-            raise UserError(f"{file}: a mask of {greys.size}, its image is {size}")
-        # With an area filter, a pixel may change if most of the area that it covers may.
-        fitted = np.asarray(fit_to(greys, self.resolution, Image.Resampling.BOX))
-        white: Mask = (fitted > 127.5).astype(np.float32)
-        return None if white.all() else white
+    def _mask(self, file: Path, frame: Frame) -> Mask | None:
+        """float32 [H, W] of 0 and 1; None if all is white. Raises UserError naming the file."""
+        mask, size = self.read_mask(file), frame.source
+        if mask.size != size:
+            raise UserError(
+                f"{file}: the mask is {mask.size[0]}x{mask.size[1]}, and its image is "
+                f"{size[0]}x{size[1]}"
+            )
+        white = (frame.greys(mask) > 127.5).astype(np.float32)
+        return None if white.all() else frame.padded(white)
 
     def _notes(self) -> list[str]:
         good = self._items.good

@@ -16,24 +16,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError, first_problem
-from sde_edit.imaging.files import (
-    Fit,
-    check_size,
-    counted,
-    fit_to,
-    is_grey,
-    read_rgb,
-    read_size,
-    to_pixels,
-)
-from sde_edit.registry import Text
+from sde_edit.imaging.files import Size, counted, is_grey, read_rgb, read_size
+from sde_edit.imaging.fit import Fit, Fitting, Side
+from sde_edit.registry import UNLESS_DEFAULT, Text
 from sde_edit.store.digests import file_digests
 
 if TYPE_CHECKING:
@@ -69,8 +60,8 @@ class ImagePairs(ABC):
     n           number of examples; null: all
     pairs_seed  seed of the order in which examples are drawn. The place of an example depends only
                 on the seed and its id, so a larger n adds examples and changes none
-    fit         crop: the short side is resized (bicubic, antialiased) and the central square
-                cropped; exact: images must be resolution x resolution
+    resolution, fit, side
+                how pictures are fitted: see `Fitting`
     source      where to get the data, for the message that they are missing
     """
 
@@ -78,17 +69,21 @@ class ImagePairs(ABC):
 
     # The digest covers the contents of the files and the choice of examples.
     root: Text = field(metadata={"identity": False})
-    resolution: int
+    resolution: int | None
     n: int | None = field(default=None, metadata={"identity": False})
     pairs_seed: int = 0
     fit: Fit = "crop"
     source: str = field(default="", metadata={"identity": False})
+    side: Side = field(default="short", metadata={"identity": UNLESS_DEFAULT})
 
     def __post_init__(self) -> None:
-        if self.resolution < 8:
-            raise UserError(f"data.resolution={self.resolution}: must be at least 8 pixels")
+        _ = self.fitting  # raises UserError
         if self.n is not None and self.n < 1:
             raise UserError(f"data.n={self.n}: must be at least 1, or null for all")
+
+    @property
+    def fitting(self) -> Fitting:
+        return Fitting(self.resolution, self.fit, self.side)
 
     # -- what a data set defines
 
@@ -113,7 +108,7 @@ class ImagePairs(ABC):
         return list(self._chosen)
 
     def load(self, example_id: str) -> Example:
-        """image, and reference if there is one: uint8 [R, R, 3], where R is the resolution."""
+        """image, and reference if there is one: uint8 [H, W, 3], each fitted for itself."""
         if example_id not in self._chosen:
             raise UserError(f"no example {example_id!r} among the {len(self._chosen)} chosen")
         item = self._chosen[example_id]
@@ -125,6 +120,10 @@ class ImagePairs(ABC):
             target=item.target,
             reference=reference,
         )
+
+    def sizes(self, ids: Sequence[str]) -> Sequence[Size]:
+        """(width, height) of the image of each example, from the headers of the files."""
+        return self.fitting.sizes([self._chosen[example_id].image for example_id in ids])
 
     def status(self) -> DataStatus:
         """Reads headers only; `load` detects truncated files."""
@@ -188,15 +187,14 @@ class ImagePairs(ABC):
 
     def _read(self, path: Path) -> Pixels:
         picture = read_rgb(path)
-        check_size(path, picture.size, resolution=self.resolution, fit=self.fit)
-        return to_pixels(fit_to(picture, self.resolution, Image.Resampling.BICUBIC))
+        return self.fitting.frame(picture.size, path).pixels(picture)
 
     def _headers(self, paths: Sequence[Path]) -> tuple[list[str], list[str]]:
         """(names of grey images, problems of images that cannot be used)."""
 
         def inspect(path: Path) -> tuple[str, str]:
             try:
-                check_size(path, read_size(path), resolution=self.resolution, fit=self.fit)
+                self.fitting.frame(read_size(path), path)
                 return (path.name if is_grey(path) else ""), ""
             except UserError as error:
                 return "", str(error)

@@ -17,7 +17,7 @@ from sde_edit.api.citation import Citation
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
-from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, refuse_hints
+from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, pixel_size, refuse_hints
 from sde_edit.networks.guided_diffusion import load_classifier, load_unet
 from sde_edit.networks.weight_files import check_whole
 from sde_edit.registry import Count, Text, plugin
@@ -64,6 +64,13 @@ class ADM:
     def latent_shape(self) -> tuple[int, int, int]:
         return 3, self.resolution, self.resolution
 
+    @property
+    def factor(self) -> None:
+        """The classifier has a place for each cell of its last map, and so one size only."""
+
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        return pixel_size(height, width, self)
+
     def schedule(self) -> Schedule:
         return Schedule.from_betas("linear", 1e-4, 0.02, 1000)
 
@@ -100,7 +107,7 @@ class LoadedADM(PixelNetwork):
         self.classifier = self._placed(classifier, compile=compile)
         alpha = source.schedule().alpha
         self.alpha_T = torch.tensor(alpha, dtype=torch.float64, device=device)
-        self.latent_shape = source.latent_shape
+        self.latent_shape, self.factor = source.latent_shape, source.factor
 
     def denoiser(
         self,

@@ -15,7 +15,13 @@ from sde_edit.api.citation import Citation
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
-from sde_edit.networks.base import PixelNetwork, dtype_of, eps_of_prediction, refuse_hints
+from sde_edit.networks.base import (
+    PixelNetwork,
+    dtype_of,
+    eps_of_prediction,
+    pixel_size,
+    refuse_hints,
+)
 from sde_edit.networks.checkpoints import (
     checkpoint_digest,
     checkpoint_folder,
@@ -61,6 +67,13 @@ class DDPM:
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         return 3, self.resolution, self.resolution
+
+    @property
+    def factor(self) -> int:
+        return _factor(_config(_unet_folder(self.folder())))
+
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        return pixel_size(height, width, self)
 
     def schedule(self) -> Schedule:
         return read_scheduler(_scheduler_file(self.folder()))[0]
@@ -136,7 +149,7 @@ class LoadedDDPM(PixelNetwork):
         self.unet = self._placed(loaded, compile=compile)
         schedule, self.prediction = read_scheduler(_scheduler_file(folder))
         self.alpha_T = torch.tensor(schedule.alpha, dtype=torch.float64, device=device)
-        self.latent_shape = (3, resolution, resolution)
+        self.latent_shape, self.factor = (3, resolution, resolution), _factor(_config(unet))
 
     def denoiser(
         self,

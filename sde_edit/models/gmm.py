@@ -23,7 +23,7 @@ from torch import Tensor
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
-from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, refuse_hints
+from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, pixel_size, refuse_hints
 from sde_edit.registry import plugin, strict, suggest
 
 Beta = Annotated[float, Field(gt=0, lt=1)]
@@ -88,6 +88,13 @@ class GMM:
     def latent_shape(self) -> tuple[int, int, int]:
         return self.shape
 
+    @property
+    def factor(self) -> None:
+        """Its means are images of one size."""
+
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        return pixel_size(height, width, self)
+
     def schedule(self) -> Schedule:
         return Schedule.from_betas(
             self.beta_schedule, self.beta_start, self.beta_end, self.train_times
@@ -107,7 +114,7 @@ class LoadedGMM(PixelNetwork):
 
     def __init__(self, source: GMM, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(device, dtype)
-        self.latent_shape = source.shape
+        self.latent_shape, self.factor = source.shape, source.factor
         self.names = [part.name for part in source.components]
         parts = source.components
         self.alpha_T = self._constant(source.schedule().alpha)

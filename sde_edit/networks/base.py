@@ -10,7 +10,7 @@ import shutil
 from abc import ABC, abstractmethod
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -138,6 +138,12 @@ def check_compiler(device: torch.device) -> None:
 class PixelNetwork(Network):
     """A network in pixel space: its state is the image, scaled to [-1, 1]."""
 
+    latent_shape: tuple[int, int, int]
+    factor: int | None
+
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        return pixel_size(height, width, self)
+
     def encode(self, images_BHWC: Tensor) -> Tensor:
         """uint8 [B, H, W, 3] -> float [B, 3, H, W] in [-1, 1]."""
         pixels = images_BHWC.to(self.device).permute(0, 3, 1, 2)
@@ -149,6 +155,23 @@ class PixelNetwork(Network):
         Raises NotFiniteError if the state is not finite.
         """
         return to_levels(x_BCHW, self.dtype)
+
+
+class _Sized(Protocol):
+    """A model in pixel space, loaded or not."""
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def factor(self) -> int | None: ...
+
+
+def pixel_size(height: int, width: int, model: _Sized) -> tuple[int, int]:
+    """(h, w) of a model in pixel space: rounded up to its factor, or its only size."""
+    if model.factor is None:
+        return model.latent_shape[1:]
+    return -(-height // model.factor) * model.factor, -(-width // model.factor) * model.factor
 
 
 def to_levels(pixels_BCHW: Tensor, dtype: torch.dtype) -> Tensor:

@@ -30,7 +30,9 @@ from sde_edit.networks.pipeline_files import (
     VAE,
     PipelineFiles,
     check_pipeline,
+    latent_factor,
     latent_shape,
+    latent_size,
 )
 from sde_edit.networks.prompts import load_tokenizer, read_prompts
 from sde_edit.registry import Count, Text
@@ -54,6 +56,13 @@ class LatentSource:
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         return latent_shape(self.files.folder(), self.resolution)
+
+    @property
+    def factor(self) -> int:
+        return latent_factor(self.files.folder())
+
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        return latent_size(height, width, self.factor)
 
     def schedule(self) -> Schedule:
         return read_scheduler(self.files.folder() / SCHEDULER)[0]
@@ -97,11 +106,14 @@ class LoadedStableDiffusion(Network):
         unet.requires_grad_(False)  # only embeddings and latents get gradients
         self.unet, self._compiled = self._placed(unet, compile=compile), compile
         self.vae = self._placed(loaded(AutoencoderKL, VAE))
-        self.latent_shape = latent_shape(folder, resolution)
+        self.latent_shape, self.factor = latent_shape(folder, resolution), latent_factor(folder)
         self.tokenizer = load_tokenizer(folder)
         self.prompt_tokens: int = self.tokenizer.model_max_length
         schedule, self.prediction = read_scheduler(folder / SCHEDULER)
         self.alpha_T = torch.tensor(schedule.alpha, dtype=torch.float64, device=device)
+
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        return latent_size(height, width, self.factor)
 
     def encode(self, images_BHWC: Tensor) -> Tensor:
         """uint8 [B, H, W, 3] -> scaled posterior means, float [B, 4, H/f, W/f]."""

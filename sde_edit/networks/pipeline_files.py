@@ -89,6 +89,11 @@ def latent_shape(folder: Path, resolution: int) -> tuple[int, int, int]:
     return channels, resolution // factor, resolution // factor
 
 
+def latent_size(height: int, width: int, factor: int) -> tuple[int, int]:
+    """(h, w) of the latent of an image, rounded up."""
+    return -(-height // factor), -(-width // factor)
+
+
 def latent_factor(folder: Path) -> int:
     """How many pixels along a side become one latent."""
     levels: int = len(read_config(folder / "vae" / "config.json")["block_out_channels"])

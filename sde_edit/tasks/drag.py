@@ -36,7 +36,7 @@ from sde_edit.editing.batch import (
     prompts,
 )
 from sde_edit.editing.lora import LoraFit, adapted, lora_fits
-from sde_edit.editing.moves import Move, MovePlan, apply_moves
+from sde_edit.editing.moves import Move, MovePlan, Size, apply_moves
 from sde_edit.errors import UserError
 from sde_edit.registry import plugin
 
@@ -55,8 +55,8 @@ class DragTask(Task):
 
     m: the number of drag steps of an image; null: the largest distance of a pair in cells of the
     latent, times m_factor, rounded up, and at least one.
-    r, m_factor: null: 5 and 0.5 for a latent of 64 x 64, and in proportion for other sizes, with r
-    at least 1 and a step at least one cell.
+    r, m_factor: null: 5 and 0.5 for models whose own latents are 64 x 64, and in proportion for
+    others, with r at least 1 and a step at least one cell.
     pairs: `together`, all pairs in each step; or `sequence`, one pair after the other, each with
     its own m.
 
@@ -125,7 +125,8 @@ class DragTask(Task):
         """The loop of Alg. 1."""
         adapters = prepared.get(LoraFit.name, ())
         x, grid = model.encode(images(examples)), grid.truncated(self.t_0)
-        plans = [self._plan.steps(example, (x.shape[2], x.shape[3])) for example in examples]
+        plan, native = self._plan, model.latent_shape[1:]
+        plans = [plan.steps(example, (x.shape[2], x.shape[3]), native) for example in examples]
         inside = may_change(examples, x)
         for j in range(max(map(len, plans))):
             rows = [b for b, steps in enumerate(plans) if j < len(steps)]
@@ -184,11 +185,11 @@ class DragTask(Task):
         each = 2 if self.guidance != self.guidance_at_0 else rows_per_evaluation(self.guidance)
         return 2 * steps_below(self.t_0, steps) * each
 
-    def evaluations_of(self, example: Example, steps: int, size: tuple[int, int]) -> int:
-        return len(self._plan.steps(example, size)) * self.evaluations_per_image(steps)
+    def evaluations_of(self, example: Example, steps: int, size: Size, native: Size) -> int:
+        return len(self._plan.steps(example, size, native)) * self.evaluations_per_image(steps)
 
-    def derived_settings(self, size: tuple[int, int]) -> str:
-        return self._plan.derived(size)
+    def derived_settings(self, native: Size) -> str:
+        return self._plan.derived(native)
 
 
 def _doubled(part: Tensor, examples: int) -> Tensor:

@@ -27,7 +27,7 @@ class Sample(Task):
     """x_T is standard normal noise, which depends on the example but not on the sampler.
 
     The task uses the example's caption, and its hint if the model has a control net. The example's
-    image is not used, but belongs to the reference set of metrics.
+    image gives its size alone, and belongs to the reference set of metrics.
     """
 
     prompt: str
@@ -55,7 +55,8 @@ class Sample(Task):
         eps = model.denoiser(
             given, self.guidance, prompts(self.negative_prompt, examples), hints(examples)
         )
-        shape = (len(examples), *model.latent_shape)
+        height, width = examples[0].image.shape[:2]
+        shape = (len(examples), model.latent_shape[0], *model.latent_size(height, width))
         x_T = noise.like(torch.empty(shape, dtype=model.state_dtype, device=model.device), "init")
         return model.decode(sampler.decode(eps, x_T, grid, noise))
 
