@@ -48,10 +48,11 @@ def model(source):
     return source.load("cpu", "float64")
 
 
-def images(source, n=2):
+def images(source, n=2, wider=0):
     side = source.resolution
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (n, side, side, 3), generator=generator, dtype=torch.uint8)
+    size = (n, side, side + wider, 3)
+    return torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
 
 
 def state(model, n=2, dtype=torch.float64):
@@ -134,6 +135,27 @@ def test_from_image_to_state_and_back(source, model):
     if model.latent_shape[1] == source.resolution:  # pixels, which lose nothing
         assert torch.equal(back, images(source))
         assert 0.9 < x.abs().max() <= 1
+
+
+def test_works_at_other_shapes_or_says_that_it_does_not(kind, source, model):
+    side, factor = source.resolution, source.factor
+    assert model.factor == factor
+    assert source.latent_size(side, side) == model.latent_shape[1:]
+    if factor is None:
+        assert model.latent_size(side, 2 * side) == model.latent_shape[1:]
+        return
+    given = images(source, wider=factor)
+    words = WORDS.get(kind, ("a b", "c"))
+    hints = {"hints_BHWC": given} if kind == "controlnet" else {}
+    with torch.inference_mode():
+        x = model.encode(given)
+        eps = model.denoiser(words, GUIDANCE.get(kind, 3.0), **hints)
+        e = eps(x, torch.full((2,), 400.0))
+        back = model.decode(x)
+    assert x.shape[2:] == e.shape[2:] == model.latent_size(side, side + factor)
+    assert source.latent_size(side, side + factor) == model.latent_size(side, side + factor)
+    assert model.latent_size(side, side + 1) == model.latent_size(side, side + factor)
+    assert back.shape == given.shape
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [

@@ -77,7 +77,8 @@ def edit_and_count(task, model, ids, sampler=None):
 
 
 def announced(task, model, example_id):
-    return task.evaluations_of(example(example_id), 3, model.latent_shape[1:])
+    native = model.latent_shape[1:]
+    return task.evaluations_of(example(example_id), 3, native, native)
 
 
 def test_gives_one_uint8_image_per_example(task, model):

@@ -20,18 +20,19 @@ def picture(name, drags, seed=0, mask=None):
     return Example(name, image, caption="red", drags=tuple(drags), mask=mask)
 
 
-def plan(chosen, example, size=(8, 8)):
+def plan(chosen, example, size=(8, 8), native=None):
     """The moves of every drag step."""
     in_sequence = chosen.pairs == "sequence"
     moves = MovePlan(chosen.r, chosen.m, chosen.m_factor, in_sequence=in_sequence)
-    return moves.steps(example, size)
+    return moves.steps(example, size, native or size)
 
 
-def squares(chosen, *drags, size=(8, 8), pixels=8):
-    example = Example("a", np.zeros((pixels, pixels, 3), np.uint8), drags=drags)
+def squares(chosen, *drags, size=(8, 8), pixels=8, native=None):
+    height, width = (pixels * side // size[0] for side in size)
+    example = Example("a", np.zeros((height, width, 3), np.uint8), drags=drags)
     return [
         [tuple((s.start, s.stop) for square in move for s in square) for move in step]
-        for step in plan(chosen, example, size)
+        for step in plan(chosen, example, size, native)
     ]
 
 
@@ -46,6 +47,15 @@ def test_r_and_m_are_the_papers_for_a_latent_of_64_and_in_proportion_for_others(
     large = squares(task(), drag, size=(128, 128), pixels=512)
     assert len(large) == 9
     assert large[0] == [((30, 50), (30, 50), (34, 54), (30, 50))]
+
+
+def test_the_shape_of_a_picture_changes_neither_r_nor_the_steps():
+    """A latent of 64 x 43 has cells as large as one of 64 x 64."""
+    drag = Drag((160, 160), (160, 304))
+    native = (64, 64)
+    square = squares(task(), drag, size=(64, 64), pixels=512, native=native)
+    assert squares(task(), drag, size=(43, 64), pixels=344, native=native) == square
+    assert squares(task(), drag, size=(96, 64), pixels=768, native=native) == square
 
 
 def test_m_is_rounded_up_and_never_zero():

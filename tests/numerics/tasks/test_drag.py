@@ -39,7 +39,7 @@ def plan(chosen, example, size=(8, 8)):
     """The moves of every drag step."""
     in_sequence = chosen.pairs == "sequence"
     moves = MovePlan(chosen.r, chosen.m, chosen.m_factor, in_sequence=in_sequence)
-    return moves.steps(example, size)
+    return moves.steps(example, size, size)
 
 
 class Spy:
@@ -47,6 +47,7 @@ class Spy:
 
     def __init__(self, model):
         self.encode, self.denoiser = model.encode, model.denoiser
+        self.latent_shape = model.latent_shape
         self._model = model
 
     def decode(self, x):
@@ -167,25 +168,25 @@ def test_a_finished_image_costs_nothing_more():
     with torch.inference_mode():
         noise = Noise(0, tuple(example.id for example in UNEQUAL))
         chosen.edit(UNEQUAL, model, build("samplers", "ode", {}), GRID, noise)
-    announced = [chosen.evaluations_of(example, GRID.steps, (8, 8)) for example in UNEQUAL]
+    announced = [chosen.evaluations_of(example, GRID.steps, (8, 8), (8, 8)) for example in UNEQUAL]
     assert len(set(announced)) > 1
     assert model.evaluations == sum(announced)
 
 
 def test_what_is_announced_is_that_of_all_drag_steps():
-    assert task(m=4).evaluations_of(UNEQUAL[0], 200, (8, 8)) == 4 * 2 * 120 * 2
-    assert task(m=4, guidance=1.0).evaluations_of(UNEQUAL[0], 200, (8, 8)) == 4 * 2 * 120
+    assert task(m=4).evaluations_of(UNEQUAL[0], 200, (8, 8), (8, 8)) == 4 * 2 * 120 * 2
+    assert task(m=4, guidance=1.0).evaluations_of(UNEQUAL[0], 200, (8, 8), (8, 8)) == 4 * 2 * 120
     assert task().evaluations_per_image(200) == 2 * 120 * 2
 
 
 def test_says_what_follows_from_the_size_of_the_latent():
-    said = "task.r=1, task.m_factor=1: a latent is 16x16 here, the paper's 64x64"
+    said = "task.r=1, task.m_factor=1: the model's latents are 16x16, the paper's 64x64"
     assert task(r=None).derived_settings((16, 16)) == said
-    assert task(r=None, m=3).derived_settings((16, 16)).startswith("task.r=1: a latent")
+    assert task(r=None, m=3).derived_settings((16, 16)).startswith("task.r=1: the model's latents")
     assert (
         task(r=None)
         .derived_settings((128, 96))
-        .startswith("task.r=8, task.m_factor=0.333333: a latent is 96x128")
+        .startswith("task.r=8, task.m_factor=0.333333: the model's latents are 96x128")
     )
     assert (
         task(r=None).derived_settings((64, 64)) == task(r=3, m=2).derived_settings((16, 16)) == ""

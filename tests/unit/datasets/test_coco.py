@@ -143,7 +143,7 @@ def test_other_ids_are_refused(pairs: Make, example_id: str) -> None:
     ({"resolution": 4}, "data.resolution=4"),
     ({"split": "val2015"}, "'val2014'"),
     ({"split": "../val2017"}, "'val2014'"),
-    ({"fit": "squash"}, "'exact' or 'crop'"),
+    ({"fit": "squash"}, "'exact', 'crop', 'pad' or 'keep'"),
     ({"seed": 3}, "seed"),
 ])  # fmt: skip
 def test_settings_are_refused(pairs: Make, settings: dict[str, Any], message: str) -> None:

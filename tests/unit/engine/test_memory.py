@@ -10,6 +10,8 @@ from sde_edit.engine.memory import AdaptiveBatcher
 from sde_edit.errors import UserError
 from sde_edit.store.runs import RunStore
 
+SIZE = (64, 64)
+
 
 def invoke(*arguments, code=0):
     outcome = CliRunner().invoke(main, arguments)
@@ -35,29 +37,39 @@ def test_out_of_memory_halves_the_batch_and_is_remembered(small, caplog):
     batch = ["x" * n for n in range(10)]
     edit, sizes = out_of_memory_above(3)
     assert torch.cat(
-        AdaptiveBatcher(chosen, "cpu", "drag").map(batch, edit)
+        AdaptiveBatcher(chosen, "cpu", "drag", SIZE).map(batch, edit)
     ).flatten().tolist() == list(range(10))
     assert sizes == [10, 5, 2, 2, 2, 2, 2]
     assert "out of memory with 10 images at once: going on with 5" in caplog.text
     edit, sizes = out_of_memory_above(3)
-    AdaptiveBatcher(experiment([*small, "hardware.batch_size=10"]), "cpu", "drag").map(batch, edit)
+    AdaptiveBatcher(experiment([*small, "hardware.batch_size=10"]), "cpu", "drag", SIZE).map(
+        batch, edit
+    )
     assert sizes == [2, 2, 2, 2, 2]
     edit, sizes = out_of_memory_above(3)
     AdaptiveBatcher(
-        experiment([*small, "hardware.batch_size=10", "dtype=float64"]), "cpu", "drag"
+        experiment([*small, "hardware.batch_size=10", "dtype=float64"]), "cpu", "drag", SIZE
     ).map(batch, edit)
     assert sizes[0] == 10  # another dtype needs other memory
     edit, sizes = out_of_memory_above(3)
-    AdaptiveBatcher(chosen, "cpu", "lora").map(batch, edit)
+    AdaptiveBatcher(chosen, "cpu", "lora", SIZE).map(batch, edit)
     assert sizes[0] == 10  # and so does other work
     with pytest.raises(UserError, match="does not hold one image"):
-        AdaptiveBatcher(chosen, "cpu", "drag").map(batch, out_of_memory_above(0)[0])
+        AdaptiveBatcher(chosen, "cpu", "drag", SIZE).map(batch, out_of_memory_above(0)[0])
+
+
+def test_each_size_of_image_has_a_memory_of_its_own(small):
+    chosen = experiment([*small, "hardware.batch_size=10"])
+    AdaptiveBatcher(chosen, "cpu", "drag", (64, 96)).map("abcd", out_of_memory_above(2)[0])
+    assert AdaptiveBatcher(chosen, "cpu", "drag", (64, 96)).size == 2
+    assert AdaptiveBatcher(chosen, "cpu", "drag", (96, 64)).size == 10
+    assert AdaptiveBatcher(chosen, "cpu", "drag", SIZE).size == 10
 
 
 def test_a_smaller_batch_size_takes_precedence_over_a_remembered_one(small):
     def size(batch_size):
         chosen = experiment([*small, f"hardware.batch_size={batch_size}"])
-        return AdaptiveBatcher(chosen, "cpu", "drag")
+        return AdaptiveBatcher(chosen, "cpu", "drag", SIZE)
 
     size(4).map("abcd", out_of_memory_above(2)[0])
     assert [size(n).size for n in (1, 2, 8)] == [1, 2, 2]

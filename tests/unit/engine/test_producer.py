@@ -7,6 +7,7 @@ from sde_edit.config import experiment
 from sde_edit.engine.plan import plan_run
 from sde_edit.engine.producer import describe, inspect_missing, producer_of
 from sde_edit.errors import UserError
+from tests.builders import picture
 
 DATA = ["task=drag", "data=shapes-drags", "data.n=3", "task.lora_steps=0", "metrics=[]"]
 
@@ -53,6 +54,41 @@ def test_a_network_announces_its_evaluations(tiny_model):
 def test_a_network_refuses_another_resolution(tiny_model):
     with pytest.raises(UserError, match="64x64 pixels, but model=shapes works at 32x32"):
         cost(network(tiny_model, "model.resolution=32"))
+
+
+def pictures(tiny_model, folder, size, *overrides):
+    folder.mkdir(exist_ok=True)
+    picture(*size).save(folder / "a.png")
+    words = ["task=reconstruct", "task.prompt=''", "data=folder", f"data.images={folder}"]
+    return experiment([*words, "metrics=[]", "steps=4", f"model.path={tiny_model}", *overrides])
+
+
+@pytest.mark.parametrize("size", [(64, 41), (96, 64)])
+def test_a_network_takes_pictures_with_one_side_of_its_own(tiny_model, tmp_path, size):
+    cost(pictures(tiny_model, tmp_path / "own", size, "data.resolution=null", "data.fit=keep"))
+    side = "short" if size[1] == 64 else "long"
+    given = ["data.resolution=64", "data.fit=keep", f"data.side={side}"]
+    cost(pictures(tiny_model, tmp_path / "own", size, *given))
+
+
+def test_a_network_refuses_pictures_of_another_scale(tiny_model, tmp_path):
+    given = ["data.resolution=200", "data.fit=keep"]
+    chosen = pictures(tiny_model, tmp_path / "large", (300, 200), *given)
+    with pytest.raises(UserError, match="300x200 pixels, but model=shapes works at 64x64"):
+        cost(chosen)
+
+
+def test_a_model_of_one_size_refuses_any_other(tmp_path):
+    picture(16, 12).save(tmp_path / "a.png")
+    chosen = experiment(
+        [
+            *("task=reconstruct", "task.prompt=''", "model=gmm", "data=folder", "metrics=[]"),
+            *("task.guidance=1", f"data.images={tmp_path}"),
+            *("data.resolution=null", "data.fit=keep", "model.shape=[3,16,16]"),
+        ]
+    )
+    with pytest.raises(UserError, match="16x12 pixels, but model=gmm works at 16x16"):
+        cost(chosen)
 
 
 def test_together_runs_cost_what_they_cost_alone(tiny_model, imported):
