@@ -9,17 +9,18 @@ BIN := $(VENV)/bin
 ARGS ?= dtype=bfloat16
 # Worker processes of the tests; WORKERS= runs them in one process
 WORKERS ?= -n 2 --dist loadgroup
-DEMO := task=inpaint steps=25 data.limit=32 dtype=float32
+DEMO := task=inpaint steps=25 data.limit=32 dtype=float32 task.guidance=1
 
 SENSITIVITY := figure8 figure9 figure10 figure11 figure12
 TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 exactness \
           bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r $(SENSITIVITY)
 
-.PHONY: help demo test test-slow check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity theory clean
+.PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity theory clean
 
 help:
 	@echo "demo         both samplers on the embedded model, a table and a contact sheet"
 	@echo "test         the fast tests        test-slow    the slow ones"
+	@echo "docs         this documentation as a site: docs/_build/html/index.html"
 	@echo "check        ruff, mypy, import-linter     format    let ruff format"
 	@echo "table2       Table 2: runs what is missing, then writes results/tables/table2.*; likewise"
 	@echo "             $(filter-out table2,$(TABLES))"
@@ -47,6 +48,11 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest $(WORKERS) -m "slow and not gpu"
+
+docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/sphinx-build -c docs -W --keep-going -q . docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
