@@ -358,6 +358,26 @@ def status(overrides: tuple[str, ...]) -> None:
         raise click.exceptions.Exit(1)
 
 
+@main.command()
+@OVERRIDES
+def show(overrides: tuple[str, ...]) -> None:
+    """Explain one choice, as task=drag or data=places: its settings, defaults, types, meaning.
+
+    With no or with several overrides: the whole config that they give, and what set each value.
+    """
+    from sde_edit.commands.show import composed_values, describe_choice, in_words
+    from sde_edit.registry import groups
+
+    group, _, name = overrides[0].partition("=") if len(overrides) == 1 else ("", "", "")
+    if name and group in groups():
+        click.echo(in_words(describe_choice(group, name)))
+        return
+    found = composed_values(overrides)
+    width = max(len(value.key) for value in found)
+    for value in found:
+        click.echo(f"{value.key:<{width}}  {value.value}  # {value.source}")
+
+
 @main.command("list")
 @click.argument("group", required=False)
 @click.option("--bibtex", is_flag=True, help="Print the papers as BibTeX entries instead.")

@@ -49,12 +49,19 @@ from sde_edit.registry import (
     suggest,
 )
 
-# Keys of a group's YAML that are not settings of its plug-in.
-_RUN_KEYS = {
-    "model": {"dtype", "batch_size", "plain_guidance"},
-    "data": {"limit", "prompt", "metrics"},
+# Keys of a group's YAML that are not settings of its plug-in, and what they mean.
+RUN_KEYS = {
+    "model": {
+        "dtype": "of the network, unless `dtype` is given; auto: by the device",
+        "batch_size": "images at once, unless `hardware.batch_size` is given",
+        "plain_guidance": "the guidance that stands for none: 0 or 1",
+    },
+    "data": {
+        "limit": "the first examples only; null: all",
+        "prompt": "of tasks with one prompt; {caption} and {target} stand for an example's texts",
+        "metrics": "measured unless `metrics` is given",
+    },
 }
-
 
 AUTO_DTYPE = "auto"  # of a model's YAML: by the device
 _GROUPS = {"task": "tasks", "sampler": "samplers", "model": "models", "data": "datasets"}
@@ -291,6 +298,16 @@ class _Run:
     metrics: list[Text]
     shard: Natural
     shards: Count
+
+
+# What declares the types of a group's keys that are not settings of a plug-in.
+RUN_TYPES: Mapping[str, type[Any]] = {
+    "model": _ModelRun,
+    "data": _DataRun,
+    "hardware": _Hardware,
+    "paths": _Paths,
+    "wandb": _Wandb,
+}
 
 
 def _check_run(config: Mapping[str, Any]) -> None:
@@ -557,7 +574,7 @@ def results_dir(overrides: Sequence[str]) -> Path:
 
 def plugin_settings(group: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     """What of a YAML's values are settings of its plug-in."""
-    others = {"name", "kind", "cites"} | _RUN_KEYS.get(group, set())
+    others = {"name", "kind", "cites"} | RUN_KEYS.get(group, {}).keys()
     return {key: value for key, value in raw.items() if key not in others}
 
 

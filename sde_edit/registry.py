@@ -84,8 +84,8 @@ def _describe(group: str, name: str) -> str:
     if words := [line for line in comments if not line.startswith("@package")]:
         return words[0]
     kind = re.search(r"^kind: *(\w+)", text, re.MULTILINE)
-    package = _plugin_group(group)
-    return _first_line(_package(package) / f"{kind[1]}.py") if kind and package in GROUPS else ""
+    package = plugin_group(group)
+    return _first_line(_package(package) / f"{kind[1]}.py") if kind and package else ""
 
 
 def citations(group: str) -> dict[str, Citation]:
@@ -104,8 +104,8 @@ def _citation(group: str, name: str) -> Citation | None:
         paper: Citation = getattr(papers, key[1].upper())
         return paper
     kind = re.search(r"^kind: *(\w+)", text, re.MULTILINE)
-    package = _plugin_group(group)
-    return _cited_in(_package(package) / f"{kind[1]}.py") if kind and package in GROUPS else None
+    package = plugin_group(group)
+    return _cited_in(_package(package) / f"{kind[1]}.py") if kind and package else None
 
 
 def _cited_in(file: Path) -> Citation | None:
@@ -122,8 +122,10 @@ def _cited_in(file: Path) -> Citation | None:
     return None
 
 
-def _plugin_group(group: str) -> str:
-    return {"data": "datasets"}.get(group, f"{group}s")
+def plugin_group(group: str) -> str | None:
+    """The plug-ins that a YAML group configures; None for a group of plain values."""
+    package = {"data": "datasets"}.get(group, f"{group}s")
+    return package if package in GROUPS else None
 
 
 def kinds(group: str) -> dict[str, str]:
