@@ -12,7 +12,19 @@ import click
 
 from sde_edit.errors import UserError
 
-OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+
+def _with_plugins(
+    ctx: click.Context, argument: click.Parameter, overrides: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Find the plug-ins of `plugins=DIR`, a folder that the user named."""
+    if overrides:
+        from sde_edit.config import use_plugins
+
+        use_plugins(overrides)
+    return overrides
+
+
+OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", callback=_with_plugins)
 
 
 class Verbs(click.Group):
@@ -176,7 +188,7 @@ def compare(a: str, b: str, overrides: tuple[str, ...], metric: str | None, exam
     """Compare two finished runs on the same examples, and show where they differ most.
 
     A and B are run ids or names of run folders, which may be shortened, or paths of run folders.
-    The only overrides are paths.results=DIR, and paths.data=DIR if the data has moved.
+    The only overrides are paths.results=DIR, paths.data=DIR if the data has moved, and plugins=DIR.
     """
     from sde_edit.commands.compare import describe, open_pair, write_sheet
 
@@ -368,7 +380,8 @@ def show(overrides: tuple[str, ...]) -> None:
     from sde_edit.commands.show import composed_values, describe_choice, in_words
     from sde_edit.registry import groups
 
-    group, _, name = overrides[0].partition("=") if len(overrides) == 1 else ("", "", "")
+    words = [word for word in overrides if not word.startswith("plugins=")]
+    group, _, name = words[0].partition("=") if len(words) == 1 else ("", "", "")
     if name and group in groups():
         click.echo(in_words(describe_choice(group, name)))
         return
@@ -379,16 +392,26 @@ def show(overrides: tuple[str, ...]) -> None:
 
 
 @main.command("list")
-@click.argument("group", required=False)
+@click.argument("words", nargs=-1, metavar="[GROUP] [plugins=DIR]")
 @click.option("--bibtex", is_flag=True, help="Print the papers as BibTeX entries instead.")
-def list_(group: str | None, bibtex: bool) -> None:
+def list_(words: tuple[str, ...], bibtex: bool) -> None:
     """List and describe the names in every YAML group, and the computed figures.
 
-    Names that a paper describes end in its BibTeX key; the references are below.
+    Names that a paper describes end in its BibTeX key; the references are below. The only override
+    is plugins=DIR.
     """
     from sde_edit.registry import citations, groups, listing, suggest
     from sde_edit.theory import FIGURES
 
+    plugins = [word for word in words if word.startswith("plugins=")]
+    if plugins:
+        from sde_edit.config import use_plugins
+
+        use_plugins(plugins)
+    chosen = [word for word in words if word not in plugins]
+    if len(chosen) > 1:
+        raise UserError(f"{chosen[1]}: list takes one group, and plugins=DIR")
+    group = chosen[0] if chosen else None
     shelves = {name: listing(name) for name in groups()} | {"figure": FIGURES}
     if group and group not in shelves:
         raise UserError(f"no group {group!r}.{suggest(group, sorted(shelves))}")

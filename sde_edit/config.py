@@ -26,7 +26,7 @@ from sde_edit.api.dataset import Dataset
 from sde_edit.api.experiment import Experiment, Settings
 from sde_edit.api.launcher import Launcher
 from sde_edit.api.metric import NamedMetric
-from sde_edit.api.override import override
+from sde_edit.api.override import as_typed, override
 from sde_edit.api.sampler import ExternalOutputs
 from sde_edit.api.spec import ComponentSpec, RunSpec, dtype_name
 from sde_edit.api.task import Task
@@ -34,13 +34,14 @@ from sde_edit.diffusion.schedule import LastSigma, Spacing
 from sde_edit.errors import UserError
 from sde_edit.imaging.subset import Subset
 from sde_edit.overrides import expand, keyed, read, refuse_swept, sweep, swept_values
+from sde_edit.places import Place, is_in_use, places, use_folder
 from sde_edit.registry import (
     UNLESS_DEFAULT,
     Count,
     Natural,
     Text,
     build,
-    conf_dir,
+    configs,
     groups,
     names,
     plugin_class,
@@ -69,6 +70,32 @@ _PACKAGES = _GROUPS | {"launcher": "launchers"}
 Threads = Annotated[int, Field(ge=1, le=1024)]
 
 
+# ------------------------------------------------------------------ plug-ins from outside
+def use_plugins(overrides: Sequence[str]) -> None:
+    """Find the plug-ins of the folder that `plugins=DIR` names, until this process ends.
+
+    Its code runs when a plug-in is used, so call it only with what the user gave, never with what
+    was read from a file. Raises UserError for a folder that cannot be used.
+    """
+    for given in read(overrides):
+        if given.key_or_group == "plugins":
+            refuse_swept([given])
+            folder = given.value()
+            if folder is not None and not isinstance(folder, str):
+                raise UserError(f"{given.input_line}: must be a folder")
+            if folder is not None:
+                use_folder(Path(folder))
+
+
+def _check_in_use(folder: Any) -> None:
+    """Raises UserError for plug-ins that a stored run names and the user does not."""
+    if isinstance(folder, str) and not is_in_use(Path(folder)):
+        raise UserError(
+            f"plugins={folder}: the run was made with the plug-ins of this folder, whose code is "
+            f"run only if you name it: add {as_typed('plugins', folder)}"
+        )
+
+
 # ------------------------------------------------------------------ compose
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     """The resolved config of one set of overrides.
@@ -77,8 +104,11 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     """
     given = read(overrides)
     refuse_swept(given)
+    for one in given:
+        if one.key_or_group == "plugins":
+            _check_in_use(one.value())
     choices = [_choice(one) for one in given if one.key_or_group in _choosable()]
-    tree = _composed(conf_dir(), *choices)
+    tree = _composed(places(), *choices)
     config = OmegaConf.create(tree)
     for one in given:
         if one.key_or_group not in _choosable():
@@ -91,15 +121,18 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     resolved["metrics"] = _listed(resolved["metrics"])
     _check_finite(resolved)
     _check_run(resolved)
+    _check_in_use(resolved["plugins"])
     return resolved
 
 
 @cache
-def _composed(folder: Path, *choices: str) -> dict[str, Any]:
+def _composed(where: tuple[Place, ...], *choices: str) -> dict[str, Any]:
     """The YAML of these choices, put together; interpolations are as they are written."""
+    first, *others = where
+    search = override("hydra.searchpath", [f"file://{place.conf}" for place in others])
     try:
-        with initialize_config_dir(str(folder), version_base="1.3"):
-            return _as_dict(compose("config", overrides=list(choices)))
+        with initialize_config_dir(str(first.conf), version_base="1.3"):
+            return _as_dict(compose("config", overrides=[search, *choices]))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"config: {error}") from error
 
@@ -194,9 +227,9 @@ def _fields(group: str, raw: Mapping[str, Any]) -> list[str]:
 
 
 @cache
-def _every_key(folder: Path) -> dict[str, Any]:
-    """A config with the keys of every choice of every group."""
-    tree = dict(_composed(folder))
+def _every_key(where: tuple[Place, ...]) -> dict[str, Any]:
+    """A config with the keys of every choice of every group in these places."""
+    tree = dict(_composed(where))
     for group in _PACKAGES:
         for name in names(group):
             raw = group_file(group, name)
@@ -210,7 +243,7 @@ def check_known(overrides: Sequence[str]) -> None:
 
     The key may be one that is no override, such as model.digest.
     """
-    tree = _every_key(conf_dir())
+    tree = _every_key(places())
     for one in read(overrides):
         if one.key_or_group not in _choosable():
             _check_key(one, tree)
@@ -298,6 +331,7 @@ class _Run:
     metrics: list[Text]
     shard: Natural
     shards: Count
+    plugins: Text | None
 
 
 # What declares the types of a group's keys that are not settings of a plug-in.
@@ -458,10 +492,11 @@ def metric(name: str) -> NamedMetric:
 
 def group_file(group: str, name: str) -> dict[str, Any]:
     """conf/<group>/<name>.yaml, not composed. Raises UserError with the nearest name."""
-    if name not in names(group):
-        raise UserError(f"no {group} {name!r}.{suggest(name, names(group))}")
+    files = configs(group)
+    if name not in files:
+        raise UserError(f"no {group} {name!r}.{suggest(name, sorted(files))}")
     raw: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
-        OmegaConf.load(conf_dir() / group / f"{name}.yaml")
+        OmegaConf.load(files[name])
     )
     return raw if raw.get("dtype") == AUTO_DTYPE else dict(_full_dtypes(raw))
 

@@ -1,4 +1,4 @@
-"""Plug-ins are found by file name: `sde_edit/samplers/sde.py` is the sampler of kind `sde`.
+"""Plug-ins are found by file name: `samplers/sde.py` in one of the places is the sampler `sde`.
 
 A plug-in file defines one class marked with `@plugin`: a frozen dataclass whose fields are the
 settings that its YAML may give. Listing plug-ins reads file names and docstrings but imports
@@ -11,10 +11,12 @@ import ast
 import difflib
 import json
 import re
+import traceback
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -23,17 +25,11 @@ from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.override import as_typed, format_override
 from sde_edit.errors import UserError
+from sde_edit.places import GROUPS, own, places
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-GROUPS = (
-    *("tasks", "samplers", "models", "datasets", "metrics"),
-    *("tables", "figures", "launchers"),
-)
-
-_ROOT = Path(__file__).parent
-_PLACE = {"tables": "report.tables", "figures": "report.figures", "launchers": "engine.launchers"}
 T = TypeVar("T")
 
 # Types of settings.
@@ -59,13 +55,18 @@ def plugin(cls: type[T]) -> type[T]:
 
 
 def conf_dir() -> Path:
-    """The folder of the YAML groups: inside the installed package, or beside it in a checkout."""
-    return _ROOT / "conf" if (_ROOT / "conf").is_dir() else _ROOT.parent / "conf"
+    """The folder of this package's YAML groups."""
+    return own().conf
 
 
 def names(group: str) -> list[str]:
     """The names in a YAML group."""
-    return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
+    return sorted(configs(group))
+
+
+def configs(group: str) -> dict[str, Path]:
+    """Name -> file, of the YAML group in all places."""
+    return {name: file for place in places() for name, file in place.configs(group).items()}
 
 
 def groups() -> list[str]:
@@ -75,17 +76,15 @@ def groups() -> list[str]:
 
 def listing(group: str) -> dict[str, str]:
     """Name -> its description: the YAML's leading comment, else the plug-in's first line."""
-    return {name: _describe(group, name) for name in names(group)}
+    return {name: _describe(group, file) for name, file in sorted(configs(group).items())}
 
 
-def _describe(group: str, name: str) -> str:
-    text = (conf_dir() / group / f"{name}.yaml").read_text()
-    comments = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+def _describe(group: str, config: Path) -> str:
+    comments = [line.lstrip("# ") for line in _text(config).splitlines() if line.startswith("#")]
     if words := [line for line in comments if not line.startswith("@package")]:
         return words[0]
-    kind = re.search(r"^kind: *(\w+)", text, re.MULTILINE)
-    package = plugin_group(group)
-    return _first_line(_package(package) / f"{kind[1]}.py") if kind and package else ""
+    file = _plugin_of(group, config)
+    return _first_line(file) if file else ""
 
 
 def citations(group: str) -> dict[str, Citation]:
@@ -94,32 +93,42 @@ def citations(group: str) -> dict[str, Citation]:
     Names that no paper describes are left out. Like `listing`, this reads files and imports nothing
     but the papers.
     """
-    found = {name: _citation(group, name) for name in names(group)}
+    found = {name: _citation(group, file) for name, file in sorted(configs(group).items())}
     return {name: citation for name, citation in found.items() if citation}
 
 
-def _citation(group: str, name: str) -> Citation | None:
-    text = (conf_dir() / group / f"{name}.yaml").read_text()
-    if key := re.search(r"^cites: *(\w+)", text, re.MULTILINE):
-        paper: Citation = getattr(papers, key[1].upper())
-        return paper
-    kind = re.search(r"^kind: *(\w+)", text, re.MULTILINE)
-    package = plugin_group(group)
-    return _cited_in(_package(package) / f"{kind[1]}.py") if kind and package else None
+def _citation(group: str, config: Path) -> Citation | None:
+    if key := re.search(r"^cites: *(\w+)", _text(config), re.MULTILINE):
+        return _paper(key[1].upper(), config)
+    file = _plugin_of(group, config)
+    return _cited_in(file) if file else None
 
 
 def _cited_in(file: Path) -> Citation | None:
     """What the class in a plug-in file assigns to `citation`: one of `papers`, or its own."""
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(_parsed(file)):
         match node:
             case ast.AnnAssign(
-                target=ast.Name(id="citation"), value=ast.Attribute(value=ast.Name(id="papers"))
+                target=ast.Name(id="citation"),
+                value=ast.Attribute(value=ast.Name(id="papers"), attr=name),
             ):
-                found: Citation = getattr(papers, node.value.attr)  # type: ignore[union-attr]
-                return found
+                return _paper(name, file)
             case ast.AnnAssign(target=ast.Name(id="citation"), value=ast.Call(keywords=given)):
-                return Citation(**{k.arg: ast.literal_eval(k.value) for k in given if k.arg})
+                return _own_paper(given, file)
     return None
+
+
+def _paper(name: str, file: Path) -> Citation:
+    if not isinstance(found := getattr(papers, name, None), Citation):
+        raise UserError(f"{file}: sde_edit/api/papers.py has no paper {name}")
+    return found
+
+
+def _own_paper(given: list[ast.keyword], file: Path) -> Citation:
+    try:
+        return Citation(**{k.arg: ast.literal_eval(k.value) for k in given if k.arg})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{file}: its citation is not written in plain values: {error}") from error
 
 
 def plugin_group(group: str) -> str | None:
@@ -128,21 +137,43 @@ def plugin_group(group: str) -> str | None:
     return package if package in GROUPS else None
 
 
+def _plugin_of(group: str, config: Path) -> Path | None:
+    """The file of the plug-in that a YAML names; None for a group without plug-ins."""
+    package = plugin_group(group)
+    kind = re.search(r"^kind: *(\w+)", _text(config), re.MULTILINE)
+    if not package or not kind:
+        return None
+    known = _kind_files(package)
+    if kind[1] not in known:
+        raise UserError(f"{config}: no {group} kind {kind[1]!r}.{suggest(kind[1], sorted(known))}")
+    return known[kind[1]]
+
+
 def kinds(group: str) -> dict[str, str]:
     """Kind -> first line of its file's docstring. It reads all plug-in files of the group."""
-    return {file.stem: _first_line(file) for file in _plugin_files(group)}
+    return {kind: _first_line(file) for kind, file in sorted(_kind_files(group).items())}
 
 
-def _plugin_files(group: str) -> list[Path]:
-    return sorted(_package(group).glob("[!_]*.py"))
-
-
-def _package(group: str) -> Path:
-    return _ROOT / _PLACE.get(group, group).replace(".", "/")
+def _kind_files(group: str) -> dict[str, Path]:
+    return {kind: file for place in places() for kind, file in place.kinds(group).items()}
 
 
 def _first_line(file: Path) -> str:
-    return (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0]
+    return (ast.get_docstring(_parsed(file)) or "").split("\n")[0]
+
+
+def _parsed(file: Path) -> ast.Module:
+    try:
+        return ast.parse(_text(file))
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{file}: is no Python: {error}") from error
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read: {error}") from error
 
 
 def suggest(word: str, known: list[str]) -> str:
@@ -153,19 +184,40 @@ def suggest(word: str, known: list[str]) -> str:
 
 
 def plugin_class(group: str, kind: str) -> type[Any]:
-    """The plug-in class of a kind. Raises UserError with the nearest name if there is none."""
-    is_name = kind.isidentifier() and not kind.startswith("_")
-    if not (is_name and (_package(group) / f"{kind}.py").is_file()):
-        known = [file.stem for file in _plugin_files(group)]
-        raise UserError(f"no {group[:-1]} {kind!r}.{suggest(kind, known)}")
-    module = import_module(f"sde_edit.{_PLACE.get(group, group)}.{kind}")
+    """The plug-in class of a kind. Raises UserError with the nearest name if there is none, and
+    with the file if it is not of this package and cannot be imported."""
+    for place in places():
+        if kind in place.kinds(group):
+            name = place.module(group, kind)
+            module = (
+                import_module(name) if place == own() else _imported(name, place.kinds(group)[kind])
+            )
+            return _only_class(module)
+    raise UserError(f"no {group[:-1]} {kind!r}.{suggest(kind, sorted(_kind_files(group)))}")
+
+
+def _imported(name: str, file: Path) -> ModuleType:
+    """The module of a plug-in from outside, whose author needs the line at fault, not our stack."""
+    try:
+        return import_module(name)
+    except Exception as error:
+        lines = [
+            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)
+        ]
+        where = f"{file}, line {lines[-1]}" if lines else str(file)
+        raise UserError(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def _only_class(module: ModuleType) -> type[Any]:
     classes = [
         value
         for value in vars(module).values()
         if "__plugin__" in getattr(value, "__dict__", {}) and value.__module__ == module.__name__
     ]
     if len(classes) != 1:
-        raise TypeError(f"{module.__name__} must define exactly one @plugin class")
+        raise UserError(
+            f"{module.__file__}: must define one class marked @plugin, has {len(classes)}"
+        )
     found: type[Any] = classes[0]
     return found
 

@@ -6,8 +6,8 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from sde_edit import places
 from sde_edit.api.experiment import Experiment
 from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.api.spec import ComponentSpec, RunSpec
@@ -236,3 +237,48 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.01)
+
+
+PLUGIN = '''"""Half a step of DDIM, made up for tests."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sde_edit.api.sampler import Sampler
+from sde_edit.diffusion.denoiser import at
+from sde_edit.diffusion.steps import ddim
+from sde_edit.registry import plugin
+
+
+@plugin
+@dataclass(frozen=True)
+class Halved(Sampler):
+    """DDIM along a share of eps."""
+
+    share: float = 0.5
+    version: ClassVar[int] = 1
+    order: ClassVar[int] = 0
+    citation: ClassVar[None] = None
+
+    def decode(self, eps, x_BCHW, grid, noise, project=lambda x, i: x, inversion=None):
+        x = project(x_BCHW, 0)
+        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
+            x = project(ddim(x, self.share * at(eps, x, s), a_s, a_t), i + 1)
+        return x
+'''
+
+
+def plugin_folder(folder: Path, files: Mapping[str, str] | None = None) -> Path:
+    """A folder with the sampler `halved` and its config, or with these files."""
+    own = {"samplers/halved.py": PLUGIN, "conf/sampler/halved.yaml": "name: halved\nkind: halved\n"}
+    for name, text in (own if files is None else files).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@contextmanager
+def no_plugins_left() -> Iterator[None]:
+    """When it ends, the folders of plug-ins that were taken into use are forgotten."""
+    with patch.dict(places._in_use):
+        yield

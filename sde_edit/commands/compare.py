@@ -92,10 +92,13 @@ class Pair:
 def open_pair(a: str, b: str, overrides: Sequence[str]) -> Pair:
     """Two runs, each given by its path, or by a unique beginning of its id or folder name.
 
-    overrides: only `paths.*`. Raises UserError if the runs cannot be found or compared.
+    overrides: only `paths.*` and `plugins`. Raises UserError if the runs cannot be found or
+    compared.
     """
-    if idle := [o for o in overrides if o not in keyed(overrides, "paths.")]:
-        raise UserError(f"{idle[0]}: the runs are finished; compare takes paths.*=DIR alone")
+    if idle := [o for o in overrides if o not in keyed(overrides, ("paths.", "plugins"))]:
+        raise UserError(
+            f"{idle[0]}: the runs are finished; compare takes paths.*=DIR and plugins=DIR alone"
+        )
     results = results_dir(overrides)
     return pair_of(find_run(a, results), find_run(b, results))
 

@@ -178,6 +178,7 @@ class Worker:
         self._models = ModelCache()
 
     def __call__(self, job: Job, on_images: Callable[[int], None]) -> None:
+        config.use_plugins(job.overrides)
         experiments = [config.experiment(one) for one in expand(job.overrides)]
         run_together(experiments, self._models, on_images=on_images)
 

@@ -20,6 +20,7 @@ from sde_edit.overrides import read
 from sde_edit.registry import (
     citations,
     conf_dir,
+    configs,
     groups,
     listing,
     plugin_class,
@@ -162,7 +163,7 @@ def _comments(group: str, name: str) -> dict[str, str]:
     """The comments behind the keys of a YAML file, with the comment lines that continue them."""
     found: dict[str, str] = {}
     key = ""
-    for line in (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
+    for line in configs(group)[name].read_text(encoding="utf-8").splitlines():
         if given := re.match(r"(\w+):.*?\s#\s*(.*)$", line):
             key, found[given[1]] = given[1], given[2]
         elif key and (more := re.match(r"\s+#\s*(.*)$", line)):
@@ -260,7 +261,7 @@ def _choices(overrides: Sequence[str]) -> dict[str, str]:
     typed = {one.key_or_group: str(one.value()) for one in read(overrides)}
     preset = typed.get("experiment", "None")
     if preset != "None":
-        chosen |= _defaults_of(OmegaConf.load(conf_dir() / "experiment" / f"{preset}.yaml"))
+        chosen |= _defaults_of(OmegaConf.load(configs("experiment")[preset]))
     chosen |= {group: name for group, name in typed.items() if group in groups()}
     return {group: name for group, name in chosen.items() if name != "None"}
 

@@ -18,7 +18,7 @@ from sde_edit.bench.result import estimate_seconds
 from sde_edit.commands.contact_sheets import check_sheets
 from sde_edit.commands.run import Worker, is_finished, run_all
 from sde_edit.commands.table import publish_runs
-from sde_edit.config import experiment, launcher, sweep_overrides
+from sde_edit.config import experiment, launcher, sweep_overrides, use_plugins
 from sde_edit.engine.attempt import slurm_job
 from sde_edit.engine.plan import Plan, group_by_shared_encoding, plan_run, t_0_of
 from sde_edit.engine.producer import inspect_missing, producer_of
@@ -314,6 +314,7 @@ class Finish:
 
         Returns [] if a run still lacks images. Skips what is already done.
         """
+        use_plugins(self.overrides)
         left = plan_sweep(self.overrides)
         run_all([_on_this_node(run.experiment) for run in left.runs if not run.plan.missing])
         if any(run.plan.missing for run in left.runs):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 # Overrides of where or how much to run; they do not select runs.
 _NOT_IDENTITY = (
     *("paths.", "hardware", "data.limit", "shard", "wandb", "launcher", "metrics", "model.path"),
+    "plugins",
 )
 
 
@@ -66,7 +67,8 @@ def publish_composition(
     Raises UserError for an override without effect, and if the data set is missing or does not
     count its contents.
     """
-    where, limit = keyed(overrides, "paths."), keyed(overrides, "data.limit")
+    where = keyed(overrides, ("paths.", "plugins"))
+    limit = keyed(overrides, "data.limit")
     about = [o for o in keyed(overrides, "data") if o not in limit]
     if idle := [o for o in overrides if o not in (*where, *about)]:
         raise UserError(
