@@ -391,6 +391,27 @@ def show(overrides: tuple[str, ...]) -> None:
         click.echo(f"{value.key:<{width}}  {value.value}  # {value.source}")
 
 
+@main.command()
+@click.argument("group", type=click.Choice(["sampler", "task", "metric", "data", "model", "table"]))
+@click.argument("name")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("plugins"),
+    show_default=True,
+    help="The folder of your plug-ins.",
+)
+def new(group: str, name: str, into: Path) -> None:
+    """Write a working plug-in to start from, and say what to do next."""
+    from sde_edit.commands.new import next_steps, write_skeleton
+
+    for file in write_skeleton(group, name, into):
+        click.echo(file)
+    click.echo("next:")
+    for command in next_steps(group, name, into):
+        click.echo(f"  {command}")
+
+
 @main.command("list")
 @click.argument("words", nargs=-1, metavar="[GROUP] [plugins=DIR]")
 @click.option("--bibtex", is_flag=True, help="Print the papers as BibTeX entries instead.")
