@@ -196,7 +196,7 @@ def _say(experiments: Sequence[Experiment], photo: Example) -> None:
         log.warning("%s is %dx%d; its central square alone is edited and written", file.name, *size)
     models = {(one.spec.model.name, _picture(one)) for one in experiments}
     for model, picture in sorted(models, key=lambda one: one[0]):
-        work = _size(picture.load(photo.id))
+        (work,) = picture.sizes([photo.id])
         if work != own:
             change = "enlarged" if work < own else "reduced"
             log.warning(

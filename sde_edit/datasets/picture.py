@@ -16,8 +16,8 @@ from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Drag, Example, Point
 from sde_edit.errors import UserError
-from sde_edit.imaging.files import Size, read_grey, read_rgb, to_pixels
-from sde_edit.imaging.fit import Fitting
+from sde_edit.imaging.files import Size, read_grey, read_rgb, read_size, to_pixels
+from sde_edit.imaging.fit import Fitting, Frame
 from sde_edit.imaging.masks import Hole, as_mask
 from sde_edit.registry import Text, plugin
 from sde_edit.store.digests import file_digest
@@ -59,6 +59,11 @@ class Picture:
             raise UserError(f"data.image={self.image}: no such file")
         return [Path(self.image).stem]
 
+    def sizes(self, ids: Sequence[str]) -> list[Size]:
+        """(width, height) at which the picture is edited, from its header."""
+        left, top, right, bottom = self._box(read_size(Path(self.image)))
+        return [self._frame((right - left, bottom - top)).size] * len(ids)
+
     def load(self, example_id: str) -> Example:
         """The picture at the size at which it is edited; its mask is float32 of 0 and 1.
 
@@ -67,7 +72,7 @@ class Picture:
         """
         photo = self.photo()
         image = Image.fromarray(photo.image)
-        frame = self._fitting(image.size).frame(image.size, Path(self.image))
+        frame = self._frame(image.size)
         mask = None
         if photo.mask is not None:
             mask = (frame.greys(Image.fromarray(photo.mask)) > 0).astype(np.float32)
@@ -99,10 +104,12 @@ class Picture:
         left, top = ((length - side) // 2 for length in size)
         return left, top, left + side, top + side
 
-    def _fitting(self, size: Size) -> Fitting:
+    def _frame(self, size: Size) -> Frame:
+        """How the part of this size becomes what is edited."""
+        fitting = Fitting(self.resolution, "keep")
         if self.resolution is not None and max(size) > _LONGEST * min(size):
-            return Fitting(_LONGEST * self.resolution, "keep", "long")
-        return Fitting(self.resolution, "keep")
+            fitting = Fitting(_LONGEST * self.resolution, "keep", "long")
+        return fitting.frame(size, Path(self.image))
 
     def _mask(self, file: Path, size: Size, box: _Box) -> Mask:
         mask = read_grey(file)

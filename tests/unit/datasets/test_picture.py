@@ -58,7 +58,9 @@ def write_mask(folder: Path, white: tuple[slice, slice], size: tuple[int, int] =
 def test_the_whole_photo_is_edited_at_a_size_for_the_model(
     make: Make, size: tuple[int, int], settings: dict[str, Any], work: tuple[int, int]
 ) -> None:
-    assert make(size, **settings).load("photo").image.shape == (*work[::-1], 3)
+    picture = make(size, **settings)
+    assert picture.sizes(["photo"]) == [work]
+    assert picture.load("photo").image.shape == (*work[::-1], 3)
 
 
 def test_a_photo_of_the_models_size_keeps_its_pixels(make: Make) -> None:
