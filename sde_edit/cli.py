@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from sde_edit.errors import UserError
 
@@ -261,18 +262,40 @@ def bench(overrides: tuple[str, ...], images: int, repeats: int, in_json: bool) 
 
 @main.group()
 def edit() -> None:
-    """Edit one picture of your own, with Stable Diffusion 1.5 unless model=... says otherwise.
+    """Edit a photo of your own, of any shape.
 
-    Edits the central square. Writes OUT, and OUT-sheet.png with the original beside the result.
+    \b
+        sde-edit edit inpaint photo.jpg --mask mask.png --prompt "a lake" --out lake.png
+        sde-edit edit prompt photo.jpg --from "a cat" --to "a dog" --out dog.png sampler=ode,sde
+        sde-edit edit drag photo.jpg --from 90,60 --to 120,60 --prompt "a boat" --out boat.png
+
+    The model is Stable Diffusion 1.5 unless model=... says otherwise. Any setting of `sde-edit run`
+    can be given. Comma-separated values give several results: with --out OUT.png and seed=0,1 they
+    are OUT-0.png and OUT-1.png.
+
+    The whole photo is edited, at the size that suits the model, and the result has the size of the
+    photo. With --mask the pixels outside it are the photo's own. OUT-sheet.png shows the photo
+    beside the results.
     """
 
 
 def _single(command: Any) -> Any:
     """Decorator: the arguments and options that all kinds of edit share."""
     for option in (
-        click.option("--force", is_flag=True, help="Replace existing files."),
-        click.option("--out", type=click.Path(path_type=Path), required=True, help="A PNG."),
-        click.option("--hole", type=click.Choice(["white", "black"]), default="white"),
+        click.option("--force", is_flag=True, help="Replace existing files; else they are kept."),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path),
+            required=True,
+            help="A PNG; several results put their values into its name.",
+        ),
+        click.option(
+            "--hole",
+            type=click.Choice(["white", "black"]),
+            default="white",
+            show_default=True,
+            help="The colour of the mask where the photo may change.",
+        ),
         OVERRIDES,
         click.argument("photo", type=click.Path(exists=True, dir_okay=False)),
     ):
@@ -285,21 +308,43 @@ def _edit(
 ) -> None:
     from sde_edit.commands.edit import edit_picture
 
+    _say_hole(picture["mask"])
     logging.getLogger("sde_edit").setLevel(logging.WARNING)  # the run's folder is temporary
     given = [f"task={task}", "model=sd15", *overrides]
     for path in edit_picture(picture, out=out, force=force, overrides=given):
         click.echo(path)
 
 
+def _say_hole(mask: str | None) -> None:
+    """Say how the mask is read, unless --hole says it. Raises UserError for --hole without one."""
+    source = click.get_current_context().get_parameter_source("hole")
+    given = source is not ParameterSource.DEFAULT
+    if given and mask is None:
+        raise UserError("--hole says which colour of the mask may change, and there is no --mask")
+    if mask is not None and not given:
+        click.echo(
+            f"{Path(mask).name}: white is what may change; --hole black for the other way round",
+            err=True,
+        )
+
+
 @edit.command("inpaint")
-@click.option("--mask", type=click.Path(exists=True, dir_okay=False), required=True)
+@click.option(
+    "--mask",
+    type=click.Path(exists=True, dir_okay=False),
+    required=True,
+    help="A picture of the photo's size; --hole says which colour of it is repainted.",
+)
 @click.option("--prompt", required=True, help="What the whole picture should show.")
 @_single
 def edit_inpaint(
     photo: str, mask: str, prompt: str, hole: str, out: Path, force: bool,
     overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Repaint what the mask marks."""
+    """Repaint what the mask marks.
+
+    Defaults: task=inpaint model=sd15 sampler=sde steps=50 seed=0.
+    """
     picture = {"image": photo, "mask": mask, "hole": hole, "caption": prompt}
     _edit("inpaint", picture, out, force, overrides)
 
@@ -307,32 +352,45 @@ def edit_inpaint(
 @edit.command("prompt")
 @click.option("--from", "before", required=True, help="What the picture shows.")
 @click.option("--to", "after", required=True, help="What it should show.")
-@click.option("--mask", type=click.Path(exists=True, dir_okay=False), help="Found if not given.")
+@click.option(
+    "--mask",
+    type=click.Path(exists=True, dir_okay=False),
+    help="What may change, a picture of the photo's size. Without it the task decides: DiffEdit "
+    "finds a mask, and the pixels outside that are not exactly the photo's.",
+)
 @_single
 def edit_prompt(
     photo: str, before: str, after: str, mask: str | None, hole: str, out: Path, force: bool,
     overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Change what the picture shows by a prompt: DiffEdit, or what task=... names."""
+    """Change what the photo shows by a prompt: DiffEdit, or what task=... names.
+
+    Defaults: task=diffedit model=sd15 sampler=sde steps=50 seed=0. Other tasks are sdedit,
+    roundtrip, cyclediffusion, p2p and null_text.
+    """
     picture = {"image": photo, "mask": mask, "hole": hole, "caption": before, "target": after}
-    region = ("task.region=mask",) if mask else ()
-    _edit("diffedit", picture, out, force, (*region, *overrides))
+    _edit("diffedit", picture, out, force, overrides)
 
 
 @edit.command("drag")
 @click.option("--from", "sources", multiple=True, required=True, metavar="X,Y", help="What moves.")
 @click.option("--to", "targets", multiple=True, required=True, metavar="X,Y", help="Where to.")
 @click.option("--prompt", required=True, help="What the picture shows.")
-@click.option("--mask", type=click.Path(exists=True, dir_okay=False), help="What may change.")
+@click.option(
+    "--mask",
+    type=click.Path(exists=True, dir_okay=False),
+    help="What may change, a picture of the photo's size. Without it all may.",
+)
 @_single
 def edit_drag(
     photo: str, sources: tuple[str, ...], targets: tuple[str, ...], prompt: str, mask: str | None,
     hole: str, out: Path, force: bool, overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Drag what lies at --from to --to, in pixels of the file: SDE-Drag, or another sampler=...
+    """Drag what lies at --from to --to, in pixels of the photo: SDE-Drag, or another sampler=...
 
-    For several pairs give --from and --to once for each. The paper uses steps=200.
-    task=drag_diffusion sampler=ode is DragDiffusion.
+    Defaults: task=drag model=sd15 sampler=sde steps=50 seed=0; the paper uses steps=200. For
+    several pairs give --from and --to once for each. task=drag_diffusion sampler=ode is
+    DragDiffusion.
     """
     if len(sources) != len(targets):
         raise UserError(f"--from is given {len(sources)} times and --to {len(targets)} times")

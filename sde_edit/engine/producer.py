@@ -93,7 +93,7 @@ class NetworkProducer:
         if source.factor is None:
             if (height, width) != native:
                 raise self._wrong_size(example, native)
-        elif source.resolution not in (height, width) and not self._at_own_sizes:
+        elif not (self._at_own_sizes or _suits(source.resolution, height, width)):
             raise self._wrong_size(example, (source.resolution, source.resolution))
         return source.latent_size(height, width)
 
@@ -130,6 +130,12 @@ class NetworkProducer:
 
     def make(self, runs: Sequence[ActiveRun], models: ModelCache) -> None:
         execute(runs, self.sampler, models)
+
+
+def _suits(resolution: int, height: int, width: int) -> bool:
+    """Whether one side is the model's, or the picture is a long one of twice the model's side."""
+    short, long = sorted((height, width))
+    return resolution in (short, long) or (long == 2 * resolution and short < resolution)
 
 
 @dataclass(frozen=True)

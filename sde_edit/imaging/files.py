@@ -99,6 +99,12 @@ def read_rgb(path: Path, *, transparency: Literal["white", "refuse"] = "white") 
         return _flat(upright, path, transparency)
 
 
+def is_transparent(path: Path) -> bool:
+    """Whether a pixel is not opaque. Raises UserError naming the file."""
+    with _opened(path) as image:
+        return _is_transparent(image)
+
+
 def read_grey(path: Path) -> Image.Image:
     """A mask file, upright, as a float image (mode F) of values 0 to 255.
 
@@ -113,11 +119,18 @@ def read_grey(path: Path) -> Image.Image:
 def _flat(image: Image.Image, path: Path, transparency: Literal["white", "refuse"]) -> Image.Image:
     if not image.has_transparency_data:
         return image.convert("RGB")
-    layered = image.convert("RGBA")
-    if transparency == "refuse" and layered.getchannel("A").getextrema() != (255, 255):
+    if transparency == "refuse" and _is_transparent(image):
         raise UserError(f"{path}: has transparent pixels, whose meaning is not known. Flatten it")
+    layered = image.convert("RGBA")
     white = Image.new("RGBA", layered.size, "white")
     return Image.alpha_composite(white, layered).convert("RGB")
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    if not image.has_transparency_data:
+        return False
+    lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
+    return lowest != 255
 
 
 def _eight_bit(image: Image.Image, path: Path) -> Image.Image:

@@ -165,6 +165,6 @@ def as_mask(
     what = "hides nothing" if mask.max() <= 0 else "hides the whole image"
     raise UserError(
         f"{file}: mask {what}: its values are {values.min():.0f} to {values.max():.0f} of 255, "
-        f"hole={hole}, threshold={threshold}. Correct or remove the mask, or set data.hole or "
-        "data.threshold to what the files mean"
+        f"hole={hole}, threshold={threshold}. Correct or remove the mask, or choose the hole "
+        "and the threshold that the files mean"
     )

@@ -91,7 +91,7 @@ def examples_sheet(
 ) -> Image.Image:
     """As `runs_sheet`, for given examples of all runs. comments: appended to the captions."""
     examples = [dataset.load(example_id) for example_id in ids]
-    columns = _given(examples, hidden=hidden) | _found(examples, list(runs.values()))
+    columns = _given(examples, hidden=hidden) | found_masks(examples, list(runs.values()))
     for label, run in runs.items():
         made = run.rows()
         columns[label] = [_read(run.output(made[i])) for i in ids]
@@ -142,7 +142,7 @@ def _given(examples: Sequence[Example], *, hidden: bool) -> dict[str, list[Pixel
     return columns
 
 
-def _found(examples: Sequence[Example], runs: Sequence[Run]) -> dict[str, list[Pixels]]:
+def found_masks(examples: Sequence[Example], runs: Sequence[Run]) -> dict[str, list[Pixels]]:
     """The masks that a task found by itself; all runs that have masks have the same ones."""
     for run in runs:
         files = [run.mask_file(example.id) for example in examples]

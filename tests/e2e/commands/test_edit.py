@@ -36,25 +36,77 @@ def edit(tmp_path, tiny_model, monkeypatch):
     return edit
 
 
-def test_inpaint_writes_the_picture_and_a_sheet(tmp_path, edit, photo):
-    said = edit("inpaint", photo, "--mask", str(tmp_path / "mask.png"), "--prompt", "a lake")
-    assert {str(tmp_path / "out.png"), str(tmp_path / "out-sheet.png")} <= set(said.split())
-    assert np.asarray(read_rgb(tmp_path / "out.png")).shape == (64, 64, 3)
-    assert read_rgb(tmp_path / "out-sheet.png").size[0] > 2 * 64
+def pixels(file):
+    return np.asarray(read_rgb(file))
 
 
-@pytest.mark.parametrize("more", [[], ["--mask", "mask.png"], ["task=roundtrip"]])
-def test_prompt(tmp_path, edit, photo, more, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    edit("prompt", photo, "--from", 'a "cat", sitting', "--to", "a {dog}", "sampler=ode", *more)
-    assert (tmp_path / "out.png").exists()
+INPAINT = ("inpaint", "--prompt", "a lake")
+PROMPT = ("prompt", "--from", 'a "cat", sitting', "--to", "a {dog}")
+DRAG = ("drag", "--from", "20,30", "--to", "30,30", "--prompt", "noise", "task.lora_steps=1")
 
 
-@pytest.mark.parametrize("more", [[], ["task=drag_diffusion", "sampler=ode", "task.drag_steps=1"]])
-def test_drag(tmp_path, edit, photo, more):
-    points = ["--from", "40,30", "--to", "56,30", "--from", "50,50", "--to", "50,40"]
-    edit("drag", photo, *points, "--prompt", "noise", "task.lora_steps=1", *more)
-    assert (tmp_path / "out.png").exists()
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        INPAINT,
+        PROMPT,
+        (*PROMPT, "task=p2p", "sampler=ode"),
+        DRAG,
+        (*DRAG, "task=drag_diffusion", "sampler=ode", "task.drag_steps=1"),
+    ],
+)
+def test_outside_the_mask_every_bit_is_the_photos(tmp_path, edit, photo, arguments):
+    edit(arguments[0], photo, "--mask", str(tmp_path / "mask.png"), *arguments[1:])
+    before, after = pixels(photo), pixels(tmp_path / "out.png")
+    np.testing.assert_array_equal(after[:, 48:], before[:, 48:])
+    assert (after[:, :48] != before[:, :48]).mean() > 0.5
+
+
+@pytest.mark.parametrize("arguments", [PROMPT, DRAG])
+def test_without_a_mask_the_whole_photo_is_edited(tmp_path, edit, photo, arguments, caplog):
+    edit(arguments[0], photo, *arguments[1:])
+    assert pixels(tmp_path / "out.png").shape == (72, 96, 3)
+    notice = "photo.jpg is 96x72; model=sd15 works at 85x64, and the result is enlarged"
+    assert caplog.messages == [notice]
+
+
+def test_at_its_own_size_a_photo_gets_the_pixels_of_the_network(tmp_path, edit, photo, caplog):
+    """100x64 is extended to 104x64 for the network, and nothing is resized."""
+    Image.open(photo).resize((100, 64)).save(photo)
+    edit(PROMPT[0], photo, *PROMPT[1:])
+    assert pixels(tmp_path / "out.png").shape == (64, 100, 3)
+    assert not caplog.messages
+
+
+def test_a_long_photo_is_edited_at_twice_the_models_side(tmp_path, edit, photo, caplog):
+    Image.open(photo).resize((300, 90)).save(photo)
+    edit(PROMPT[0], photo, *PROMPT[1:])
+    assert pixels(tmp_path / "out.png").shape == (90, 300, 3)
+    assert "model=sd15 works at 128x38, and the result is enlarged" in caplog.text
+
+
+def test_several_results_share_a_sheet(tmp_path, edit, photo):
+    """The sheet has the photo, the photo under its mask and two results, all 96 pixels wide."""
+    arguments = [photo, "--mask", str(tmp_path / "mask.png"), "sampler=ode,sde"]
+    said = edit(INPAINT[0], *arguments, *INPAINT[1:])
+    names = ["out-ode.png", "out-sde.png", "out-sheet.png"]
+    assert [line for line in said.split() if line.endswith("png")][-3:] == [
+        str(tmp_path / name) for name in names
+    ]
+    ode, sde = (pixels(tmp_path / name) for name in names[:2])
+    assert (ode != sde).any()
+    sheet = pixels(tmp_path / "out-sheet.png")
+    assert sheet.shape[1] == 12 + 4 * (2 * 96 + 12)
+
+
+def test_the_polarity_of_a_mask_is_said_unless_it_is_given(tmp_path, edit, photo):
+    mask = ["--mask", str(tmp_path / "mask.png")]
+    notice = "mask.png: white is what may change; --hole black for the other way round"
+    assert notice in edit(INPAINT[0], photo, *mask, *INPAINT[1:])
+    said = edit(INPAINT[0], photo, *mask, *INPAINT[1:], "--hole", "black", "--force")
+    assert "white" not in said
+    before, after = pixels(photo), pixels(tmp_path / "out.png")
+    np.testing.assert_array_equal(after[:, :48], before[:, :48])
 
 
 def test_a_second_drag_of_a_photo_has_its_lora_at_hand(tmp_path, edit, photo):
@@ -70,7 +122,7 @@ def test_a_second_drag_of_a_photo_has_its_lora_at_hand(tmp_path, edit, photo):
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        (["--from", "2,30", "--to", "56,30"], "the point 2,30 is outside the central square"),
+        (["--from", "2,30", "--to", "96,30"], "the point 96,30 is outside"),
         (["--from", "40,30", "--from", "1,1", "--to", "5,5"], "--from is given 2 times"),
         (["--from", "40", "--to", "5,5"], "'40': a point is X,Y"),
     ],
@@ -85,7 +137,7 @@ def test_what_is_there_is_not_overwritten(tmp_path, edit, photo):
     assert "is there already" in said
     assert (tmp_path / "out.png").read_bytes() == b"mine"
     edit("prompt", photo, "--from", "a", "--to", "b", "--force")
-    assert read_rgb(tmp_path / "out.png").size == (64, 64)
+    assert read_rgb(tmp_path / "out.png").size == (96, 72)
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path, edit, photo):

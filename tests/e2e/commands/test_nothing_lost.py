@@ -15,7 +15,7 @@ from sde_edit.commands import edit
 from sde_edit.errors import UserError
 from sde_edit.store.runs import RunStore
 
-TINY = ("model=gmm", "steps=2", "task.prompt=", "metrics=[]", "dtype=float32")
+TINY = ("model=gmm", "steps=2", "task.prompt=", "dtype=float32")
 
 
 def picture(folder: Path, side: int = 8) -> Path:
@@ -42,13 +42,14 @@ def test_a_full_disk_keeps_the_result(tmp_path: Path, monkeypatch: pytest.Monkey
     kept = Path(str(caught.value).rpartition(" ")[2])
     with Image.open(kept) as image:
         assert image.size == (8, 8)
-    shutil.rmtree(kept.parents[3])
+    assert {file.name for file in kept.parent.iterdir()} == {"out.png", "out-sheet.png"}
+    shutil.rmtree(kept.parent)
 
 
 def test_an_out_that_cannot_be_written_costs_no_edit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edit, "run_all", lambda experiments: pytest.fail("it was edited"))
+    monkeypatch.setattr(edit, "run_all", lambda *a, **k: pytest.fail("it was edited"))
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="--out"):
         make(tmp_path, tmp_path / "file" / "out.png")
@@ -57,7 +58,7 @@ def test_an_out_that_cannot_be_written_costs_no_edit(
 def test_impossible_settings_leave_no_run_behind(tmp_path: Path) -> None:
     images = picture(tmp_path / "in").parent
     given = ["task=reconstruct", *TINY, "data=folder", f"data.images={images}"]
-    given += ["data.resolution=8", f"paths.results={tmp_path / 'results'}"]
+    given += ["data.resolution=8", "metrics=[]", f"paths.results={tmp_path / 'results'}"]
     wrong = CliRunner().invoke(main, ["run", *given, "data.resolution=4"])
     assert wrong.exit_code == 1
     assert not list((tmp_path / "results").glob("runs/*"))

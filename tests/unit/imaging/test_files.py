@@ -12,6 +12,7 @@ from PIL import Image
 
 from sde_edit.datasets.folder import Folder
 from sde_edit.errors import UserError
+from sde_edit.imaging.files import is_transparent
 from tests.builders import box_mask, picture
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -125,3 +126,19 @@ def test_folder_exact_refuses_another_size(make_folder: Make, image_folder: Path
     with pytest.raises(UserError, match=r"a\.png: is 40x32, not 32x32.*data\.fit=crop"):
         make_folder().load("a")
     assert "is 40x32" in make_folder().status().problems[0]
+
+
+@pytest.mark.parametrize(
+    ("mode", "alpha", "transparent"),
+    [("RGB", None, False), ("RGBA", 255, False), ("RGBA", 254, True), ("LA", 0, True)],
+)
+def test_transparent_is_what_has_a_pixel_that_is_not_opaque(
+    tmp_path: Path, mode: str, alpha: int | None, transparent: bool
+) -> None:
+    image = picture().convert(mode)
+    if alpha is not None:
+        mask = Image.new("L", image.size, 255)
+        mask.putpixel((3, 5), alpha)
+        image.putalpha(mask)
+    image.save(tmp_path / "a.png")
+    assert is_transparent(tmp_path / "a.png") is transparent
