@@ -149,7 +149,7 @@ def read_config(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{file} is not valid JSON ({error}): fetch it again") from error
     if not isinstance(config, dict):
-        raise UserError(f"{file} does not hold the settings of a network: fetch it again")
+        raise UserError(f"{file} does not hold the settings of a model: fetch it again")
     return config
 
 
