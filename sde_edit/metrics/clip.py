@@ -20,6 +20,7 @@ from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import PerImageMetric, captions, references
 from sde_edit.evaluation.weights import DAMAGE, device_of, package, weights_note
+from sde_edit.networks.weight_files import reason_of
 from sde_edit.registry import plugin
 
 
@@ -46,23 +47,37 @@ class Clip(PerImageMetric):
         """(network, preprocessing of one image, tokenizer)."""
         import open_clip
 
-        with self._explaining():
+        with self._explaining(self._files):
             network, preprocess = open_clip.create_model_from_pretrained(
                 self.model, pretrained=self.pretrained or None
-            )
+            )  # raises an error for tensors that are missing or not of this network
             return network.eval(), preprocess, open_clip.get_tokenizer(self.model)
 
     @contextmanager
-    def _explaining(self) -> Iterator[None]:
+    def _explaining(self, remedy: Callable[[], str]) -> Iterator[None]:
         try:
             yield
-        except (OSError, *DAMAGE) as error:
-            reason = str(error).partition("\n")[0]
+        except torch.OutOfMemoryError:
+            raise
+        except DAMAGE as error:
             raise UserError(
-                f"cannot load CLIP {self.model} ({reason}). {self._remedy()}"
+                f"cannot load CLIP {self.model} ({reason_of(error)}). {remedy()}"
             ) from error
 
-    def _remedy(self) -> str:
+    def _files(self) -> str:
+        """The remedy for weights that are there and cannot be used."""
+        import open_clip
+
+        if source := open_clip.get_pretrained_cfg(self.model, self.pretrained):
+            file = Path(
+                open_clip.download_pretrained(source)
+            ).resolve()  # the hub's cache has links
+            return f"Delete {file}; it is fetched again"
+        place = self.model.partition(":")[2] or self.pretrained
+        return f"Fetch {place} again; its weights must be those of the model"
+
+    def _download(self) -> str:
+        """The remedy for weights that are not there."""
         import open_clip
         from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -85,7 +100,7 @@ class Clip(PerImageMetric):
     def fetch(self) -> None:
         import open_clip
 
-        with self._explaining():
+        with self._explaining(self._download):
             source = open_clip.get_pretrained_cfg(self.model, self.pretrained)
             if not (source or ":" in self.model or Path(self.pretrained).is_file()):
                 raise ValueError(f"pretrained={self.pretrained!r} is no tag of it and no file")

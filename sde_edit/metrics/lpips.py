@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -15,7 +17,16 @@ from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import FullReferenceMetric, to_signed
-from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, reading, weights_note
+from sde_edit.evaluation.weights import (
+    device_of,
+    fetch,
+    hub_file,
+    package,
+    reading,
+    tensors_of,
+    weights_note,
+)
+from sde_edit.networks.weight_files import check_tensors
 from sde_edit.registry import plugin
 
 
@@ -45,10 +56,17 @@ class Lpips(FullReferenceMetric):
     def _network(self) -> nn.Module:
         import lpips
 
-        with reading(hub_file(self._url)), warnings.catch_warnings():
+        backbone = hub_file(self._url)
+        with reading(backbone), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it calls torchvision in its old way
-            network = lpips.LPIPS(net=self.net, version=self.calibration, verbose=False)
+            tensors_of(backbone)  # the package would also run code that the file holds
+            network = lpips.LPIPS(
+                net=self.net, version=self.calibration, pretrained=False, verbose=False
+            )
         assert isinstance(network, nn.Module)
+        _calibrate(
+            network, Path(lpips.__file__).parent / f"weights/v{self.calibration}/{self.net}.pth"
+        )
         return network.eval()
 
     def convention(self) -> str:
@@ -72,3 +90,16 @@ class Lpips(FullReferenceMetric):
             to_signed(images_BHWC, device), to_signed(self._references(examples), device)
         )
         return distances.reshape(-1, 1).double().cpu()
+
+
+def _calibrate(network: nn.Module, weights: Path) -> None:
+    """Load the linear layers. The package itself leaves those random that its file lacks."""
+    remedy = "Reinstall the package lpips: pip install --force-reinstall --no-deps lpips"
+    with reading(weights, remedy):
+        tensors = tensors_of(weights)
+    wanted = {key: own for key, own in network.state_dict().items() if _LINEAR.match(key)}
+    check_tensors(wanted, tensors, weights, remedy)
+    network.load_state_dict(tensors, strict=False)
+
+
+_LINEAR = re.compile(r"lin\d")
