@@ -18,7 +18,7 @@ from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import PerImageMetric, captions, references
+from sde_edit.evaluation.per_image import FEATURE_ERROR, PerImageMetric, captions, references
 from sde_edit.evaluation.weights import DAMAGE, device_of, package, weights_note
 from sde_edit.networks.weight_files import reason_of
 from sde_edit.registry import plugin
@@ -32,6 +32,7 @@ class Clip(PerImageMetric):
     model: a name of open_clip, or `local-dir:FOLDER`. OpenAI's weights need a `-quickgelu` name.
     pretrained: a tag of open_clip or a local weights file; empty with `local-dir:`.
     against: the prompt; or the source, the image that was edited (0.8 and more).
+    tolerance: an error e of either unit vector moves their product by at most e.
     """
 
     model: str = "ViT-L-14-quickgelu"
@@ -41,6 +42,7 @@ class Clip(PerImageMetric):
     version: ClassVar[int] = 1
     citation: ClassVar[Citation | None] = papers.HESSEL2021CLIPSCORE
     higher_is_better: ClassVar[bool] = True
+    tolerance: ClassVar[float] = 2 * FEATURE_ERROR
 
     @cached_property
     def _loaded(self) -> tuple[Any, Callable[[Image.Image], Tensor], Callable[[list[str]], Tensor]]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import FullReferenceMetric, to_signed
+from sde_edit.evaluation.per_image import FEATURE_ERROR, FullReferenceMetric, to_signed
 from sde_edit.evaluation.weights import (
     device_of,
     fetch,
@@ -36,6 +36,8 @@ class Lpips(FullReferenceMetric):
     """Values of different backbones or calibrations are not comparable.
 
     net: the backbone. calibration: the version of the linear layers in the package.
+    tolerance: errors e of both unit vectors move their squared distance d by at most 4 e sqrt(d).
+    Above d = 1/16 that is within 2^-16 of d, and below it within e = 2^-20.
     """
 
     net: Literal["alex", "vgg", "squeeze"] = "alex"
@@ -44,6 +46,7 @@ class Lpips(FullReferenceMetric):
     version: ClassVar[int] = 1
     citation: ClassVar[Citation | None] = papers.ZHANG2018LPIPS
     higher_is_better: ClassVar[bool] = False
+    tolerance: ClassVar[float] = FEATURE_ERROR
 
     @cached_property
     def _url(self) -> str:

@@ -20,6 +20,7 @@ Cost = Literal["evaluations", "calls", "seconds"]
 
 # Two scores of equal images differ by rounding if the batches were of other sizes: by up to 1.6e-6
 # of the value (KID; FID 1e-7, LPIPS 2e-8) with batches of 1 to 64. Ten times that is no difference.
+# Near 0, where that is too little, the metric's own tolerance counts.
 ROUNDING = 2.0**-16
 
 
@@ -92,15 +93,18 @@ def difference_cell(
     value = left - right
     low, high = centred_interval(value, left_replicates - right_replicates)
     verdict = verdict_of(low, high, higher_is_better=score.higher_is_better)
-    if is_rounding(left, right):
+    if is_rounding(left, right, max(run.scores[metric].tolerance for run in [first, *others])):
         verdict = "undecided"
     ids = tuple(run.id for run in [first, *others])
     return without_spread(Cell(value, low, high, score.n, first.of, ids, verdict))
 
 
-def is_rounding(a: float, b: float) -> bool:
-    """Whether two values agree to the accuracy of networks in float32."""
-    return abs(a - b) <= ROUNDING * max(abs(a), abs(b))
+def is_rounding(a: float, b: float, tolerance: float) -> bool:
+    """Whether two values agree to the accuracy of networks in float32.
+
+    tolerance: of the metric, for values near 0.
+    """
+    return abs(a - b) <= max(tolerance, ROUNDING * max(abs(a), abs(b)))
 
 
 def _mean(runs: Sequence[RunResult], metric: str) -> tuple[float, NDArray[np.float64]]:

@@ -108,7 +108,8 @@ def load_finished(run: Run) -> RunResult:
 
 
 def _check_finite(score: Score, run: Run) -> None:
-    if not all(map(math.isfinite, (score.value, score.low, score.high, *score.replicates))):
+    numbers = (score.value, score.low, score.high, score.tolerance, *score.replicates)
+    if not all(map(math.isfinite, numbers)):
         raise UserError(
             f"run {run.id}: {score.metric} is not finite (value {score.value}, interval "
             f"{score.low} to {score.high}). Look at {run.path}, then remove its file of this "

@@ -129,8 +129,16 @@ def test_a_score_is_stored_under_its_field_names_and_read_back(tmp_path):
     assert file.read_text() == (
         '{"metric": "psnr", "kind": "psnr", "version": 1, "settings": {"p": [1]}, '
         '"convention": "c", "higher_is_better": true, "seal": "s", "value": 1.0, "low": 0.5, '
-        '"high": 1.5, "n": 1, "replicates": [0.9], "per_example": {"a": 1.0}, "seconds": 0.0}\n'
+        '"high": 1.5, "n": 1, "replicates": [0.9], "per_example": {"a": 1.0}, "seconds": 0.0, '
+        '"tolerance": 0.0}\n'
     )
+    assert read_score(file) == score_with("s")
+
+
+def test_a_score_of_an_older_version_is_read(tmp_path):
+    file, older = tmp_path / "score.json", asdict(score_with("s"))
+    del older["tolerance"]
+    write_atomic(file, json.dumps(older).encode())
     assert read_score(file) == score_with("s")
 
 
