@@ -99,12 +99,13 @@ def _begin(
             attempt = Attempt(request.experiment, request.run, request.plan)
             tracker = Tracker(request.experiment)
             opened.append((request, stack.enter_context(attempt), stack.enter_context(tracker)))
-    costs = inspect_missing([(request.experiment, request.plan) for request, *_ in opened])
+    outlooks = inspect_missing([(request.experiment, request.plan) for request, *_ in opened])
     at_work = []
-    for (request, attempt, tracker), cost in zip(opened, costs, strict=True):
+    for (request, attempt, tracker), outlook in zip(opened, outlooks, strict=True):
         on_batch = _on_batch(tracker, on_images)
         parts = (request.experiment, request.run, request.plan)
-        at_work.append((ActiveRun(*parts, cost, attempt, on_batch), tracker))
+        active = ActiveRun(*parts, outlook.evaluations, attempt, on_batch, outlook.cut)
+        at_work.append((active, tracker))
     _announce(requests, {active.run.id: active.evaluations for active, _ in at_work})
     return at_work
 

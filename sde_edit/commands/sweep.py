@@ -69,7 +69,8 @@ class Sweep:
         Counting them decodes and checks every missing example, once for plan and check together.
         Raises UserError for an example that cannot be used.
         """
-        return tuple(inspect_missing([(run.experiment, run.plan) for run in self.runs]))
+        outlooks = inspect_missing([(run.experiment, run.plan) for run in self.runs])
+        return tuple(outlook.evaluations for outlook in outlooks)
 
 
 # ------------------------------------------------------------------ plan

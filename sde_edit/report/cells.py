@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -148,7 +149,8 @@ def ranked(values: Mapping[str, float]) -> list[str]:
 
 # ------------------------------------------------------------------ settings of the runs
 def settings_notes(runs: Sequence[RunResult]) -> list[str]:
-    """A line for each component of the specs with all its settings, and one for the other keys."""
+    """A line for each component of the specs with all its settings, one for the other keys, and
+    what the reader must know of the images: those made elsewhere, and prompts that were cut."""
     notes = []
     for part in ("model", "task", "sampler", "data"):
         described = dict.fromkeys(describe(getattr(run.spec, part)) for run in runs)
@@ -160,7 +162,20 @@ def settings_notes(runs: Sequence[RunResult]) -> list[str]:
         notes += [f"{label} {', '.join(values)}"] if values else []
     external = dict.fromkeys(run.spec.sampler.name for run in runs if run.spec.is_external)
     imported = [f"Images made elsewhere: {', '.join(external)}."] if external else []
-    return [*notes[:4], *(["; ".join(notes[4:]) + "."] if notes[4:] else []), *imported]
+    others = ["; ".join(notes[4:]) + "."] if notes[4:] else []
+    return [*notes[:4], *others, *imported, *_cut_note(runs)]
+
+
+def _cut_note(runs: Sequence[RunResult]) -> list[str]:
+    """A line on the prompts that were not read to their end, if there are any."""
+    counted = Counter((run.cut, run.n) for run in runs if run.cut)
+    parts = [
+        f"{cut} of {n} images in {times} {'run' if times == 1 else 'runs'}"
+        for (cut, n), times in sorted(counted.items())
+    ]
+    if not parts:
+        return []
+    return [f"Prompts longer than the text encoder reads, cut at its limit: {', '.join(parts)}."]
 
 
 def describe(component: ComponentSpec) -> str:

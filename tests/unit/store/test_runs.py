@@ -14,6 +14,7 @@ from sde_edit.store.runs import (
     ImageRecord,
     Run,
     RunStore,
+    read_row,
     read_score,
     run_id,
     write_score,
@@ -133,6 +134,15 @@ def test_a_score_is_stored_under_its_field_names_and_read_back(tmp_path):
         '"tolerance": 0.0}\n'
     )
     assert read_score(file) == score_with("s")
+
+
+def test_rows_of_older_and_of_newer_versions_are_read(tmp_path):
+    run = RunStore(tmp_path).open(SPEC)
+    add(run, "a")
+    row = run.rows()["a"]
+    older = {key: value for key, value in asdict(row).items() if key != "cut"}
+    for fields in (older, asdict(row) | {"colour": "red"}):
+        assert read_row(json.dumps(fields).encode()) == row
 
 
 def test_a_score_of_an_older_version_is_read(tmp_path):
