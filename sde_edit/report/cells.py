@@ -170,7 +170,7 @@ def _cut_note(runs: Sequence[RunResult]) -> list[str]:
     """A line on the prompts that were not read to their end, if there are any."""
     counted = Counter((run.cut, run.n) for run in runs if run.cut)
     parts = [
-        f"{cut} of {n} images in {times} {'run' if times == 1 else 'runs'}"
+        f"{cut} of {n} images in {'one run' if times == 1 else f'each of {times} runs'}"
         for (cut, n), times in sorted(counted.items())
     ]
     if not parts:

@@ -117,7 +117,7 @@ def _foot(cut: Collection[str], runs: Sequence[Run]) -> str:
     every = set[str]().union(*(run.rows() for run in runs))
     return (
         f"{_CUT}: the prompt is longer than what the text encoder reads; only its beginning was "
-        f"read. So it is for {len(cut)} of {len(every)} examples."
+        f"read. {len(cut)} of {len(every)} examples have such a prompt."
     )
 
 

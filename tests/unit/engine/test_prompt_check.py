@@ -67,7 +67,7 @@ def test_an_image_is_stored_with_whether_its_prompt_was_cut(tmp_path):
     }
     assert not any(row.cut for row in second.rows().values())
     (note,) = [note for note in settings_notes([load_finished(first)]) if "cut" in note]
-    assert note.endswith("1 of 2 images in 1 run.")
+    assert note.endswith("1 of 2 images in one run.")
 
 
 def test_a_negative_prompt_is_read_as_well(caplog):

@@ -56,8 +56,8 @@ def test_the_notes_count_the_cut_prompts_of_all_runs(store: RunStore) -> None:
     assert not any("cut" in note for note in settings_notes([run(0), run(1)]))
     *_, note = settings_notes([run(2, "000"), run(3, "001"), run(4, "000", "003"), run(0)])
     assert note == (
-        "Prompts longer than the text encoder reads, cut at its limit: 1 of 4 images in 2 runs, "
-        "2 of 4 images in 1 run."
+        "Prompts longer than the text encoder reads, cut at its limit: 1 of 4 images in each of 2 "
+        "runs, 2 of 4 images in one run."
     )
 
 

@@ -205,7 +205,7 @@ def test_a_cut_prompt_is_marked_and_the_foot_says_what_that_means(tmp_path: Path
         {"original": [e.image for e in shown], "ODE": [grey(10)] * 2, "SDE": [grey(250)] * 2},
         captions=["c  scene c", "b  scene b  [cut]"],
         foot="[cut]: the prompt is longer than what the text encoder reads; only its beginning was "
-        "read. So it is for 2 of 4 examples.",
+        "read. 2 of 4 examples have such a prompt.",
     )
     assert runs_sheet(runs, Scenes(), hidden=False, rows=2).tobytes() == expected.tobytes()
     plain = runs_sheet({"ODE": runs["ODE"]}, Scenes(), hidden=False, rows=2)
