@@ -113,6 +113,7 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     for one in given:
         if one.key_or_group not in _choosable():
             _check_key(one, tree)
+            _refuse_kind(one)
             _set(config, one)
     if missing := sorted(key for key, value in _leaves(_as_dict(config)) if value == "???"):
         example = " ".join(f"{key}=..." for key in missing)
@@ -202,6 +203,17 @@ def _check_key(given: Override, tree: Mapping[str, Any]) -> None:
                 return
             raise UserError(f"{given.input_line}: {_no_setting(parts, depth, node, tree)}")
         node = node[part]
+
+
+def _refuse_kind(given: Override) -> None:
+    """Raises UserError for the kind of a plug-in: another one has other settings, and a name of its
+    own in tables."""
+    group, _, key = given.key_or_group.partition(".")
+    if group in _PACKAGES and key == "kind":
+        raise UserError(
+            f"{given.input_line}: a plug-in is chosen with all its settings, by its name. Choose "
+            f"{group}=NAME, with one of {', '.join(names(group))}"
+        )
 
 
 def _no_setting(
@@ -346,8 +358,9 @@ RUN_TYPES: Mapping[str, type[Any]] = {
 
 def _check_run(config: Mapping[str, Any]) -> None:
     """Raises UserError naming a key that has a value of the wrong type or out of range."""
-    if config["dtype"] != AUTO_DTYPE:
-        dtype_name(str(config["dtype"]))
+    for key, dtype in (("model.dtype", config["model"]["dtype"]), ("dtype", config["dtype"])):
+        if dtype != AUTO_DTYPE:
+            dtype_name(str(dtype), key=key, also=[AUTO_DTYPE])
     own = {
         group: {
             key: value

@@ -85,12 +85,14 @@ def add_images(
     seconds: float = 0.25,
     evaluations: float = 50.0,
     calls: float = 25.0,
+    cut: Sequence[str] = (),
     seal: bool = True,
 ) -> None:
     """Rows and files for these images; sealed unless asked otherwise.
 
     image: the content of every file; the default stands in for an image.
     pixels: what the digest of every image starts with; None is another for each run.
+    cut: the images whose prompts were cut.
     """
     rows = [
         ImageRecord(
@@ -103,6 +105,7 @@ def add_images(
             device="cpu",
             dtype="float32",
             calls=calls,
+            cut=i in cut,
         )
         for i in ids
     ]

@@ -46,7 +46,7 @@ class Settings:
                 "hardware.device=mps is not supported: it lacks float64, in which noise levels are "
                 "computed; use hardware.device=cpu"
             )
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(self.device)):
+        if not re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]*))?", str(self.device)):
             raise UserError(f"hardware.device={self.device}: use auto, cuda, cuda:1 or cpu")
 
 

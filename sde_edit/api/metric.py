@@ -41,6 +41,7 @@ class Score:
     examples for every run with the same ids, so differences of replicates are paired.
     per_example: id -> value, for metrics that have a value for each image.
     seconds: the time that measuring and scoring took.
+    tolerance: of its plug-in; 0 in old scores.
     """
 
     metric: str
@@ -57,6 +58,7 @@ class Score:
     replicates: Sequence[float]
     per_example: Mapping[str, float] | None = None
     seconds: float = 0.0
+    tolerance: float = 0.0
 
 
 class Metric(ABC):
@@ -78,6 +80,15 @@ class Metric(ABC):
     @abstractmethod
     def higher_is_better(self) -> bool:
         """Whether larger values are better."""
+
+    @property
+    @abstractmethod
+    def tolerance(self) -> float:
+        """By how much the scores of equal images may differ near 0: a smaller difference is none.
+
+        It follows from the number format and the formula. A difference of 2^-16 of the value is
+        within rounding for every metric; this is for values so small that less is.
+        """
 
     @property
     def resamplings(self) -> int:

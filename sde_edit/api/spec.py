@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,16 +51,17 @@ class RunSpec:
         return self.model.version == 0
 
 
-def dtype_name(name: str) -> str:
+def dtype_name(name: str, *, key: str = "dtype", also: Sequence[str] = ()) -> str:
     """The name under which specs store a dtype; takes short names such as bf16.
 
-    Raises UserError with the allowed names.
+    Raises UserError with the allowed names. key: the setting that gives it. also: what else the
+    setting may be, for the message.
     """
     full = _SHORT_DTYPES.get(name, name)
     stored = list(dict.fromkeys([*_SHORT_DTYPES.values()]))
     if full not in stored:
         raise UserError(
-            f"dtype={name!r}: allowed are {', '.join(stored)}, "
+            f"{key}={name!r}: allowed are {', '.join([*also, *stored])}, "
             f"or in short {', '.join(_SHORT_DTYPES)}"
         )
     return full

@@ -28,7 +28,7 @@ from sde_edit.engine.attempt import Attempt, pick_device
 from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.output import ActiveRun
 from sde_edit.engine.plan import Plan, plan_run
-from sde_edit.engine.producer import inspect_missing, producer_of
+from sde_edit.engine.producer import Outlook, inspect_missing, producer_of
 from sde_edit.engine.tracking import online_problem
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, measure_run
@@ -164,13 +164,13 @@ def _check_data(overrides: Sequence[str], problems: Problems) -> None:
 # ------------------------------------------------------------------ two examples
 def _try_all(experiments: Sequence[Experiment], problems: Problems) -> list[Checked]:
     plans = [plan_run(e, RunStore(e.settings.results).find(e.spec)) for e in experiments]
-    costs: list[int] = []
+    outlooks: list[Outlook] = []
     with problems.collected():
-        costs = inspect_missing(list(zip(experiments, plans, strict=True)))
+        outlooks = inspect_missing(list(zip(experiments, plans, strict=True)))
     models, checked = ModelCache(), []
-    for one, plan, cost in zip(experiments, plans, costs, strict=False):
+    for one, plan, outlook in zip(experiments, plans, outlooks, strict=False):
         with problems.collected(), _folder_beside(one.settings.results) as folder:
-            checked.append(Checked(one, plan, cost, _try(one, folder, models)))
+            checked.append(Checked(one, plan, outlook.evaluations, _try(one, folder, models)))
     return checked
 
 

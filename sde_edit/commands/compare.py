@@ -84,8 +84,9 @@ class Pair:
         """Id -> advantage of A on a shared example: 0 within rounding, negative if B is better."""
         a, b = self.values(metric)
         sign = 1 if self.whole[0].scores[metric].higher_is_better else -1
-        ids = sorted(self.shared[0].examples)
-        return {i: 0.0 if is_rounding(a[i], b[i]) else sign * (a[i] - b[i]) for i in ids}
+        tolerance = max(run.scores[metric].tolerance for run in self.whole)
+        gains = {i: sign * (a[i] - b[i]) for i in sorted(self.shared[0].examples)}
+        return {i: 0.0 if is_rounding(a[i], b[i], tolerance) else g for i, g in gains.items()}
 
 
 # ------------------------------------------------------------------ two runs
@@ -225,8 +226,8 @@ def _runs_notes(pair: Pair) -> list[str]:
     return [
         *notes,
         "Differences are paired by example; the verdict names a run where the interval excludes 0 "
-        f"and the difference exceeds rounding ({ROUNDING:.1g} of the value), with no correction "
-        "for the number of metrics",
+        f"and the difference exceeds rounding ({ROUNDING:.1g} of the value, near 0 the metric's "
+        "tolerance), with no correction for the number of metrics",
     ]
 
 

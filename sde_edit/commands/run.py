@@ -15,7 +15,7 @@ from tqdm import tqdm
 from sde_edit import config
 from sde_edit.api.launcher import Job
 from sde_edit.api.metric import NamedMetric
-from sde_edit.engine.attempt import Attempt, pick_device
+from sde_edit.engine.attempt import Attempt, check_machine, pick_device
 from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.output import ActiveRun, OnBatch
 from sde_edit.engine.plan import (
@@ -87,8 +87,11 @@ def _begin(
 ) -> list[tuple[ActiveRun, Tracker]]:
     """Open the runs that are not finished, check their missing examples, announce what they cost.
 
-    Attempts start before the check, so that they record its errors.
+    Attempts start before the check of examples, so that they record its errors.
     """
+    for request in requests:
+        if request.plan.missing:
+            check_machine(request.experiment.settings)
     opened = []
     for request in requests:
         metrics = request.experiment.metrics if evaluate else ()
@@ -96,12 +99,13 @@ def _begin(
             attempt = Attempt(request.experiment, request.run, request.plan)
             tracker = Tracker(request.experiment)
             opened.append((request, stack.enter_context(attempt), stack.enter_context(tracker)))
-    costs = inspect_missing([(request.experiment, request.plan) for request, *_ in opened])
+    outlooks = inspect_missing([(request.experiment, request.plan) for request, *_ in opened])
     at_work = []
-    for (request, attempt, tracker), cost in zip(opened, costs, strict=True):
+    for (request, attempt, tracker), outlook in zip(opened, outlooks, strict=True):
         on_batch = _on_batch(tracker, on_images)
         parts = (request.experiment, request.run, request.plan)
-        at_work.append((ActiveRun(*parts, cost, attempt, on_batch), tracker))
+        active = ActiveRun(*parts, outlook.evaluations, attempt, on_batch, outlook.cut)
+        at_work.append((active, tracker))
     _announce(requests, {active.run.id: active.evaluations for active, _ in at_work})
     return at_work
 

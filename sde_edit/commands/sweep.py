@@ -19,7 +19,7 @@ from sde_edit.commands.contact_sheets import check_sheets
 from sde_edit.commands.run import Worker, is_finished, run_all
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, launcher, sweep_overrides, use_plugins
-from sde_edit.engine.attempt import slurm_job
+from sde_edit.engine.attempt import check_machine, slurm_job
 from sde_edit.engine.plan import Plan, group_by_shared_encoding, plan_run, t_0_of
 from sde_edit.engine.producer import inspect_missing, producer_of
 from sde_edit.errors import UserError
@@ -69,7 +69,8 @@ class Sweep:
         Counting them decodes and checks every missing example, once for plan and check together.
         Raises UserError for an example that cannot be used.
         """
-        return tuple(inspect_missing([(run.experiment, run.plan) for run in self.runs]))
+        outlooks = inspect_missing([(run.experiment, run.plan) for run in self.runs])
+        return tuple(outlook.evaluations for outlook in outlooks)
 
 
 # ------------------------------------------------------------------ plan
@@ -127,11 +128,17 @@ def _common_overrides(group: Sequence[Experiment]) -> tuple[str, ...]:
 
 # ------------------------------------------------------------------ check
 def check_sweep(sweep: Sweep) -> None:
-    """Check all that can be known before jobs start: launcher, disk, metrics, sheets, examples.
+    """Check all that can be known before jobs start: launcher, machine, disk, metrics, sheets,
+    examples.
 
     Raises UserError naming the first problem and its remedy.
     """
-    launcher(sweep.overrides).check()
+    chosen = launcher(sweep.overrides)
+    chosen.check()
+    if chosen.on_gpu is None:  # jobs run on this machine
+        for run in sweep.runs:
+            if run.plan.missing:
+                check_machine(run.experiment.settings)
     _check_disk(sweep)
     metrics = {named.spec.name: named for e in sweep.experiments for named in e.metrics}
     if problems := check_metrics(list(metrics.values())):

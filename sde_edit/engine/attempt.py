@@ -14,11 +14,12 @@ import torch
 
 from sde_edit.engine.plan import Plan
 from sde_edit.errors import UserError
+from sde_edit.networks.base import check_compiler
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import LOG_VARIABLE, AttemptRecord, Run
 
 if TYPE_CHECKING:
-    from sde_edit.api.experiment import Experiment
+    from sde_edit.api.experiment import Experiment, Settings
 
 
 def pick_device(wanted: str) -> str:
@@ -28,9 +29,19 @@ def pick_device(wanted: str) -> str:
     kind, _, index = wanted.partition(":")
     devices = torch.cuda.device_count()
     if kind == "cuda" and int(index or 0) >= devices:
-        there = f"there are {devices}" if devices else "there is none on this machine"
-        raise UserError(f"hardware.device={wanted}: {there}; use cpu or auto")
+        there = [f"cuda:{k}" for k in range(devices)]
+        raise UserError(
+            f"hardware.device={wanted}: this machine has {', '.join(there) or 'no GPU'}; "
+            f"use {', '.join([*there, 'cpu'])} or auto"
+        )
     return wanted
+
+
+def check_machine(settings: Settings) -> None:
+    """Raises UserError if this machine lacks the device or the compiler that the settings need."""
+    device = pick_device(settings.device)
+    if settings.compile:
+        check_compiler(torch.device(device))
 
 
 class Attempt:

@@ -36,6 +36,7 @@ from sde_edit.engine.shared_work import ClaimedBatch, SharedWork
 from sde_edit.errors import NotFiniteError, UserError
 from sde_edit.imaging.fit import extended
 from sde_edit.imaging.prefetch import prefetch
+from sde_edit.networks.base import check_compiler
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -52,6 +53,8 @@ class ModelCache:
         spec, compiled = experiment.spec, experiment.settings.compile
         key = (spec.model, device, spec.dtype, compiled)
         if self._model is None or self._key != key:
+            if compiled:
+                check_compiler(torch.device(device))
             self._model = None  # free the old weights before loading the new ones
             self._model = experiment.source.load(device, spec.dtype, compiled)
             self._key = key

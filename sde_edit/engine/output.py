@@ -34,7 +34,7 @@ class ActiveRun:
 
     evaluations: estimated cost of the missing images, in rows of the network.
     on_batch(images, images_per_second, evaluations) is called after every batch, with the run's
-    totals so far.
+    totals so far. cut: the examples whose prompts the model cuts.
     """
 
     experiment: Experiment
@@ -43,6 +43,7 @@ class ActiveRun:
     evaluations: int
     attempt: Attempt
     on_batch: OnBatch
+    cut: frozenset[str] = frozenset()
 
     def writer(self) -> ImageWriter:
         return ImageWriter(self.run, self.attempt.name)
@@ -113,6 +114,7 @@ class RunWriter:
             calls=edited.calls,
             device=self.active.attempt.device,
             dtype=self.active.experiment.spec.dtype,
+            cut=example_id in self.active.cut,
         )
 
     def finish(self) -> None:

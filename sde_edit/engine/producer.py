@@ -20,7 +20,7 @@ from sde_edit.engine.external import import_outputs
 from sde_edit.engine.output import ActiveRun
 from sde_edit.engine.plan import Plan, counts_encoding
 from sde_edit.engine.progress import MININTERVAL
-from sde_edit.engine.prompt_check import prompt_notices, prompts_of
+from sde_edit.engine.prompt_check import cut_examples, prompt_notices, prompts_of, read_prompts
 from sde_edit.errors import UserError
 from sde_edit.imaging.fit import extended
 from sde_edit.store.files import canonical
@@ -188,8 +188,20 @@ def describe(experiment: Experiment, plan: Plan, evaluations: int) -> str:
 
 
 # ------------------------------------------------------------------ before the network
-def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[int]:
-    """Check every missing example and return the network evaluations that each run still costs.
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of the missing images of a run before they are made.
+
+    evaluations: what they cost, in rows of the network. cut: the examples of which the model reads
+    only the beginning of a prompt.
+    """
+
+    evaluations: int
+    cut: frozenset[str]
+
+
+def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[Outlook]:
+    """Check every missing example and return what each run still costs, and whose prompts are cut.
 
     This is the only pass over the data before the network starts. An example is decoded once for
     all runs that lack it, and not kept. Logs the prompts that the model does not read as they are
@@ -222,8 +234,9 @@ def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[int]:
         of_run[one.run].append(one)
     for k in lacking:
         _refuse_idle(runs[k][1], of_run[k])
-    _log_prompts([(runs[k][0], of_run[k]) for k in lacking])
-    return [sum(one.cost for one in inspected) for inspected in of_run]
+    cut = dict(zip(lacking, _read_all([(runs[k][0], of_run[k]) for k in lacking]), strict=True))
+    costs = [sum(one.cost for one in inspected) for inspected in of_run]
+    return [Outlook(cost, cut.get(k, frozenset())) for k, cost in enumerate(costs)]
 
 
 @dataclass(frozen=True)
@@ -244,15 +257,25 @@ def _refuse_idle(plan: Plan, inspected: Sequence[_Inspected]) -> None:
         raise UserError("; ".join(sorted(idle)))
 
 
-def _log_prompts(runs: Sequence[tuple[Experiment, Sequence[_Inspected]]]) -> None:
-    """Log each notice once, though many runs of a sweep share it; equal prompts are read once."""
-    distinct = {}
+def _read_all(runs: Sequence[tuple[Experiment, Sequence[_Inspected]]]) -> list[frozenset[str]]:
+    """The examples of each run whose prompts are cut.
+
+    Equal prompts are read once. Each notice is logged once, though many runs of a sweep share it.
+    """
+    known: dict[object, frozenset[str]] = {}
+    notices: dict[str, None] = {}
+    cut = []
     for experiment, inspected in runs:
         texts = tuple(dict.fromkeys(text for one in inspected for text in one.prompts))
-        distinct[canonical(asdict(experiment.spec.model)), texts] = experiment
-    notices = [text for (_, texts), e in distinct.items() for text in prompt_notices(e, texts)]
-    for notice in dict.fromkeys(notices):
+        key = canonical(asdict(experiment.spec.model)), texts
+        if key not in known:
+            read = read_prompts(experiment, texts)
+            known[key] = cut_examples(read)
+            notices |= dict.fromkeys(prompt_notices(experiment, read))
+        cut.append(known[key])
+    for notice in notices:
         log.warning("%s", notice)
+    return cut
 
 
 def _with_bar(done: Iterable[T], total: int) -> Iterable[T]:

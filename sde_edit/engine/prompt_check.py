@@ -22,8 +22,8 @@ def prompts_of(experiment: Experiment, example: Example) -> list[str]:
     return [prompts(template, [example])[0] for template in templates]
 
 
-def prompt_notices(experiment: Experiment, texts: Iterable[tuple[str, str]]) -> list[str]:
-    """What of the prompts has no influence on the images; loads the tokenizer alone.
+def read_prompts(experiment: Experiment, texts: Iterable[tuple[str, str]]) -> list[Read]:
+    """How the model reads the prompts, by example; loads the tokenizer alone, if the model has one.
 
     texts: (example, prompt) for every prompt of every example.
     """
@@ -31,7 +31,16 @@ def prompt_notices(experiment: Experiment, texts: Iterable[tuple[str, str]]) -> 
     if not isinstance(source, ReadsPrompts) or not found:
         return []
     readings = source.read_prompts([prompt for _, prompt in found])
-    read = [(example, reading) for (example, _), reading in zip(found, readings, strict=True)]
+    return [(example, reading) for (example, _), reading in zip(found, readings, strict=True)]
+
+
+def cut_examples(read: Iterable[Read]) -> frozenset[str]:
+    """The examples that have a prompt which is longer than what the model reads."""
+    return frozenset(example for example, reading in read if reading.cut)
+
+
+def prompt_notices(experiment: Experiment, read: Sequence[Read]) -> list[str]:
+    """What of the prompts has no influence on the images."""
     model = f"model={experiment.spec.model.name}"
     cut = f"have a prompt that is too long for {model}; what follows is not read"
     unknown = f"have a prompt with characters that {model} does not know"

@@ -57,6 +57,7 @@ def score_of(
         n=len(ids),
         replicates=replicates,
         per_example=_per_example(metric, ids, rows_ND),
+        tolerance=metric.tolerance,
     )
 
 

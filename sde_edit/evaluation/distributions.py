@@ -23,7 +23,15 @@ from sde_edit.api.example import Example
 from sde_edit.api.metric import Metric
 from sde_edit.evaluation.per_image import distribution_references, to_signed
 from sde_edit.evaluation.recognition import UsesRecogniser, recogniser_note
-from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, reading, weights_note
+from sde_edit.evaluation.weights import (
+    device_of,
+    fetch,
+    hub_file,
+    package,
+    reading,
+    tensors_of,
+    weights_note,
+)
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
@@ -113,6 +121,7 @@ class Inception:
             # Not clean-fid's build_feature_extractor: it keeps the weights in /tmp.
             network = InceptionV3W(str(path.parent), download=False).to(self._device).eval()
         else:
+            tensors_of(path)  # the package would also run code that the file holds
             network = feature_extractor(
                 "pytorch_inception", device=self._device, use_dataparallel=False
             )

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from sde_edit.errors import UserError
+from sde_edit.networks.weight_files import reason_of
 from sde_edit.store.digests import file_digest
 
 
@@ -72,8 +73,13 @@ def reading(path: Path, remedy: str = "Delete it; it is fetched again") -> Itera
     except torch.OutOfMemoryError:
         raise
     except DAMAGE as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} is damaged ({reason}). {remedy}") from error
+        raise UserError(f"{path} is damaged ({reason_of(error)}). {remedy}") from error
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of PyTorch, which may hold nothing else: no code of it is run."""
+    tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return tensors
 
 
 def weights_note(path: Path) -> str:

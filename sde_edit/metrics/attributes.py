@@ -30,12 +30,15 @@ class Attributes(RecogniserMetric):
 
     part: `all` (shape, colour) pairs and the background; only the shapes; only the colours of the
     things; or only the background.
+
+    tolerance: a share is a quotient of two whole numbers, rounded once.
     """
 
     part: Literal["all", "shape", "colour", "background"] = "all"
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = True
+    tolerance: ClassVar[float] = 2.0**-53
 
     def convention(self) -> str:
         return (

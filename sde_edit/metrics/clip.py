@@ -18,8 +18,9 @@ from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import PerImageMetric, captions, references
+from sde_edit.evaluation.per_image import FEATURE_ERROR, PerImageMetric, captions, references
 from sde_edit.evaluation.weights import DAMAGE, device_of, package, weights_note
+from sde_edit.networks.weight_files import reason_of
 from sde_edit.registry import plugin
 
 
@@ -31,6 +32,7 @@ class Clip(PerImageMetric):
     model: a name of open_clip, or `local-dir:FOLDER`. OpenAI's weights need a `-quickgelu` name.
     pretrained: a tag of open_clip or a local weights file; empty with `local-dir:`.
     against: the prompt; or the source, the image that was edited (0.8 and more).
+    tolerance: an error e of either unit vector moves their product by at most e.
     """
 
     model: str = "ViT-L-14-quickgelu"
@@ -40,29 +42,44 @@ class Clip(PerImageMetric):
     version: ClassVar[int] = 1
     citation: ClassVar[Citation | None] = papers.HESSEL2021CLIPSCORE
     higher_is_better: ClassVar[bool] = True
+    tolerance: ClassVar[float] = 2 * FEATURE_ERROR
 
     @cached_property
     def _loaded(self) -> tuple[Any, Callable[[Image.Image], Tensor], Callable[[list[str]], Tensor]]:
         """(network, preprocessing of one image, tokenizer)."""
         import open_clip
 
-        with self._explaining():
+        with self._explaining(self._files):
             network, preprocess = open_clip.create_model_from_pretrained(
                 self.model, pretrained=self.pretrained or None
-            )
+            )  # raises an error for tensors that are missing or not of this network
             return network.eval(), preprocess, open_clip.get_tokenizer(self.model)
 
     @contextmanager
-    def _explaining(self) -> Iterator[None]:
+    def _explaining(self, remedy: Callable[[], str]) -> Iterator[None]:
         try:
             yield
-        except (OSError, *DAMAGE) as error:
-            reason = str(error).partition("\n")[0]
+        except torch.OutOfMemoryError:
+            raise
+        except DAMAGE as error:
             raise UserError(
-                f"cannot load CLIP {self.model} ({reason}). {self._remedy()}"
+                f"cannot load CLIP {self.model} ({reason_of(error)}). {remedy()}"
             ) from error
 
-    def _remedy(self) -> str:
+    def _files(self) -> str:
+        """The remedy for weights that are there and cannot be used."""
+        import open_clip
+
+        if source := open_clip.get_pretrained_cfg(self.model, self.pretrained):
+            file = Path(
+                open_clip.download_pretrained(source)
+            ).resolve()  # the hub's cache has links
+            return f"Delete {file}; it is fetched again"
+        place = self.model.partition(":")[2] or self.pretrained
+        return f"Fetch {place} again; its weights must be those of the model"
+
+    def _download(self) -> str:
+        """The remedy for weights that are not there."""
         import open_clip
         from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -85,7 +102,7 @@ class Clip(PerImageMetric):
     def fetch(self) -> None:
         import open_clip
 
-        with self._explaining():
+        with self._explaining(self._download):
             source = open_clip.get_pretrained_cfg(self.model, self.pretrained)
             if not (source or ":" in self.model or Path(self.pretrained).is_file()):
                 raise ValueError(f"pretrained={self.pretrained!r} is no tag of it and no file")

@@ -18,7 +18,7 @@ from sde_edit.api.example import Example
 from sde_edit.api.metric import Metric
 from sde_edit.diffusion.noise import Noise
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import references
+from sde_edit.evaluation.per_image import PIXEL_ERROR, references
 from sde_edit.evaluation.weights import reading
 from sde_edit.networks.dift import Dift, Layer, corresponding
 from sde_edit.registry import plugin
@@ -34,6 +34,8 @@ class DragDistance(Metric):
     noise.
 
     Output and source image get the same noise, so unedited content is found where it was.
+    tolerance: distances are below 2^12 pixels, and their mean has the relative error of one of
+    pixel values. No tolerance covers a tie of two places that rounding decides.
     """
 
     path: str
@@ -44,6 +46,7 @@ class DragDistance(Metric):
     version: ClassVar[int] = 2
     citation: ClassVar[Citation | None] = papers.TANG2023DIFT
     higher_is_better: ClassVar[bool] = False
+    tolerance: ClassVar[float] = 2**12 * PIXEL_ERROR
 
     def __post_init__(self) -> None:
         if self.t < 0 or self.block < 0 or self.ensemble < 1:

@@ -32,11 +32,13 @@ class Dragged(PerImageMetric):
             are nearer to the image (the object) than to the truth (the background)
 
     Colours are compared pixel by pixel, so there is no threshold on the output.
+    tolerance: a share is a quotient of two whole numbers, rounded once.
     """
 
     place: Literal["target", "source"] = "target"
 
     version: ClassVar[int] = 1
+    tolerance: ClassVar[float] = 2.0**-53
 
     @property
     def higher_is_better(self) -> bool:

@@ -12,17 +12,21 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import PerImageMetric, references, to_unit
+from sde_edit.evaluation.per_image import PIXEL_ERROR, PerImageMetric, references, to_unit
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
 class KeptError(PerImageMetric):
-    """The counterpart of the metric `known_error` for edits without a mask."""
+    """The counterpart of the metric `known_error` for edits without a mask.
+
+    tolerance: that of a mean over pixels.
+    """
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = False
+    tolerance: ClassVar[float] = PIXEL_ERROR
 
     def convention(self) -> str:
         return (

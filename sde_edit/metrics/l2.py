@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import FullReferenceMetric, to_unit
+from sde_edit.evaluation.per_image import PIXEL_ERROR, FullReferenceMetric, to_unit
 from sde_edit.registry import plugin
 
 
@@ -20,10 +20,12 @@ class L2(FullReferenceMetric):
 
     This is the convention of CycleDiffusion (Wu & De la Torre 2022). Black and white at 256x256 are
     sqrt(3 * 256^2) = 443 apart.
+    tolerance: that of the sum, whose relative error the root halves.
     """
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = False
+    tolerance: ClassVar[float] = PIXEL_ERROR
 
     def convention(self) -> str:
         return (

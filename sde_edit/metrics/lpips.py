@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -14,8 +16,17 @@ from torch import Tensor, nn
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import FullReferenceMetric, to_signed
-from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, reading, weights_note
+from sde_edit.evaluation.per_image import FEATURE_ERROR, FullReferenceMetric, to_signed
+from sde_edit.evaluation.weights import (
+    device_of,
+    fetch,
+    hub_file,
+    package,
+    reading,
+    tensors_of,
+    weights_note,
+)
+from sde_edit.networks.weight_files import check_tensors
 from sde_edit.registry import plugin
 
 
@@ -25,6 +36,8 @@ class Lpips(FullReferenceMetric):
     """Values of different backbones or calibrations are not comparable.
 
     net: the backbone. calibration: the version of the linear layers in the package.
+    tolerance: errors e of both unit vectors move their squared distance d by at most 4 e sqrt(d).
+    Above d = 1/16 that is within 2^-16 of d, and below it within e = 2^-20.
     """
 
     net: Literal["alex", "vgg", "squeeze"] = "alex"
@@ -33,6 +46,7 @@ class Lpips(FullReferenceMetric):
     version: ClassVar[int] = 1
     citation: ClassVar[Citation | None] = papers.ZHANG2018LPIPS
     higher_is_better: ClassVar[bool] = False
+    tolerance: ClassVar[float] = FEATURE_ERROR
 
     @cached_property
     def _url(self) -> str:
@@ -45,10 +59,17 @@ class Lpips(FullReferenceMetric):
     def _network(self) -> nn.Module:
         import lpips
 
-        with reading(hub_file(self._url)), warnings.catch_warnings():
+        backbone = hub_file(self._url)
+        with reading(backbone), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it calls torchvision in its old way
-            network = lpips.LPIPS(net=self.net, version=self.calibration, verbose=False)
+            tensors_of(backbone)  # the package would also run code that the file holds
+            network = lpips.LPIPS(
+                net=self.net, version=self.calibration, pretrained=False, verbose=False
+            )
         assert isinstance(network, nn.Module)
+        _calibrate(
+            network, Path(lpips.__file__).parent / f"weights/v{self.calibration}/{self.net}.pth"
+        )
         return network.eval()
 
     def convention(self) -> str:
@@ -72,3 +93,16 @@ class Lpips(FullReferenceMetric):
             to_signed(images_BHWC, device), to_signed(self._references(examples), device)
         )
         return distances.reshape(-1, 1).double().cpu()
+
+
+def _calibrate(network: nn.Module, weights: Path) -> None:
+    """Load the linear layers. The package itself leaves those random that its file lacks."""
+    remedy = "Reinstall the package lpips: pip install --force-reinstall --no-deps lpips"
+    with reading(weights, remedy):
+        tensors = tensors_of(weights)
+    wanted = {key: own for key, own in network.state_dict().items() if _LINEAR.match(key)}
+    check_tensors(wanted, tensors, weights, remedy)
+    network.load_state_dict(tensors, strict=False)
+
+
+_LINEAR = re.compile(r"lin\d")

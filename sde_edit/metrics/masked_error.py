@@ -12,19 +12,23 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import PerImageMetric, references, to_unit
+from sde_edit.evaluation.per_image import PIXEL_ERROR, PerImageMetric, references, to_unit
 from sde_edit.registry import plugin
 
 
 @plugin
 @dataclass(frozen=True)
 class MaskedError(PerImageMetric):
-    """region: `hidden` is mask > 0.5, the region to generate; `known` is the rest."""
+    """region: `hidden` is mask > 0.5, the region to generate; `known` is the rest.
+
+    tolerance: that of a mean over pixels.
+    """
 
     region: Literal["hidden", "known"] = "hidden"
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = False
+    tolerance: ClassVar[float] = PIXEL_ERROR
 
     def convention(self) -> str:
         where = "mask > 0.5" if self.region == "hidden" else "mask <= 0.5"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import PerImageMetric, reference
+from sde_edit.evaluation.per_image import PIXEL_ERROR, PerImageMetric, reference
 from sde_edit.imaging.foreground import SHARES, THRESHOLD, centroid, foreground
 from sde_edit.registry import plugin
 
@@ -27,10 +27,13 @@ class PositionShift(PerImageMetric):
 
     An output without a foreground counts as the diagonal of the image, which is farther than any
     object can move.
+    tolerance: places are below 2^12 pixels, and their mean has the relative error of one of pixel
+    values.
     """
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = False
+    tolerance: ClassVar[float] = 2**12 * PIXEL_ERROR
 
     def convention(self) -> str:
         low, high = SHARES

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import FullReferenceMetric, to_unit
+from sde_edit.evaluation.per_image import PIXEL_ERROR, FullReferenceMetric, to_unit
 from sde_edit.registry import plugin
 
 # Rounding to 8 bits hides errors up to half a grey level, so smaller errors count as this one.
@@ -19,10 +19,14 @@ _LEAST_MSE = (0.5 / 255) ** 2
 @plugin
 @dataclass(frozen=True)
 class Psnr(FullReferenceMetric):
-    """-10 log10 MSE over pixels and channels in [0, 1]; 54.15 dB, the maximum, if identical."""
+    """-10 log10 MSE over pixels and channels in [0, 1]; 54.15 dB, the maximum, if identical.
+
+    tolerance: a relative error e of the MSE moves its logarithm by 10 e / ln 10, less than 8 e.
+    """
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = True
+    tolerance: ClassVar[float] = 8 * PIXEL_ERROR
 
     def convention(self) -> str:
         return (

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import captions
+from sde_edit.evaluation.per_image import FEATURE_ERROR, captions
 from sde_edit.evaluation.recognition import RecogniserMetric, recogniser_note, shapes_folder
 from sde_edit.evaluation.weights import device_of
 from sde_edit.registry import plugin
@@ -20,10 +20,14 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class ShapesClip(RecogniserMetric):
-    """For the shapes world only. Its scale differs from that of a CLIP for photos."""
+    """For the shapes world only. Its scale differs from that of a CLIP for photos.
+
+    tolerance: an error e of either unit vector moves their product by at most e.
+    """
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = True
+    tolerance: ClassVar[float] = 2 * FEATURE_ERROR
 
     @cached_property
     def _tokenizer(self) -> Any:

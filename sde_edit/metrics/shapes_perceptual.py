@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import FullReferenceMetric
+from sde_edit.evaluation.per_image import FEATURE_ERROR, FullReferenceMetric
 from sde_edit.evaluation.recognition import RecogniserMetric, recogniser_note
 from sde_edit.registry import plugin
 
@@ -24,10 +24,14 @@ def _stage_distance(x_BCHW: Tensor, y_BCHW: Tensor) -> Tensor:
 @plugin
 @dataclass(frozen=True)
 class ShapesPerceptual(FullReferenceMetric, RecogniserMetric):
-    """For the shapes world only. It is not fitted to human judgement: do not report it as LPIPS."""
+    """For the shapes world only. It is not fitted to human judgement: do not report it as LPIPS.
+
+    tolerance: as that of `lpips`.
+    """
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = False
+    tolerance: ClassVar[float] = FEATURE_ERROR
 
     def convention(self) -> str:
         return (

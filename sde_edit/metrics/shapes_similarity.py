@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import references
+from sde_edit.evaluation.per_image import FEATURE_ERROR, references
 from sde_edit.evaluation.recognition import RecogniserMetric, recogniser_note
 from sde_edit.registry import plugin
 
@@ -18,10 +18,14 @@ from sde_edit.registry import plugin
 @plugin
 @dataclass(frozen=True)
 class ShapesSimilarity(RecogniserMetric):
-    """For the shapes world only: the counterpart of `source_clip`, on a scale of its own."""
+    """For the shapes world only: the counterpart of `source_clip`, on a scale of its own.
+
+    tolerance: an error e of either unit vector moves their product by at most e.
+    """
 
     version: ClassVar[int] = 1
     higher_is_better: ClassVar[bool] = True
+    tolerance: ClassVar[float] = 2 * FEATURE_ERROR
 
     def convention(self) -> str:
         return (

@@ -23,6 +23,10 @@ class Ssim(FullReferenceMetric):
 
     signed: use values in [-1, 1] with data range 2 instead of [0, 1] with range 1. The means that
     SSIM compares differ then, and unrelated images score near 0 instead of near 0.2.
+
+    tolerance: the window's variances are differences of means of squares in float32, so their
+    errors of 2^-24 are divided by the constant 9e-4 that is added to them: 2^-14 in a flat window.
+    Over the 256 and more windows of an image they average out to a sixteenth, 2^-18.
     """
 
     signed: bool = False
@@ -30,6 +34,7 @@ class Ssim(FullReferenceMetric):
     version: ClassVar[int] = 1
     citation: ClassVar[Citation | None] = papers.WANG2004SSIM
     higher_is_better: ClassVar[bool] = True
+    tolerance: ClassVar[float] = 2.0**-18
 
     def convention(self) -> str:
         values = "[-1, 1], data range 2" if self.signed else "[0, 1], data range 1"

@@ -58,10 +58,7 @@ class Network(ABC):
         """A part of the model, moved to the device and into the memory layout of its inputs.
 
         If compiled, it gets one graph for each number of rows, at the first call with that number.
-        Raises UserError if it is to be compiled and the machine lacks a compiler.
         """
-        if compile:
-            check_compiler(self.device)
         placed = module.to(self.device, memory_format=self.layout)
         return torch.compile(placed, dynamic=False) if compile else placed
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
-from sde_edit.networks.weight_files import check_whole
+from sde_edit.networks.weight_files import check_whole, reason_of, refuse_tensors
 from sde_edit.store.digests import named_digest
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def read_config(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{file} is not valid JSON ({error}): fetch it again") from error
     if not isinstance(config, dict):
-        raise UserError(f"{file} does not hold the settings of a network: fetch it again")
+        raise UserError(f"{file} does not hold the settings of a model: fetch it again")
     return config
 
 
@@ -172,30 +172,21 @@ def load_network(cls: Any, weights: Path, dtype: torch.dtype) -> Any:
             output_loading_info=True,
         )
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())  # the libraries write several lines
         raise UserError(
-            f"{weights} cannot be loaded as {cls.__name__} ({reason}). Fetch the folder again; its "
-            "config.json must belong to its weights"
+            f"{weights} cannot be loaded as {cls.__name__} ({reason_of(error)}). {_FETCH_AGAIN}"
         ) from error
-    _check_tensors(found, weights)
+    refuse_tensors(
+        weights,
+        _FETCH_AGAIN,
+        missing=found["missing_keys"],
+        # A buffer that old versions of transformers stored, and that later ones compute.
+        unexpected=[key for key in found["unexpected_keys"] if not key.endswith("position_ids")],
+        reshaped=[str(key) for key in found["mismatched_keys"]],
+    )
     return network.eval()
 
 
-def _check_tensors(found: Mapping[str, Any], weights: Path) -> None:
-    """Raises UserError for tensors that are missing, unexpected or of another shape."""
-    # A buffer that old versions of transformers stored, and that later ones compute.
-    extra = [key for key in found["unexpected_keys"] if not key.endswith("position_ids")]
-    problems = (
-        ("lack", "of the network", sorted(found["missing_keys"])),
-        ("hold", "that the network does not have", sorted(extra)),
-        ("hold", "of another shape", sorted(map(str, found["mismatched_keys"]))),
-    )
-    for verb, which, keys in problems:
-        if keys:
-            raise UserError(
-                f"{weights}: the weights {verb} {len(keys)} tensors {which}, such as {keys[0]}. "
-                "Fetch the folder again; its config.json must belong to its weights"
-            )
+_FETCH_AGAIN = "Fetch the folder again; its config.json must belong to its weights"
 
 
 def read_scheduler(file: Path) -> tuple[Schedule, Prediction]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sde_edit.errors import UserError
+from sde_edit.networks.weight_files import check_tensors, reason_of
 
 Weights = Mapping[str, Tensor]
 # Modules of guided-diffusion -> modules of diffusers.
@@ -151,8 +152,7 @@ def _read(file: Path, required: str) -> dict[str, Tensor]:
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{file} cannot be read, fetch it again: {reason}") from error
+        raise UserError(f"{file} cannot be read, fetch it again: {reason_of(error)}") from error
     if not isinstance(weights, dict) or required not in weights:
         raise UserError(f"{file} is no such checkpoint of guided-diffusion: no {required} in it")
     return weights
@@ -241,14 +241,8 @@ def _place(block: str, depth: int, *, attention: bool) -> str:
 
 def _filled(network: Any, weights: Weights, dtype: torch.dtype, file: Path) -> Any:
     """The network with these weights in that dtype. Raises UserError if they do not fit."""
-    wanted = {key: tensor.shape for key, tensor in network.state_dict().items()}
-    given = {key: tensor.shape for key, tensor in weights.items()}
-    if odd := [key for key in sorted(wanted | given) if wanted.get(key) != given.get(key)]:
-        raise UserError(
-            f"{file}: {len(odd)} tensors do not fit, such as {odd[0]} (in diffusers' names): "
-            f"{given.get(odd[0])} instead of {wanted.get(odd[0])}. Are model.resolution and "
-            "model.head_channels its own?"
-        )
+    remedy = "Names are diffusers'. Are model.resolution and model.head_channels its own?"
+    check_tensors(network.state_dict(), weights, file, remedy)
     cast = {key: tensor.to(dtype) for key, tensor in weights.items()}
     network.load_state_dict(cast, assign=True)
     return network.eval().requires_grad_(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sde_edit.networks.checkpoints import (
     weight_names,
     weights_of,
 )
+from sde_edit.networks.weight_files import check_whole
 
 UNET, VAE = "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model"
 TEXT_ENCODER = "text_encoder/model"
@@ -69,7 +71,8 @@ class PipelineFiles:
         return weights | named | self._tokenizer_files(folder)
 
     def _tokenizer_files(self, folder: Path) -> dict[str, Path]:
-        """What is there of a tokenizer's files. Raises UserError if they are no tokenizer."""
+        """What is there of a tokenizer's files. Raises UserError if they are no tokenizer, or
+        naming one that is damaged."""
         settings = tuple(f"tokenizer/{name}" for name in _TOKENIZER_SETTINGS)
         names = (_TOKENIZER, *_OLD_TOKENIZER, *settings)
         found = {name: folder / name for name in names if (folder / name).is_file()}
@@ -78,6 +81,8 @@ class PipelineFiles:
                 f"{self._given} has no tokenizer: {folder / 'tokenizer'} must hold tokenizer.json, "
                 "or vocab.json and merges.txt. Copy the folder `tokenizer` of the same model"
             )
+        for file in found.values():
+            _check_tokenizer_file(file, file.stat().st_mtime_ns)
         return found
 
 
@@ -108,6 +113,41 @@ def check_resolution(resolution: int, factor: int, why: str) -> None:
         raise UserError(
             f"model.resolution={resolution}: must be a multiple of {factor}, {why}, such as {near}"
         )
+
+
+@lru_cache
+def _check_tokenizer_file(file: Path, written: int) -> None:
+    """Raises UserError naming a file of a tokenizer that is damaged. Reads it once.
+
+    written: when, so that a file that was mended is read again.
+    """
+    if file.name == "merges.txt":
+        whole, content = _holds_merges(file), "list of merges, two tokens a line"
+    else:
+        whole, content = _holds_vocabulary(read_config(file), file.name), "vocabulary"
+    if not whole:
+        raise UserError(
+            f"{file} is damaged: it holds no {content}. Fetch the folder {file.parent} again"
+        )
+
+
+def _holds_vocabulary(config: Mapping[str, Any], name: str) -> bool:
+    """Whether a JSON file of a tokenizer has its vocabulary, if it is one that should."""
+    if name == "vocab.json":
+        return bool(config)
+    model = config.get("model")
+    return name != "tokenizer.json" or (isinstance(model, dict) and bool(model.get("vocab")))
+
+
+def _holds_merges(file: Path) -> bool:
+    """Whether every line joins two tokens, after a first one that states the version."""
+    check_whole(file)
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError:
+        return False
+    merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    return all(len(tokens) == 2 and all(tokens) for tokens in merges)
 
 
 # ------------------------------------------------------------------ which pipelines can be used

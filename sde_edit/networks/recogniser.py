@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sde_edit.errors import UserError
 from sde_edit.imaging.shapes_world import BACKGROUNDS, COLOURS, SHAPES
 from sde_edit.networks.checkpoints import read_config
-from sde_edit.networks.weight_files import check_whole
+from sde_edit.networks.weight_files import check_tensors, check_whole, reason_of
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,15 @@ class ShapesCLIP(nn.Module):
         check_whole(weights)
         try:
             model = cls(ShapesCLIPConfig(**(config | {"channels": tuple(config["channels"])})))
-            model.load_state_dict(load_file(weights))
         except (RuntimeError, TypeError, KeyError) as error:
-            reason = " ".join(str(error).split())  # torch writes several lines
             raise UserError(
-                f"{folder}: config.json and model.safetensors do not belong together ({reason}). "
-                "Reinstall sde-edit, or train the recogniser with scripts/train_shapes.py"
+                f"{folder / 'config.json'} is no config of a recogniser ({reason_of(error)}). "
+                f"{_REINSTALL}"
             ) from error
+        tensors = load_file(weights)
+        check_tensors(model.state_dict(), tensors, weights, _REINSTALL)
+        model.load_state_dict(tensors)
         return model.eval()
+
+
+_REINSTALL = "Reinstall sde-edit, or train the recogniser with scripts/train_shapes.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -20,6 +21,7 @@ Cost = Literal["evaluations", "calls", "seconds"]
 
 # Two scores of equal images differ by rounding if the batches were of other sizes: by up to 1.6e-6
 # of the value (KID; FID 1e-7, LPIPS 2e-8) with batches of 1 to 64. Ten times that is no difference.
+# Near 0, where that is too little, the metric's own tolerance counts.
 ROUNDING = 2.0**-16
 
 
@@ -92,15 +94,18 @@ def difference_cell(
     value = left - right
     low, high = centred_interval(value, left_replicates - right_replicates)
     verdict = verdict_of(low, high, higher_is_better=score.higher_is_better)
-    if is_rounding(left, right):
+    if is_rounding(left, right, max(run.scores[metric].tolerance for run in [first, *others])):
         verdict = "undecided"
     ids = tuple(run.id for run in [first, *others])
     return without_spread(Cell(value, low, high, score.n, first.of, ids, verdict))
 
 
-def is_rounding(a: float, b: float) -> bool:
-    """Whether two values agree to the accuracy of networks in float32."""
-    return abs(a - b) <= ROUNDING * max(abs(a), abs(b))
+def is_rounding(a: float, b: float, tolerance: float) -> bool:
+    """Whether two values agree to the accuracy of networks in float32.
+
+    tolerance: of the metric, for values near 0.
+    """
+    return abs(a - b) <= max(tolerance, ROUNDING * max(abs(a), abs(b)))
 
 
 def _mean(runs: Sequence[RunResult], metric: str) -> tuple[float, NDArray[np.float64]]:
@@ -144,7 +149,8 @@ def ranked(values: Mapping[str, float]) -> list[str]:
 
 # ------------------------------------------------------------------ settings of the runs
 def settings_notes(runs: Sequence[RunResult]) -> list[str]:
-    """A line for each component of the specs with all its settings, and one for the other keys."""
+    """A line for each component of the specs with all its settings, one for the other keys, and
+    what the reader must know of the images: those made elsewhere, and prompts that were cut."""
     notes = []
     for part in ("model", "task", "sampler", "data"):
         described = dict.fromkeys(describe(getattr(run.spec, part)) for run in runs)
@@ -156,7 +162,20 @@ def settings_notes(runs: Sequence[RunResult]) -> list[str]:
         notes += [f"{label} {', '.join(values)}"] if values else []
     external = dict.fromkeys(run.spec.sampler.name for run in runs if run.spec.is_external)
     imported = [f"Images made elsewhere: {', '.join(external)}."] if external else []
-    return [*notes[:4], *(["; ".join(notes[4:]) + "."] if notes[4:] else []), *imported]
+    others = ["; ".join(notes[4:]) + "."] if notes[4:] else []
+    return [*notes[:4], *others, *imported, *_cut_note(runs)]
+
+
+def _cut_note(runs: Sequence[RunResult]) -> list[str]:
+    """A line on the prompts that were not read to their end, if there are any."""
+    counted = Counter((run.cut, run.n) for run in runs if run.cut)
+    parts = [
+        f"{cut} of {n} images in {'one run' if times == 1 else f'each of {times} runs'}"
+        for (cut, n), times in sorted(counted.items())
+    ]
+    if not parts:
+        return []
+    return [f"Prompts longer than the text encoder reads, cut at its limit: {', '.join(parts)}."]
 
 
 def describe(component: ComponentSpec) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ _GAP = 12  # pixels between images and around the sheet
 _PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (90, 90, 90)
 _CHECKS = (96, 160)  # grey levels of the hidden region
 _COMFORTABLE_SIDE = 192
+_CUT = "[cut]"  # below an example whose prompt was not read to its end
 _SMOOTH = 4  # arrows are drawn so many times larger
 
 
@@ -39,11 +40,13 @@ def contact_sheet(
     captions: Sequence[str] | None = None,
     drags: Sequence[Sequence[Drag]] = (),
     title: str = "",
+    foot: str = "",
     scale: int | None = None,
 ) -> Image.Image:
     """Columns of uint8 images [H, W, 3] of one size under their headings, with a title above.
 
     captions: one below each row. drags: for each row, the arrows drawn in its first image.
+    foot: a line below all rows.
     scale: integer enlargement by nearest neighbour, which keeps the pixels as they are; None makes
     images about 192 pixels wide. Raises ValueError without images, and if columns differ in length,
     images in size, or captions or drags in number.
@@ -61,7 +64,7 @@ def contact_sheet(
         parts.append(_strip([first, *others]))
         if captions is not None:
             parts.append(_caption(captions[i], top.width, small))
-    return stacked(parts)
+    return stacked([*parts, *([_caption(foot, top.width, small)] if foot else [])])
 
 
 def runs_sheet(
@@ -95,11 +98,27 @@ def examples_sheet(
     for label, run in runs.items():
         made = run.rows()
         columns[label] = [_read(run.output(made[i])) for i in ids]
-    captions = [_words(example) for example in examples]
+    cut = _cut(list(runs.values()))
+    captions = [f"{_words(e)}  {_CUT}" if e.id in cut else _words(e) for e in examples]
     if comments is not None:
         captions = [f"{caption}.  {more}" for caption, more in zip(captions, comments, strict=True)]
     drags = [example.drags for example in examples]
-    return contact_sheet(columns, captions=captions, drags=drags, title=title)
+    foot = _foot(cut, list(runs.values())) if cut else ""
+    return contact_sheet(columns, captions=captions, drags=drags, title=title, foot=foot)
+
+
+def _cut(runs: Sequence[Run]) -> set[str]:
+    """The examples that have a prompt of which a run's text encoder read only the beginning."""
+    return {i for run in runs for i, row in run.rows().items() if row.cut}
+
+
+def _foot(cut: Collection[str], runs: Sequence[Run]) -> str:
+    """What the mark of a cut prompt means, and how many examples have it in all."""
+    every = set[str]().union(*(run.rows() for run in runs))
+    return (
+        f"{_CUT}: the prompt is longer than what the text encoder reads; only its beginning was "
+        f"read. {len(cut)} of {len(every)} examples have such a prompt."
+    )
 
 
 def run_sheet(run: Run, dataset: Dataset, *, hidden: bool) -> Path:

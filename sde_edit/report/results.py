@@ -23,6 +23,7 @@ class RunResult:
     examples: the ids of its images. seconds, evaluations, calls: means per image, None if unknown;
     a call of the network counts for every image of its batch.
     machines: the hardware and settings of its processes, on which the seconds depend.
+    cut: how many images have a prompt of which the text encoder read only the beginning.
     """
 
     id: str
@@ -36,6 +37,7 @@ class RunResult:
     calls: float | None
     devices: tuple[str, ...]
     machines: tuple[str, ...]
+    cut: int
 
 
 def load_result(run: Run) -> RunResult | None:
@@ -68,6 +70,7 @@ def load_result(run: Run) -> RunResult | None:
         calls=_mean_cost([image.calls for image in images]),
         devices=tuple(sorted({image.device for image in images if image.device})),
         machines=_machines(run),
+        cut=sum(image.cut for image in images),
     )
 
 
@@ -108,7 +111,8 @@ def load_finished(run: Run) -> RunResult:
 
 
 def _check_finite(score: Score, run: Run) -> None:
-    if not all(map(math.isfinite, (score.value, score.low, score.high, *score.replicates))):
+    numbers = (score.value, score.low, score.high, score.tolerance, *score.replicates)
+    if not all(map(math.isfinite, numbers)):
         raise UserError(
             f"run {run.id}: {score.metric} is not finite (value {score.value}, interval "
             f"{score.low} to {score.high}). Look at {run.path}, then remove its file of this "

@@ -72,6 +72,7 @@ class ImageRecord:
     seconds: the image's share of its batch's wall time. evaluations: rows of the network it cost.
     calls: sequential network calls of its batch; 0 in old records. Costs that several runs share
     are split equally. All three costs are None for external outputs, whose device and dtype are "".
+    cut: whether the text encoder read only the beginning of a prompt; false in old records.
     """
 
     id: str
@@ -83,6 +84,7 @@ class ImageRecord:
     device: str
     dtype: str
     calls: float | None = 0
+    cut: bool = False
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ def test_every_metric_of_conf_builds_and_states_its_convention(file):
     assert set(params) == {field.name for field in fields(metric)}, "conf gives every setting"
     assert len(metric.convention()) > 20
     assert isinstance(metric.higher_is_better, bool)
+    assert 0 < metric.tolerance < 1e-4
     assert metric.resamplings > 0
 
 

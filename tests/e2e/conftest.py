@@ -111,3 +111,16 @@ def coco(tmp_path):
         json.dumps({"data": bison})
     )
     return [f"data.root={root}", "data.resolution=64", "model.resolution=64"]
+
+
+@pytest.fixture
+def imagenet(tmp_path):
+    """Three lions and two tigers, one of them grey, in folders of classes."""
+    root = tmp_path / "imagenet"
+    for wnid, modes in (("n02129165", ["RGB"] * 3), ("n02129604", ["RGB", "L"])):
+        (root / "train" / wnid).mkdir(parents=True)
+        for i, mode in enumerate(modes):
+            noise = np.random.default_rng(i).integers(0, 255, (20, 24, 3), np.uint8)
+            file = root / "train" / wnid / f"{wnid}_{i}.JPEG"
+            Image.fromarray(noise).convert(mode).save(file)
+    return [f"data.root={root}", "data.resolution=16", "model.resolution=16"]

@@ -147,6 +147,17 @@ def test_a_table_knows_the_settings_of_every_plug_in():
             check_known([line])
 
 
+@pytest.mark.parametrize(
+    "line", ["task.kind=translate", "sampler.kind=ode", "model.kind=gmm", "data.kind=shapes"]
+)
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+def test_a_plug_in_is_chosen_by_its_name_and_not_by_its_kind(line, sign):
+    group = line.partition(".")[0]
+    message = refusal(sign + line)
+    assert f"Choose {group}=NAME" in message
+    assert names(group)[0] in message
+
+
 # ------------------------------------------------------------------ values
 
 

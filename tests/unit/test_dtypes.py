@@ -31,6 +31,14 @@ def test_another_dtype_is_refused_with_the_names_that_are_allowed(dtype):
         spec(f"dtype={dtype}")
 
 
+@pytest.mark.parametrize("key", ["dtype", "model.dtype"])
+def test_where_auto_is_allowed_it_is_named(key):
+    with pytest.raises(UserError, match=f"{key}='foo': allowed are auto, float16"):
+        spec(f"{key}=foo", *(["dtype=float32"] if key == "model.dtype" else []))
+    with pytest.raises(UserError, match="dtype='foo': allowed are float16"):
+        parsed(["dtype=foo"])
+
+
 def test_a_table_takes_short_dtypes_for_its_grid():
     config, rest = table_config("table3", ["dtype=bf16,double"])
     assert config["runs"]["dtype"] == ["bfloat16", "float64"]

@@ -1,5 +1,6 @@
 """`sde-edit check`: what it says of runs that would work, and of those that would not."""
 
+import json
 import re
 import shutil
 
@@ -81,6 +82,14 @@ def test_every_missing_thing_is_named_at_once(check):
     assert "metric 'psnr'" not in output
 
 
+def test_the_official_files_that_are_missing_are_named(check, pictures):
+    output = check("experiment=ddib_imagenet_adm", code=1)
+    assert "data=imagenet" in output
+    assert "lacks 256x256_diffusion.pt and 256x256_classifier.pt" in output
+    output = check("experiment=sample_scribble_sd15", *pictures, code=1)
+    assert "model.control=lllyasviel/sd-controlnet-scribble is no folder" in output
+
+
 def test_a_metric_without_weights_is_named(check):
     output = check(*SMALL, "metrics=[psnr,lpips]", code=1)
     assert "missing:" in output
@@ -119,10 +128,25 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     assert "paths.results" in outcome.output
 
 
+@pytest.fixture
+def scribbles(pictures, tmp_path):
+    """The pictures with a white line on black and a caption each."""
+    (tmp_path / "hints").mkdir()
+    for i in range(3):
+        hint = Image.new("L", (64, 64))
+        hint.paste(255, (8, 20 * i, 56, 20 * i + 2))
+        hint.save(tmp_path / "hints" / f"{i}.png")
+    texts = {f"{i}.png": f"picture {i}" for i in range(3)}
+    (tmp_path / "captions.json").write_text(json.dumps(texts))
+    captions = f"data.captions={tmp_path / 'captions.json'}"
+    return [*pictures, f"data.hints={tmp_path / 'hints'}", captions]
+
+
 @pytest.mark.parametrize("preset", names("experiment"))
-def test_every_preset_ends_well_or_names_what_is_missing(
-    check, preset, coco, pictures, tiny_model, tiny_ddpm, tmp_path
-):
+def test_every_preset_ends_well_on_small_files_in_the_official_formats(
+    check, preset, coco, imagenet, pictures, scribbles, tmp_path,
+    tiny_model, tiny_control, tiny_ddpm, tiny_adm
+):  # fmt: skip
     masks = [f"data.mask_root={tmp_path}", "data.masks=masks", "data.hole=white"]
     folder = [*pictures, "data.resolution=64", *masks, "model.resolution=64"]
     path = f"model.path={tiny_model}"
@@ -136,12 +160,11 @@ def test_every_preset_ends_well_or_names_what_is_missing(
         ],
         "sample_coco_sd2": [*small_coco, path, "data.n=2"],
         "reconstruct_coco_sd15": [*small_coco, path, "data.n=4"],
-        "ddib_imagenet_adm": None,
-        "sample_scribble_sd15": None,
+        "ddib_imagenet_adm": [*imagenet, f"model.path={tiny_adm}"],
+        "sample_scribble_sd15": [
+            *(*scribbles, "data.resolution=64", "model.resolution=64"),
+            *(path, f"model.control={tiny_control}"),
+        ],
     }.get(preset, [*small_coco, path])
-    if given is None:
-        needed = pictures if "scribble" in preset else []
-        assert "missing:" in check(f"experiment={preset}", *needed, code=1)
-        return
     output = check(f"experiment={preset}", *given, *SMALL, "metrics=[psnr]", code=0)
     assert "nothing is missing" in output

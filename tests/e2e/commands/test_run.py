@@ -168,7 +168,7 @@ def test_every_combination_of_swept_values(edit, tmp_path):
         (["steps=1000"], "at most 999"),
         (["grid.spacing=karras"], "'linspace', 'leading' or 'trailing'"),
         (["data.limit=0"], "data.limit=0"),
-        (["hardware.device=cuda:7"], "none on this machine"),
+        (["hardware.device=cuda:7"], "this machine has no GPU"),
         (["dtype=float8"], "float16, bfloat16"),
         (["metrics=[psnrr]"], "Did you mean 'psnr'?"),
         (["shard=2", "shards=2"], "shard=2"),

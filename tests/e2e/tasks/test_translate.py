@@ -141,20 +141,13 @@ def test_table_8_and_figure_2_from_bison_files(tmp_path, tiny_model, coco):
 
 
 @pytest.mark.usefixtures("no_workers")
-def test_table_6_from_official_checkpoints_and_class_folders(tmp_path, tiny_adm):
-    """The real preset, on small random networks; three lions, two tigers, one of them grey."""
-    for wnid, modes in (("n02129165", ["RGB"] * 3), ("n02129604", ["RGB", "L"])):
-        (tmp_path / "imagenet" / "train" / wnid).mkdir(parents=True)
-        for i, mode in enumerate(modes):
-            noise = np.random.default_rng(i).integers(0, 255, (20, 24, 3), np.uint8)
-            file = tmp_path / "imagenet" / "train" / wnid / f"{wnid}_{i}.JPEG"
-            Image.fromarray(noise).convert(mode).save(file)
+def test_table_6_from_official_checkpoints_and_class_folders(tmp_path, tiny_adm, imagenet):
+    """The real preset, on small random networks."""
     invoke(
         *("table=table6", "experiment=ddib_imagenet_adm", "data=imagenet", "data.limit=null"),
         *("data.pair=n02129165-n02129604", "steps=3", "dtype=float32", "hardware.threads=1"),
-        *(f"data.root={tmp_path / 'imagenet'}", "data.resolution=16", "model.resolution=16"),
         *("metrics=[source_l2,source_ssim]", "launcher.workers=1", f"model.path={tiny_adm}"),
-        f"paths.results={tmp_path}",
+        *(*imagenet, f"paths.results={tmp_path}"),
         verb="sweep",
     )
     text = (tmp_path / "tables" / "table6.md").read_text()

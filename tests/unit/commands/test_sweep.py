@@ -97,7 +97,13 @@ def test_everything_is_checked_before_anything_is_launched(small, monkeypatch, t
         assert "no sbatch" in invoke("sweep", *small, "launcher=slurm", code=1)
     assert "launcher.workers=0" in invoke("sweep", *small, "launcher.workers=0", code=1)
     assert "retires" in invoke("sweep", *small, "launcher.retires=1", code=1)
-    assert "no launcher" in invoke("sweep", *small, "launcher.kind=pbs", code=1)
+    assert "Choose launcher=NAME" in invoke("sweep", *small, "launcher.kind=slurm", code=1)
+    far = invoke("sweep", *small, "hardware.device='cuda:99'", code=1)
+    assert "hardware.device=cuda:99: this machine has" in far
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "which", lambda program: None)
+        compiled = invoke("sweep", *small, "hardware.compile=true", code=1)
+        assert "hardware.compile=true needs a compiler" in compiled
     other_metric = ("sweep", "table=figure3", f"paths.results={tmp_path}", "metrics=[ssim]")
     assert "goes by psnr or drag_distance, which is not among metrics=[ssim]" in invoke(
         *other_metric, code=1

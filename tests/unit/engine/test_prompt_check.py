@@ -2,12 +2,15 @@
 
 import pytest
 
+from sde_edit.commands.run import run_all
 from sde_edit.config import experiment
 from sde_edit.engine.plan import plan_run
 from sde_edit.engine.producer import inspect_missing
 from sde_edit.errors import UserError
 from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.networks.prompts import load_tokenizer
+from sde_edit.report.cells import settings_notes
+from sde_edit.report.results import load_finished
 
 LONG = "a red circle and a blue square and a green star and a grey moon"
 
@@ -51,6 +54,20 @@ def test_examples_whose_prompts_are_cut_are_named_with_what_is_lost(caplog):
     (notice,) = notices(caplog, asked("task.prompt='a ★'"))
     assert "characters that model=shapes does not know" in notice
     assert "'★'" in notice
+
+
+def test_an_image_is_stored_with_whether_its_prompt_was_cut(tmp_path):
+    """Of each run, though runs of a sweep are inspected together."""
+    own = ["data.limit=2", "steps=1", f"paths.results={tmp_path}"]
+    some, none = (asked(f"task.prompt='{text}'", *own) for text in ("the {caption} here", "a ring"))
+    first, second = run_all([some, none])
+    assert {i: row.cut for i, row in first.rows().items()} == {
+        "test-000000": True,
+        "test-000001": False,
+    }
+    assert not any(row.cut for row in second.rows().values())
+    (note,) = [note for note in settings_notes([load_finished(first)]) if "cut" in note]
+    assert note.endswith("1 of 2 images in one run.")
 
 
 def test_a_negative_prompt_is_read_as_well(caplog):

@@ -25,6 +25,7 @@ class Brightness(PerImageMetric):
 
     scale: float = 1.0
     higher_is_better = True
+    tolerance = 0.0
     asked: list[list[str]] = field(default_factory=list, compare=False)
     loads: list[str] = field(default_factory=list, compare=False)
 

@@ -64,7 +64,7 @@ def test_inception_clean_is_clean_fid_s_pipeline(hub, images, examples, tmp_path
 
 def test_inception_legacy_resizes_as_pytorch_fid(hub, images, monkeypatch):
     extractor = Inception("legacy_pytorch")
-    hub_file(extractor._url).write_bytes(b"")
+    torch.save({}, hub_file(extractor._url))
     monkeypatch.setattr(
         "cleanfid.features.feature_extractor",
         lambda name, device, use_dataparallel: lambda x: x.flatten(1)[:, ::97],

@@ -278,6 +278,29 @@ def test_a_missing_tokenizer_is_named(folder):
         digest(folder)
 
 
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("tokenizer.json", b"{", "not valid JSON"), ("tokenizer.json", b"", "truncated"),
+    ("tokenizer.json", b'{"model": 1}', "holds no vocabulary"),
+    ("tokenizer.json", b'{"model": {"vocab": {}}}', "holds no vocabulary"),
+    ("tokenizer_config.json", b"\xff{", "not valid JSON"),
+    ("vocab.json", b'{"a": 1', "not valid JSON"),
+    ("vocab.json", b"{}", "holds no vocabulary"), ("merges.txt", b"", "truncated"),
+    ("merges.txt", b"#version: 0.2\na b\nc", "holds no list of merges"),
+    ("merges.txt", b"\xff\xfe", "holds no list of merges"),
+    ("special_tokens_map.json", b"[]", "does not hold the settings"),
+])  # fmt: skip
+def test_a_damaged_tokenizer_is_named_with_the_other_files(folder, name, content, message):
+    """Also one that was whole when it was last looked at."""
+    tokenizer = folder / "tokenizer"
+    vocabulary = json.loads((tokenizer / "tokenizer.json").read_text())["model"]["vocab"]
+    (tokenizer / "vocab.json").write_text(json.dumps(vocabulary))
+    (tokenizer / "merges.txt").write_text("#version: 0.2\na b\n")
+    digest(folder)
+    (tokenizer / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"tokenizer/{name} .*{message}"):
+        digest(folder)
+
+
 def test_damaged_files_of_torch_are_named(tiny_adm, tmp_path):
     shutil.copytree(tiny_adm, tmp_path, dirs_exist_ok=True)
     file = tmp_path / "256x256_classifier.pt"

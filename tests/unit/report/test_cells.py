@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from sde_edit.commands.table import build_table
-from sde_edit.report.cells import difference_cell, score_cell, verdict_of
-from sde_edit.report.results import load_finished, load_result
+from sde_edit.report.cells import difference_cell, score_cell, settings_notes, verdict_of
+from sde_edit.report.results import RunResult, load_finished, load_result
 from sde_edit.report.table import Cell
 from sde_edit.store.runs import RunStore
-from tests.builders import add_score
+from tests.builders import add_score, finished_run, make_spec
 from tests.unit.report.inpainting import Fill, N, add_numbered, config, inpaint_spec, row_of
 
 
@@ -47,6 +47,18 @@ def test_different_examples_are_not_paired(store: RunStore) -> None:
     assert a
     assert b
     assert "different examples" in str(difference_cell([a], [b], "psnr"))
+
+
+def test_the_notes_count_the_cut_prompts_of_all_runs(store: RunStore) -> None:
+    def run(seed: int, *cut: str) -> RunResult:
+        return load_finished(finished_run(store, make_spec(seed=seed), {}, n=4, cut=cut))
+
+    assert not any("cut" in note for note in settings_notes([run(0), run(1)]))
+    *_, note = settings_notes([run(2, "000"), run(3, "001"), run(4, "000", "003"), run(0)])
+    assert note == (
+        "Prompts longer than the text encoder reads, cut at its limit: 1 of 4 images in each of 2 "
+        "runs, 2 of 4 images in one run."
+    )
 
 
 def test_one_example_has_no_interval_and_decides_nothing(store: RunStore) -> None:

@@ -197,6 +197,21 @@ def test_sheet_of_an_edit_shows_the_truth_and_both_captions(tmp_path: Path) -> N
     assert sheet.tobytes() == expected.tobytes()
 
 
+def test_a_cut_prompt_is_marked_and_the_foot_says_what_that_means(tmp_path: Path) -> None:
+    runs = {"ODE": made(tmp_path, "ode", "abc", 10), "SDE": made(tmp_path, "sde", "abcd", 250)}
+    add_images(runs["SDE"], "abcd", image=png(grey(250)), cut=["a", "b"], seal=False)
+    shown = [Scenes().load(i) for i in "cb"]
+    expected = contact_sheet(
+        {"original": [e.image for e in shown], "ODE": [grey(10)] * 2, "SDE": [grey(250)] * 2},
+        captions=["c  scene c", "b  scene b  [cut]"],
+        foot="[cut]: the prompt is longer than what the text encoder reads; only its beginning was "
+        "read. 2 of 4 examples have such a prompt.",
+    )
+    assert runs_sheet(runs, Scenes(), hidden=False, rows=2).tobytes() == expected.tobytes()
+    plain = runs_sheet({"ODE": runs["ODE"]}, Scenes(), hidden=False, rows=2)
+    assert plain.height < expected.height
+
+
 def test_a_task_without_masks_shows_none(tmp_path: Path) -> None:
     sheet = runs_sheet({"SDE": made(tmp_path, "sde", "b", 10)}, Scenes(), hidden=False)
     columns = {"original": [Scenes().load("b").image], "SDE": [grey(10)]}

@@ -25,6 +25,7 @@ class Plain(PerImageMetric):
 
     says: str = "plain"
     higher_is_better = True
+    tolerance = 0.0
 
     def convention(self) -> str:
         return self.says

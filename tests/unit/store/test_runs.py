@@ -14,6 +14,7 @@ from sde_edit.store.runs import (
     ImageRecord,
     Run,
     RunStore,
+    read_row,
     read_score,
     run_id,
     write_score,
@@ -129,8 +130,25 @@ def test_a_score_is_stored_under_its_field_names_and_read_back(tmp_path):
     assert file.read_text() == (
         '{"metric": "psnr", "kind": "psnr", "version": 1, "settings": {"p": [1]}, '
         '"convention": "c", "higher_is_better": true, "seal": "s", "value": 1.0, "low": 0.5, '
-        '"high": 1.5, "n": 1, "replicates": [0.9], "per_example": {"a": 1.0}, "seconds": 0.0}\n'
+        '"high": 1.5, "n": 1, "replicates": [0.9], "per_example": {"a": 1.0}, "seconds": 0.0, '
+        '"tolerance": 0.0}\n'
     )
+    assert read_score(file) == score_with("s")
+
+
+def test_rows_of_older_and_of_newer_versions_are_read(tmp_path):
+    run = RunStore(tmp_path).open(SPEC)
+    add(run, "a")
+    row = run.rows()["a"]
+    older = {key: value for key, value in asdict(row).items() if key != "cut"}
+    for fields in (older, asdict(row) | {"colour": "red"}):
+        assert read_row(json.dumps(fields).encode()) == row
+
+
+def test_a_score_of_an_older_version_is_read(tmp_path):
+    file, older = tmp_path / "score.json", asdict(score_with("s"))
+    del older["tolerance"]
+    write_atomic(file, json.dumps(older).encode())
     assert read_score(file) == score_with("s")
 
 
