@@ -15,9 +15,18 @@ from pydantic import Field
 from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Drag, Example, Point
-from sde_edit.errors import UserError
-from sde_edit.imaging.files import Size, fit_point, fit_to, read_grey, read_rgb, to_pixels
+from sde_edit.errors import UserError, shown
+from sde_edit.imaging.files import (
+    Size,
+    fit_point,
+    fit_to,
+    read_grey,
+    read_rgb,
+    read_size,
+    to_pixels,
+)
 from sde_edit.imaging.masks import Hole, as_mask
+from sde_edit.imaging.names import composed, is_unicode
 from sde_edit.registry import Text, plugin
 from sde_edit.store.digests import file_digest
 
@@ -46,10 +55,10 @@ class Picture:
     citation: ClassVar[Citation | None] = None
 
     def ids(self) -> Sequence[str]:
-        """The name of the file. Raises UserError if the file does not exist."""
-        if not Path(self.image).is_file():
-            raise UserError(f"data.image={self.image}: no such file")
-        return [Path(self.image).stem]
+        """The name of the file. Raises UserError if there is none, or its name is not UTF-8."""
+        if problem := self._problem():
+            raise UserError(problem)
+        return [composed(Path(self.image).stem)]
 
     def load(self, example_id: str) -> Example:
         """image: uint8 [R, R, 3]; mask: float32 [R, R] of 0 and 1, where R is the resolution.
@@ -88,9 +97,19 @@ class Picture:
         return x, y
 
     def status(self) -> DataStatus:
-        if Path(self.image).is_file():
-            return DataStatus(1)
-        return DataStatus(0, [f"{self.image}: no such file"], "give the path of a picture")
+        if problem := self._problem():
+            return DataStatus(0, [problem], "Give the path of a picture")
+        return DataStatus(1)
+
+    def _problem(self) -> str:
+        """Why the picture cannot be used, as far as its header tells; "" if it can."""
+        try:
+            read_size(Path(self.image))
+        except UserError as error:
+            return f"data.image={error}"
+        if not is_unicode(Path(self.image).stem):
+            return f"data.image={shown(self.image)}: its name is not UTF-8. Rename it"
+        return ""
 
     def digest(self) -> str:
         """SHA-256 over the contents of the files; captions and points are settings."""

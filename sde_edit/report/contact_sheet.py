@@ -5,7 +5,6 @@ bytes; needs no torch.
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Drag, Example, Point
 from sde_edit.errors import UserError
-from sde_edit.imaging.files import png_bytes
-from sde_edit.store.files import read_regular, write_atomic
+from sde_edit.imaging.files import png_bytes, read_output
+from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import Run
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def examples_sheet(
     columns = _given(examples, hidden=hidden) | _found(examples, list(runs.values()))
     for label, run in runs.items():
         made = run.rows()
-        columns[label] = [_read(run.output(made[i])) for i in ids]
+        columns[label] = [np.asarray(read_output(run.output(made[i]))) for i in ids]
     captions = [_words(example) for example in examples]
     if comments is not None:
         captions = [f"{caption}.  {more}" for caption, more in zip(captions, comments, strict=True)]
@@ -155,7 +154,7 @@ def _found(examples: Sequence[Example], runs: Sequence[Run]) -> dict[str, list[P
 def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
     """A mask file resized to the example's image [H, W], 1 = white."""
     height, width = example.image.shape[:2]
-    mask = _opened(path).convert("1")
+    mask = read_output(path).convert("1")
     pixels = np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
     return pixels.astype(np.float64)
 
@@ -163,23 +162,6 @@ def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
 def _words(example: Example) -> str:
     wish = f"  ->  {example.target}" if example.target else ""
     return f"{example.id}  {example.caption}{wish}"
-
-
-def _read(path: Path) -> Pixels:
-    return np.asarray(_opened(path).convert("RGB"))
-
-
-def _opened(path: Path) -> Image.Image:
-    """An image of a run. Raises UserError naming a file that holds none."""
-    try:
-        image = Image.open(io.BytesIO(read_regular(path)))
-        image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path} cannot be read as an image. Delete it and give the same `sde-edit run` "
-            "command again"
-        ) from error
-    return image
 
 
 def masked(image: Pixels, mask: NDArray[np.floating]) -> Pixels:
