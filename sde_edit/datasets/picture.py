@@ -15,7 +15,7 @@ from pydantic import Field
 from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Drag, Example, Point
-from sde_edit.errors import UserError, shown
+from sde_edit.errors import UserError
 from sde_edit.imaging.files import (
     Size,
     fit_point,
@@ -26,7 +26,7 @@ from sde_edit.imaging.files import (
     to_pixels,
 )
 from sde_edit.imaging.masks import Hole, as_mask
-from sde_edit.imaging.names import composed, is_unicode
+from sde_edit.imaging.names import composed
 from sde_edit.registry import Text, plugin
 from sde_edit.store.digests import file_digest
 
@@ -55,7 +55,7 @@ class Picture:
     citation: ClassVar[Citation | None] = None
 
     def ids(self) -> Sequence[str]:
-        """The name of the file. Raises UserError if there is none, or its name is not UTF-8."""
+        """The name of the file. Raises UserError if it cannot be used."""
         if problem := self._problem():
             raise UserError(problem)
         return [composed(Path(self.image).stem)]
@@ -107,8 +107,6 @@ class Picture:
             read_size(Path(self.image))
         except UserError as error:
             return f"data.image={error}"
-        if not is_unicode(Path(self.image).stem):
-            return f"data.image={shown(self.image)}: its name is not UTF-8. Rename it"
         return ""
 
     def digest(self) -> str:

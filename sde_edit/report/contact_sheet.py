@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Drag, Example, Point
-from sde_edit.errors import UserError
+from sde_edit.errors import UserError, shortened
 from sde_edit.imaging.files import png_bytes, read_output
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import Run
@@ -29,6 +29,7 @@ _GAP = 12  # pixels between images and around the sheet
 _PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (90, 90, 90)
 _CHECKS = (96, 160)  # grey levels of the hidden region
 _COMFORTABLE_SIDE = 192
+_TEXT = 300  # characters of an id, a caption or a target, which may be of any length
 _SMOOTH = 4  # arrows are drawn so many times larger
 
 
@@ -160,8 +161,10 @@ def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
 
 
 def _words(example: Example) -> str:
-    wish = f"  ->  {example.target}" if example.target else ""
-    return f"{example.id}  {example.caption}{wish}"
+    name, caption, target = (
+        shortened(text, _TEXT) for text in (example.id, example.caption, example.target)
+    )
+    return f"{name}  {caption}{f'  ->  {target}' if target else ''}"
 
 
 def masked(image: Pixels, mask: NDArray[np.floating]) -> Pixels:

@@ -53,6 +53,11 @@ def test_examples_whose_prompts_are_cut_are_named_with_what_is_lost(caplog):
     assert "'★'" in notice
 
 
+def test_a_notice_shows_the_beginning_of_what_is_lost(caplog):
+    (notice,) = notices(caplog, asked(f"task.prompt='{'a red star ' * 5000}'"))
+    assert len(notice) < 600
+
+
 def test_a_negative_prompt_is_read_as_well(caplog):
     (notice,) = notices(caplog, asked("task.prompt=a", f"task.negative_prompt='{LONG}'"))
     assert "too long" in notice
