@@ -35,6 +35,7 @@ from sde_edit.imaging.masks import Hole, as_mask
 from sde_edit.imaging.names import composed, is_unicode, key, stem
 from sde_edit.registry import Text, plugin
 from sde_edit.store.digests import file_digests
+from sde_edit.store.files import read_given
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Mask, Pixels
@@ -219,10 +220,10 @@ class Folder:
 
     def _read_captions(self) -> dict[str, str]:
         """Key of an image's name -> caption. Raises UserError naming the file."""
+        content = read_given(Path(str(self.captions)))
         try:
-            text = Path(str(self.captions)).read_text(encoding="utf-8-sig")
-            pairs = json.loads(text, object_pairs_hook=_Object)
-        except (OSError, ValueError, RecursionError) as error:
+            pairs = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_Object)
+        except (ValueError, RecursionError) as error:
             raise UserError(f"data.captions={self.captions}: cannot be read ({error})") from error
         if isinstance(pairs, _Object) and all(isinstance(text, str) for _, text in pairs):
             return _one_caption_each(pairs, file=str(self.captions))

@@ -21,6 +21,7 @@ from sde_edit.imaging.files import counted, list_images, name_problems
 from sde_edit.imaging.image_pairs import Catalogue, ImagePairs, Item
 from sde_edit.imaging.names import composed
 from sde_edit.registry import plugin
+from sde_edit.store.files import read_given
 
 if TYPE_CHECKING:
     from timm.data import ImageNetInfo
@@ -165,8 +166,8 @@ def validation_wnids(devkit: Path) -> list[str]:
     ground_truth = devkit / "ILSVRC2012_validation_ground_truth.txt"
     wnid_of = _wnids_by_number(devkit / "meta.mat")
     try:
-        return [wnid_of[int(line)] for line in ground_truth.read_text().split()]
-    except (OSError, ValueError, KeyError) as error:
+        return [wnid_of[int(line)] for line in read_given(ground_truth).split()]
+    except (UserError, ValueError, KeyError) as error:
         raise _unusable(ground_truth, error) from error
 
 
@@ -177,16 +178,17 @@ def _wnids_by_number(path: Path) -> dict[int, str]:
 
     broken = (OSError, ValueError, TypeError, LookupError, NotImplementedError, MatReadError)
     try:
-        synsets: Any = loadmat(BytesIO(path.read_bytes()), squeeze_me=True)["synsets"]
+        synsets: Any = loadmat(BytesIO(read_given(path)), squeeze_me=True)["synsets"]
         numbers, wnids = (np.atleast_1d(synsets[key]) for key in ("ILSVRC2012_ID", "WNID"))
         return {int(i): str(wnid) for i, wnid in zip(numbers, wnids, strict=True)}
-    except (*broken, zlib.error) as error:
+    except (UserError, *broken, zlib.error) as error:
         raise _unusable(path, error) from error
 
 
 def _unusable(path: Path, error: Exception) -> UserError:
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return UserError(
-        f"{path}: cannot be used ({type(error).__name__}: {error}). It comes from "
+        f"{path}: cannot be used ({reason}). It comes from "
         "ILSVRC2012_devkit_t12.tar.gz, which lists the classes of the images of val"
     )
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from sde_edit.errors import UserError, shown
-from sde_edit.imaging.names import composed, is_unicode, key
+from sde_edit.imaging.names import composed, is_leftover, is_unicode, key
 from sde_edit.store.files import open_regular, read_regular
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
-# Folders of thumbnails and leftovers, beside those that begin with a dot.
-_DROPPINGS = ("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN")
 
 
 def list_images(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -63,8 +61,7 @@ def list_images(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _is_image(relative: Path) -> bool:
-    skipped = any(part.startswith(".") or part in _DROPPINGS for part in relative.parts)
-    return relative.suffix.lower() in SUFFIXES and not skipped
+    return relative.suffix.lower() in SUFFIXES and not any(map(is_leftover, relative.parts))
 
 
 def name_problems(what: str, ids: Mapping[Path, str], folder: Path) -> list[str]:

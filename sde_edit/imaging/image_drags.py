@@ -36,7 +36,7 @@ from sde_edit.imaging.files import (
     read_size,
 )
 from sde_edit.imaging.image_pairs import Catalogue, ImagePairs, Item
-from sde_edit.imaging.names import composed
+from sde_edit.imaging.names import composed, is_leftover
 from sde_edit.store.digests import file_digests
 
 if TYPE_CHECKING:
@@ -67,9 +67,10 @@ class _Item:
 class _Items:
     """By id: good items, why others cannot be dragged, and which point others lose by cropping.
 
-    images: of all.
+    ignored: names of folders that are no items. images: of all items.
     """
 
+    ignored: list[str] = field(default_factory=list)
     images: dict[str, Path] = field(default_factory=dict)
     good: dict[str, _Item] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
@@ -183,6 +184,8 @@ class ImageDrags(ImagePairs):
     def _items(self) -> _Items:
         found = _Items()
         ids = {folder: self._id(folder) for folder in self._folders()}
+        for folder in [folder for folder in ids if any(map(is_leftover, ids[folder].split("/")))]:
+            found.ignored.append(ids.pop(folder))
         for problem in name_problems("items", ids, Path(self.root)):
             raise UserError(problem)
         for folder, name in ids.items():
@@ -202,7 +205,7 @@ class ImageDrags(ImagePairs):
         """Folders below root that hold a file of an item, in order. Links are not followed."""
         wanted = {self.image_name, *self.instruction_names}
         for parent, folders, names in os.walk(self.root):
-            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+            folders.sort()
             if wanted & set(names) and Path(parent) != Path(self.root):
                 yield Path(parent)
 
@@ -250,6 +253,7 @@ class ImageDrags(ImagePairs):
         still = [i for i, item in good.items() if any(d.source == d.target for d in item.drags)]
         return [
             f"{len(good)} items in {len(tops)} folders: {by_category}; {masked} with a mask",
+            *counted("folders ignored, hidden or left behind", self._items.ignored),
             *counted("items left out, as data.fit=crop cuts off a point", self._items.cropped),
             *counted("items hold a point still (source and target are one)", still),
             *counted("items have a target that the mask keeps", kept),

@@ -10,6 +10,8 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+_LEFTOVERS = ("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN")
+
 
 def composed(name: str) -> str:
     """A name in Unicode's form NFC."""
@@ -24,6 +26,11 @@ def key(name: str) -> str:
 def stem(file: Path, folder: Path) -> str:
     """A file's path below a folder, composed, without suffix, with forward slashes."""
     return composed(file.relative_to(folder).with_suffix("").as_posix())
+
+
+def is_leftover(part: str) -> bool:
+    """Whether a file or folder is hidden, or left behind by a file manager or an archive."""
+    return part.startswith(".") or part in _LEFTOVERS
 
 
 def is_unicode(text: str) -> bool:

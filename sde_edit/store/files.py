@@ -116,8 +116,14 @@ def open_regular(path: Path) -> BufferedReader:
         raise UserError(f"{shown(str(path))}: cannot be read ({error.strerror})") from error
 
 
+def read_given(path: Path) -> bytes:
+    """The content of a file of the user's. Raises UserError like `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
 def read_regular(path: Path) -> bytes:
-    """The content of a regular file.
+    """The content of a regular file of the store.
 
     Raises FileNotFoundError, and DamagedFileError for a link, folder, device or unreadable file.
     """

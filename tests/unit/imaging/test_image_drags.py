@@ -76,6 +76,22 @@ def test_ids_are_the_same_on_a_file_system_that_decomposes(tmp_path: Path) -> No
     assert "prompt.json" in problem
 
 
+@pytest.mark.parametrize("name", ["#recycle/0/bear", "0/.trash", "__MACOSX/0/bear"])
+def test_what_file_managers_leave_behind_is_no_item_and_counted(drag_root: Path, name: str) -> None:
+    ids = data_set("dragbench", drag_root).ids()
+    shutil.copytree(drag_root / "0/bear", drag_root / name)
+    data = data_set("dragbench", drag_root)
+    assert data.ids() == ids
+    assert f"1 folders ignored, hidden or left behind: {name}" in data.status().notes
+
+
+def test_an_instruction_that_is_a_pipe_is_not_waited_for(drag_root: Path) -> None:
+    (drag_root / "0/bear/prompt.json").unlink()
+    os.mkfifo(drag_root / "0/bear/prompt.json")
+    (problem,) = data_set("dragbench", drag_root).status().problems
+    assert "prompt.json: is a pipe" in problem
+
+
 @pytest.mark.parametrize(("other", "message"), [
     (b"0/BEAR", r"2 items in .* share their name.*: 0/BEAR; 0/bear"),
     (b"0/caf\xe9", r"1 items in .* not UTF-8 \(rename them\): 0/caf\\udce9"),
