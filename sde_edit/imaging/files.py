@@ -100,7 +100,7 @@ def _opened(file: Path) -> Iterator[Image.Image]:
 def _decoder(content: BinaryIO, name: str) -> Iterator[Image.Image]:
     """Open the content of a file as a Pillow image; see `_opened`."""
     try:
-        with Image.open(content, formats=FORMATS) as image:
+        with Image.open(content, formats=FORMATS) as image:  # noqa: TID251
             _check_pixels(image.size)
             yield image
     except UserError as error:
