@@ -209,10 +209,11 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         raise UserError("floating-point pixels have no known range. Save it as 8-bit PNG")
     if not image.mode.startswith("I"):
         return image
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise UserError("32-bit pixels have no known range. Save it as 8-bit PNG")
-    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    rounded = (values.astype(np.uint32) + 128) // 257
+    return Image.fromarray(rounded.astype(np.uint8))
 
 
 def fit_to(image: Image.Image, resolution: int, resample: Image.Resampling) -> Image.Image:

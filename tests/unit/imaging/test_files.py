@@ -47,6 +47,13 @@ def test_folder_rounds_16_bits(make_folder: Make, image_folder: Path) -> None:
     np.testing.assert_array_equal(make_folder().load("a").image, np.stack([expected] * 3, axis=-1))
 
 
+def test_every_value_of_16_bits_is_rounded_to_the_nearest(tmp_path: Path) -> None:
+    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(every).save(tmp_path / "a.png")
+    found = np.asarray(read_rgb(tmp_path / "a.png"))
+    np.testing.assert_array_equal(found[..., 0], np.rint(every / 257))
+
+
 def test_folder_composites_transparency_on_white(make_folder: Make, image_folder: Path) -> None:
     image = picture().convert("RGBA")
     image.putalpha(box_mask())
