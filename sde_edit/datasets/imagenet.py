@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 _WNID = re.compile(r"n\d{8}")
 _VALIDATION_FILE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
-_LABELLED_FILE = re.compile(r"((?:ILSVRC2012_val|n\d{8})_\d+)_(n\d{8})\.JPEG")
+_LABELLED_FILE = {
+    "train": re.compile(r"(n\d{8}_\d+)_n\d{8}\.JPEG"),
+    "val": re.compile(r"(ILSVRC2012_val_\d{8})_n\d{8}\.JPEG"),
+}
 
 
 @plugin
@@ -135,7 +138,7 @@ class ImageNet(ImagePairs):
     def _labelled(self, wnid: str) -> dict[Path, str]:
         """Images of a class in a folder of all classes, by the ends of their names -> ids."""
         files = sorted(self._folder.glob(f"*_{wnid}.JPEG"))
-        matches = ((file, _LABELLED_FILE.fullmatch(file.name)) for file in files)
+        matches = ((file, _LABELLED_FILE[self.split].fullmatch(file.name)) for file in files)
         return {file: match[1] for file, match in matches if match}
 
     def _official(self, wnid: str) -> dict[Path, str]:

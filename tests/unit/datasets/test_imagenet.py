@@ -161,6 +161,14 @@ def test_training_images_may_lie_in_one_folder_too(tmp_path: Path) -> None:
     assert sorted(data.ids()) == [f"{LION}_10026", f"{LION}_7"]
 
 
+def test_names_tell_the_splits_apart_in_one_folder(tmp_path: Path) -> None:
+    for wnid in (LION, TIGER):
+        for name in (f"{wnid}_7", stem(3)):
+            picture(3).save(tmp_path / f"{name}_{wnid}.JPEG")
+    assert made(tmp_path, split="train").ids() == [f"{LION}_7"]
+    assert made(tmp_path, split="val").ids() == [stem(3)]
+
+
 def test_an_image_with_and_without_its_class_is_refused(flat: Path) -> None:
     picture(3).save(flat / "val" / f"{stem(3)}_{LION}.JPEG")
     with pytest.raises(UserError, match=rf"share their name.*: {stem(3)}_{LION}\.JPEG; {stem(3)}"):
