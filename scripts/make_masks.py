@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image
 
 from sde_edit.errors import UserError
-from sde_edit.imaging.files import list_images, read_size
+from sde_edit.imaging.files import list_images, name_problems, read_size
 from sde_edit.imaging.masks import RATIOS, Hole, draw_mask
+from sde_edit.imaging.names import stem
 from sde_edit.store.files import write_atomic
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def main(argv: list[str] | None = None) -> int:
     images, _ = list_images(args.images)
     if not images:
         print(f"no images in {args.images}", file=sys.stderr)
+        return 1
+    names = {image: stem(image, args.images) for image in images}
+    if problems := name_problems("images", names, args.images):
+        print("\n".join(problems), file=sys.stderr)
         return 1
     written, failed = 0, 0
     for image in images:
@@ -62,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _make(image: Path, args: argparse.Namespace) -> bool:
     """Write one mask unless it is there; True if written."""
-    name = image.relative_to(args.images).with_suffix("").as_posix()
+    name = stem(image, args.images)
     target = args.out / f"{name}.png"
     if target.exists():
         return False

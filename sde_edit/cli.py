@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def main() -> None:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("sde_edit").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", module="PIL")  # they name no file; what matters is an error
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""Errors that the user can fix."""
+"""Errors that the user can fix, and the words of their messages."""
 
 from __future__ import annotations
 
@@ -26,3 +26,13 @@ def first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(map(str, first["loc"])) or "the file"
     return f"{where}: {first['msg']}"
+
+
+def shown(name: str) -> str:
+    """A name or text as it can be printed: what is not Unicode becomes \\udce9 and the like."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def shortened(text: str, most: int) -> str:
+    """A text from the data, cut to at most so many characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -15,7 +15,8 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from hydra.errors import HydraException
 
 from sde_edit.api.override import as_typed, override
-from sde_edit.errors import UserError
+from sde_edit.errors import UserError, shown
+from sde_edit.imaging.names import is_unicode
 from sde_edit.report.selection import Setting
 
 _MOST = 10_000  # values of one sweep
@@ -30,6 +31,8 @@ def read(overrides: Sequence[str]) -> list[Override]:
 
 
 def _read(line: str) -> Override:
+    if not is_unicode(line):
+        raise UserError(f"{shown(line)}: is not UTF-8. Rename what it names")
     found = _parse(line)
     if found is None:
         raise UserError(_remedy(line))

@@ -21,6 +21,7 @@ from sde_edit.errors import UserError, first_problem
 from sde_edit.imaging.image_drags import ImageDrags, Instruction
 from sde_edit.imaging.image_pairs import read_json
 from sde_edit.registry import plugin
+from sde_edit.store.files import read_given
 
 _PICKLE = "meta_data.pkl"
 
@@ -155,7 +156,7 @@ def read_pickle(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise UserError(f"has more than {_MOST_BYTES >> 20} MiB, which no item needs")
-        raw = _ArraysOnly(io.BytesIO(file.read_bytes())).load()
+        raw = _ArraysOnly(io.BytesIO(read_given(file))).load()
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
     except UserError as error:

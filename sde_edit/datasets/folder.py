@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
@@ -20,14 +19,17 @@ from sde_edit.imaging.files import (
     Size,
     counted,
     list_images,
+    name_problems,
     read_grey,
     read_rgb,
     read_size,
 )
 from sde_edit.imaging.fit import Fit, Fitting, Frame, Side, unchanged
 from sde_edit.imaging.masks import Hole, as_mask
+from sde_edit.imaging.names import composed, is_unicode, key, stem
 from sde_edit.registry import UNLESS_DEFAULT, Text, plugin
 from sde_edit.store.digests import file_digests
+from sde_edit.store.files import read_given
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Mask, Pixels
@@ -45,13 +47,14 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Files:
-    """The contents of the folders. others: number of files that are not images. hints: by stem."""
+    """The contents of the folders. others: names of files that are ignored. hints: of images."""
 
     images: list[Path]
     masks: list[Path]
-    others: int
+    hints: list[Path]
+    others: list[str]
     pairs: dict[Path, Path | None]
-    hints: dict[str, Path]
+    hint_of: dict[Path, Path]
 
 
 @plugin
@@ -69,7 +72,8 @@ class Folder:
     hints      folder of pictures for a control net, named like the images; null: none
     source     where to get the data, for the message that they are missing
 
-    An id is an image's path below `images` without suffix, with forward slashes.
+    An id is an image's path below `images` without suffix, with forward slashes. Masks, hints and
+    captions are found by it, whatever their capitals and the form of their accents.
     """
 
     version: ClassVar[int] = 1
@@ -144,7 +148,7 @@ class Folder:
         files = self._files()
         problems = [*self._listing_problems(files), *self._header_problems(files)]
         remedy = self._remedy if problems else ""
-        notes = [f"{files.others} other files ignored in {self.images}"] if files.others else []
+        notes = counted(f"other files ignored in {self.images}", files.others)
         return DataStatus(len(files.images), problems, remedy, notes)
 
     def digest(self) -> str:
@@ -174,17 +178,17 @@ class Folder:
         captions = self._read_captions() if self.captions else {}
         items = {}
         for image, mask in files.pairs.items():
-            caption = captions.get(self._name(image), captions.get(self._id(image), ""))
-            hint = files.hints.get(self._id(image))
-            items[self._id(image)] = _Item(image, mask, caption, hint)
+            caption = self._caption(image, captions) or ""
+            items[self._id(image)] = _Item(image, mask, caption, files.hint_of.get(image))
         return items
 
     def _files(self) -> _Files:
         images, others = list_images(Path(self.images))
         masks = list_images(self._mask_folder)[0] if self.mask_root else []
         hints = list_images(Path(self.hints))[0] if self.hints else []
-        by_stem = {_stem(hint, Path(str(self.hints))): hint for hint in hints}
-        return _Files(images, masks, len(others), self._paired(images, masks), by_stem)
+        hint_of = self._named_like(images, hints, Path(self.hints or ""))
+        names = [self._name(file) for file in others]
+        return _Files(images, masks, hints, names, self._paired(images, masks), hint_of)
 
     def _paired(self, images: list[Path], masks: list[Path]) -> dict[Path, Path | None]:
         """Image -> mask, for images that have one; None for all images without a mask_root."""
@@ -192,27 +196,37 @@ class Folder:
             return dict.fromkeys(images)
         if self.pairing == "sorted":
             return dict(zip(images, masks, strict=False)) if len(images) == len(masks) else {}
-        by_stem = {_stem(mask, self._mask_folder): mask for mask in masks}
-        named = [(image, self._id(image)) for image in images]
-        return {image: by_stem[stem] for image, stem in named if stem in by_stem}
+        return dict(self._named_like(images, masks, self._mask_folder))
+
+    def _named_like(self, images: list[Path], files: list[Path], folder: Path) -> dict[Path, Path]:
+        """Image -> the file in `folder` of its name, for images that have one."""
+        by_key = {key(stem(file, folder)): file for file in files}
+        named = [(image, key(self._id(image))) for image in images]
+        return {image: by_key[name] for image, name in named if name in by_key}
 
     @property
     def _mask_folder(self) -> Path:
         return Path(self.mask_root or "", self.masks)
 
     def _id(self, image: Path) -> str:
-        return _stem(image, Path(self.images))
+        return stem(image, Path(self.images))
 
     def _name(self, image: Path) -> str:
         return image.relative_to(self.images).as_posix()
 
+    def _caption(self, image: Path, captions: Mapping[str, str]) -> str | None:
+        """The caption of an image, under its name or its id, if it has one."""
+        return captions.get(key(self._name(image)), captions.get(key(self._id(image))))
+
     def _read_captions(self) -> dict[str, str]:
+        """Key of an image's name -> caption. Raises UserError naming the file."""
+        content = read_given(Path(str(self.captions)))
         try:
-            raw = json.loads(Path(str(self.captions)).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            pairs = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_Object)
+        except (ValueError, RecursionError) as error:
             raise UserError(f"data.captions={self.captions}: cannot be read ({error})") from error
-        if isinstance(raw, dict) and all(isinstance(text, str) for text in raw.values()):
-            return raw
+        if isinstance(pairs, _Object) and all(isinstance(text, str) for _, text in pairs):
+            return _one_caption_each(pairs, file=str(self.captions))
         raise UserError(
             f"{self.captions}: must be one JSON object, image name -> caption, as in "
             '{"a.jpg": "a red barn"}'
@@ -234,8 +248,8 @@ class Folder:
         if self.mask_root and not files.masks:
             return [_nothing("masks", self._mask_folder)]
         return [
-            *_doubles("images", files.images, Path(self.images)),
-            *_doubles("masks", files.masks, self._mask_folder),
+            *_name_problems("images", files.images, Path(self.images)),
+            *_name_problems("masks", files.masks, self._mask_folder),
             *self._unpaired(files),
             *self._uncaptioned(files.images),
             *self._unhinted(files),
@@ -259,7 +273,7 @@ class Folder:
             captions = self._read_captions()
         except UserError as error:
             return [str(error)]
-        bare = [i for i in images if not {self._id(i), self._name(i)} & captions.keys()]
+        bare = [image for image in images if self._caption(image, captions) is None]
         return counted(f"images have no caption in {self.captions}", map(self._name, bare))
 
     def _unhinted(self, files: _Files) -> list[str]:
@@ -267,16 +281,16 @@ class Folder:
             return []
         if not files.hints:
             return [_nothing("hints", Path(self.hints))]
-        bare = [self._name(i) for i in files.images if self._id(i) not in files.hints]
+        bare = [self._name(image) for image in files.images if image not in files.hint_of]
         return [
-            *_doubles("hints", list_images(Path(self.hints))[0], Path(self.hints)),
+            *_name_problems("hints", files.hints, Path(self.hints)),
             *counted(f"images have no hint of their name in {self.hints}", bare),
         ]
 
     def _header_problems(self, files: _Files) -> list[str]:
         """Unreadable headers and wrong sizes, without decoding the files."""
         with ThreadPoolExecutor(_THREADS) as pool:
-            triples = [(i, m, files.hints.get(self._id(i))) for i, m in files.pairs.items()]
+            triples = [(i, m, files.hint_of.get(i)) for i, m in files.pairs.items()]
             found = pool.map(lambda triple: self._header_problem(*triple), triples)
             return counted("pairs cannot be used", [text for text in found if text])
 
@@ -306,16 +320,25 @@ class Folder:
         )
 
 
-def _stem(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).with_suffix("").as_posix()
-
-
 def _nothing(what: str, folder: Path) -> str:
     return f"no {what} in {folder}" if folder.is_dir() else f"no folder of {what} at {folder}"
 
 
-def _doubles(what: str, files: list[Path], folder: Path) -> list[str]:
-    """Files that differ only in their suffix and so would share an id."""
-    seen = Counter(_stem(file, folder) for file in files)
-    doubles = [f.relative_to(folder).as_posix() for f in files if seen[_stem(f, folder)] > 1]
-    return counted(f"{what} in {folder} share their name with another", doubles)
+def _name_problems(what: str, files: list[Path], folder: Path) -> list[str]:
+    return name_problems(what, {file: stem(file, folder) for file in files}, folder)
+
+
+class _Object(list[tuple[str, Any]]):
+    """A JSON object with all its pairs: a dict would keep the last of a name."""
+
+
+def _one_caption_each(pairs: _Object, *, file: str) -> dict[str, str]:
+    """Raises UserError for two captions of one name and for text that cannot be encoded."""
+    captions = {key(name): text for name, text in pairs}
+    unlike = [name for name, text in pairs if captions[key(name)] != text]
+    strange = [name for name, text in pairs if not is_unicode(text)]
+    for problem in counted("names have several captions (keep one)", map(composed, unlike)):
+        raise UserError(f"{file}: {problem}")
+    for problem in counted("captions hold half a character (write them anew)", strange):
+        raise UserError(f"{file}: {problem}")
+    return captions

@@ -17,15 +17,21 @@ import numpy as np
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.errors import UserError
-from sde_edit.imaging.files import counted, list_images
+from sde_edit.imaging.files import counted, list_images, name_problems
 from sde_edit.imaging.image_pairs import Catalogue, ImagePairs, Item
+from sde_edit.imaging.names import composed
 from sde_edit.registry import plugin
+from sde_edit.store.files import read_given
 
 if TYPE_CHECKING:
     from timm.data import ImageNetInfo
 
 _WNID = re.compile(r"n\d{8}")
 _VALIDATION_FILE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+_LABELLED_FILE = {
+    "train": re.compile(r"(n\d{8}_\d+)_n\d{8}\.JPEG"),
+    "val": re.compile(r"(ILSVRC2012_val_\d{8})_n\d{8}\.JPEG"),
+}
 
 
 @plugin
@@ -33,15 +39,18 @@ _VALIDATION_FILE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 class ImageNet(ImagePairs):
     """DDIB's translations (Su et al. 2022; App. F.2 of the paper). Other settings: `ImagePairs`.
 
-    root   holds <split>/<wnid>/*.JPEG, or <wnid>/*.JPEG; for the validation set also the official
-           val/ILSVRC2012_val_*.JPEG beside ILSVRC2012_devkit_t12/data, which lists their classes
+    root   holds <split>/<wnid>/*.JPEG, or <wnid>/*.JPEG, or files of all classes whose names end in
+           their class, as <split>/n02129165_10026_n02129165.JPEG; for the validation set also the
+           official val/ILSVRC2012_val_*.JPEG beside ILSVRC2012_devkit_t12/data, which lists their
+           classes
     split  train (732 to 1,300 images of a class) or val (50); if there is no folder of that name,
            root itself must hold the folders of the classes
     pair   SOURCE-TARGET: the wnids of the class in the image and of the class to translate into
 
     caption and target are wnid and first name, such as "n02129165 lion". The reference of the i-th
     source image is the i-th target image, both in seeded order; if the target class has fewer
-    images, they repeat. An id is the name of the source image's file without suffix.
+    images, they repeat. An id is the name of the source image's file without suffix, and without
+    the class that names in a folder of all classes end in.
     """
 
     version: ClassVar[int] = 1
@@ -82,8 +91,9 @@ class ImageNet(ImagePairs):
     def layout(self) -> str:
         classes = " and ".join(self.pair.split("-"))
         folder = Path(self.root, self.split)
-        flat = f", or {folder}/ILSVRC2012_val_*.JPEG and {self._devkit} with its two files"
-        return f"{folder}/WNID/*.JPEG for {classes}{flat if self.split == 'val' else ''}"
+        official = f", or {folder}/ILSVRC2012_val_*.JPEG and {self._devkit} with its two files"
+        flat = f", or {folder}/*_WNID.JPEG{official if self.split == 'val' else ''}"
+        return f"{folder}/WNID/*.JPEG for {classes}{flat}"
 
     def _label(self, wnid: str) -> str:
         """wnid and first name. Raises UserError for an unknown wnid."""
@@ -112,33 +122,40 @@ class ImageNet(ImagePairs):
         return Path(self.root, "ILSVRC2012_devkit_t12", "data")
 
     def _images(self, wnid: str) -> dict[str, Path]:
-        """Images of a class by name without suffix. Raises UserError if there are none."""
+        """Images of a class by id. Raises UserError if there are none, or two of one id."""
         folder = self._folder / wnid
-        flat = self.split == "val" and not folder.is_dir()
-        files = self._of_flat_folder(wnid) if flat else list_images(folder)[0]
-        if not files:
+        if folder.is_dir():
+            ids = {file: composed(file.stem) for file in list_images(folder)[0]}
+        else:
+            folder = self._folder
+            ids = self._labelled(wnid) | self._official(wnid)
+        if not ids:
             raise UserError(f"no images of {self._label(wnid)} in {self._looked_in(wnid)}")
-        images = {file.stem: file for file in files}
-        doubles = (file.name for file in files if images[file.stem] is not file)
-        for problem in counted(f"images in {folder} share their name with another", doubles):
+        for problem in name_problems("images", ids, folder):
             raise UserError(problem)
-        return images
+        return {example_id: file for file, example_id in ids.items()}
 
-    def _of_flat_folder(self, wnid: str) -> list[Path]:
-        """Images of a class in the official flat validation set."""
-        files = self._folder.glob("*.JPEG")  # not recursive: other classes may have folders
+    def _labelled(self, wnid: str) -> dict[Path, str]:
+        """Images of a class in a folder of all classes, by the ends of their names -> ids."""
+        files = sorted(self._folder.glob(f"*_{wnid}.JPEG"))
+        matches = ((file, _LABELLED_FILE[self.split].fullmatch(file.name)) for file in files)
+        return {file: match[1] for file, match in matches if match}
+
+    def _official(self, wnid: str) -> dict[Path, str]:
+        """Images of a class in the official flat validation set -> ids."""
+        files = self._folder.glob("*.JPEG") if self.split == "val" else ()
         numbered = {
             int(match[1]): file
             for file in files
             if (match := _VALIDATION_FILE.fullmatch(file.name))
         }
         if not numbered:
-            return []
+            return {}
         wnids = validation_wnids(self._devkit)
         strange = (file.name for i, file in numbered.items() if not 1 <= i <= len(wnids))
         for problem in counted(f"images whose class {self._devkit} does not say", strange):
             raise UserError(problem)
-        return [file for i, file in sorted(numbered.items()) if wnids[i - 1] == wnid]
+        return {file: file.stem for i, file in sorted(numbered.items()) if wnids[i - 1] == wnid}
 
 
 def _references_note(drawn: int, available: int, label: str) -> str:
@@ -152,8 +169,8 @@ def validation_wnids(devkit: Path) -> list[str]:
     ground_truth = devkit / "ILSVRC2012_validation_ground_truth.txt"
     wnid_of = _wnids_by_number(devkit / "meta.mat")
     try:
-        return [wnid_of[int(line)] for line in ground_truth.read_text().split()]
-    except (OSError, ValueError, KeyError) as error:
+        return [wnid_of[int(line)] for line in read_given(ground_truth).split()]
+    except (UserError, ValueError, KeyError) as error:
         raise _unusable(ground_truth, error) from error
 
 
@@ -164,16 +181,17 @@ def _wnids_by_number(path: Path) -> dict[int, str]:
 
     broken = (OSError, ValueError, TypeError, LookupError, NotImplementedError, MatReadError)
     try:
-        synsets: Any = loadmat(BytesIO(path.read_bytes()), squeeze_me=True)["synsets"]
+        synsets: Any = loadmat(BytesIO(read_given(path)), squeeze_me=True)["synsets"]
         numbers, wnids = (np.atleast_1d(synsets[key]) for key in ("ILSVRC2012_ID", "WNID"))
         return {int(i): str(wnid) for i, wnid in zip(numbers, wnids, strict=True)}
-    except (*broken, zlib.error) as error:
+    except (UserError, *broken, zlib.error) as error:
         raise _unusable(path, error) from error
 
 
 def _unusable(path: Path, error: Exception) -> UserError:
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return UserError(
-        f"{path}: cannot be used ({type(error).__name__}: {error}). It comes from "
+        f"{path}: cannot be used ({reason}). It comes from "
         "ILSVRC2012_devkit_t12.tar.gz, which lists the classes of the images of val"
     )
 

@@ -19,6 +19,7 @@ from sde_edit.errors import UserError
 from sde_edit.imaging.files import Size, read_grey, read_rgb, read_size, to_pixels
 from sde_edit.imaging.fit import Fitting, Frame
 from sde_edit.imaging.masks import Hole, as_mask
+from sde_edit.imaging.names import composed
 from sde_edit.registry import Text, plugin
 from sde_edit.store.digests import file_digest
 
@@ -54,10 +55,10 @@ class Picture:
     citation: ClassVar[Citation | None] = None
 
     def ids(self) -> Sequence[str]:
-        """The name of the file. Raises UserError if the file does not exist."""
-        if not Path(self.image).is_file():
-            raise UserError(f"data.image={self.image}: no such file")
-        return [Path(self.image).stem]
+        """The name of the file. Raises UserError if it cannot be used."""
+        if problem := self._problem():
+            raise UserError(problem)
+        return [composed(Path(self.image).stem)]
 
     def sizes(self, ids: Sequence[str]) -> list[Size]:
         """(width, height) at which the picture is edited, from its header."""
@@ -88,7 +89,7 @@ class Picture:
         image = read_rgb(Path(self.image))
         box = self._box(image.size)
         return Example(
-            Path(self.image).stem,
+            composed(Path(self.image).stem),
             to_pixels(image.crop(box)),
             self.caption,
             self._mask(Path(self.mask), image.size, box) if self.mask else None,
@@ -133,9 +134,17 @@ class Picture:
         )
 
     def status(self) -> DataStatus:
-        if Path(self.image).is_file():
-            return DataStatus(1)
-        return DataStatus(0, [f"{self.image}: no such file"], "give the path of a picture")
+        if problem := self._problem():
+            return DataStatus(0, [problem], "Give the path of a picture")
+        return DataStatus(1)
+
+    def _problem(self) -> str:
+        """Why the picture cannot be used, as far as its header tells; "" if it can."""
+        try:
+            read_size(Path(self.image))
+        except UserError as error:
+            return f"data.image={error}"
+        return ""
 
     def digest(self) -> str:
         """SHA-256 over the contents of the files; captions and points are settings."""

@@ -5,7 +5,6 @@ Letters in tensor names: as in sde_edit/api; h, w of a latent.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +23,7 @@ from sde_edit.diffusion.forward import add_noise
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.editing.batch import images, prompts
-from sde_edit.imaging.files import png_bytes
+from sde_edit.imaging.files import from_png, png_bytes
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Mask
@@ -73,9 +72,9 @@ class ContrastMask(Preparation):
 
     def read(self, content: bytes, example: Example) -> Mask:
         """The mask [H, W], resized to the example's image."""
-        with Image.open(io.BytesIO(content)) as image:
-            size = (example.image.shape[1], example.image.shape[0])
-            pixels = np.asarray(image.resize(size, Image.Resampling.NEAREST))
+        image = from_png(content, name=f"the mask of {example.id}")
+        size = (example.image.shape[1], example.image.shape[0])
+        pixels = np.asarray(image.resize(size, Image.Resampling.NEAREST))
         return pixels.astype(np.float32)
 
     def find(self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise) -> Tensor:

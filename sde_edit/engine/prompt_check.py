@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from sde_edit.api.model import PromptReading, ReadsPrompts
 from sde_edit.editing.batch import prompts
+from sde_edit.errors import shortened
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Example
     from sde_edit.api.experiment import Experiment
 
 _NAMED = 3  # examples in a notice
+_TEXT = 100  # characters of each
 Read = tuple[str, PromptReading]  # example and one of its prompts, as it is read
 
 
@@ -60,7 +62,8 @@ def _notice(read: Sequence[Read], what: str, lost: Callable[[PromptReading], str
     losing = {example: lost(reading) for example, reading in read if lost(reading)}
     if not losing:
         return []
-    shown = [f"{example} {text!r}" for example, text in list(losing.items())[:_NAMED]]
+    first = list(losing.items())[:_NAMED]
+    shown = [f"{example} {shortened(text, _TEXT)!r}" for example, text in first]
     more = [f"and {len(losing) - _NAMED} more"] if len(losing) > _NAMED else []
     total = len({example for example, _ in read})
     return [f"{len(losing)} of {total} examples {what}: {', '.join([*shown, *more])}"]

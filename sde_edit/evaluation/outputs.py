@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.imaging.files import read_rgb, to_pixels
+from sde_edit.imaging.files import read_output, to_pixels
 from sde_edit.imaging.prefetch import prefetch
 from sde_edit.store.runs import ImageRecord, Run, Seal, pixels_digest, rows_digest
 
@@ -78,10 +78,7 @@ def load_item(run: Run, dataset: Dataset, row: ImageRecord) -> Item:
     """An example and its output. Raises UserError naming a file that cannot be used."""
     path = run.output(row)
     again = "Delete it and run the same command again"
-    try:
-        output = to_pixels(read_rgb(path))
-    except UserError as error:
-        raise UserError(f"output {path} cannot be read as an image. {again}") from error
+    output = to_pixels(read_output(path))
     if pixels_digest(output) != row.pixels:
         raise UserError(f"output {path} is not the image that was made. {again}")
     example = dataset.load(row.id)

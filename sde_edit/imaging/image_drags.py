@@ -26,9 +26,10 @@ from PIL import Image
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Drag, Example
 from sde_edit.errors import UserError
-from sde_edit.imaging.files import Size, counted, read_grey, read_size
+from sde_edit.imaging.files import Size, counted, name_problems, read_grey, read_size
 from sde_edit.imaging.fit import Frame
 from sde_edit.imaging.image_pairs import Catalogue, ImagePairs, Item
+from sde_edit.imaging.names import composed, is_leftover
 from sde_edit.store.digests import file_digests
 
 if TYPE_CHECKING:
@@ -57,8 +58,13 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Items:
-    """By id: good items, why others cannot be dragged, and which point others lose by cropping."""
+    """By id: good items, why others cannot be dragged, and which point others lose by cropping.
 
+    ignored: names of folders that are no items. images: of all items.
+    """
+
+    ignored: list[str] = field(default_factory=list)
+    images: dict[str, Path] = field(default_factory=dict)
     good: dict[str, _Item] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     cropped: dict[str, str] = field(default_factory=dict)
@@ -107,7 +113,7 @@ class ImageDrags(ImagePairs):
     def catalogue(self) -> Catalogue:
         pairs = {name: Item(item.image, item.prompt) for name, item in self._items.good.items()}
         for name in self._items.faults:
-            pairs[name] = Item(Path(self.root, name, self.image_name), "")
+            pairs[name] = Item(self._items.images[name], "")
         return Catalogue(pairs, self._notes())
 
     def ids(self) -> Sequence[str]:
@@ -127,7 +133,11 @@ class ImageDrags(ImagePairs):
 
     def status(self) -> DataStatus:
         """Reads the points and masks of all items and the headers of images."""
-        status, faults = super().status(), self._items.faults
+        status = super().status()
+        try:
+            faults = self._items.faults
+        except UserError:  # it is among the problems
+            return status
         seen: Collection[str] = self._drawn if status.found else faults
         wrong = [fault for name, fault in faults.items() if name in seen]
         problems = [*status.problems, *counted("items cannot be dragged", wrong)]
@@ -166,8 +176,13 @@ class ImageDrags(ImagePairs):
     @cached_property
     def _items(self) -> _Items:
         found = _Items()
-        for folder in self._folders():
-            name = folder.relative_to(self.root).as_posix()
+        ids = {folder: self._id(folder) for folder in self._folders()}
+        for folder in [folder for folder in ids if any(map(is_leftover, ids[folder].split("/")))]:
+            found.ignored.append(ids.pop(folder))
+        for problem in name_problems("items", ids, Path(self.root)):
+            raise UserError(problem)
+        for folder, name in ids.items():
+            found.images[name] = folder / self.image_name
             try:
                 found.good[name] = self._item(folder)
             except _CutOffError as error:
@@ -176,11 +191,14 @@ class ImageDrags(ImagePairs):
                 found.faults[name] = str(error)
         return found
 
+    def _id(self, folder: Path) -> str:
+        return composed(folder.relative_to(self.root).as_posix())
+
     def _folders(self) -> Iterator[Path]:
         """Folders below root that hold a file of an item, in order. Links are not followed."""
         wanted = {self.image_name, *self.instruction_names}
         for parent, folders, names in os.walk(self.root):
-            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+            folders.sort()
             if wanted & set(names) and Path(parent) != Path(self.root):
                 yield Path(parent)
 
@@ -229,6 +247,7 @@ class ImageDrags(ImagePairs):
         still = [i for i, item in good.items() if any(d.source == d.target for d in item.drags)]
         return [
             f"{len(good)} items in {len(tops)} folders: {by_category}; {masked} with a mask",
+            *counted("folders ignored, hidden or left behind", self._items.ignored),
             *counted("items left out, as data.fit=crop cuts off a point", self._items.cropped),
             *counted("items hold a point still (source and target are one)", still),
             *counted("items have a target that the mask keeps", kept),

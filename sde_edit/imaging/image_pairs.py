@@ -26,6 +26,7 @@ from sde_edit.imaging.files import Size, counted, is_grey, read_rgb, read_size
 from sde_edit.imaging.fit import Fit, Fitting, Side
 from sde_edit.registry import UNLESS_DEFAULT, Text
 from sde_edit.store.digests import file_digests
+from sde_edit.store.files import read_given
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
@@ -212,9 +213,7 @@ class ImagePairs(ABC):
 def read_json(path: Path, kind: type[T]) -> T:
     """Read a JSON file into a dataclass, ignoring unknown keys. Raises UserError."""
     try:
-        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        return TypeAdapter(kind).validate_json(read_given(path), strict=True)
     except ValidationError as error:
         raise UserError(f"{path}: {first_problem(error)}") from error
 

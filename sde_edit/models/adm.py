@@ -16,7 +16,7 @@ from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Schedule
-from sde_edit.errors import UserError
+from sde_edit.errors import UserError, shortened
 from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, pixel_size, refuse_hints
 from sde_edit.networks.guided_diffusion import load_classifier, load_unet
 from sde_edit.networks.weight_files import check_whole
@@ -162,8 +162,8 @@ def label_of(prompt: str) -> int:
     label = _labels().get(prompt.partition(" ")[0])
     if label is None:
         raise UserError(
-            f"prompt {prompt!r} names no class: it must begin with one of ImageNet's 1000 wnids, "
-            "such as n02129165 (lion)"
+            f"prompt {shortened(prompt, 100)!r} names no class: it must begin with one of "
+            "ImageNet's 1000 wnids, such as n02129165 (lion)"
         )
     return label
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Schedule
-from sde_edit.errors import UserError
+from sde_edit.errors import UserError, shortened
 from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, pixel_size, refuse_hints
 from sde_edit.registry import plugin, strict, suggest
 
@@ -151,7 +151,7 @@ class LoadedGMM(PixelNetwork):
         """Log weights [K] of the components of a class, -inf for the others."""
         if prompt and prompt not in self.names:
             known = suggest(prompt, list(dict.fromkeys(self.names)))
-            raise UserError(f"prompt {prompt!r} is no class of the model.{known}")
+            raise UserError(f"prompt {shortened(prompt, 100)!r} is no class of the model.{known}")
         others = [bool(prompt) and name != prompt for name in self.names]
         return self.log_weight_K.masked_fill(torch.tensor(others, device=self.device), -math.inf)
 

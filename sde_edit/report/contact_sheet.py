@@ -5,7 +5,6 @@ bytes; needs no torch.
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Drag, Example, Point
-from sde_edit.errors import UserError
-from sde_edit.imaging.files import png_bytes
-from sde_edit.store.files import read_regular, write_atomic
+from sde_edit.errors import UserError, shortened
+from sde_edit.imaging.files import png_bytes, read_output
+from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import Run
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ _PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (90, 90, 90)
 _CHECKS = (96, 160)  # grey levels of the hidden region
 _COMFORTABLE_SIDE = 192
 _CUT = "[cut]"  # below an example whose prompt was not read to its end
+_TEXT = 300  # characters of an id, a caption or a target, which may be of any length
 _SMOOTH = 4  # arrows are drawn so many times larger
 
 
@@ -97,7 +97,7 @@ def examples_sheet(
     columns = _given(examples, hidden=hidden) | found_masks(examples, list(runs.values()))
     for label, run in runs.items():
         made = run.rows()
-        columns[label] = [_read(run.output(made[i])) for i in ids]
+        columns[label] = [np.asarray(read_output(run.output(made[i]))) for i in ids]
     cut = _cut(list(runs.values()))
     captions = [f"{_words(e)}  {_CUT}" if e.id in cut else _words(e) for e in examples]
     if comments is not None:
@@ -174,31 +174,16 @@ def found_masks(examples: Sequence[Example], runs: Sequence[Run]) -> dict[str, l
 def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
     """A mask file resized to the example's image [H, W], 1 = white."""
     height, width = example.image.shape[:2]
-    mask = _opened(path).convert("1")
+    mask = read_output(path).convert("1")
     pixels = np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
     return pixels.astype(np.float64)
 
 
 def _words(example: Example) -> str:
-    wish = f"  ->  {example.target}" if example.target else ""
-    return f"{example.id}  {example.caption}{wish}"
-
-
-def _read(path: Path) -> Pixels:
-    return np.asarray(_opened(path).convert("RGB"))
-
-
-def _opened(path: Path) -> Image.Image:
-    """An image of a run. Raises UserError naming a file that holds none."""
-    try:
-        image = Image.open(io.BytesIO(read_regular(path)))
-        image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path} cannot be read as an image. Delete it and give the same `sde-edit run` "
-            "command again"
-        ) from error
-    return image
+    name, caption, target = (
+        shortened(text, _TEXT) for text in (example.id, example.caption, example.target)
+    )
+    return f"{name}  {caption}{f'  ->  {target}' if target else ''}"
 
 
 def masked(image: Pixels, mask: NDArray[np.floating]) -> Pixels:

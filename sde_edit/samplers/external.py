@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import SUFFIXES, counted, list_images, read_rgb, to_pixels
+from sde_edit.imaging.names import key, stem
 from sde_edit.registry import Text, plugin
 from sde_edit.store.digests import file_digests
 from sde_edit.store.files import digest_of_pairs, safe_name
@@ -74,18 +75,18 @@ class External:
 
     @cached_property
     def _files(self) -> Mapping[str, Sequence[Path]]:
-        """Path below the folder, without suffix -> the image files of that name."""
+        """Key of a path below the folder, without suffix -> the image files of that name."""
         root = Path(self.outputs)
         if not root.is_dir():
             raise UserError(f"sampler.outputs={self.outputs}: no such folder")
         files: dict[str, list[Path]] = {}
         for file in list_images(root)[0]:
-            files.setdefault(file.relative_to(root).with_suffix("").as_posix(), []).append(file)
+            files.setdefault(key(stem(file, root)), []).append(file)
         return files
 
     def _file(self, example_id: str) -> Path | None:
         """An example's file, if any. Raises UserError for two files, or one outside the folder."""
-        names = dict.fromkeys((example_id, safe_name(example_id)))
+        names = dict.fromkeys(map(key, (example_id, safe_name(example_id))))
         files = [file for name in names for file in self._files.get(name, ())]
         if len(files) > 1:
             several = " and ".join(map(str, files))

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sde_edit.errors import UserError
-from sde_edit.store.files import digest_of_pairs, read_checked, write_checked
+from sde_edit.store.files import digest_of_pairs, open_regular, read_checked, write_checked
 
 # A file that is written twice within one tick of the file system's clock keeps its times.
 _SETTLED_NS = 2_000_000_000
@@ -71,7 +71,7 @@ def _keys(paths: Sequence[Path]) -> list[str]:
 
 def _hash(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error

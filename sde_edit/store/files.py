@@ -10,12 +10,13 @@ import stat
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from sde_edit.errors import UserError, first_problem
+from sde_edit.errors import UserError, first_problem, shown
 
 T = TypeVar("T")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
@@ -98,8 +99,31 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 # ------------------------------------------------------------------ checked reads
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file, or the one that a link leads to, for reading; a pipe would wait forever.
+
+    Raises UserError naming the file.
+    """
+    try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise UserError(f"{shown(str(path))}: is a pipe, socket or device. Take it out")
+        return path.open("rb")
+    except FileNotFoundError as error:
+        missing = "links to a file that is not there" if path.is_symlink() else "no such file"
+        raise UserError(f"{shown(str(path))}: {missing}") from error
+    except OSError as error:
+        raise UserError(f"{shown(str(path))}: cannot be read ({error.strerror})") from error
+
+
+def read_given(path: Path) -> bytes:
+    """The content of a file of the user's. Raises UserError like `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
 def read_regular(path: Path) -> bytes:
-    """The content of a regular file.
+    """The content of a regular file of the store.
 
     Raises FileNotFoundError, and DamagedFileError for a link, folder, device or unreadable file.
     """

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from sde_edit.api.example import Example
 from sde_edit.api.preparation import Preparation
 from sde_edit.api.spec import RunSpec
+from sde_edit.errors import UserError
 from sde_edit.store.files import (
     DamagedFileError,
     canonical,
@@ -30,6 +31,7 @@ from sde_edit.store.files import (
 )
 
 log = logging.getLogger("sde_edit")
+_UNREADABLE = (OSError, SafetensorError, LookupError, RuntimeError, TypeError, ValueError)
 
 Compute = Callable[[Sequence[Example]], Sequence[bytes]]  # the content of each example's file
 
@@ -80,7 +82,7 @@ class PreparationCache:
             return False
         try:
             self._preparation.read(content, example)
-        except (OSError, SafetensorError, LookupError, RuntimeError, TypeError, ValueError):
+        except (UserError, *_UNREADABLE):
             return False
         _store(file, content)
         return True

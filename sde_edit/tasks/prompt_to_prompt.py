@@ -30,10 +30,13 @@ from sde_edit.editing.batch import (
     prompts,
 )
 from sde_edit.editing.null_text import NullText, rows_per_step
-from sde_edit.errors import UserError
+from sde_edit.errors import UserError, shortened
 from sde_edit.networks.attention import Control, bare_words, refinement, replacement, reweighting
 from sde_edit.networks.base import in_parts
 from sde_edit.registry import plugin
+
+_ALIGNED = 5_000  # characters of a prompt; the cost of aligning two grows with their product
+_SHOWN = 200  # characters of a prompt in a message
 
 
 @plugin
@@ -111,10 +114,17 @@ class PromptToPrompt(Task):
     def check(self, example: Example) -> None:
         check_prompts(self, example, "source_prompt", "prompt", "negative_prompt")
         (before,), (after,) = (prompts(p, [example]) for p in (self.source_prompt, self.prompt))
+        for prompt in (before, after):
+            if len(prompt) > _ALIGNED:
+                raise UserError(
+                    f"{example.id}: a prompt of {len(prompt):,} characters; the words of at most "
+                    f"{_ALIGNED:,} are aligned. Shorten {shortened(prompt, _SHOWN)!r}"
+                )
         if self.mode == "replace" and len(before.split()) != len(after.split()):
+            shown = " and ".join(repr(shortened(prompt, _SHOWN)) for prompt in (before, after))
             raise UserError(
-                f"{example.id}: task.mode=replace needs prompts of as many words, not {before!r} "
-                f"and {after!r}: use task.mode=refine"
+                f"{example.id}: task.mode=replace needs prompts of as many words, not {shown}: use "
+                "task.mode=refine"
             )
 
     def without_effect(self, example: Example) -> list[str]:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from sde_edit import registry
 from sde_edit.cli import main
+from sde_edit.imaging.files import read_rgb
 from sde_edit.theory import FIGURES
 
 
@@ -26,6 +28,17 @@ def test_help_and_list_import_nothing_heavy(arguments):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_warnings_of_the_decoders_are_not_shown(tmp_path):
+    """They name no file. In these tests a warning is an error, unless it is silenced."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0e\x01\x02\0c\0\0\0\xff\xff\xff\x7f\0\0\0\0"
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.jpg", exif=exif)
+    with pytest.warns(UserWarning, match="larger than file"):
+        read_rgb(tmp_path / "a.jpg")
+    command = ["data", "status", "data=folder", f"data.images={tmp_path}", "data.resolution=64"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
 
 
 def test_results_are_read_without_torch(tmp_path):

@@ -226,6 +226,13 @@ def test_an_empty_path_is_not_the_current_folder(overrides):
     assert overrides[-1].partition("=")[0].partition(".")[2] in refusal(*overrides)
 
 
+@pytest.mark.parametrize("value", ["caf\udce9.png", "'caf\udce9.png'"])
+def test_a_path_that_is_not_utf_8_is_refused_in_words_that_can_be_printed(value):
+    message = refusal("data=picture", f"data.image={value}")
+    assert message.endswith("is not UTF-8. Rename what it names")
+    assert message.isascii()
+
+
 @pytest.mark.parametrize(
     ("line", "metrics"),
     [

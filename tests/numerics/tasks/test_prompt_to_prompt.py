@@ -97,6 +97,10 @@ def test_what_it_cannot_do_is_said_before_the_network_is_asked(model):
     (example,) = examples([("a b", "a b c")])
     with pytest.raises(UserError, match=rf"{example.id}.*mode=refine"):
         task(mode="replace").check(example)
+    (example,) = examples([("a b", "a " * 10**6)])
+    with pytest.raises(UserError, match=rf"{example.id}: a prompt of 2,000,000 char") as error:
+        task().check(example)
+    assert len(str(error.value)) < 400
     settings = {"shape": (3, 8, 8), "components": [{"name": "a", "mean": 0.0, "sd": 1.0}]}
     gmm = build("models", "gmm", settings).load("cpu", "float64")
     with pytest.raises(UserError, match="stable_diffusion"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,13 +266,90 @@ def test_folder_ignores_and_counts_other_files(make_folder: Make, image_folder: 
     assert data.ids() == ["a", "b"]
     status = data.status()
     assert (status.found, list(status.problems)) == (2, [])
-    assert status.notes[0].startswith("2 other files ignored")
+    (note,) = status.notes
+    assert note.startswith("4 other files ignored")
+    assert note.endswith(": .DS_Store; .hidden.png; Thumbs.db; notes.txt")
 
 
-def test_folder_refuses_two_images_of_one_id(make_folder: Make, image_folder: Path) -> None:
-    picture().save(image_folder / "images" / "a.jpg")
-    with pytest.raises(UserError, match=r"share their name with another: a\.jpg; a\.png"):
+@pytest.mark.parametrize("name", [
+    "@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", "#recycle/a.png", "__MACOSX/images/._a.png", "._a.png",
+    "x/.ipynb_checkpoints/a-checkpoint.png",
+])  # fmt: skip
+def test_folder_ignores_and_counts_thumbnails_and_leftovers(
+    make_folder: Make, image_folder: Path, name: str
+) -> None:
+    file = image_folder / "images" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture().save(file)
+    assert make_folder().ids() == ["a", "b"]
+    assert list(make_folder().status().notes) == [
+        f"1 other files ignored in {image_folder}/images: {name}"
+    ]
+
+
+@pytest.mark.parametrize(("folder", "name"), [
+    ("images", "a.jpg"), ("images", "A.PNG"), ("masks", "a.tif"), ("masks", "A.Png"),
+])  # fmt: skip
+def test_folder_refuses_two_files_of_one_id(
+    make_folder: Make, image_folder: Path, folder: str, name: str
+) -> None:
+    """Capitals tell no files apart where the outputs of both would be one file."""
+    box_mask().convert("RGB").save(image_folder / folder / name)
+    message = rf"2 {folder} in .* share their name.*: (a\.png; {name}|{name}; a\.png)"
+    with pytest.raises(UserError, match=message):
         make_folder().ids()
+
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize(("image", "other"), [
+    (COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED), ("IMG_1", "img_1"), ("img_1", "IMG_1"),
+])  # fmt: skip
+def test_folder_pairs_names_that_look_the_same(
+    make_folder: Make, image_folder: Path, image: str, other: str
+) -> None:
+    (image_folder / "hints").mkdir()
+    picture(seed=5).save(image_folder / "images" / f"{image}.PNG")
+    box_mask(white=(0, 0, 4, 4)).save(image_folder / "masks" / f"{other}.png")
+    for name in ("a", "b", other):
+        picture(seed=6).save(image_folder / "hints" / f"{name}.bmp")
+    captions = image_folder / "captions.json"
+    captions.write_text(json.dumps({"a": "1", "b": "2", f"{other}.png": "3"}))
+    data = make_folder(hints=str(image_folder / "hints"), captions=str(captions))
+    example_id = unicodedata.normalize("NFC", image)
+    assert set(data.ids()) == {"a", "b", example_id}
+    example = data.load(example_id)
+    assert example.mask.sum() == 16
+    assert example.caption == "3"
+    np.testing.assert_array_equal(example.hint, np.array(picture(seed=6)))
+    assert not data.status().problems
+
+
+def test_folder_is_the_same_data_set_on_a_file_system_that_decomposes(
+    make_folder: Make, image_folder: Path
+) -> None:
+    """Also in its order: a decomposed letter sorts elsewhere."""
+    for name in (COMPOSED, "cafz"):
+        picture(seed=2).save(image_folder / "images" / f"{name}.png")
+        box_mask().save(image_folder / "masks" / f"{name}.png")
+    ids, digest = make_folder().ids(), make_folder().digest()
+    file = image_folder / "images" / f"{COMPOSED}.png"
+    file.rename(file.with_name(f"{DECOMPOSED}.png"))
+    assert make_folder().ids() == ids == ["a", "b", "cafz", COMPOSED]
+    assert make_folder().digest() == digest
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_folder_refuses_a_name_that_is_not_unicode(
+    make_folder: Make, image_folder: Path, folder: str
+) -> None:
+    shutil.copy(image_folder / folder / "a.png", os.fsencode(image_folder / folder) + b"/c\xe9.png")
+    message = rf"1 {folder} in .* not UTF-8 \(rename them\): c\\udce9\.png"
+    with pytest.raises(UserError, match=message) as error:
+        make_folder().ids()
+    assert str(error.value).isascii()  # so that any terminal can print it
+    assert "c\\udce9.png" in make_folder().status().problems[0]
 
 
 def test_folder_names_images_without_mask(make_folder: Make, image_folder: Path) -> None:
@@ -341,6 +420,36 @@ def test_folder_captions(make_folder: Make, image_folder: Path) -> None:
     with pytest.raises(UserError, match=r"1 images have no caption in .*: a\.png"):
         data.ids()
     assert "no caption" in data.status().problems[0]
+
+
+def test_folder_reads_captions_as_windows_writes_them(
+    make_folder: Make, image_folder: Path
+) -> None:
+    file = image_folder / "captions.json"
+    file.write_text(json.dumps({"A.PNG": "a barn", "b": "a hill"}), encoding="utf-8-sig")
+    data = make_folder(captions=str(file))
+    assert [data.load(i).caption for i in data.ids()] == ["a barn", "a hill"]
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ('{"a": "x", "b": "y", "a": "z"}', r"1 names have several captions \(keep one\): a"),
+    ('{"a": "x", "b": "y", "A": "z"}', "1 names have several captions"),
+    (r'{"a": "x", "b": "\ud800"}', r"1 captions hold half a character .*: b"),
+    ("[" * 100_000, "cannot be read"),
+])  # fmt: skip
+def test_folder_refuses_captions_that_are_ambiguous_or_no_text(
+    make_folder: Make, image_folder: Path, text: str, message: str
+) -> None:
+    file = image_folder / "captions.json"
+    file.write_text(text)
+    with pytest.raises(UserError, match=rf"captions\.json: {message}"):
+        make_folder(captions=str(file)).ids()
+
+
+def test_folder_takes_a_caption_that_is_there_twice(make_folder: Make, image_folder: Path) -> None:
+    file = image_folder / "captions.json"
+    file.write_text('{"a": "x", "b": "y", "A": "x"}')
+    assert make_folder(captions=str(file)).load("a").caption == "x"
 
 
 @pytest.mark.parametrize("text", ["[]", '{"a": 1}', "{", None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sde_edit.api.example import Drag
 from sde_edit.datasets.picture import Picture
 from sde_edit.errors import UserError
 from sde_edit.registry import build
+from tests.builders import picture
 
 WIDTH, HEIGHT = 96, 72
 Make = Callable[..., Picture]
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 def make(tmp_path: Path) -> Make:
     """Makes the data set of a photo of 96x72, or of another size, with these settings."""
 
-    def picture(size: tuple[int, int] = (WIDTH, HEIGHT), **settings: Any) -> Picture:
+    def photo(size: tuple[int, int] = (WIDTH, HEIGHT), **settings: Any) -> Picture:
         pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photo.png")
         own = {"image": str(tmp_path / "photo.png"), "resolution": 64}
@@ -32,7 +34,7 @@ def make(tmp_path: Path) -> Make:
         assert isinstance(built, Picture)
         return built
 
-    return picture
+    return photo
 
 
 def write_mask(folder: Path, white: tuple[slice, slice], size: tuple[int, int] = (96, 72)) -> str:
@@ -154,3 +156,33 @@ def test_points_outside_are_named(
 ) -> None:
     with pytest.raises(UserError, match=message):
         make(fit=fit, drags=(((40.0, 40.0), point),)).load("photo")
+
+
+def test_a_picture_is_called_by_its_file_on_every_file_system(tmp_path: Path) -> None:
+    file = tmp_path / "cafe\u0301.jpg"
+    picture().save(file)
+    data = Picture(str(file), 32)
+    assert data.ids() == ["caf\u00e9"]
+    assert data.load("caf\u00e9").image.shape == (32, 32, 3)
+    assert (data.status().found, list(data.status().problems)) == (1, [])
+
+
+def _nothing(path: Path) -> None:
+    pass
+
+
+def _text(path: Path) -> None:
+    path.write_text("no picture")
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (_nothing, "no such file"), (Path.mkdir, "Is a directory"), (os.mkfifo, "is a pipe"),
+    (_text, "cannot be read as an image"),
+])  # fmt: skip
+def test_what_is_no_picture_is_named(tmp_path: Path, make, message: str) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "a.png"
+    make(file)
+    data = Picture(str(file), 32)
+    with pytest.raises(UserError, match=rf"data\.image=.*a\.png: .*{message}"):
+        data.ids()
+    assert message in data.status().problems[0]

@@ -70,6 +70,11 @@ def test_an_image_is_stored_with_whether_its_prompt_was_cut(tmp_path):
     assert note.endswith("1 of 2 images in one run.")
 
 
+def test_a_notice_shows_the_beginning_of_what_is_lost(caplog):
+    (notice,) = notices(caplog, asked(f"task.prompt='{'a red star ' * 5000}'"))
+    assert len(notice) < 600
+
+
 def test_a_negative_prompt_is_read_as_well(caplog):
     (notice,) = notices(caplog, asked("task.prompt=a", f"task.negative_prompt='{LONG}'"))
     assert "too long" in notice

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +63,48 @@ def test_no_path_is_taken_from_what_is_in_a_file(drag_root: Path, tmp_path: Path
     data = data_set("dragbench", drag_root)
     assert sorted(data.ids()) == ["0/bear", "0/tree", "1/girl"]
     assert data.load("0/bear").mask is None
+
+
+def test_ids_are_the_same_on_a_file_system_that_decomposes(tmp_path: Path) -> None:
+    write_100(tmp_path, "0/cafe\u0301", [[1, 1]], [[9, 9]])
+    data = data_set("dragbench", tmp_path)
+    assert data.ids() == ["0/caf\u00e9"]
+    assert data.load("0/caf\u00e9").drags
+    assert not data.status().problems
+    (tmp_path / "0/cafe\u0301/prompt.json").write_text("{")
+    (problem,) = data_set("dragbench", tmp_path).status().problems
+    assert "prompt.json" in problem
+
+
+@pytest.mark.parametrize("name", ["#recycle/0/bear", "0/.trash", "__MACOSX/0/bear"])
+def test_what_file_managers_leave_behind_is_no_item_and_counted(drag_root: Path, name: str) -> None:
+    ids = data_set("dragbench", drag_root).ids()
+    shutil.copytree(drag_root / "0/bear", drag_root / name)
+    data = data_set("dragbench", drag_root)
+    assert data.ids() == ids
+    assert f"1 folders ignored, hidden or left behind: {name}" in data.status().notes
+
+
+def test_an_instruction_that_is_a_pipe_is_not_waited_for(drag_root: Path) -> None:
+    (drag_root / "0/bear/prompt.json").unlink()
+    os.mkfifo(drag_root / "0/bear/prompt.json")
+    (problem,) = data_set("dragbench", drag_root).status().problems
+    assert "prompt.json: is a pipe" in problem
+
+
+@pytest.mark.parametrize(("other", "message"), [
+    (b"0/BEAR", r"2 items in .* share their name.*: 0/BEAR; 0/bear"),
+    (b"0/caf\xe9", r"1 items in .* not UTF-8 \(rename them\): 0/caf\\udce9"),
+])  # fmt: skip
+def test_items_whose_names_are_ambiguous_are_named(
+    drag_root: Path, other: bytes, message: str
+) -> None:
+    shutil.copytree(drag_root / "0/bear", Path(os.fsdecode(os.fsencode(drag_root) + b"/" + other)))
+    data = data_set("dragbench", drag_root)
+    with pytest.raises(UserError, match=message):
+        data.ids()
+    (problem,) = data.status().problems
+    assert re.search(message, problem)
 
 
 @pytest.mark.parametrize(("source", "target", "message"), [

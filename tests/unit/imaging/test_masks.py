@@ -153,3 +153,7 @@ def test_script_reports_what_it_cannot_do(make_masks, tmp_path, capsys) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     assert make_masks.main([str(tmp_path), str(tmp_path / "out"), "--image-size"]) == 1
     assert "bad.png" in capsys.readouterr().err
+    Image.new("RGB", (48, 32)).save(tmp_path / "bad.jpg")
+    assert make_masks.main([str(tmp_path), str(tmp_path / "out")]) == 1
+    assert "share their name" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

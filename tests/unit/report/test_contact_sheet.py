@@ -218,6 +218,25 @@ def test_a_task_without_masks_shows_none(tmp_path: Path) -> None:
     assert sheet.tobytes() == contact_sheet(columns, captions=["b  scene b"]).tobytes()
 
 
+class Talkative(Scenes):
+    """The same scenes, with texts of a megabyte."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def load(self, example_id: str) -> Example:
+        return dataclasses.replace(super().load(example_id), caption=self.text, target=self.text)
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "a red star " * 90_000])
+def test_a_text_of_any_length_takes_a_few_lines(tmp_path: Path, text: str) -> None:
+    runs = {"SDE": made(tmp_path, "sde", "b", 10)}
+    sheet = runs_sheet(runs, Talkative(text), hidden=False)
+    assert 100 < sheet.height < 700
+    short = runs_sheet(runs, Talkative(text[:250]), hidden=False)
+    assert short.height <= sheet.height
+
+
 def test_run_sheet_is_written_beside_the_run(tmp_path: Path) -> None:
     run = made(tmp_path, "sde", "ab", 100)
     path = run_sheet(run, Scenes(), hidden=True)

@@ -126,6 +126,17 @@ def test_two_files_of_one_example_are_refused(folder):
         external(folder).available(IDS, None)
 
 
+def test_capitals_and_the_form_of_accents_do_not_matter(tmp_path):
+    for level, name in enumerate(("img_1.PNG", "cafe\u0301.png")):
+        save(tmp_path / name, level)
+    images = external(tmp_path)
+    assert images.available(["IMG_1", "caf\u00e9"], None) == ["IMG_1", "caf\u00e9"]
+    assert images.read(example("caf\u00e9"))[0, 0, 0] == 1
+    save(tmp_path / "IMG_1.png", 5)
+    with pytest.raises(UserError, match="are both of example 'IMG_1'"):
+        external(tmp_path).available(["IMG_1"], None)
+
+
 def test_no_id_leads_out_of_the_folder(folder):
     save(folder.parent / "secret.png", 5)
     with pytest.raises(UserError, match="no image of any"):

@@ -10,6 +10,7 @@ import pytest
 
 from sde_edit.api.preparation import Preparation
 from sde_edit.engine.memory import remembered_sizes
+from sde_edit.errors import UserError
 from sde_edit.store import digests
 from sde_edit.store.digests import file_digest
 from sde_edit.store.files import read_checked, write_checked
@@ -32,6 +33,8 @@ class _Texts(Preparation):
         raise NotImplementedError
 
     def read(self, content: bytes, example: Any) -> str:
+        if content == b"no image":
+            raise UserError("cannot be read as an image")
         return str(int(content))
 
 
@@ -81,9 +84,10 @@ def test_exchanged_and_unchecked_preparations(cache: PreparationCache) -> None:
     for file in cache.folder.glob("*.sha256"):  # as an older version left them
         file.unlink()
     assert fill(cache) == []
-    (cache.folder / "3.txt.sha256").unlink()
-    (cache.folder / "3.txt").write_bytes(b"x")
-    assert fill(cache) == ["3"]
+    for content in (b"x", b"no image"):
+        (cache.folder / "3.txt.sha256").unlink()
+        (cache.folder / "3.txt").write_bytes(content)
+        assert fill(cache) == ["3"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"a": NaN}', b'{"a": 1}', b"\xff" * 9])
