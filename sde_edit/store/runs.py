@@ -342,7 +342,9 @@ class Run:
             except DamagedFileError as error:
                 problems.append(str(error))
                 continue
-            if seal and score.seal == seal.digest:
+            if not all(map(math.isfinite, (score.value, score.low, score.high))):
+                problems.append(f"{file}: its value is not finite. {_SCORE_AGAIN}")
+            elif seal and score.seal == seal.digest:
                 found[score.metric] = score
         return found, problems
 
