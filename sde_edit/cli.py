@@ -205,7 +205,7 @@ def compare(a: str, b: str, overrides: tuple[str, ...], metric: str | None, exam
 def status_of_runs(overrides: tuple[str, ...]) -> None:
     """List every run in the results folder; for unfinished ones each shard, its rate, its failure.
 
-    The only override that matters is paths.results=DIR.
+    The only override is paths.results=DIR.
     """
     from sde_edit.commands.status import describe_status
 

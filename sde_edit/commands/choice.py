@@ -68,7 +68,7 @@ def choose(words: Sequence[str]) -> Choice:
     with the keys of specs, metric, n and state, and paths.results=DIR. Damaged runs are logged and
     left out. Raises UserError for a word that cannot be understood, and if no run is left.
     """
-    where = [word for word in words if word.startswith("paths.")]
+    where = [word for word in words if word.startswith("paths.results=")]
     names = [word for word in words if not _WORD.fullmatch(word)]
     filters = [_filter(word) for word in words if word not in (*where, *names)]
     results = results_dir(where)

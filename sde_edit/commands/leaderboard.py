@@ -82,5 +82,8 @@ def _deliver(content: str | bytes, out: Path | None) -> str | None:
         if isinstance(content, bytes):
             raise UserError("Parquet is no text for a terminal: give --out FILE.parquet")
         return content
-    write_atomic(out, content if isinstance(content, bytes) else content.encode())
+    try:
+        write_atomic(out, content if isinstance(content, bytes) else content.encode())
+    except UserError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.__cause__})") from error
     return None

@@ -30,7 +30,7 @@ def on_common_examples(results: Sequence[RunResult]) -> list[RunResult]:
 def _on(ids: frozenset[str], result: RunResult) -> RunResult:
     scores = {}
     for name, stored in result.scores.items():
-        if not stored.per_example or not ids:
+        if not ids or not stored.per_example or not ids <= stored.per_example.keys():
             continue
         metric = build("metrics", stored.kind, stored.settings)
         if isinstance(metric, PerImageMetric):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sde_edit.config import launcher, results_dir
 from sde_edit.errors import UserError
+from sde_edit.overrides import keyed
 from sde_edit.report.formats import markdown
 from sde_edit.report.leaderboard import common_settings, list_run, status_table
 from sde_edit.report.table import Block, Cell, Column, Row, Table
@@ -28,8 +29,10 @@ _RECENT_ROWS = 50  # images over which the rate is averaged
 def describe_status(overrides: Sequence[str]) -> str:
     """Markdown: every run, the shards of unfinished runs, failures with the end of their logs.
 
-    Raises UserError if the folder of results is not there.
+    Raises UserError for another override, and if the folder of results is not there.
     """
+    if idle := [o for o in overrides if o not in keyed(overrides, "paths.")]:
+        raise UserError(f"{idle[0]}: status lists every run, and takes paths.results=DIR alone")
     results = results_dir(overrides)
     runs, problems = RunStore.there(results).scan()
     states, notes = submitted_jobs(results)

@@ -121,7 +121,7 @@ def common_settings(listings: Sequence[Listing]) -> str:
     keys = varying([one.spec for one in listings])
     flats = [flatten(one.spec) for one in listings[:1]]
     shared = [(key, flat[key]) for flat in flats for key in MAIN_KEYS if key in flat]
-    words = ", ".join(f"{key} {value}" for key, value in shared if key not in keys)
+    words = ", ".join(f"{key} {_text(key, value)}" for key, value in shared if key not in keys)
     return f"In every run: {words}." if words else ""
 
 
@@ -134,7 +134,10 @@ def _settings(listings: Sequence[Listing], keys: Sequence[str]) -> dict[str, lis
 
 
 def _text(key: str, value: Any) -> str:
-    return str(value)[:12] if key.endswith(".digest") else str(value)
+    """A value in one line; it may come from a stranger's results."""
+    shown = " ".join(str(value).split())
+    shown = "".join(letter for letter in shown if letter.isprintable())
+    return shown[:12] if key.endswith(".digest") else shown
 
 
 def _heading(metric: str, listings: Sequence[Listing]) -> str:

@@ -64,6 +64,12 @@ def test_runs_as_csv_json_and_parquet(
     assert "give --out" in call("runs", "--format", "parquet", code=1)
 
 
+def test_a_file_that_cannot_be_written_is_named(call: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "file" / "runs.csv")
+    assert f"--out {out}: cannot be written" in call("runs", "--out", out, code=1)
+
+
 def test_export_has_a_line_for_each_value(
     call: Callable[..., str], runs: list[Run], tmp_path: Path
 ) -> None:

@@ -4,10 +4,12 @@ import json
 import os
 import platform
 
+import pytest
 from click.testing import CliRunner
 
 from sde_edit.cli import main
 from sde_edit.commands.status import describe_status
+from sde_edit.errors import UserError
 from sde_edit.store.runs import RunStore
 from tests.builders import add_images, begin_attempt, finished_run, make_spec
 
@@ -60,6 +62,11 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     outcome = CliRunner().invoke(main, ["status", where])
     assert outcome.exit_code == 1
     assert "nowhere: no such folder" in outcome.output
+
+
+def test_an_override_without_effect_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"steps=3: .*paths\.results=DIR alone"):
+        describe_status(["steps=3", f"paths.results={tmp_path}"])
 
 
 def test_what_was_finished_as_asked_is_not_partial(tmp_path):

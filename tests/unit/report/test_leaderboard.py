@@ -48,6 +48,13 @@ def test_only_settings_that_differ_are_shown(store: RunStore) -> None:
     assert common_settings(listings) == "In every run: task inpaint, model shapes, data shapes."
 
 
+def test_a_setting_takes_one_line_and_controls_no_terminal(store: RunStore) -> None:
+    prompts = ["a\nred | ring", "\x1b[2Ja ring"]
+    runs = [finished_run(store, make_spec(task_params={"prompt": p}), {}) for p in prompts]
+    table = status_table([list_run(run) for run in runs])
+    assert set(column(table, "task.prompt").values()) == {"a red | ring", "[2Ja ring"}
+
+
 @pytest.mark.parametrize(
     ("a", "b", "keys"),
     [
