@@ -19,6 +19,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -408,7 +409,7 @@ def read_row(line: bytes) -> ImageRecord | None:
     except ValueError:
         return None
     costs = (cost for cost in (row.seconds, row.evaluations, row.calls) if cost is not None)
-    is_name = Path(row.file).name == row.file and row.file not in ("", "..")
+    is_name = row.file not in ("", ".", "..") and not {"/", os.sep, "\0"} & set(row.file)
     return row if is_name and all(0 <= cost < math.inf for cost in costs) else None
 
 
