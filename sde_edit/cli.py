@@ -132,15 +132,14 @@ def evaluate(words: tuple[str, ...], force: bool) -> None:
     built again from its spec; KEY=VALUE is then for metrics, paths, hardware, and data that has
     moved, such as data.images=DIR.
     """
-    from sde_edit.commands.evaluate import evaluate_named
-    from sde_edit.commands.run import evaluate_and_describe
+    from sde_edit.commands.evaluate import evaluate_composed, evaluate_named
 
     names = [word for word in words if "=" not in word]
     overrides = [word for word in words if "=" in word]
     if names:
         click.echo(evaluate_named(names, overrides, force=force))
     else:
-        click.echo(evaluate_and_describe(overrides, force=force))
+        click.echo(evaluate_composed(overrides, force=force))
 
 
 @main.command()
@@ -172,7 +171,10 @@ def figure(name: str, overrides: tuple[str, ...]) -> None:
 @main.command()
 @OVERRIDES
 def summary(overrides: tuple[str, ...]) -> None:
-    """Show finished runs side by side: a table of scores and costs, and a contact sheet."""
+    """Show finished runs side by side: scores, costs, differences to the first, a contact sheet.
+
+    Also says what the numbers rest on. `sde-edit runs` lists every run.
+    """
     from sde_edit.commands.table import publish_summary
 
     text, sheet = publish_summary(overrides)

@@ -1,4 +1,4 @@
-"""Scores runs by name: data set and metrics are built from what the run itself says."""
+"""Scores finished runs: by their overrides, or by name from what the run itself says."""
 
 from __future__ import annotations
 
@@ -10,17 +10,26 @@ from sde_edit.api.dataset import Dataset
 from sde_edit.api.override import override
 from sde_edit.api.spec import ComponentSpec
 from sde_edit.commands.find import find_run
-from sde_edit.commands.run import score
+from sde_edit.commands.run import asked_metrics, finished_run, score
 from sde_edit.commands.scores import describe_scores
-from sde_edit.config import Scoring, group_file, results_dir, scoring
+from sde_edit.config import Scoring, experiment, group_file, results_dir, scoring
 from sde_edit.errors import UserError
 from sde_edit.evaluation.outputs import seal_of
 from sde_edit.imaging.subset import Subset
-from sde_edit.overrides import keyed, read
+from sde_edit.overrides import expand, keyed, read
 from sde_edit.registry import names, plugin_class
 from sde_edit.report.selection import dotted
 from sde_edit.store.files import canonical
 from sde_edit.store.runs import Run
+
+
+def evaluate_composed(overrides: Sequence[str], *, force: bool) -> str:
+    """Score the finished runs of the overrides that they were made with; return their scores."""
+    experiments = [experiment(one) for one in expand(overrides)]
+    runs = [finished_run(one) for one in experiments]
+    for one, run in zip(experiments, runs, strict=True):
+        score(one.settings, run, one.dataset, one.metrics, force)
+    return describe_scores(runs, asked_metrics(experiments), whole=False)
 
 
 def evaluate_named(runs: Sequence[str], overrides: Sequence[str], *, force: bool) -> str:

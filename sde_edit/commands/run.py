@@ -311,18 +311,10 @@ def run_and_describe(overrides: Sequence[str], *, evaluate: bool) -> Iterator[st
     asked = asked_metrics(experiments) if evaluate else {}
     if finished := [run for run in runs if run.seal]:
         yield describe_scores(finished, asked, whole=False)
-    yield describe_places(runs)
+    if runs:
+        yield describe_places(runs)
     if error:
         raise error
-
-
-def evaluate_and_describe(overrides: Sequence[str], *, force: bool) -> str:
-    """Score the finished runs of the overrides; return their scores."""
-    experiments = [config.experiment(one) for one in expand(overrides)]
-    runs = [finished_run(one) for one in experiments]
-    for one, run in zip(experiments, runs, strict=True):
-        score(one.settings, run, one.dataset, one.metrics, force)
-    return describe_scores(runs, asked_metrics(experiments), whole=False)
 
 
 def asked_metrics(experiments: Sequence[Experiment]) -> dict[str, set[str]]:

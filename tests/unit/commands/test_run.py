@@ -70,3 +70,5 @@ def test_what_was_made_is_shown_before_what_failed(
     assert list(rows(text, "psnr")) == ["ode"]
     assert text.index("| psnr") < text.index("1 of 2 runs failed")
     assert "a disk is full" in text
+    alone = CliRunner().invoke(main, ["run", *small, "sampler=sde"])
+    assert (alone.exit_code, alone.stdout) == (1, "")
