@@ -18,7 +18,7 @@ TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 
 .PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity theory clean
 
 help:
-	@echo "demo         both samplers on the embedded model, a table and a contact sheet"
+	@echo "demo         both samplers on the embedded model: scores, their difference, a contact sheet"
 	@echo "test         the fast tests        test-slow    the slow ones"
 	@echo "docs         this documentation as a site: docs/_build/html/index.html"
 	@echo "check        ruff, mypy, import-linter     format    let ruff format"
@@ -39,8 +39,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/installed
-	$(BIN)/sde-edit run sampler=sde $(DEMO)
-	$(BIN)/sde-edit run sampler=ode $(DEMO)
+	$(BIN)/sde-edit run sampler=ode,sde $(DEMO)
 	$(BIN)/sde-edit summary sampler=ode,sde $(DEMO)
 
 test: $(VENV)/installed

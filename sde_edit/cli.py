@@ -6,8 +6,9 @@ import json
 import logging
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -26,7 +27,9 @@ def _with_plugins(
     return overrides
 
 
+F = TypeVar("F", bound=Callable[..., Any])
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", callback=_with_plugins)
+CHOICE = click.argument("words", nargs=-1, metavar="[RUN | FILTER]...")
 
 
 class Verbs(click.Group):
@@ -57,6 +60,8 @@ def main() -> None:
         sde-edit sweep table=table2                              a table, with all its runs
         sde-edit table table2                                    the table, from finished runs
         sde-edit compare 5e66 6be8                               two runs, example by example
+        sde-edit runs task=inpaint --sort psnr                   every run that fits, best first
+        sde-edit export --out values.csv                         the scores of every image
         sde-edit figure figure5                                  a figure that needs no runs
         sde-edit status                                          what is finished, what is at work
         sde-edit list                                            what there is to choose from
@@ -72,17 +77,16 @@ def main() -> None:
 def run(overrides: tuple[str, ...], no_evaluate: bool) -> None:
     """Edit, score, and draw a contact sheet; comma-separated values make several runs.
 
-    The same command again does only what is missing.
+    Ends with the scores and costs; of several runs, with the paired difference of each to the
+    first. The same command again does only what is missing.
     """
-    from sde_edit.commands.run import run_all
-    from sde_edit.config import experiment
-    from sde_edit.overrides import expand, keyed
+    from sde_edit.commands.run import run_and_describe
+    from sde_edit.overrides import keyed
 
     if launchers := keyed(overrides, "launcher"):
         raise UserError(f"{launchers[0]}: run works in this process; launchers are for sweep")
-    experiments = [experiment(combination) for combination in expand(overrides)]
-    for finished in run_all(experiments, evaluate=not no_evaluate):
-        click.echo(finished.path)
+    for text in run_and_describe(overrides, evaluate=not no_evaluate):
+        click.echo(text)
 
 
 @main.command()
@@ -130,18 +134,27 @@ def sweep(overrides: tuple[str, ...], dry_run: bool, force: bool) -> None:
 
 
 @main.command()
-@OVERRIDES
+@click.argument("words", nargs=-1, metavar="[RUN]... [KEY=VALUE]...")
 @click.option("--force", is_flag=True, help="Compute existing scores again.")
-def evaluate(overrides: tuple[str, ...], force: bool) -> None:
-    """Score finished runs; give the overrides that the runs were made with."""
-    from sde_edit.commands.run import finished_run, score
-    from sde_edit.config import experiment
-    from sde_edit.overrides import expand
+def evaluate(words: tuple[str, ...], force: bool) -> None:
+    """Score finished runs, given by name or by the overrides that they were made with.
 
-    for combination in expand(overrides):
-        chosen = experiment(combination)
-        for name, value in score(chosen, finished_run(chosen), chosen.metrics, force).items():
-            click.echo(f"{name}\t{value:.6g}")
+    \b
+        sde-edit evaluate 5e66 6be8 metrics=[psnr,ssim]
+        sde-edit evaluate sampler=ode,sde steps=25
+
+    RUN is the beginning of an id or of the name of a run folder, or a path of one. Its data set is
+    built again from its spec; KEY=VALUE is then for metrics, paths, hardware, and data that has
+    moved, such as data.images=DIR.
+    """
+    from sde_edit.commands.evaluate import evaluate_composed, evaluate_named
+
+    names = [word for word in words if "=" not in word]
+    overrides = [word for word in words if "=" in word]
+    if names:
+        click.echo(evaluate_named(names, overrides, force=force))
+    else:
+        click.echo(evaluate_composed(overrides, force=force))
 
 
 @main.command()
@@ -173,7 +186,10 @@ def figure(name: str, overrides: tuple[str, ...]) -> None:
 @main.command()
 @OVERRIDES
 def summary(overrides: tuple[str, ...]) -> None:
-    """Show finished runs side by side: a table of scores and costs, and a contact sheet."""
+    """Show finished runs side by side: scores, costs, differences to the first, a contact sheet.
+
+    Also says what the numbers rest on. `sde-edit runs` lists every run.
+    """
     from sde_edit.commands.table import publish_summary
 
     text, sheet = publish_summary(overrides)
@@ -206,11 +222,66 @@ def compare(a: str, b: str, overrides: tuple[str, ...], metric: str | None, exam
 def status_of_runs(overrides: tuple[str, ...]) -> None:
     """List every run in the results folder; for unfinished ones each shard, its rate, its failure.
 
-    The only override that matters is paths.results=DIR.
+    The only override is paths.results=DIR.
     """
     from sde_edit.commands.status import describe_status
 
     click.echo(describe_status(overrides))
+
+
+def _form(*names: str) -> Callable[[F], F]:
+    """Decorator: the options --format and --out."""
+
+    def options(command: F) -> F:
+        form = click.option(
+            "--format", "form", type=click.Choice(names), default=names[0], show_default=True
+        )
+        path = click.Path(dir_okay=False, path_type=Path)
+        return form(click.option("--out", type=path, help="A file, in place of stdout.")(command))
+
+    return options
+
+
+@main.command("runs")
+@CHOICE
+@click.option("--sort", metavar="METRIC", help="The best run first.")
+@_form("md", "csv", "tex", "json", "parquet")
+def runs(words: tuple[str, ...], sort: str | None, form: str, out: Path | None) -> None:
+    """List runs: the settings in which they differ, scores, images, costs, state.
+
+    \b
+        sde-edit runs task=inpaint 'n>=64' metric=psnr,ssim --sort psnr
+        sde-edit runs state=partial
+        sde-edit runs sampler=ode,sde steps!=25 --format csv --out runs.csv
+
+    A run is named by the beginning of its id or folder. A filter has a key of a run's settings,
+    metric, n (images) or state (finished or partial); values after commas are alternatives.
+    paths.results=DIR names the folder of the runs.
+    """
+    from sde_edit.commands.leaderboard import leaderboard
+
+    _say(leaderboard(words, sort=sort, form=form, out=out), out)
+
+
+@main.command()
+@CHOICE
+@_form("csv", "parquet")
+def export(words: tuple[str, ...], form: str, out: Path | None) -> None:
+    """Write the value of every metric on every image, a line each, with the run and its settings.
+
+    \b
+        sde-edit export sampler=ode,sde metric=psnr --out psnr.csv
+        sde-edit export --format parquet --out values.parquet
+
+    Runs are chosen as by `sde-edit runs`.
+    """
+    from sde_edit.commands.leaderboard import export as exported
+
+    _say(exported(words, form=form, out=out), out)
+
+
+def _say(text: str | None, out: Path | None) -> None:
+    click.echo(out if text is None else text.rstrip("\n"))
 
 
 @main.command("rm")

@@ -584,6 +584,13 @@ def _values(given: Override) -> list[Any]:
     return [one.value() for value in swept_values(given) for one in read([f"x={value}"])]
 
 
+def values_of(line: str) -> list[Any]:
+    """The values that `key=a,b` lists, as specs have them. Raises UserError."""
+    (given,) = read([line])
+    values: list[Any] = _full_dtypes(_values(given), given.key_or_group)
+    return values
+
+
 def table_grids(config: Mapping[str, Any]) -> list[list[str]]:
     """The grid of each arm of a table as overrides, swept values comma-separated."""
     arms = [arm["set"] for arm in config["arms"]]
@@ -614,6 +621,24 @@ def chosen_data(overrides: Sequence[str]) -> tuple[ComponentSpec, Dataset]:
     raw = compose_config(overrides)["data"]
     dataset = _build("data", raw)
     return _component("data", raw, dataset), dataset
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What scores the images of a run: its data set with the spec of that, metrics, settings."""
+
+    data: ComponentSpec
+    dataset: Dataset
+    metrics: tuple[NamedMetric, ...]
+    settings: Settings
+
+
+def scoring(overrides: Sequence[str]) -> Scoring:
+    """What scores runs. Raises UserError if the data set is not on this machine."""
+    config = compose_config(overrides)
+    data, dataset = chosen_data(overrides)
+    metrics = tuple(metric(name) for name in config["metrics"])
+    return Scoring(data, dataset, metrics, _settings(config))
 
 
 def results_dir(overrides: Sequence[str]) -> Path:

@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from PIL.Image import Image
 
 from sde_edit.api.dataset import Dataset
-from sde_edit.api.metric import NamedMetric, Score
-from sde_edit.api.spec import ComponentSpec
+from sde_edit.commands.find import find_run
+from sde_edit.commands.pairing import on_common_examples
 from sde_edit.config import compose_config, data_set, results_dir
 from sde_edit.errors import UserError
-from sde_edit.evaluation.bootstrap import score_of
-from sde_edit.evaluation.per_image import PerImageMetric
 from sde_edit.overrides import keyed
 from sde_edit.registry import build, suggest
 from sde_edit.report.cells import (
@@ -43,7 +40,7 @@ from sde_edit.report.table import (
     percent,
     with_common_decimals,
 )
-from sde_edit.store.runs import Run, RunStore, log_damage
+from sde_edit.store.runs import Run, log_damage
 
 _COLUMNS = ("A", "B", f"A {MINUS} B", "verdict", "examples where A is better")
 _VERDICTS = {"better": "A better", "worse": "B better", "undecided": "undecided"}
@@ -104,28 +101,6 @@ def open_pair(a: str, b: str, overrides: Sequence[str]) -> Pair:
     return pair_of(find_run(a, results), find_run(b, results))
 
 
-def find_run(name: str, results: Path, *, paths: bool = True) -> Run:
-    """The run at a path, or the only one whose id or folder begins so. Raises UserError.
-
-    paths: whether a path may name a run.
-    """
-    if paths and (Path(name) / "spec.json").is_file():
-        run = Run(Path(name).resolve())
-        run.check()
-        return run
-    store = RunStore(results)
-    found = [r for r in store.runs() if r.id.startswith(name) or r.path.name.startswith(name)]
-    if not found:
-        raise UserError(
-            f"no run {name!r} in {store.root}. `sde-edit status` lists its runs; "
-            "paths.results=DIR names another folder"
-        )
-    if len(found) > 1:
-        several = "\n".join(f"  {run.path.name}" for run in found)
-        raise UserError(f"{name!r} begins {len(found)} runs; give more of one's id\n{several}")
-    return found[0]
-
-
 def pair_of(left: Run, right: Run) -> Pair:
     """The pair of two runs.
 
@@ -138,35 +113,10 @@ def pair_of(left: Run, right: Run) -> Pair:
     if a.spec.data.digest != b.spec.data.digest:
         where = "; ".join(line for line in _unlike(a, b) if line.startswith("data"))
         raise UserError(f"runs {a.id} and {b.id} are of different data, nothing to pair ({where})")
-    common = a.examples & b.examples
-    if not common:
+    if not a.examples & b.examples:
         raise UserError(f"runs {a.id} and {b.id} have no example in common")
-    shared = (a, b) if a.examples == b.examples else (_on(common, a), _on(common, b))
-    return Pair((left, right), (a, b), shared)
-
-
-def _on(ids: frozenset[str], result: RunResult) -> RunResult:
-    """The result on some of its examples.
-
-    Metrics whose value is a mean over examples are scored again; others are left out.
-    """
-    scores = {}
-    for name, stored in result.scores.items():
-        if not stored.per_example:
-            continue
-        metric = build("metrics", stored.kind, stored.settings)
-        if isinstance(metric, PerImageMetric):
-            scores[name] = _rescored(stored, metric, ids)
-    return replace(result, n=len(ids), examples=ids, scores=scores)
-
-
-def _rescored(stored: Score, metric: PerImageMetric, ids: frozenset[str]) -> Score:
-    values = stored.per_example or {}
-    rows = {i: torch.tensor([values[i]], dtype=torch.float64) for i in ids}
-    spec = ComponentSpec(stored.metric, stored.kind, stored.version, stored.settings)
-    named = NamedMetric(spec, metric)
-    score = score_of(named, rows, len(stored.replicates), seal=stored.seal)
-    return replace(score, convention=stored.convention)
+    shared_a, shared_b = on_common_examples([a, b])
+    return Pair((left, right), (a, b), (shared_a, shared_b))
 
 
 # ------------------------------------------------------------------ the table

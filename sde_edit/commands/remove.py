@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sde_edit.commands.compare import find_run
+from sde_edit.commands.find import find_run
 from sde_edit.config import compose_config
 from sde_edit.errors import UserError
 from sde_edit.store.files import leftovers

@@ -8,13 +8,17 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from sde_edit import config
+from sde_edit.api.dataset import Dataset
+from sde_edit.api.experiment import Settings
 from sde_edit.api.launcher import Job
 from sde_edit.api.metric import NamedMetric
+from sde_edit.commands.scores import describe_places, describe_scores
 from sde_edit.engine.attempt import Attempt, check_machine, pick_device
 from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.output import ActiveRun, OnBatch
@@ -30,14 +34,17 @@ from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.tracking import Tracker
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run, score_path
+from sde_edit.evaluation.outputs import load_item
 from sde_edit.overrides import expand
 from sde_edit.report.contact_sheet import run_sheet
 from sde_edit.store.runs import Run, RunStore, run_id
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
+    from sde_edit.evaluation.outputs import Item
 
 log = logging.getLogger("sde_edit")
+_TRACKED = 32  # examples whose images a tracker shows
 
 
 @dataclass(frozen=True)
@@ -126,17 +133,23 @@ def _finish(active: ActiveRun, tracker: Tracker, *, evaluate: bool) -> None:
     metrics = experiment.metrics if evaluate else ()
     if plan.missing:
         hidden = experiment.task.uses_mask
-        tracker.images(run_sheet(run, experiment.dataset, hidden=hidden))
+        tracker.images(run_sheet(run, experiment.dataset, hidden=hidden), _shown(run, experiment))
     try:
         if experiment.settings.shards > 1:
             measure_shard(experiment, run, plan, metrics)
     finally:  # a metric that fails does not leave the run unsealed
         seal_if_complete(run, plan)
     if run.seal:
-        tracker.scores(score(experiment, run, metrics))
+        tracker.scores(score(experiment.settings, run, experiment.dataset, metrics))
     else:
         log.info("shard %d is done; others are not", experiment.settings.shard)
-    log.info("%s", run.path)
+
+
+def _shown(run: Run, experiment: Experiment) -> Iterator[Item]:
+    """The first examples with their outputs, for the tracker."""
+    made, dataset = run.rows(), experiment.dataset
+    ids = islice((i for i in dataset.ids() if i in made), _TRACKED)
+    return (load_item(run, dataset, made[i]) for i in ids)
 
 
 def check_wanted_metrics(experiments: Sequence[Experiment]) -> None:
@@ -196,18 +209,21 @@ def finished_run(experiment: Experiment) -> Run:
 
 
 def score(
-    experiment: Experiment, run: Run, metrics: Sequence[NamedMetric], force: bool = False
+    settings: Settings,
+    run: Run,
+    dataset: Dataset,
+    metrics: Sequence[NamedMetric],
+    force: bool = False,
 ) -> dict[str, float]:
     """Metric name -> value for a sealed run; computes the missing scores.
 
     This is a pass of its own over the stored images: it checks what was sealed, may run in another
     process or later, and keeps the metrics' networks out of memory while the images are made.
     """
-    settings = experiment.settings
     with _score_bar() as on_progress:
         scores = evaluate_run(
             run,
-            experiment.dataset,
+            dataset,
             metrics,
             cache=settings.cache,
             device=pick_device(settings.device),
@@ -257,9 +273,20 @@ def _remove_empty(experiments: Sequence[Experiment]) -> None:
 
 
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:
-    """Make every run; a failure does not stop the others. Raises UserError listing the failures.
+    """Make every run; a failure does not stop the others. Raises UserError listing the failures."""
+    runs, error = make_all(experiments, evaluate)
+    if error:
+        raise error
+    return runs
 
-    The metrics that will score the runs are checked before anything else.
+
+def make_all(
+    experiments: Sequence[Experiment], evaluate: bool
+) -> tuple[list[Run], UserError | None]:
+    """The runs that were made, and an error that lists the failures, which do not stop the others.
+
+    The metrics that will score the runs are checked before anything else; raises UserError if one
+    cannot be used.
     """
     if evaluate:
         check_wanted_metrics(experiments)
@@ -275,8 +302,29 @@ def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Ru
         except UserError as error:
             _remove_empty([member for member in group if run_id(member.spec) not in known])
             if len(groups) == 1:
-                raise
+                return [], error
             failures.append(f"{label}: {error}")
-    if failures:
-        raise UserError(f"{len(failures)} of {len(groups)} runs failed\n" + "\n".join(failures))
-    return runs
+    if not failures:
+        return runs, None
+    return runs, UserError("\n".join([f"{len(failures)} of {len(groups)} runs failed", *failures]))
+
+
+def run_and_describe(overrides: Sequence[str], *, evaluate: bool) -> Iterator[str]:
+    """Make the runs of the overrides; yield their scores and places, then raise what failed."""
+    experiments = [config.experiment(one) for one in expand(overrides)]
+    runs, error = make_all(experiments, evaluate)
+    asked = asked_metrics(experiments) if evaluate else {}
+    if finished := [run for run in runs if run.seal]:
+        yield describe_scores(finished, asked, whole=False)
+    if runs:
+        yield describe_places(runs)
+    if error:
+        raise error
+
+
+def asked_metrics(experiments: Sequence[Experiment]) -> dict[str, set[str]]:
+    """Run id -> the names of the metrics that its experiments ask for."""
+    asked: dict[str, set[str]] = {}
+    for one in experiments:
+        asked.setdefault(run_id(one.spec), set()).update(named.spec.name for named in one.metrics)
+    return asked

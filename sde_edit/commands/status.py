@@ -13,8 +13,9 @@ from pathlib import Path
 
 from sde_edit.config import launcher, results_dir
 from sde_edit.errors import UserError
+from sde_edit.overrides import keyed
 from sde_edit.report.formats import markdown
-from sde_edit.report.summary import runs_table
+from sde_edit.report.leaderboard import common_settings, list_run, status_table
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.files import DamagedFileError, read_regular
 from sde_edit.store.runs import AttemptRecord, Run, RunStore, safe_overrides
@@ -26,19 +27,27 @@ _RECENT_ROWS = 50  # images over which the rate is averaged
 
 
 def describe_status(overrides: Sequence[str]) -> str:
-    """Markdown: every run, the shards of unfinished runs, failures with the end of their logs."""
+    """Markdown: every run, the shards of unfinished runs, failures with the end of their logs.
+
+    Raises UserError for another override, and if the folder of results is not there.
+    """
+    if idle := [o for o in overrides if o not in keyed(overrides, "paths.")]:
+        raise UserError(f"{idle[0]}: status lists every run, and takes paths.results=DIR alone")
     results = results_dir(overrides)
+    runs, problems = RunStore.there(results).scan()
     states, notes = submitted_jobs(results)
-    store = RunStore(results)
-    runs, problems = store.scan()
-    shards = [shard for run in runs if run.seal is None for shard in shards_of(run, states)]
+    listings = [list_run(run) for run in runs]
+    unfinished = [one.run for one in listings if one.state == "partial"]
+    shards = [shard for run in unfinished for shard in shards_of(run, states)]
     problems += [f"run {run.id}: {problem}" for run in runs for problem in run.damage()]
-    blocks = [markdown(runs_table(store)), *notes]
+    listed = markdown(status_table(listings)) if runs else f"no runs in {results}"
+    blocks = [*filter(None, (listed, common_settings(listings))), *notes]
     if problems:
         blocks.append("\n".join(["damaged:", *(f"- {problem}" for problem in problems)]))
     if shards:
         blocks.append(markdown(_shards_table(shards)))
-    return "\n\n".join([*blocks, *(_failure(shard) for shard in shards if shard.is_broken)])
+    blocks += [_failure(shard) for shard in shards if shard.is_broken]
+    return "\n\n".join(block.rstrip() for block in blocks)
 
 
 def submitted_jobs(results: Path) -> tuple[dict[str, str], list[str]]:

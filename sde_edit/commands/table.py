@@ -11,6 +11,7 @@ from sde_edit import registry
 from sde_edit.api.dataset import HasStatistics
 from sde_edit.commands.contact_sheets import rendered_sheets
 from sde_edit.commands.run import finished_run
+from sde_edit.commands.scores import describe_scores
 from sde_edit.config import (
     check_known,
     chosen_data,
@@ -25,9 +26,10 @@ from sde_edit.errors import UserError
 from sde_edit.overrides import expand, keyed
 from sde_edit.registry import names, suggest
 from sde_edit.report.contact_sheet import runs_sheet, save_sheet
-from sde_edit.report.formats import lost_cells, markdown, rendered, rendered_figure, write
-from sde_edit.report.summary import summary_table
-from sde_edit.report.table import Table, figure_name, transposed
+from sde_edit.report.formats import lost_cells, rendered, rendered_figure, write
+from sde_edit.report.results import load_finished
+from sde_edit.report.summary import labels_of
+from sde_edit.report.table import Table, figure_name
 from sde_edit.store.files import child, short_digest, write_together
 from sde_edit.store.runs import Run, RunStore, log_damage
 from sde_edit.theory import figures
@@ -146,17 +148,26 @@ def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
-    """A Markdown table of the runs of the overrides, and the path of their contact sheet."""
+    """A Markdown table of the runs of the overrides, and the path of their contact sheet.
+
+    Raises UserError without overrides, and for a run that is not finished.
+    """
+    if not overrides:
+        raise UserError(
+            "summary shows the runs of its overrides side by side, such as sampler=ode,sde; "
+            "sde-edit runs lists every run"
+        )
     experiments = [experiment(combination) for combination in expand(overrides)]
-    first, runs = experiments[0], [finished_run(one) for one in experiments]
+    first = experiments[0]
+    runs = list({run.id: run for run in map(finished_run, experiments)}.values())
     log_damage(runs)
-    table = summary_table(runs)
-    labels = [row.label for row in table.blocks[0].rows]
+    text = describe_scores(runs, whole=True)
+    labels = list(labels_of([load_finished(run) for run in runs]).values())
     name = _file_name("summary", first.spec.task.name, first.spec.model.name, *labels)
     path = first.settings.results / "figures" / f"{name}.png"
     named = dict(zip(labels, runs, strict=True))
     save_sheet(runs_sheet(named, first.dataset, hidden=first.task.uses_mask), path)
-    return markdown(transposed(table)), path
+    return text, path
 
 
 def _file_name(*parts: str) -> str:

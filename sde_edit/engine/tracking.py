@@ -1,4 +1,4 @@
-"""Logs a run to wandb under the run's own id: config, scores and example images.
+"""Logs a run to wandb under the run's own id: config, tags, scores, a table of example images.
 
 Shards of a run form a wandb group. Tracking never ends a run: without a key or a connection it goes
 into files, and what fails later is only logged.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,14 @@ from sde_edit.errors import UserError
 from sde_edit.store.runs import run_id
 
 if TYPE_CHECKING:
+    from sde_edit.api.example import Example, Pixels
     from sde_edit.api.experiment import Experiment
 
 log = logging.getLogger("sde_edit")
 _MODES = ("online", "offline", "disabled")
 _PATIENCE_S = 10  # for an answer of the server
 _UPLOAD_S = 300  # for what is left to upload when a run ends
+_TAG = 64  # wandb's limit to the letters of a tag
 
 
 def online_problem(settings: Mapping[str, str]) -> str | None:
@@ -84,6 +86,7 @@ class Tracker:
             id=run + suffix,
             group=run,
             name=f"{spec.task.name}-{spec.sampler.name}-{spec.steps}{suffix}",
+            tags=[part.name[:_TAG] for part in (spec.task, spec.sampler, spec.model, spec.data)],
             config=asdict(spec),
             dir=settings.results,
             resume="allow",
@@ -108,11 +111,26 @@ class Tracker:
             }
             self._try(lambda: self._run.log(values))
 
-    def images(self, contact_sheet: Path) -> None:
+    def images(self, contact_sheet: Path, examples: Iterable[tuple[Example, Pixels]]) -> None:
+        """Log the sheet, and a table of examples with their outputs, which is read only if on."""
         if self._run:
-            import wandb
+            self._try(lambda: self._log_images(contact_sheet, examples))
 
-            self._try(lambda: self._run.log({"examples": wandb.Image(str(contact_sheet))}))
+    def _log_images(self, contact_sheet: Path, examples: Iterable[tuple[Example, Pixels]]) -> None:
+        import wandb
+
+        rows = [
+            [
+                example.id,
+                example.prompt,
+                wandb.Image(example.image),
+                wandb.Image(output),
+                None if example.truth is None else wandb.Image(example.truth),
+            ]
+            for example, output in examples
+        ]
+        table = wandb.Table(["example", "prompt", "source", "output", "truth"], rows)
+        self._run.log({"examples": wandb.Image(str(contact_sheet)), "outputs": table})
 
     def scores(self, values: Mapping[str, float]) -> None:
         if self._run:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sde_edit.api.metric import centred_interval
+from sde_edit.api.metric import Score, centred_interval
 from sde_edit.api.spec import ComponentSpec
 from sde_edit.errors import UserError
 from sde_edit.report.results import RunResult
 from sde_edit.report.selection import dotted, specifies
 from sde_edit.report.table import Cell, Verdict
+from sde_edit.store.runs import Headline
 
 Cost = Literal["evaluations", "calls", "seconds"]
 
@@ -122,12 +123,28 @@ def verdict_of(low: float, high: float, *, higher_is_better: bool) -> Verdict:
     return "better" if (low > 0) == higher_is_better else "worse"
 
 
-def common_convention(metric: str, runs: Sequence[RunResult]) -> tuple[str, bool]:
-    """(convention, higher is better) of a metric. Raises UserError if the runs disagree."""
+class Measured(Protocol):
+    """A run with scores, whole or in brief."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def scores(self) -> Mapping[str, Score] | Mapping[str, Headline]: ...
+
+
+def conventions(metric: str, runs: Sequence[Measured]) -> dict[tuple[str, bool], list[str]]:
+    """(convention, higher is better) -> ids of the runs whose score of the metric has it."""
     found: dict[tuple[str, bool], list[str]] = {}
     for run in runs:
         score = run.scores[metric]
         found.setdefault((score.convention, score.higher_is_better), []).append(run.id)
+    return found
+
+
+def common_convention(metric: str, runs: Sequence[Measured]) -> tuple[str, bool]:
+    """(convention, higher is better) of a metric. Raises UserError if the runs disagree."""
+    found = conventions(metric, runs)
     if len(found) > 1:
         parts = (f"{text!r} (runs {', '.join(ids)})" for (text, _), ids in found.items())
         raise UserError(
@@ -137,7 +154,7 @@ def common_convention(metric: str, runs: Sequence[RunResult]) -> tuple[str, bool
     return next(iter(found))
 
 
-def metrics_of(runs: Sequence[RunResult]) -> list[str]:
+def metrics_of(runs: Sequence[Measured]) -> list[str]:
     """All metrics of the runs, in the order of their first appearance."""
     return list(dict.fromkeys(name for run in runs for name in run.scores))
 

@@ -11,7 +11,7 @@ from sde_edit.api.metric import Score
 from sde_edit.api.spec import RunSpec
 from sde_edit.errors import UserError
 from sde_edit.store.files import DamagedFileError
-from sde_edit.store.runs import Run
+from sde_edit.store.runs import ImageRecord, Run, Seal
 
 log = logging.getLogger("sde_edit")
 
@@ -63,7 +63,7 @@ def load_result(run: Run) -> RunResult | None:
         spec=run.spec,
         n=seal.n,
         of=seal.of,
-        examples=frozenset(image.id for image in images),
+        examples=_sealed(images, seal, scores),
         scores=scores,
         seconds=_mean_cost([image.seconds for image in images]),
         evaluations=_mean_cost([image.evaluations for image in images]),
@@ -72,6 +72,17 @@ def load_result(run: Run) -> RunResult | None:
         machines=_machines(run),
         cut=sum(image.cut for image in images),
     )
+
+
+def _sealed(
+    images: Sequence[ImageRecord], seal: Seal, scores: Mapping[str, Score]
+) -> frozenset[str]:
+    """The ids of the sealed images. While a run is extended it has others, which only the scores of
+    single images tell from them.
+    """
+    measured = (score.per_example for score in scores.values() if score.per_example)
+    known = next(measured, None) if len(images) > seal.n else None
+    return frozenset(image.id for image in images) if known is None else frozenset(known)
 
 
 def _machines(run: Run) -> tuple[str, ...]:

@@ -1,79 +1,186 @@
-"""Tables of runs: a summary of a few runs side by side, and the list of all runs."""
+"""The scores and costs of a few finished runs, and their paired differences to the first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
-from typing import Any
+from dataclasses import dataclass, replace
 
 from sde_edit.errors import UserError
 from sde_edit.report.cells import (
+    ROUNDING,
+    Cost,
     common_convention,
     cost_cell,
+    difference_cell,
     metrics_of,
     score_cell,
     settings_notes,
 )
-from sde_edit.report.results import RunResult, load_finished
-from sde_edit.report.selection import COMPONENT_ATTRS, flatten
-from sde_edit.report.table import Block, Cell, Column, Row, Table, arrow, with_common_decimals
-from sde_edit.store.runs import Run, RunStore
+from sde_edit.report.results import RunResult
+from sde_edit.report.selection import flatten, varying
+from sde_edit.report.table import (
+    MINUS,
+    Block,
+    Cell,
+    Column,
+    Row,
+    Table,
+    arrow,
+    with_common_decimals,
+)
 
-COSTS = ("seconds/image", "evaluations/image")
-LISTED = ("run", "task", "sampler", "model", "data", "steps", "images", "state", "metrics")
 
+@dataclass(frozen=True)
+class Peers:
+    """Runs of the same data, the first of which the others are compared with.
 
-def summary_table(
-    runs: Sequence[Run], metrics: Sequence[str] | None = None, *, title: str = "Summary"
-) -> Table:
-    """One row per run: every metric with interval, then mean seconds and network evaluations.
-
-    metrics: None for all that the runs have. A metric that a run lacks is a dash. Raises UserError
-    without runs, for a run that is not sealed, a number that is not finite, or if the runs disagree
-    on the convention of a metric.
+    whole: their results on all their examples. shared: on the examples that all of them have,
+    without the metrics of a whole set of images if a run has others.
     """
+
+    whole: Sequence[RunResult]
+    shared: Sequence[RunResult]
+
+
+def summary_table(peers: Sequence[Peers]) -> Table:
+    """A line for each metric and run: value with interval, n, difference to the first, verdict.
+
+    Then a line for each cost and run. A metric that a run lacks is a dash. Raises UserError without
+    runs, or if the runs disagree on the convention of a metric.
+    """
+    runs = [run for group in peers for run in group.whole]
     if not runs:
         raise UserError("no runs to summarise")
-    read = [load_finished(run) for run in runs]
-    names = list(metrics if metrics is not None else metrics_of(read))
-    columns = tuple(
-        Column("", text) for text in [*(_heading(name, read) for name in names), *COSTS]
+    labels = labels_of(runs)
+    rows: list[Row] = []
+    notes: list[str] = []
+    for metric in metrics_of(runs):
+        differences, why = _differences(metric, peers, labels)
+        rows += _metric_rows(metric, runs, labels, differences)
+        notes += why
+    costs: tuple[Cost, ...] = ("seconds", "evaluations")
+    rows += [row for cost in costs for row in _cost_rows(cost, runs, labels)]
+    columns = ["run", "value", "n"]
+    if len(runs) > len(peers):  # some group has a further run
+        columns += [_heading(peers, labels), "verdict"]
+        notes = [*(_basis(group) for group in peers if len(group.whole) > 1), *notes]
+    lines = (replace(row, cells=row.cells[: len(columns)]) for row in rows)
+    headings = tuple(Column("", text) for text in columns)
+    return Table("summary", "", "metric", headings, (Block("", tuple(lines)),), tuple(notes))
+
+
+def background(runs: Sequence[RunResult]) -> tuple[str, ...]:
+    """Notes of all that the numbers of a summary rest on: conventions, settings, devices, ids."""
+    scored = {m: [run for run in runs if m in run.scores] for m in metrics_of(runs)}
+    conventions = [f"{m}: {common_convention(m, found)[0]}" for m, found in scored.items()]
+    ids = ", ".join(f"{labels_of(runs)[run.id]} `{run.id}`" for run in runs)
+    return (*conventions, *settings_notes(runs), *_devices(runs), f"Runs: {ids}.")
+
+
+def labels_of(runs: Sequence[RunResult]) -> dict[str, str]:
+    """Run id -> name of the sampler; runs of one sampler get the settings that tell them apart."""
+    names = [run.spec.sampler.name for run in runs]
+    if len(set(names)) == len(names):
+        return {run.id: name for run, name in zip(runs, names, strict=True)}
+    keys = [key for key in varying([run.spec for run in runs]) if key != "sampler"]
+    flats = {run.id: flatten(run.spec) for run in runs}
+    return {
+        run.id: " ".join([name, *(f"{k}={flats[run.id][k]}" for k in keys if k in flats[run.id])])
+        for run, name in zip(runs, names, strict=True)
+    }
+
+
+# ------------------------------------------------------------------ rows
+def _metric_rows(
+    metric: str,
+    runs: Sequence[RunResult],
+    labels: Mapping[str, str],
+    differences: Mapping[str, Cell],
+) -> list[Row]:
+    _, higher = common_convention(metric, [run for run in runs if metric in run.scores])
+    values = with_common_decimals(
+        replace(score_cell(run, metric), n=None) if metric in run.scores else Cell() for run in runs
     )
-    found = [_metric_cells(name, read) for name in names] + _cost_cells(read)
-    labels = _labels(read)
-    rows = tuple(
-        Row(label, "arm", tuple(cells[i] for cells in found)) for i, label in enumerate(labels)
-    )
-    ids = ", ".join(f"{label} `{run.id}`" for label, run in zip(labels, read, strict=True))
-    notes = (*_conventions(names, read), *settings_notes(read), *_devices(read), f"Runs: {ids}.")
-    return Table("summary", title, "sampler", columns, (Block("", rows),), notes)
-
-
-def _scored(metric: str, runs: Sequence[RunResult]) -> list[RunResult]:
-    return [run for run in runs if metric in run.scores]
-
-
-def _heading(metric: str, runs: Sequence[RunResult]) -> str:
-    scored = _scored(metric, runs)
-    return f"{metric} {arrow(common_convention(metric, scored)[1])}" if scored else metric
-
-
-def _conventions(metrics: Sequence[str], runs: Sequence[RunResult]) -> list[str]:
-    scored = ((metric, _scored(metric, runs)) for metric in metrics)
-    return [f"{metric}: {common_convention(metric, found)[0]}" for metric, found in scored if found]
-
-
-def _metric_cells(metric: str, runs: Sequence[RunResult]) -> tuple[Cell, ...]:
-    return with_common_decimals(
-        score_cell(run, metric) if metric in run.scores else Cell() for run in runs
-    )
-
-
-def _cost_cells(runs: Sequence[RunResult]) -> list[tuple[Cell, ...]]:
+    found = [differences.get(run.id, Cell()) for run in runs]
+    shown = with_common_decimals(replace(cell, n=None, verdict="") for cell in found)
     return [
-        with_common_decimals(cost_cell([run], "seconds") for run in runs),
-        with_common_decimals(cost_cell([run], "evaluations") for run in runs),
+        Row(
+            f"{metric} {arrow(higher)}",
+            "arm",
+            (
+                Cell(text=labels[run.id]),
+                value,
+                Cell(text=_count(run) if metric in run.scores else ""),
+                difference if run.id in differences else Cell(text=" "),
+                Cell(text=cell.verdict or " "),
+            ),
+        )
+        for run, value, difference, cell in zip(runs, values, shown, found, strict=True)
     ]
+
+
+def _cost_rows(cost: Cost, runs: Sequence[RunResult], labels: Mapping[str, str]) -> list[Row]:
+    values = with_common_decimals(replace(cost_cell([run], cost), n=None) for run in runs)
+    blank = Cell(text=" ")
+    return [
+        Row(
+            f"{cost}/image",
+            "arm",
+            (Cell(text=labels[run.id]), value, Cell(text=_count(run)), blank, blank),
+        )
+        for run, value in zip(runs, values, strict=True)
+    ]
+
+
+def _count(run: RunResult) -> str:
+    return f"{run.n} of {run.of}"
+
+
+# ------------------------------------------------------------------ differences
+def _differences(
+    metric: str, peers: Sequence[Peers], labels: Mapping[str, str]
+) -> tuple[dict[str, Cell], list[str]]:
+    """Run id -> its difference to the first of its peers, and notes of why some have none."""
+    found: dict[str, Cell] = {}
+    notes = []
+    for group in peers:
+        first, *others = group.shared
+        whole = {run.id: run for run in group.whole}
+        for other in others:
+            if not all(metric in whole[run.id].scores for run in (first, other)):
+                continue  # the dash says so
+            difference = _difference(metric, first, other)
+            if isinstance(difference, Cell):
+                found[other.id] = difference
+            else:
+                pair = f"{labels[other.id]} {MINUS} {labels[first.id]}"
+                notes.append(f"{metric} has no difference {pair}: {difference}")
+    return found, notes
+
+
+def _difference(metric: str, first: RunResult, other: RunResult) -> Cell | str:
+    """Other - first, or why there is none."""
+    if not first.examples:
+        return "the runs have no example in common"
+    if not all(metric in run.scores for run in (first, other)):
+        return "it is of a whole set of images, and the runs hold different ones"
+    return difference_cell([other], [first], metric)
+
+
+def _heading(peers: Sequence[Peers], labels: Mapping[str, str]) -> str:
+    if len(peers) > 1:
+        return f"{MINUS} the first run of its data"
+    return f"{MINUS} {labels[peers[0].whole[0].id]}"
+
+
+def _basis(group: Peers) -> str:
+    n = len(group.shared[0].examples)
+    given = "" if all(run.n == n for run in group.whole) else ", those that all of them have"
+    return (
+        f"Differences are paired over {n} examples{given}. `better` or `worse` stands where the "
+        f"interval excludes 0 and the difference exceeds rounding ({ROUNDING:.1g} of the value), "
+        "with no correction for the number of metrics"
+    )
 
 
 def _devices(runs: Sequence[RunResult]) -> list[str]:
@@ -84,55 +191,3 @@ def _devices(runs: Sequence[RunResult]) -> list[str]:
         f"Seconds: share of the wall time of its batch, on {', '.join(devices)}. "
         "Evaluations: rows that went through the network."
     ]
-
-
-def _labels(runs: Sequence[RunResult]) -> list[str]:
-    """Sampler names; runs of one sampler get the settings that tell them apart."""
-    flats = [flatten(run.spec) for run in runs]
-    names = [run.spec.sampler.name for run in runs]
-    if len(set(names)) == len(names):
-        return names
-    varying = _varying(flats)
-    plain = [key for key in varying if key.rpartition(".")[2] not in COMPONENT_ATTRS]
-    return [
-        " ".join([name, *(f"{key}={flat[key]}" for key in plain or varying if key in flat)])
-        for name, flat in zip(names, flats, strict=True)
-    ]
-
-
-def _varying(flats: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys that tell the runs apart. A sampler's settings count only among its own runs."""
-    keys = sorted({key for flat in flats for key in flat if key != "sampler"})
-    return [
-        key
-        for key in keys
-        if any(
-            a.get(key) != b.get(key)
-            for a, b in combinations(flats, 2)
-            if not key.startswith("sampler.") or a["sampler"] == b["sampler"]
-        )
-    ]
-
-
-def runs_table(store: RunStore) -> Table:
-    """Every usable run of the store, sealed or not; an empty table for an empty store.
-
-    Reads no images.
-    """
-    columns = tuple(Column("", text) for text in LISTED[1:])
-    rows = tuple(Row(run.id, "arm", tuple(map(_text, _listed(run)))) for run in store.scan()[0])
-    return Table("runs", "", LISTED[0], columns, (Block("", rows),))
-
-
-def _text(text: str) -> Cell:
-    return Cell(text=text)
-
-
-def _listed(run: Run) -> tuple[str, ...]:
-    spec, seal = run.spec, run.seal
-    state = "begun" if seal is None else "finished" if seal.n == seal.of else "partial"
-    begun = str(len({row.id for row in run.iter_records()}))
-    images = begun if seal is None else f"{seal.n} of {seal.of}"
-    scores = ", ".join(run.scores())
-    names = (spec.task.name, spec.sampler.name, spec.model.name, spec.data.name)
-    return (*names, str(spec.steps), images, state, scores)

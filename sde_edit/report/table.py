@@ -116,15 +116,6 @@ def split_into_rows(labels: Sequence[str], kind: RowKind, cells: Sequence[Cell])
     return tuple(Row(label, kind, line) for label, line in zip(labels, lines, strict=True))
 
 
-def transposed(table: Table) -> Table:
-    """A table of one untitled block with rows and columns exchanged, to fit a terminal."""
-    (block,) = table.blocks
-    columns = tuple(Column("", row.label) for row in block.rows)
-    lines = zip(*(row.cells for row in block.rows), strict=True)
-    rows = (Row(c.heading, "arm", cells) for c, cells in zip(table.columns, lines, strict=True))
-    return replace(table, corner="", columns=columns, blocks=(Block("", tuple(rows)),))
-
-
 def figure_name(config: Mapping[str, Any], table: str) -> str:
     """The name of the files of a table's figure: its own name, by default that of the table."""
     return str((config.get("figure") or {}).get("name", table))

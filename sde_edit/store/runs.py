@@ -19,6 +19,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -140,6 +141,20 @@ class Seal:
     digest: str
 
 
+@dataclass(frozen=True)
+class Headline:
+    """What a list of runs shows of a Score; the fields are some of its own."""
+
+    metric: str
+    convention: str
+    higher_is_better: bool
+    seal: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
 def batched(ids: Sequence[str], size: int) -> list[Sequence[str]]:
     """Consecutive batches of at most `size` ids, in which images are made and measured."""
     return [ids[start : start + size] for start in range(0, len(ids), size)]
@@ -156,7 +171,7 @@ def rows_digest(rows: Iterable[ImageRecord]) -> str:
 
 
 _SPEC, _ROW, _ATTEMPT = TypeAdapter(RunSpec), TypeAdapter(ImageRecord), TypeAdapter(AttemptRecord)
-_SEAL, _SCORE = TypeAdapter(Seal), TypeAdapter(Score)
+_SEAL, _SCORE, _HEADLINE = TypeAdapter(Seal), TypeAdapter(Score), TypeAdapter(Headline)
 
 
 class Run:
@@ -318,6 +333,24 @@ class Run:
                 found[score.metric] = score
         return found
 
+    def headlines(self) -> tuple[dict[str, Headline], list[str]]:
+        """As `scores`, without what is long to read; and what is wrong with damaged files."""
+        seal = self.seal
+        found, problems = {}, []
+        for file in self._files("metrics", "json"):
+            try:
+                score = read_record(file, _HEADLINE, _SCORE_AGAIN)
+            except FileNotFoundError:
+                continue  # another process has just replaced it
+            except DamagedFileError as error:
+                problems.append(str(error))
+                continue
+            if not all(map(math.isfinite, (score.value, score.low, score.high))):
+                problems.append(f"{file}: its value is not finite. {_SCORE_AGAIN}")
+            elif seal and score.seal == seal.digest:
+                found[score.metric] = score
+        return found, problems
+
     def stored_score(self, file: Path, metric: str) -> Score | None:
         """The score of a metric in a file; None if it is missing, damaged or of other images."""
         seal, score = self.seal, _readable(file, _SCORE)
@@ -378,7 +411,7 @@ def read_row(line: bytes) -> ImageRecord | None:
     except ValueError:
         return None
     costs = (cost for cost in (row.seconds, row.evaluations, row.calls) if cost is not None)
-    is_name = Path(row.file).name == row.file and row.file not in ("", "..")
+    is_name = row.file not in ("", ".", "..") and not {"/", os.sep, "\0"} & set(row.file)
     return row if is_name and all(0 <= cost < math.inf for cost in costs) else None
 
 
@@ -422,6 +455,15 @@ class RunStore:
 
     def __init__(self, results: Path) -> None:
         self.root = results / "runs"
+
+    @classmethod
+    def there(cls, results: Path) -> RunStore:
+        """The store of a folder that must exist. Raises UserError."""
+        if not results.is_dir():
+            raise UserError(
+                f"{results}: no such folder. paths.results=DIR names the folder of the runs"
+            )
+        return cls(results)
 
     def open(self, spec: RunSpec) -> Run:
         """The run of a spec; creates its folder if it is new.

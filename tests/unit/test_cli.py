@@ -88,6 +88,8 @@ def test_presentation_imports_no_torch_and_no_pyplot() -> None:
         "sde_edit.report.table",
         "sde_edit.report.results",
         "sde_edit.report.summary",
+        "sde_edit.report.leaderboard",
+        "sde_edit.report.records",
         "sde_edit.report.contact_sheet",
     ]
     heavy = "{'torch', 'matplotlib.pyplot'}"

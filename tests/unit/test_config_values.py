@@ -118,6 +118,8 @@ def test_an_unknown_name_is_refused(line, words):
         ["table", "table2"],
         ["data", "status"],
         ["status"],
+        ["runs"],
+        ["export"],
         ["figure", "figure5"],
         ["compare", "a", "b"],
     ],

@@ -51,6 +51,8 @@ class Store:
             "compare": ["compare", *ids, where],
             "sweep": ["sweep", *self.grid, both, "--dry-run"],
             "evaluate": ["evaluate", *self.grid, both],
+            "runs": ["runs", where, "--sort", "psnr"],
+            "export": ["export", where],
         }
 
     def run(self, code: int | None = 0) -> str:

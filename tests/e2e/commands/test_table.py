@@ -84,7 +84,8 @@ def test_summary_shows_both_arms_and_a_contact_sheet(results, tiny_model):
         f"paths.results={results}",
     )
     assert "evaluations/image" in output
-    assert "ode" in output
+    assert "| − ode" in output
+    assert "paired over 4 examples" in output
     sheet = output.split("contact sheet: ")[1].strip()
     Image.open(sheet).load()
 

@@ -2,8 +2,10 @@
 
 import logging
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from sde_edit.cli import main
 from sde_edit.config import experiment
@@ -84,6 +86,32 @@ def test_what_fails_later_does_not_end_the_run(tmp_path, monkeypatch, caplog, wh
     monkeypatch.setattr("wandb.init", init)
     (message,) = run(tmp_path, caplog)
     assert "The run goes on untracked" in message
+
+
+def test_examples_are_tracked_in_a_table_and_the_run_has_tags(tmp_path, monkeypatch, caplog):
+    logged, given = {}, {}
+
+    class Recorder:
+        summary: dict[str, float] = {}  # noqa: RUF012 - a stand-in
+
+        def log(self, values: dict[str, object]) -> None:
+            logged.update(values)
+
+        def finish(self, exit_code: int) -> None:
+            assert exit_code == 0
+
+    monkeypatch.setattr("sde_edit.engine.tracking.online_problem", lambda settings: None)
+    monkeypatch.setattr("wandb.init", lambda **settings: given.update(settings) or Recorder())
+    assert run(tmp_path, caplog) == []
+    assert given["tags"] == ["inpaint", "sde", "shapes", "shapes"]
+    table = logged["outputs"]
+    assert table.columns == ["example", "prompt", "source", "output", "truth"]
+    assert [row[0] for row in table.data] == ["test-000000", "test-000001"]
+    (made,) = RunStore(tmp_path / "results").runs()
+    for name, _, source, output, truth in table.data:
+        expected = np.asarray(Image.open(made.output(made.rows()[name])))
+        np.testing.assert_array_equal(np.asarray(output.image), expected)
+        np.testing.assert_array_equal(np.asarray(source.image), np.asarray(truth.image))
 
 
 def test_other_modes_ask_for_nothing(tmp_path, monkeypatch):

@@ -101,9 +101,12 @@ def test_a_part_is_counted_everywhere(call, made, tmp_path):
     assert (found["draggan"].seal.n, found["draggan"].seal.of) == (2, 3)
 
     summary = call("summary", "sampler=ode,draggan")
-    assert "(n = 2 of 3)" in summary
-    (seconds,) = [line for line in summary.splitlines() if line.startswith("| seconds/image")]
-    assert seconds.rstrip(" |").endswith("—")
+    lines = [[cell.strip() for cell in line.split("|")] for line in summary.splitlines()]
+    cells = {(line[1], line[2]): line[3:-1] for line in lines if len(line) > 5}
+    assert cells["seconds/image", "draggan"][:2] == ["—", "2 of 3"]
+    assert cells["psnr ↑", "draggan"][1] == "2 of 3"
+    assert cells["psnr ↑", "ode"][1] == "3 of 3"
+    assert "paired over 2 examples, those that all of them have" in summary
 
     compared = call("compare", found["ode"].id, found["draggan"].id)
     assert "A holds 3 examples and B 2; the 2 that both have are compared" in compared

@@ -15,12 +15,12 @@ from sde_edit.commands.compare import (
     chosen_metric,
     describe,
     draw,
-    find_run,
     most_different,
     open_pair,
     pair_of,
     write_sheet,
 )
+from sde_edit.commands.find import find_run
 from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import score_of
 from sde_edit.registry import build

@@ -51,7 +51,9 @@ def test_a_log_outside_the_folder_is_not_shown(run: Run, secret: Path) -> None:
     assert "    [2Jits last words" in status(run)
 
 
-@pytest.mark.parametrize("file", ["../../../../secret.txt", "/etc/passwd", "a/b.png", "..", ""])
+@pytest.mark.parametrize(
+    "file", ["../../../../secret.txt", "/etc/passwd", "a/b.png", "a/", ".", "..", "a\0b", ""]
+)
 def test_a_row_cannot_name_a_file_elsewhere(run: Run, secret: Path, file: str) -> None:
     row = json.loads(next(iter((run.path / "rows").glob("*"))).read_text().splitlines()[0])
     text = json.dumps(row | {"id": "x", "file": file, "size": secret.stat().st_size})

@@ -124,7 +124,7 @@ def test_a_task_cancelled_then_the_same_sweep_again(sweeps, undisturbed, tmp_pat
     slurm("scancel", tasks(job, "RUNNING")[0])
     wait_until_over(sweeps)
     assert not (results / "tables").exists()
-    assert "begun" in CliRunner().invoke(main, ["status", f"paths.results={results}"]).output
+    assert "partial" in CliRunner().invoke(main, ["status", f"paths.results={results}"]).output
     submit(sweeps, results)
     wait_until_over(sweeps)
     assert sweeps.outcome(results) == undisturbed

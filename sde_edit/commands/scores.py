@@ -1,0 +1,50 @@
+"""How `run`, `evaluate` and `summary` end: scores, costs, and differences to the first run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from sde_edit.commands.pairing import on_common_examples
+from sde_edit.report.formats import markdown
+from sde_edit.report.results import RunResult, load_finished
+from sde_edit.report.summary import Peers, background, summary_table
+from sde_edit.store.runs import Run
+
+
+def describe_scores(
+    runs: Sequence[Run], metrics: Mapping[str, Collection[str]] | None = None, *, whole: bool
+) -> str:
+    """Markdown: a table of finished runs.
+
+    metrics: run id -> the metrics to show; None for all that are stored. whole: whether to say all
+    that the numbers rest on. Raises UserError for a run that is not sealed, a number that is not
+    finite, or if the runs disagree on the convention of a metric.
+    """
+    unique = list({run.id: run for run in runs}.values())
+    read = [load_finished(run) for run in unique]
+    if metrics is not None:
+        read = [_only(metrics.get(run.id, ()), run) for run in read]
+    table = summary_table([Peers(group, on_common_examples(group)) for group in _by_data(read)])
+    if whole:
+        table = replace(table, notes=(*table.notes, *background(read)))
+    return markdown(table)
+
+
+def describe_places(runs: Sequence[Run]) -> str:
+    """Where each run is, and its contact sheet."""
+    lines = {run.path: f"run {run.id}: {run.path}" for run in runs}
+    sheets = {path: path / "contact.png" for path in lines}
+    drawn = {path: f"contact sheet: {sheet}" for path, sheet in sheets.items() if sheet.is_file()}
+    return "\n".join(text for path in lines for text in (lines[path], drawn.get(path)) if text)
+
+
+def _only(metrics: Collection[str], run: RunResult) -> RunResult:
+    return replace(run, scores={name: s for name, s in run.scores.items() if name in metrics})
+
+
+def _by_data(runs: Sequence[RunResult]) -> list[list[RunResult]]:
+    groups: dict[str, list[RunResult]] = {}
+    for run in runs:
+        groups.setdefault(run.spec.data.digest, []).append(run)
+    return list(groups.values())
