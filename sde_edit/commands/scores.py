@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, replace
 
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.commands.pairing import on_common_examples
 from sde_edit.report.formats import markdown
 from sde_edit.report.results import RunResult, load_finished
 from sde_edit.report.summary import Peers, background, summary_table
+from sde_edit.store.files import canonical
 from sde_edit.store.runs import Run
+
+_ANY = ComponentSpec("", "", 0)
 
 
 def describe_scores(
@@ -25,7 +29,7 @@ def describe_scores(
     read = [load_finished(run) for run in unique]
     if metrics is not None:
         read = [_only(metrics.get(run.id, ()), run) for run in read]
-    table = summary_table([Peers(group, on_common_examples(group)) for group in _by_data(read)])
+    table = summary_table([Peers(group, on_common_examples(group)) for group in _peers(read)])
     if whole:
         table = replace(table, notes=(*table.notes, *background(read)))
     return markdown(table)
@@ -43,8 +47,22 @@ def _only(metrics: Collection[str], run: RunResult) -> RunResult:
     return replace(run, scores={name: s for name, s in run.scores.items() if name in metrics})
 
 
-def _by_data(runs: Sequence[RunResult]) -> list[list[RunResult]]:
+def _peers(runs: Sequence[RunResult]) -> list[list[RunResult]]:
+    """Groups of runs that differ in the sampler alone; if one has no peer, all runs of equal data.
+
+    So `sampler=ode,sde steps=25,50` compares the samplers at each number of steps, and
+    `steps=25,50` the steps.
+    """
+    groups = _grouped(runs, lambda run: replace(run.spec, sampler=_ANY))
+    if min(map(len, groups)) > 1:
+        return groups
+    return _grouped(runs, lambda run: run.spec.data)
+
+
+def _grouped(
+    runs: Sequence[RunResult], key: Callable[[RunResult], RunSpec | ComponentSpec]
+) -> list[list[RunResult]]:
     groups: dict[str, list[RunResult]] = {}
     for run in runs:
-        groups.setdefault(run.spec.data.digest, []).append(run)
+        groups.setdefault(canonical(asdict(key(run))), []).append(run)
     return list(groups.values())

@@ -32,7 +32,7 @@ from sde_edit.report.table import (
 
 @dataclass(frozen=True)
 class Peers:
-    """Runs of the same data, the first of which the others are compared with.
+    """Runs of the same data; the first is the one with which the others are compared.
 
     whole: their results on all their examples. shared: on the examples that all of them have,
     without the metrics of a whole set of images if a run has others.
@@ -63,7 +63,8 @@ def summary_table(peers: Sequence[Peers]) -> Table:
     columns = ["run", "value", "n"]
     if len(runs) > len(peers):  # some group has a further run
         columns += [_heading(peers, labels), "verdict"]
-        notes = [*(_basis(group) for group in peers if len(group.whole) > 1), *notes]
+        basis = dict.fromkeys(_basis(group) for group in peers if len(group.whole) > 1)
+        notes = [*basis, *notes]
     lines = (replace(row, cells=row.cells[: len(columns)]) for row in rows)
     headings = tuple(Column("", text) for text in columns)
     return Table("summary", "", "metric", headings, (Block("", tuple(lines)),), tuple(notes))
@@ -168,9 +169,12 @@ def _difference(metric: str, first: RunResult, other: RunResult) -> Cell | str:
 
 
 def _heading(peers: Sequence[Peers], labels: Mapping[str, str]) -> str:
-    if len(peers) > 1:
-        return f"{MINUS} the first run of its data"
-    return f"{MINUS} {labels[peers[0].whole[0].id]}"
+    if len(peers) == 1:
+        return f"{MINUS} {labels[peers[0].whole[0].id]}"
+    samplers = {group.whole[0].spec.sampler.name for group in peers}
+    if len(samplers) == 1 and all(len(group.whole) > 1 for group in peers):
+        return f"{MINUS} {samplers.pop()} of the same settings"
+    return f"{MINUS} the first run of its data"
 
 
 def _basis(group: Peers) -> str:

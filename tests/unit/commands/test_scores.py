@@ -105,6 +105,19 @@ def test_runs_of_other_data_are_not_compared(store: RunStore) -> None:
     ]
 
 
+def test_samplers_are_compared_at_equal_settings(store: RunStore) -> None:
+    settings = ("small", "large")
+    runs = [add(store, "ode", A, masks) for masks in settings]
+    runs += [add(store, "sde", B, masks) for masks in settings]
+    text = describe_scores(runs, whole=False)
+    assert "− ode of the same settings" in text
+    found = {line[0]: line[3:] for line in cells(text, "psnr")}
+    for masks in settings:
+        assert found[f"ode data.masks={masks}"] == ["", ""]
+        assert found[f"sde data.masks={masks}"][1] == "worse"
+    assert text.count("paired over 8 examples") == 1
+
+
 def test_metrics_that_were_not_asked_for_are_left_out(store: RunStore) -> None:
     run = add(store, "ode", A)
     add_score(run, "fid", 3.0)

@@ -64,11 +64,11 @@ def test_further_runs_have_their_difference_to_the_first_and_a_verdict(
     assert turned["psnr ↑", "ode"][3] == "worse"
 
 
-def test_runs_of_other_data_have_a_first_run_of_their_own(store: RunStore, fill: Fill) -> None:
+def test_each_group_of_runs_has_a_first_run_of_its_own(store: RunStore, fill: Fill) -> None:
     runs = fill()
     groups = [alike([runs[s, m, 25] for s in ("ode", "sde")]) for m in ("small", "large")]
     table = summary_table(groups)
-    assert table.columns[-2].label == "− the first run of its data"
+    assert table.columns[-2].label == "− ode of the same settings"
     psnr = {run: cells[3] for (metric, run), cells in lines(table).items() if "psnr" in metric}
     assert list(psnr.values()) == ["", "better", "", "better"]
 
