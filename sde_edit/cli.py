@@ -108,7 +108,7 @@ def sweep(overrides: tuple[str, ...], dry_run: bool, force: bool) -> None:
 
     planned = plan_sweep(overrides)
     click.echo(describe_sweep(planned), err=not dry_run)
-    check_sweep(planned)
+    check_sweep(planned, force=force)
     if not dry_run:
         for line in launch_sweep(planned, force=force):
             click.echo(line)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sde_edit.api.launcher import Job
 from sde_edit.bench.result import estimate_seconds
 from sde_edit.commands.contact_sheets import check_sheets
+from sde_edit.commands.foreseen import refuse_future_loss
 from sde_edit.commands.run import Worker, is_finished, run_all
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, launcher, sweep_overrides
@@ -126,10 +127,11 @@ def _common_overrides(group: Sequence[Experiment]) -> tuple[str, ...]:
 
 
 # ------------------------------------------------------------------ check
-def check_sweep(sweep: Sweep) -> None:
-    """Check all that can be known before jobs start: launcher, disk, metrics, sheets, examples.
+def check_sweep(sweep: Sweep, *, force: bool = False) -> None:
+    """Check all that can be known before jobs start.
 
-    Raises UserError naming the first problem and its remedy.
+    These are launcher, disk, metrics, sheets, examples and, unless `force` is given, that no table
+    is replaced by one that rests on less. Raises UserError naming the first problem and its remedy.
     """
     launcher(sweep.overrides).check()
     _check_disk(sweep)
@@ -138,6 +140,8 @@ def check_sweep(sweep: Sweep) -> None:
         raise UserError("\n".join(problems))
     for config in sweep.tables.values():
         check_sheets(config, metrics)
+    if not force:
+        refuse_future_loss(sweep.experiments, sweep.tables, sweep.results)
     _ = sweep.evaluations  # checks the examples
 
 

@@ -157,6 +157,11 @@ _SPEC, _ROW, _ATTEMPT = TypeAdapter(RunSpec), TypeAdapter(ImageRecord), TypeAdap
 _SEAL, _SCORE = TypeAdapter(Seal), TypeAdapter(Score)
 
 
+def as_stored(spec: RunSpec) -> RunSpec:
+    """A composed spec as it is read back from spec.json: plain values in place of components."""
+    return _SPEC.validate_json(canonical(asdict(spec)), strict=True)
+
+
 class Run:
     """One run directory.
 
@@ -427,8 +432,7 @@ class RunStore:
         Writes a damaged spec anew and clears what killed writers left. Raises UserError if a
         subfolder is a link.
         """
-        parts = (spec.task.name, spec.sampler.name, spec.model.name, f"s{spec.steps:03d}")
-        run = Run(self.root / "__".join([*map(safe_name, parts), run_id(spec)]))
+        run = Run(self.folder(spec))
         if not run.has_spec:
             text = json.dumps(asdict(spec), indent=2) + "\n"
             write_atomic(run.path / "spec.json", text.encode())
@@ -436,6 +440,11 @@ class RunStore:
         for file in leftovers(run.path):
             file.unlink(missing_ok=True)
         return run
+
+    def folder(self, spec: RunSpec) -> Path:
+        """The folder of a run; it may not exist."""
+        parts = (spec.task.name, spec.sampler.name, spec.model.name, f"s{spec.steps:03d}")
+        return self.root / "__".join([*map(safe_name, parts), run_id(spec)])
 
     def find(self, spec: RunSpec) -> Run | None:
         """The run of a spec if it exists; writes nothing."""
