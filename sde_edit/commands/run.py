@@ -16,6 +16,7 @@ from sde_edit import config
 from sde_edit.api.launcher import Job
 from sde_edit.api.metric import NamedMetric
 from sde_edit.engine.attempt import Attempt, pick_device
+from sde_edit.engine.damage import remove_damaged
 from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.output import ActiveRun, OnBatch
 from sde_edit.engine.plan import (
@@ -30,6 +31,7 @@ from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.tracking import Tracker
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run, score_path
+from sde_edit.evaluation.outputs import DamagedOutputError
 from sde_edit.overrides import expand
 from sde_edit.report.contact_sheet import run_sheet
 from sde_edit.store.runs import Run, RunStore, run_id
@@ -61,8 +63,24 @@ def run_together(
     measures its own images; the process that finds the run complete seals it and merges the scores.
 
     The data is read twice: once by `inspect_missing`, before the network, and once by the producer,
-    while it makes the images. Neither holds more than about two batches in memory.
+    while it makes the images. Neither holds more than about two batches in memory. If scoring finds
+    an image damaged, all are checked and what is damaged is made again.
     """
+    try:
+        return _make_and_score(experiments, models, evaluate, on_images)
+    except DamagedOutputError:
+        for run in (RunStore(e.settings.results).find(e.spec) for e in experiments):
+            if run:
+                remove_damaged(run, every=True)
+        return _make_and_score(experiments, models, evaluate, on_images)
+
+
+def _make_and_score(
+    experiments: Sequence[Experiment],
+    models: ModelCache,
+    evaluate: bool,
+    on_images: Callable[[int], None],
+) -> list[Run]:
     requests = [_request(experiment) for experiment in experiments]
     with ExitStack() as stack:
         at_work = _begin(requests, stack, evaluate=evaluate, on_images=on_images)
@@ -75,6 +93,7 @@ def run_together(
 
 def _request(experiment: Experiment) -> _Request:
     run = RunStore(experiment.settings.results).open(experiment.spec)
+    remove_damaged(run)
     return _Request(experiment, run, plan_run(experiment, run))
 
 

@@ -1,4 +1,7 @@
-"""Reports which runs are finished, running or failed. Reads only small files."""
+"""Reports which runs are finished, running or failed.
+
+Reads only small files, and the images that were written later than their records.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sde_edit.config import launcher, results_dir
+from sde_edit.engine.damage import damaged_outputs
 from sde_edit.errors import UserError
 from sde_edit.report.formats import markdown
 from sde_edit.report.summary import runs_table
@@ -32,13 +36,25 @@ def describe_status(overrides: Sequence[str]) -> str:
     store = RunStore(results)
     runs, problems = store.scan()
     shards = [shard for run in runs if run.seal is None for shard in shards_of(run, states)]
-    problems += [f"run {run.id}: {problem}" for run in runs for problem in run.damage()]
+    found = ((run, (*run.damage(), *_damaged_images(run))) for run in runs)
+    problems += [f"run {run.id}: {problem}" for run, messages in found for problem in messages]
     blocks = [markdown(runs_table(store)), *notes]
     if problems:
         blocks.append("\n".join(["damaged:", *(f"- {problem}" for problem in problems)]))
     if shards:
         blocks.append(markdown(_shards_table(shards)))
     return "\n\n".join([*blocks, *(_failure(shard) for shard in shards if shard.is_broken)])
+
+
+def _damaged_images(run: Run) -> list[str]:
+    """A message on images that were damaged after they were recorded; [] if there are none."""
+    damaged = damaged_outputs(run)
+    if not damaged:
+        return []
+    return [
+        f"{len(damaged)} images are not those that were made, first {run.output(damaged[0])}. The "
+        "same `sde-edit run` command makes them again"
+    ]
 
 
 def submitted_jobs(results: Path) -> tuple[dict[str, str], list[str]]:

@@ -2,7 +2,7 @@
 
     <results>/runs/<task>__<sampler>__<model>__s050__<run_id>/
         spec.json             what was run; its hash is the run id
-        outputs/<id>.png      a file with its final name is complete
+        outputs/<id>.png      a file with its final name is complete; its record is written later
         masks/<id>.png        white where the image was edited, for tasks that find their masks
         rows/<attempt>.jsonl  an ImageRecord per line
         attempts/<attempt>.json  an AttemptRecord
@@ -19,6 +19,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -231,6 +232,27 @@ class Run:
         """
         return {row.id: row for row in self.iter_records() if self._complete(row)}
 
+    def rewritten(self) -> list[ImageRecord]:
+        """Finished images whose files were written later than the file of their records.
+
+        A record follows its image, so something else wrote these: a copy of the folder, or damage.
+        """
+        found: dict[str, tuple[ImageRecord, int]] = {}
+        for file in self._files("rows", "jsonl"):
+            recorded = _modified(file)
+            found |= {row.id: (row, recorded) for row in _records(file) if self._complete(row)}
+        return [row for row, recorded in found.values() if self.modified(row) > recorded]
+
+    def modified(self, row: ImageRecord) -> int:
+        """When the file of an image was written, in nanoseconds; 0 if it is not there."""
+        return _modified(self.output(row))
+
+    def trust(self, until: int) -> None:
+        """Let the images that were written until then, in nanoseconds, be no longer `rewritten`."""
+        for file in self._files("rows", "jsonl"):
+            if _modified(file) < until:
+                os.utime(file, ns=(until, until))
+
     def iter_records(self) -> Iterator[ImageRecord]:
         """Every record that was written, whether or not its file exists."""
         for file in self._files("rows", "jsonl"):
@@ -346,6 +368,13 @@ def _problem(file: Path, adapter: TypeAdapter[Any], remedy: str) -> str:
     except DamagedFileError as error:
         return str(error)
     return ""
+
+
+def _modified(file: Path) -> int:
+    try:
+        return file.lstat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _records(file: Path) -> Iterator[ImageRecord]:

@@ -60,11 +60,15 @@ class Store:
     def names(self) -> list[str]:
         return sorted(folder.name for folder in (self.root / "runs").glob("*__*"))
 
-    def outcome(self) -> dict[str, tuple[object, dict[str, float]]]:
-        runs = RunStore(self.root).runs()
+    def outcome(self) -> dict[str, tuple[object, ...]]:
+        """By run: the seal, the scores and the bytes of the images."""
         return {
-            run.id: (run.seal, {name: score.value for name, score in run.scores().items()})
-            for run in runs
+            run.id: (
+                run.seal,
+                {name: score.value for name, score in run.scores().items()},
+                {i: run.output(row).read_bytes() for i, row in run.rows().items()},
+            )
+            for run in RunStore(self.root).runs()
         }
 
     def files(self) -> list[Path]:
@@ -116,6 +120,13 @@ def _garble(file: Path, other: Path) -> None:
     file.write_bytes(bytes(byte ^ 0xA5 for byte in content[:40]) + content[40:])
 
 
+def _flip(file: Path, other: Path) -> None:
+    """One bit in the middle."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
 def _other_json(file: Path, other: Path) -> None:
     file.write_bytes(b'[{"newer": 1e999}]\n')
 
@@ -141,7 +152,7 @@ def _remove(file: Path, other: Path) -> None:
 
 
 DAMAGES: list[Callable[[Path, Path], None]] = [
-    *(_empty, _truncate, _garble, _other_json),
+    *(_empty, _truncate, _garble, _flip, _other_json),
     *(_swap, _folder, _link, _remove),
 ]
 
