@@ -34,7 +34,7 @@ from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_ru
 from sde_edit.evaluation.outputs import DamagedOutputError
 from sde_edit.overrides import expand
 from sde_edit.report.contact_sheet import run_sheet
-from sde_edit.store.runs import Run, RunStore, run_id
+from sde_edit.store.runs import Run, RunStore
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -262,12 +262,21 @@ def _score_bar() -> Iterator[Callable[[int, int], None]]:
         yield on_progress
 
 
-def _remove_empty(experiments: Sequence[Experiment]) -> None:
-    """Remove the new runs that failed before they made an image, as with impossible settings."""
-    for experiment in experiments:
-        run = RunStore(experiment.settings.results).find(experiment.spec)
-        if run and run.came_to_nothing:
-            shutil.rmtree(run.path)
+@contextmanager
+def without_empty_runs(experiments: Sequence[Experiment]) -> Iterator[None]:
+    """Context manager: after a UserError, removes the new runs that have no image.
+
+    Impossible settings leave nothing behind. A run that another process may still work on stays.
+    """
+    new = [one for one in experiments if RunStore(one.settings.results).find(one.spec) is None]
+    try:
+        yield
+    except UserError:
+        for experiment in new:
+            run = RunStore(experiment.settings.results).find(experiment.spec)
+            if run and run.came_to_nothing:
+                shutil.rmtree(run.path)
+        raise
 
 
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:
@@ -278,16 +287,14 @@ def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Ru
     if evaluate:
         check_wanted_metrics(experiments)
     models, runs, failures = ModelCache(), [], []
-    before = [RunStore(one.settings.results).find(one.spec) for one in experiments]
-    known = {run.id for run in before if run}
     groups = group_by_shared_encoding(experiments)
     for number, group in enumerate(groups, 1):
         label = "; ".join(" ".join(experiment.overrides) for experiment in group)
         log.info("[%d/%d] %s", number, len(groups), label)
         try:
-            runs += run_together(group, models, evaluate)
+            with without_empty_runs(group):
+                runs += run_together(group, models, evaluate)
         except UserError as error:
-            _remove_empty([member for member in group if run_id(member.spec) not in known])
             if len(groups) == 1:
                 raise
             failures.append(f"{label}: {error}")
