@@ -220,7 +220,8 @@ def remove(words: tuple[str, ...], yes: bool) -> None:
 @OVERRIDES
 @click.option("--yes", is_flag=True, help="Remove them; without it they are only listed.")
 def prune(overrides: tuple[str, ...], yes: bool) -> None:
-    """List what no run needs: runs without an image, stale features, leftovers of killed processes.
+    """List what no run needs: runs without an image, leftovers of killed processes, and cached
+    features, masks and LoRAs of runs that are gone. Says what is kept, and why.
 
     The only overrides are paths.results=DIR and paths.cache=DIR.
     """

@@ -24,9 +24,12 @@ from sde_edit.bench.result import Bench, Setup, Timing, as_json, record_path
 from sde_edit.engine.attempt import device_name
 from sde_edit.errors import UserError
 from sde_edit.store.files import write_atomic
+from sde_edit.store.processes import temporary_prefix
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
+
+TEMPORARY = ".bench"  # folders beside the runs
 
 
 def bench(experiment: Experiment, *, images: int = 64, repeats: int = 3) -> Bench:
@@ -42,7 +45,7 @@ def bench(experiment: Experiment, *, images: int = 64, repeats: int = 3) -> Benc
         raise UserError(f"sampler={experiment.spec.sampler.name}: there is no network to time")
     results = experiment.settings.results.resolve()
     results.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=results) as folder:
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix(TEMPORARY), dir=results) as folder:
         measured = _measure(on_synthetic_data(experiment, images, Path(folder)), repeats)
     text = json.dumps(as_json(measured), indent=2, allow_nan=False) + "\n"
     write_atomic(record_path(results, measured), text.encode())

@@ -36,6 +36,7 @@ from sde_edit.registry import build, plugin_class
 from sde_edit.report.formats import markdown
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.files import write_atomic
+from sde_edit.store.processes import temporary_prefix
 from sde_edit.store.runs import RunStore, run_id
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from sde_edit.api.launcher import Launcher
 
 _EXAMPLES = 2
+TEMPORARY = ".check"  # folders beside the runs
 
 
 @dataclass
@@ -181,7 +183,7 @@ def _folder_beside(results: Path) -> Iterator[Path]:
     Raises UserError if nothing can be written there.
     """
     write_atomic(results / "sweeps" / ".writable", b"")
-    with TemporaryDirectory(prefix=".check-", dir=results) as folder:
+    with TemporaryDirectory(prefix=temporary_prefix(TEMPORARY), dir=results) as folder:
         yield Path(folder)
 
 

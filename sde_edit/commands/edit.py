@@ -15,7 +15,15 @@ from sde_edit.commands.run import run_all
 from sde_edit.config import experiment
 from sde_edit.errors import UserError
 from sde_edit.store.files import write_together
+from sde_edit.store.processes import temporary_prefix
 from sde_edit.store.runs import Run
+
+TEMPORARY = "sde-edit-edit"  # folders in the system's own temporary folder
+
+
+def cache_folder() -> Path:
+    """Where the masks and LoRAs of edited pictures are kept."""
+    return Path(user_cache_dir("sde-edit"))
 
 
 def edit_picture(
@@ -34,9 +42,9 @@ def edit_picture(
         raise UserError(f"{existing[0]} is there already: choose another --out, or give --force")
     given = [override(f"data.{key}", value) for key, value in picture.items()]
     _check_writable(out)
-    folder = mkdtemp(prefix="sde-edit-")
+    folder = mkdtemp(prefix=temporary_prefix(TEMPORARY))
     try:
-        cache = override("paths.cache", user_cache_dir("sde-edit"))
+        cache = override("paths.cache", str(cache_folder()))
         chosen = ["data=picture", cache, *overrides, *given, override("paths.results", folder)]
         (run,) = run_all([experiment(chosen)])
     except BaseException:

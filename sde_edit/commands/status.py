@@ -5,7 +5,6 @@ Reads only small files, and the images that were written later than their record
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import time
@@ -21,6 +20,7 @@ from sde_edit.report.formats import markdown
 from sde_edit.report.summary import runs_table
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.files import DamagedFileError, read_regular
+from sde_edit.store.processes import is_gone
 from sde_edit.store.runs import AttemptRecord, Run, RunStore, safe_overrides
 from sde_edit.store.sweeps import SweepRecord, read_sweeps
 
@@ -128,17 +128,7 @@ def _state(attempt: AttemptRecord, states: Mapping[str, str]) -> str:
         return states.get(attempt.slurm_job, "died").lower()
     if attempt.host != platform.node():
         return f"on {attempt.host}"
-    return "running" if _is_alive(attempt.pid) else "died"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return "died" if is_gone(str(attempt.pid)) else "running"
 
 
 # ------------------------------------------------------------------ show
