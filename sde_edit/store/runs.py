@@ -22,7 +22,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -144,6 +144,11 @@ def batched(ids: Sequence[str], size: int) -> list[Sequence[str]]:
     return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
+def output_name(example_id: str) -> str:
+    """The name of the file of an image."""
+    return f"{safe_name(example_id)}.png"
+
+
 def pixels_digest(pixels: Pixels) -> str:
     """SHA-256 of a uint8 RGB array."""
     return hashlib.sha256(pixels.tobytes()).hexdigest()
@@ -231,6 +236,11 @@ class Run:
         If an image was made twice, the later attempt counts.
         """
         return {row.id: row for row in self.iter_records() if self._complete(row)}
+
+    def finished(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of the ids whose images are finished. Reads records only if a file is there."""
+        there = [i for i in ids if (self.path / "outputs" / output_name(i)).exists()]
+        return frozenset(self.rows().keys() & there) if there else frozenset()
 
     def rewritten(self) -> list[ImageRecord]:
         """Finished images whose files were written later than the file of their records.
