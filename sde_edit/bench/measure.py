@@ -20,7 +20,8 @@ import torch
 from sde_edit.bench.counterpart import DiffusersPipeline, find_counterparts
 from sde_edit.bench.engine import TimedEngine, on_synthetic_data, peak_memory
 from sde_edit.bench.network import time_network
-from sde_edit.bench.result import Bench, Setup, Timing, as_json, record_path
+from sde_edit.bench.result import Bench, Scoring, Setup, Timing, as_json, record_path
+from sde_edit.bench.scoring import IMAGES, scoring_memory
 from sde_edit.engine.attempt import device_name
 from sde_edit.errors import UserError
 from sde_edit.store.files import write_atomic
@@ -46,13 +47,14 @@ def bench(experiment: Experiment, *, images: int = 64, repeats: int = 3) -> Benc
     results = experiment.settings.results.resolve()
     results.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=temporary_prefix(TEMPORARY), dir=results) as folder:
-        measured = _measure(on_synthetic_data(experiment, images, Path(folder)), repeats)
+        scoring = scoring_memory(on_synthetic_data(experiment, IMAGES, Path(folder)))
+        measured = _measure(on_synthetic_data(experiment, images, Path(folder)), repeats, scoring)
     text = json.dumps(as_json(measured), indent=2, allow_nan=False) + "\n"
     write_atomic(record_path(results, measured), text.encode())
     return measured
 
 
-def _measure(experiment: Experiment, repeats: int) -> Bench:
+def _measure(experiment: Experiment, repeats: int, scoring: Scoring) -> Bench:
     engine = TimedEngine(experiment)
     warmup = engine.warm_up()
     first = engine.timed()
@@ -70,6 +72,7 @@ def _measure(experiment: Experiment, repeats: int) -> Bench:
         memory_of=memory_of,
         network=time_network(engine),
         diffusers=theirs.result(passes),
+        scoring=scoring,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
