@@ -195,6 +195,7 @@ def _try(experiment: Experiment, folder: Path, models: ModelCache) -> Trial:
     The first pass loads, compiles and prepares; the second is timed.
     """
     first, second = (_small(experiment, folder, name) for name in ("first", "second"))
+    evaluations = _evaluations(first)
     device = pick_device(first.settings.device)
     loaded = _load(first, device, models)
     run, plan, seconds = _make(first, device, models)
@@ -203,15 +204,21 @@ def _try(experiment: Experiment, folder: Path, models: ModelCache) -> Trial:
     _, _, seconds = _make(second, device, models)
     n = len(plan.ids)
     memory, memory_of = _memory(experiment, device, loaded, n)
-    producer, examples = producer_of(first), map(first.dataset.load, plan.ids)
     return Trial(
-        evaluations=sum(producer.inspect(one, counts_encoding=True) for one in examples) / n,
+        evaluations=evaluations / n,
         seconds=(seconds + preparing) / n,
         scoring=_score(first, run, plan, device),
         size=sum(row.size for row in run.rows().values()) / n,
         memory=memory,
         memory_of=memory_of,
     )
+
+
+def _evaluations(experiment: Experiment) -> int:
+    """Check the examples of a run; return the network evaluations that its images cost."""
+    producer, ids = producer_of(experiment), plan_run(experiment, None).ids
+    examples = map(experiment.dataset.load, ids)
+    return sum(producer.inspect(one, counts_encoding=True) for one in examples)
 
 
 def _make(experiment: Experiment, device: str, models: ModelCache) -> tuple[Run, Plan, float]:
@@ -329,12 +336,13 @@ def _total(checked: Sequence[Checked], workers: int) -> str:
     images = sum(len(one.plan.missing) for one in checked)
     evaluations = sum(one.evaluations for one in checked)
     hours = sum(one.seconds for one in checked) / 3600
-    size, memory = sum(one.size for one in checked), max(one.trial.memory for one in checked)
+    size = sum(one.size for one in checked)
+    largest = max((one.trial for one in checked), key=lambda trial: trial.memory)
     shared = f", {hours / workers:.2f} of {workers} at once" if workers > 1 else ""
     return (
         f"in all {images} images, {evaluations:,} network evaluations, about {hours:.2f} hours of "
-        f"one process{shared}, {gib(size)} of disk, {gib(memory)} of memory "
-        f"({checked[0].trial.memory_of}).\n"
+        f"one process{shared}, {gib(size)} of disk, {gib(largest.memory)} of "
+        f"memory ({largest.memory_of}).\n"
         f"The hours are from {_EXAMPLES} examples of each run, without loading and first calls. "
         "Full batches are often faster, as sde-edit bench tells. Scoring all images together is "
         "not in the hours"
