@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -18,7 +19,10 @@ def damaged_outputs(run: Run, *, every: bool = False) -> list[ImageRecord]:
 
     every: decode all files, not only those that were written later than their records.
     """
-    rows = list(run.rows().values()) if every else run.rewritten()
+    return _damaged(run, list(run.rows().values()) if every else run.rewritten())
+
+
+def _damaged(run: Run, rows: Sequence[ImageRecord]) -> list[ImageRecord]:
     if not rows:
         return []
     with ThreadPoolExecutor() as pool:
@@ -38,8 +42,9 @@ def remove_damaged(run: Run, *, every: bool = False) -> None:
 
     The others are not decoded again, unless the folder cannot be written.
     """
-    newest = max(map(run.modified, run.rewritten()), default=0)  # before they are decoded
-    for row in damaged_outputs(run, every=every):
+    suspects = run.rewritten()
+    newest = max(map(run.modified, suspects), default=0)  # before they are decoded
+    for row in _damaged(run, list(run.rows().values()) if every else suspects):
         log.warning("%s is not the image that was made: it is made again", run.output(row))
         run.output(row).unlink(missing_ok=True)
     with suppress(OSError):
