@@ -127,7 +127,7 @@ def sweep(overrides: tuple[str, ...], dry_run: bool, force: bool) -> None:
 
     planned = plan_sweep(overrides)
     click.echo(describe_sweep(planned), err=not dry_run)
-    check_sweep(planned)
+    check_sweep(planned, force=force)
     if not dry_run:
         for line in launch_sweep(planned, force=force):
             click.echo(line)
@@ -306,7 +306,8 @@ def remove(words: tuple[str, ...], yes: bool) -> None:
 @OVERRIDES
 @click.option("--yes", is_flag=True, help="Remove them; without it they are only listed.")
 def prune(overrides: tuple[str, ...], yes: bool) -> None:
-    """List what no run needs: runs without an image, stale features, leftovers of killed processes.
+    """List what no run needs: runs without an image, leftovers of killed processes, and cached
+    features, masks and LoRAs of runs that are gone. Says what is kept, and why.
 
     The only overrides are paths.results=DIR and paths.cache=DIR.
     """

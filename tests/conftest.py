@@ -25,6 +25,10 @@ MEMORY = Path("/dev/shm")  # a file system in memory, on Linux
 MEMORY_BYTES = 2**31  # free space that the temporary files of a test session fit into
 
 
+def pytest_addoption(parser):
+    parser.addoption("--fuzz-seed", type=int, default=0, help="Of the tests marked exhaustive.")
+
+
 def pytest_configure(config):
     """Give each process one thread, so that two workers do not fight for the cores, and put
     temporary files into memory where possible, as every stored file is synced to disk.

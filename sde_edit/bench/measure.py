@@ -20,13 +20,17 @@ import torch
 from sde_edit.bench.counterpart import DiffusersPipeline, find_counterparts
 from sde_edit.bench.engine import TimedEngine, on_synthetic_data, peak_memory
 from sde_edit.bench.network import time_network
-from sde_edit.bench.result import Bench, Setup, Timing, as_json, record_path
+from sde_edit.bench.result import Bench, Scoring, Setup, Timing, as_json, record_path
+from sde_edit.bench.scoring import IMAGES, scoring_memory
 from sde_edit.engine.attempt import device_name
 from sde_edit.errors import UserError
 from sde_edit.store.files import write_atomic
+from sde_edit.store.processes import temporary_prefix
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
+
+TEMPORARY = ".bench"  # folders beside the runs
 
 
 def bench(experiment: Experiment, *, images: int = 64, repeats: int = 3) -> Bench:
@@ -42,14 +46,15 @@ def bench(experiment: Experiment, *, images: int = 64, repeats: int = 3) -> Benc
         raise UserError(f"sampler={experiment.spec.sampler.name}: there is no network to time")
     results = experiment.settings.results.resolve()
     results.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=results) as folder:
-        measured = _measure(on_synthetic_data(experiment, images, Path(folder)), repeats)
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix(TEMPORARY), dir=results) as folder:
+        scoring = scoring_memory(on_synthetic_data(experiment, IMAGES, Path(folder)))
+        measured = _measure(on_synthetic_data(experiment, images, Path(folder)), repeats, scoring)
     text = json.dumps(as_json(measured), indent=2, allow_nan=False) + "\n"
     write_atomic(record_path(results, measured), text.encode())
     return measured
 
 
-def _measure(experiment: Experiment, repeats: int) -> Bench:
+def _measure(experiment: Experiment, repeats: int, scoring: Scoring) -> Bench:
     engine = TimedEngine(experiment)
     warmup = engine.warm_up()
     first = engine.timed()
@@ -67,6 +72,7 @@ def _measure(experiment: Experiment, repeats: int) -> Bench:
         memory_of=memory_of,
         network=time_network(engine),
         diffusers=theirs.result(passes),
+        scoring=scoring,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

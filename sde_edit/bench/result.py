@@ -101,6 +101,17 @@ class Diffusers:
 
 
 @dataclass(frozen=True)
+class Scoring:
+    """By how many bytes scoring `images` images grows the process after the first quarter.
+
+    growth: None where the system does not tell.
+    """
+
+    images: int
+    growth: int | None
+
+
+@dataclass(frozen=True)
 class Bench:
     """A benchmark. memory: peak in bytes, of what `memory_of` names."""
 
@@ -114,6 +125,7 @@ class Bench:
     memory_of: str
     network: Network
     diffusers: Diffusers
+    scoring: Scoring
     date: str
 
     @property
@@ -143,6 +155,8 @@ def as_json(bench: Bench) -> dict[str, Any]:
         **_diffusers_json(bench),
         "peak_memory_bytes": bench.memory,
         "peak_memory_of": bench.memory_of,
+        "scoring_memory_growth_bytes": bench.scoring.growth,
+        "scoring_images": bench.scoring.images,
     }
 
 
@@ -186,7 +200,12 @@ def markdown(bench: Bench) -> str:
         f"{s.dtype}, {s.memory_format}, {mode}, {s.batch_size} images at once, on {s.device_name} "
         f"({s.threads} CPU threads), {versions}, {bench.date[:10]}"
     )
-    cells = [*_engine_rows(bench), *_network_rows(bench), *_diffusers_rows(bench)]
+    cells = [
+        *_engine_rows(bench),
+        *_network_rows(bench),
+        *_diffusers_rows(bench),
+        _scoring_row(bench),
+    ]
     lines = [f"| {name} | {value} |" for name, value in cells]
     return "\n".join([head, "", "| measure | value |", "|---|---|", *lines])
 
@@ -231,6 +250,12 @@ def _diffusers_rows(bench: Bench) -> list[tuple[str, str]]:
             speedup = f"{timing.median / bench.wall.median:.2f}"
             rows.append((f"speedup over diffusers, {name}", speedup))
     return rows
+
+
+def _scoring_row(bench: Bench) -> tuple[str, str]:
+    images, growth = bench.scoring.images, bench.scoring.growth
+    size = "unknown" if growth is None else f"{growth / 2**20:.1f} MiB"
+    return f"memory that scoring {images} images adds after a quarter of them", size
 
 
 def _timing(timing: Timing) -> str:

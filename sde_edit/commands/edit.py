@@ -33,6 +33,7 @@ from sde_edit.imaging.restore import restored
 from sde_edit.overrides import expand, read
 from sde_edit.report.contact_sheet import contact_sheet, found_masks, masked, stacked
 from sde_edit.store.files import write_atomic, write_together
+from sde_edit.store.processes import temporary_prefix
 from sde_edit.store.runs import Run, RunStore, batched
 
 if TYPE_CHECKING:
@@ -75,6 +76,14 @@ class _Result:
     image: Pixels
 
 
+TEMPORARY = "sde-edit-edit"  # folders in the system's own temporary folder
+
+
+def cache_folder() -> Path:
+    """Where the masks and LoRAs of edited pictures are kept."""
+    return Path(user_cache_dir("sde-edit"))
+
+
 def edit_picture(
     picture: Mapping[str, Any], *, out: Path, force: bool, overrides: Sequence[str]
 ) -> list[Path]:
@@ -94,7 +103,7 @@ def edit_picture(
     files = [*(wish.file for wish in wishes), sheet]
     if existing := [file for file in files if file.exists() and not force]:
         raise UserError(f"{existing[0]} is there already: choose another --out, or give --force")
-    with TemporaryDirectory(prefix="sde-edit-") as folder:
+    with TemporaryDirectory(prefix=temporary_prefix(TEMPORARY)) as folder:
         experiments = _experiments(wishes, picture, folder)
         photo = _picture(experiments[0]).photo()
         _check_writable(out)
@@ -152,7 +161,7 @@ def _experiments(
     last.append(override("paths.results", folder))
 
     def composed(*more: str) -> list[Experiment]:
-        first = ["data=picture", override("paths.cache", user_cache_dir("sde-edit")), *more]
+        first = ["data=picture", override("paths.cache", str(cache_folder())), *more]
         all_of = [[*first, *wish.overrides, *last] for wish in wishes]
         return [experiment([*_region(one), *one]) for one in all_of]
 
@@ -283,7 +292,7 @@ def _deliver(made: Mapping[Path, bytes], out: Path) -> None:
     try:
         write_together(made)
     except UserError as error:
-        folder = Path(mkdtemp(prefix="sde-edit-"))
+        folder = Path(mkdtemp(prefix=temporary_prefix(TEMPORARY)))
         for file, content in made.items():
             write_atomic(folder / file.name, content)
         raise UserError(

@@ -20,6 +20,7 @@ from sde_edit.api.launcher import Job
 from sde_edit.api.metric import NamedMetric
 from sde_edit.commands.scores import describe_places, describe_scores
 from sde_edit.engine.attempt import Attempt, check_machine, pick_device
+from sde_edit.engine.damage import remove_damaged
 from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.output import ActiveRun, OnBatch
 from sde_edit.engine.plan import (
@@ -34,7 +35,7 @@ from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.tracking import Tracker
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run, score_path
-from sde_edit.evaluation.outputs import load_item
+from sde_edit.evaluation.outputs import DamagedOutputError, load_item
 from sde_edit.overrides import expand
 from sde_edit.report.contact_sheet import run_sheet
 from sde_edit.store.runs import Run, RunStore, run_id
@@ -68,8 +69,24 @@ def run_together(
     measures its own images; the process that finds the run complete seals it and merges the scores.
 
     The data is read twice: once by `inspect_missing`, before the network, and once by the producer,
-    while it makes the images. Neither holds more than about two batches in memory.
+    while it makes the images. Neither holds more than about two batches in memory. If scoring finds
+    an image damaged, all are checked and what is damaged is made again.
     """
+    try:
+        return _make_and_score(experiments, models, evaluate, on_images)
+    except DamagedOutputError:
+        for run in (RunStore(e.settings.results).find(e.spec) for e in experiments):
+            if run:
+                remove_damaged(run, every=True)
+        return _make_and_score(experiments, models, evaluate, on_images)
+
+
+def _make_and_score(
+    experiments: Sequence[Experiment],
+    models: ModelCache,
+    evaluate: bool,
+    on_images: Callable[[int], None],
+) -> list[Run]:
     requests = [_request(experiment) for experiment in experiments]
     with ExitStack() as stack:
         at_work = _begin(requests, stack, evaluate=evaluate, on_images=on_images)
@@ -82,6 +99,7 @@ def run_together(
 
 def _request(experiment: Experiment) -> _Request:
     run = RunStore(experiment.settings.results).open(experiment.spec)
+    remove_damaged(run)
     return _Request(experiment, run, plan_run(experiment, run))
 
 
@@ -264,12 +282,21 @@ def _score_bar() -> Iterator[Callable[[int, int], None]]:
         yield on_progress
 
 
-def _remove_empty(experiments: Sequence[Experiment]) -> None:
-    """Remove the new runs that failed before they made an image, as with impossible settings."""
-    for experiment in experiments:
-        run = RunStore(experiment.settings.results).find(experiment.spec)
-        if run and run.came_to_nothing:
-            shutil.rmtree(run.path)
+@contextmanager
+def without_empty_runs(experiments: Sequence[Experiment]) -> Iterator[None]:
+    """Context manager: after a UserError, removes the new runs that have no image.
+
+    Impossible settings leave nothing behind. A run that another process may still work on stays.
+    """
+    new = [one for one in experiments if RunStore(one.settings.results).find(one.spec) is None]
+    try:
+        yield
+    except UserError:
+        for experiment in new:
+            run = RunStore(experiment.settings.results).find(experiment.spec)
+            if run and run.came_to_nothing:
+                shutil.rmtree(run.path)
+        raise
 
 
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:
@@ -291,16 +318,14 @@ def make_all(
     if evaluate:
         check_wanted_metrics(experiments)
     models, runs, failures = ModelCache(), [], []
-    before = [RunStore(one.settings.results).find(one.spec) for one in experiments]
-    known = {run.id for run in before if run}
     groups = group_by_shared_encoding(experiments)
     for number, group in enumerate(groups, 1):
         label = "; ".join(" ".join(experiment.overrides) for experiment in group)
         log.info("[%d/%d] %s", number, len(groups), label)
         try:
-            runs += run_together(group, models, evaluate)
+            with without_empty_runs(group):
+                runs += run_together(group, models, evaluate)
         except UserError as error:
-            _remove_empty([member for member in group if run_id(member.spec) not in known])
             if len(groups) == 1:
                 return [], error
             failures.append(f"{label}: {error}")

@@ -1,8 +1,10 @@
-"""Reports which runs are finished, running or failed. Reads only small files."""
+"""Reports which runs are finished, running or failed.
+
+Reads only small files, and the images that were written later than their records.
+"""
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import time
@@ -12,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sde_edit.config import launcher, results_dir
+from sde_edit.engine.damage import damaged_outputs
 from sde_edit.errors import UserError
 from sde_edit.overrides import keyed
 from sde_edit.report.formats import markdown
 from sde_edit.report.leaderboard import common_settings, list_run, status_table
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.files import DamagedFileError, read_regular
+from sde_edit.store.processes import is_gone
 from sde_edit.store.runs import AttemptRecord, Run, RunStore, safe_overrides
 from sde_edit.store.sweeps import SweepRecord, read_sweeps
 
@@ -39,7 +43,8 @@ def describe_status(overrides: Sequence[str]) -> str:
     listings = [list_run(run) for run in runs]
     unfinished = [one.run for one in listings if one.state == "partial"]
     shards = [shard for run in unfinished for shard in shards_of(run, states)]
-    problems += [f"run {run.id}: {problem}" for run in runs for problem in run.damage()]
+    found = ((run, (*run.damage(), *_damaged_images(run))) for run in runs)
+    problems += [f"run {run.id}: {problem}" for run, messages in found for problem in messages]
     listed = markdown(status_table(listings)) if runs else f"no runs in {results}"
     blocks = [*filter(None, (listed, common_settings(listings))), *notes]
     if problems:
@@ -48,6 +53,17 @@ def describe_status(overrides: Sequence[str]) -> str:
         blocks.append(markdown(_shards_table(shards)))
     blocks += [_failure(shard) for shard in shards if shard.is_broken]
     return "\n\n".join(block.rstrip() for block in blocks)
+
+
+def _damaged_images(run: Run) -> list[str]:
+    """A message on images that were damaged after they were recorded; [] if there are none."""
+    damaged = damaged_outputs(run)
+    if not damaged:
+        return []
+    return [
+        f"{len(damaged)} images are not those that were made, first {run.output(damaged[0])}. The "
+        "same `sde-edit run` command makes them again"
+    ]
 
 
 def submitted_jobs(results: Path) -> tuple[dict[str, str], list[str]]:
@@ -121,17 +137,7 @@ def _state(attempt: AttemptRecord, states: Mapping[str, str]) -> str:
         return states.get(attempt.slurm_job, "died").lower()
     if attempt.host != platform.node():
         return f"on {attempt.host}"
-    return "running" if _is_alive(attempt.pid) else "died"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return "died" if is_gone(str(attempt.pid)) else "running"
 
 
 # ------------------------------------------------------------------ show

@@ -13,10 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sde_edit.api.launcher import Job
+from sde_edit.api.launcher import Job, Launched
 from sde_edit.bench.result import estimate_seconds
 from sde_edit.commands.contact_sheets import check_sheets
-from sde_edit.commands.run import Worker, is_finished, run_all
+from sde_edit.commands.foreseen import refuse_future_loss
+from sde_edit.commands.run import Worker, is_finished, run_all, without_empty_runs
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, launcher, sweep_overrides, use_plugins
 from sde_edit.engine.attempt import check_machine, slurm_job
@@ -127,11 +128,12 @@ def _common_overrides(group: Sequence[Experiment]) -> tuple[str, ...]:
 
 
 # ------------------------------------------------------------------ check
-def check_sweep(sweep: Sweep) -> None:
-    """Check all that can be known before jobs start: launcher, machine, disk, metrics, sheets,
-    examples.
+def check_sweep(sweep: Sweep, *, force: bool = False) -> None:
+    """Check all that can be known before jobs start.
 
-    Raises UserError naming the first problem and its remedy.
+    These are launcher, machine, disk, metrics, sheets, examples and, unless `force` is given, that
+    no table is replaced by one that rests on less. Raises UserError naming the first problem and
+    its remedy.
     """
     chosen = launcher(sweep.overrides)
     chosen.check()
@@ -145,6 +147,8 @@ def check_sweep(sweep: Sweep) -> None:
         raise UserError("\n".join(problems))
     for config in sweep.tables.values():
         check_sheets(config, metrics)
+    if not force:
+        refuse_future_loss(sweep.experiments, sweep.tables, sweep.results)
     _ = sweep.evaluations  # checks the examples
 
 
@@ -276,18 +280,23 @@ def launch_sweep(sweep: Sweep, *, force: bool = False) -> list[str]:
         jobs=[_job_record(sweep, job) for job in sweep.jobs],
     )
     record.write(folder)
-    try:
-        launched = launcher(sweep.overrides).launch(sweep.jobs, Worker, finish, folder)
-    except UserError:  # no job has started, so there is nothing to follow
-        shutil.rmtree(folder)
-        raise
-    replace(record, handle=launched.handle).write(folder)
-    if launched.failures:
-        lines = [f"{job}: {error}" for job, error in launched.failures.items()]
-        raise UserError(f"{len(lines)} of {len(sweep.jobs)} jobs failed\n" + "\n".join(lines))
+    with without_empty_runs(sweep.experiments):
+        launched = _launched(sweep, finish, folder)
+        replace(record, handle=launched.handle).write(folder)
+        if launched.failures:
+            lines = [f"{job}: {error}" for job, error in launched.failures.items()]
+            raise UserError(f"{len(lines)} of {len(sweep.jobs)} jobs failed\n" + "\n".join(lines))
     if launched.handle:
         return [f"submitted as {launched.handle}; logs in {folder}; see sde-edit status"]
     return finish()
+
+
+def _launched(sweep: Sweep, finish: Finish, folder: Path) -> Launched:
+    try:
+        return launcher(sweep.overrides).launch(sweep.jobs, Worker, finish, folder)
+    except UserError:  # no job has started, so there is nothing to follow
+        shutil.rmtree(folder)
+        raise
 
 
 def _job_record(sweep: Sweep, job: Job) -> dict[str, Any]:

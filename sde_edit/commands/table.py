@@ -102,7 +102,7 @@ def publish_runs(
     log_damage(runs)
     table = build_table(config, runs)
     if not force:
-        _refuse_loss(table, results / "tables")
+        refuse_loss(table, results / "tables")
     files = rendered(table, results / "tables")
     figure = build_figure(config, table)
     if figure is not None:
@@ -112,12 +112,13 @@ def publish_runs(
     return list(files)
 
 
-def _refuse_loss(table: Table, folder: Path) -> None:
+def refuse_loss(table: Table, folder: Path) -> None:
+    """Raises UserError if the table that is in the folder rests on more images or runs."""
     file = child(folder, f"{table.name}.json")
     if lost := lost_cells(table, file):
         raise UserError(
-            f"{file} has {len(lost)} cells that rest on more images or runs than there are now, "
-            f"such as {lost[0]}. Finish the runs with `sde-edit sweep table={table.name}`, give "
+            f"{file} has {len(lost)} cells that would rest on fewer images or runs, such as "
+            f"{lost[0]}. Finish the runs with `sde-edit sweep table={table.name}`, give "
             "another paths.results=DIR, or replace the table with --force"
         )
 

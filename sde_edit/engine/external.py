@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sde_edit.api.sampler import ExternalOutputs
 from sde_edit.engine.output import ActiveRun
-from sde_edit.store.files import safe_name
-from sde_edit.store.runs import ImageRecord, pixels_digest
+from sde_edit.store.runs import ImageRecord, output_name, pixels_digest
 
 
 def import_outputs(active: ActiveRun, outputs: ExternalOutputs) -> None:
@@ -18,7 +17,7 @@ def import_outputs(active: ActiveRun, outputs: ExternalOutputs) -> None:
         pixels = outputs.read(active.experiment.dataset.load(example_id))
         record = ImageRecord(
             id=example_id,
-            file=f"{safe_name(example_id)}.png",
+            file=output_name(example_id),
             size=0,
             pixels=pixels_digest(pixels),
             seconds=None,

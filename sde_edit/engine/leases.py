@@ -13,13 +13,19 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import threading
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from sde_edit.store.files import cannot_write, read_regular, safe_name, short_digest
+from sde_edit.store.files import (
+    DamagedFileError,
+    cannot_write,
+    read_regular,
+    safe_name,
+    short_digest,
+)
+from sde_edit.store.processes import has_ended, is_gone
 from sde_edit.store.runs import Run
 
 # Network file systems may show a time that is a minute old.
@@ -104,7 +110,7 @@ class Leases:
             age = self._now() - alive.stat().st_mtime
         except FileNotFoundError:
             return False
-        return age < EXPIRY_S and not (host == platform.node() and _is_gone(pid))
+        return age < EXPIRY_S and not (host == platform.node() and is_gone(pid))
 
     def _now(self) -> float:
         """The time of the file system."""
@@ -128,6 +134,20 @@ class Leases:
                 continue  # a full disk ends the run elsewhere, with its remedy
 
 
+def are_abandoned(run: Run) -> bool:
+    """Whether a run has a folder of leases and all attempts that wrote there have ended."""
+    folder = run.path / "leases"
+    return folder.is_dir() and all(map(_has_ended, folder.glob("*.alive")))
+
+
+def _has_ended(alive: Path) -> bool:
+    try:
+        host, _, pid = _text(alive).partition(" ")
+        return has_ended(host, pid, alive.stat().st_mtime)
+    except (FileNotFoundError, DamagedFileError):
+        return True
+
+
 def _text(file: Path) -> str:
     return read_regular(file).decode(errors="replace")
 
@@ -140,16 +160,3 @@ def _remove_expired(file: Path) -> None:
     except FileNotFoundError:
         return  # another process was faster
     taken.unlink()
-
-
-def _is_gone(pid: str) -> bool:
-    """Whether no process of this machine has this id; False for a text that is no id."""
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", pid):
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

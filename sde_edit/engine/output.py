@@ -18,8 +18,8 @@ from sde_edit.engine.attempt import Attempt
 from sde_edit.engine.plan import Plan
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import png_bytes
-from sde_edit.store.files import safe_name, write_atomic
-from sde_edit.store.runs import ImageRecord, Run, pixels_digest
+from sde_edit.store.files import write_atomic
+from sde_edit.store.runs import ImageRecord, Run, output_name, pixels_digest
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
@@ -87,13 +87,17 @@ class RunWriter:
         self._images, self._evaluations = 0, 0.0
 
     def write(self, examples: Sequence[Example], edited: EditedBatch) -> int:
-        """Start to write the images that were missing; return how many there were.
+        """Start to write the images that are missing; return how many there were.
 
-        Raises the error of an earlier write that failed.
+        An image that a process with other batches has made in the meantime stays: it may differ by
+        rounding, and that process may have sealed it. Raises the error of an earlier write that
+        failed.
         """
         before = self._images
+        wanted = self.active.plan.missing.intersection(example.id for example in examples)
+        wanted -= self.active.run.finished(wanted)
         for example, pixels in zip(examples, edited.images.numpy(), strict=True):
-            if example.id in self.active.plan.missing:
+            if example.id in wanted:
                 record = self._record(example.id, pixels, edited, len(examples))
                 self._writes.append(self._pool.submit(self._writer.write, record, pixels))
                 self._images += 1
@@ -106,7 +110,7 @@ class RunWriter:
     def _record(self, example_id: str, pixels: Pixels, edited: EditedBatch, n: int) -> ImageRecord:
         return ImageRecord(
             id=example_id,
-            file=f"{safe_name(example_id)}.png",
+            file=output_name(example_id),
             size=0,
             pixels=pixels_digest(pixels),
             seconds=round(edited.seconds / n, 4),

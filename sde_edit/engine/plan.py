@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from sde_edit.api.dataset import HasSizes
+from sde_edit.engine.damage import damaged_outputs
 from sde_edit.store.files import canonical
 from sde_edit.store.runs import Run, batched, rows_digest, run_id
 
@@ -26,13 +27,16 @@ class Plan:
 
 
 def plan_run(experiment: Experiment, run: Run | None) -> Plan:
-    """What an experiment still lacks. Reads only the store and the ids of the data set."""
+    """What an experiment still lacks: images that are not there or damaged.
+
+    Reads only the store and the ids of the data set.
+    """
     settings = experiment.settings
     every = list(experiment.dataset.ids())
     ids = tuple(every[: settings.limit])
     batches = _batches(experiment, ids)
     mine = batches[settings.shard :: settings.shards]
-    done = run.rows() if run else {}
+    done = run.rows().keys() - {row.id for row in damaged_outputs(run)} if run else frozenset()
     missing = frozenset(i for batch in mine for i in batch if i not in done)
     return Plan(ids, len(every) + experiment.excluded, mine, missing)
 

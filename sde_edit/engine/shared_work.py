@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sde_edit.engine.leases import Leases
 from sde_edit.engine.output import ActiveRun
-from sde_edit.store.files import safe_name
+from sde_edit.store.runs import output_name
 
 log = logging.getLogger("sde_edit")
 _POLL_S = 5.0  # how often to look again at batches that other processes work on
@@ -76,7 +76,7 @@ class SharedWork:
         if self._done[k].issuperset(ids):
             return True
         run = self._active[k].run
-        if not all((run.path / "outputs" / f"{safe_name(i)}.png").exists() for i in ids):
+        if not all((run.path / "outputs" / output_name(i)).exists() for i in ids):
             return False
         self._done[k] = set(run.rows())
         return self._done[k].issuperset(ids)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     Item = tuple[Example, Pixels]
 
 
+class DamagedOutputError(UserError):
+    """An output file that does not hold the image that was made."""
+
+
 def seal_of(run: Run) -> Seal:
     """The seal of a run. Raises UserError if the run is not sealed."""
     seal = run.seal
@@ -75,12 +79,19 @@ class Outputs:
 
 
 def load_item(run: Run, dataset: Dataset, row: ImageRecord) -> Item:
-    """An example and its output. Raises UserError naming a file that cannot be used."""
+    """An example and its output.
+
+    Raises DamagedOutputError for a file that does not hold what was made, and UserError for an
+    image of another size than the example's.
+    """
     path = run.output(row)
     again = "Delete it and run the same command again"
-    output = to_pixels(read_output(path))
+    try:
+        output = to_pixels(read_output(path))
+    except UserError as error:
+        raise DamagedOutputError(str(error)) from error
     if pixels_digest(output) != row.pixels:
-        raise UserError(f"output {path} is not the image that was made. {again}")
+        raise DamagedOutputError(f"output {path} is not the image that was made. {again}")
     example = dataset.load(row.id)
     if output.shape != example.image.shape:
         (h, w), (H, W) = output.shape[:2], example.image.shape[:2]

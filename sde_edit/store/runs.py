@@ -2,7 +2,7 @@
 
     <results>/runs/<task>__<sampler>__<model>__s050__<run_id>/
         spec.json             what was run; its hash is the run id
-        outputs/<id>.png      a file with its final name is complete
+        outputs/<id>.png      a file with its final name is complete; its record is written later
         masks/<id>.png        white where the image was edited, for tasks that find their masks
         rows/<attempt>.jsonl  an ImageRecord per line
         attempts/<attempt>.json  an AttemptRecord
@@ -22,7 +22,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -160,6 +160,11 @@ def batched(ids: Sequence[str], size: int) -> list[Sequence[str]]:
     return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
+def output_name(example_id: str) -> str:
+    """The name of the file of an image."""
+    return f"{safe_name(example_id)}.png"
+
+
 def pixels_digest(pixels: Pixels) -> str:
     """SHA-256 of a uint8 RGB array."""
     return hashlib.sha256(pixels.tobytes()).hexdigest()
@@ -172,6 +177,11 @@ def rows_digest(rows: Iterable[ImageRecord]) -> str:
 
 _SPEC, _ROW, _ATTEMPT = TypeAdapter(RunSpec), TypeAdapter(ImageRecord), TypeAdapter(AttemptRecord)
 _SEAL, _SCORE, _HEADLINE = TypeAdapter(Seal), TypeAdapter(Score), TypeAdapter(Headline)
+
+
+def as_stored(spec: RunSpec) -> RunSpec:
+    """A composed spec as it is read back from spec.json: plain values in place of components."""
+    return _SPEC.validate_json(canonical(asdict(spec)), strict=True)
 
 
 class Run:
@@ -242,6 +252,32 @@ class Run:
         If an image was made twice, the later attempt counts.
         """
         return {row.id: row for row in self.iter_records() if self._complete(row)}
+
+    def finished(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of the ids whose images are finished. Reads records only if a file is there."""
+        there = [i for i in ids if (self.path / "outputs" / output_name(i)).exists()]
+        return frozenset(self.rows().keys() & there) if there else frozenset()
+
+    def rewritten(self) -> list[ImageRecord]:
+        """Finished images whose files were written later than the file of their records.
+
+        A record follows its image, so something else wrote these: a copy of the folder, or damage.
+        """
+        found: dict[str, tuple[ImageRecord, int]] = {}
+        for file in self._files("rows", "jsonl"):
+            recorded = _modified(file)
+            found |= {row.id: (row, recorded) for row in _records(file) if self._complete(row)}
+        return [row for row, recorded in found.values() if self.modified(row) > recorded]
+
+    def modified(self, row: ImageRecord) -> int:
+        """When the file of an image was written, in nanoseconds; 0 if it is not there."""
+        return _modified(self.output(row))
+
+    def trust(self, until: int) -> None:
+        """Let the images that were written until then, in nanoseconds, be no longer `rewritten`."""
+        for file in self._files("rows", "jsonl"):
+            if _modified(file) < until:
+                os.utime(file, ns=(until, until))
 
     def iter_records(self) -> Iterator[ImageRecord]:
         """Every record that was written, whether or not its file exists."""
@@ -378,6 +414,13 @@ def _problem(file: Path, adapter: TypeAdapter[Any], remedy: str) -> str:
     return ""
 
 
+def _modified(file: Path) -> int:
+    try:
+        return file.lstat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def _records(file: Path) -> Iterator[ImageRecord]:
     """The records in a row file; none if it is missing or cannot be read."""
     try:
@@ -471,8 +514,7 @@ class RunStore:
         Writes a damaged spec anew and clears what killed writers left. Raises UserError if a
         subfolder is a link.
         """
-        parts = (spec.task.name, spec.sampler.name, spec.model.name, f"s{spec.steps:03d}")
-        run = Run(self.root / "__".join([*map(safe_name, parts), run_id(spec)]))
+        run = Run(self.folder(spec))
         if not run.has_spec:
             text = json.dumps(asdict(spec), indent=2) + "\n"
             write_atomic(run.path / "spec.json", text.encode())
@@ -480,6 +522,11 @@ class RunStore:
         for file in leftovers(run.path):
             file.unlink(missing_ok=True)
         return run
+
+    def folder(self, spec: RunSpec) -> Path:
+        """The folder of a run; it may not exist."""
+        parts = (spec.task.name, spec.sampler.name, spec.model.name, f"s{spec.steps:03d}")
+        return self.root / "__".join([*map(safe_name, parts), run_id(spec)])
 
     def find(self, spec: RunSpec) -> Run | None:
         """The run of a spec if it exists; writes nothing."""

@@ -6,10 +6,15 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from sde_edit.cli import main
+from sde_edit.commands import check as check_module
+from sde_edit.config import experiment
+from sde_edit.engine.execute import ModelCache
+from sde_edit.metrics.frechet import Frechet
 from sde_edit.registry import names
 from sde_edit.tasks.inpaint import Inpaint
 
@@ -94,6 +99,51 @@ def test_a_metric_without_weights_is_named(check):
     output = check(*SMALL, "metrics=[psnr,lpips]", code=1)
     assert "missing:" in output
     assert "metric 'lpips': cannot fetch" in output
+
+
+@pytest.mark.parametrize("task", ["inpaint", "diffedit"])
+def test_first_calls_do_not_count_and_preparations_do(tmp_path, tiny_model, monkeypatch, task):
+    """The clock shows 50 and 2 seconds for the passes, then 30 and 0.5 for measuring."""
+    clock = iter([50.0, 2.0, 30.0, 0.5])
+    monkeypatch.setattr(check_module, "wall_seconds", lambda work, _: (work(), next(clock))[1])
+    data = "shapes-edits" if task == "diffedit" else "shapes"
+    given = [*SMALL, f"task={task}", f"data={data}", f"model.path={tiny_model}", "metrics=[psnr]"]
+    trial = check_module._try(experiment(given), tmp_path, ModelCache())
+    assert trial.scoring == 0.5
+    if task == "inpaint":
+        assert trial.seconds == 1.0
+    else:  # the masks took what was not spent on the edits
+        assert 11.0 < trial.seconds < 26.0
+
+
+@pytest.mark.parametrize(
+    ("loaded", "batch_size", "expected"),
+    [(4, 16, 4 + 6 * 8), (4, 2, 10), (4, 1, 10), (0, 16, 10)],
+    ids=["GPU", "as tried", "one by one", "CPU"],
+)
+def test_memory_of_a_gpu_is_extrapolated_and_said_to_be(
+    monkeypatch, tiny_model, loaded, batch_size, expected
+):
+    monkeypatch.setattr(check_module, "peak_memory", lambda device: (10, "peak"))
+    given = [*SMALL, f"model.path={tiny_model}", f"hardware.batch_size={batch_size}"]
+    memory, memory_of = check_module._memory(experiment(given), "cuda", loaded, 2)
+    assert memory == expected
+    is_scaled = expected != 10
+    assert memory_of == ("peak, extrapolated from batches of 2 to 16" if is_scaled else "peak")
+
+
+def test_metrics_of_a_population_are_tried_on_two_images(check, tiny_model):
+    small = [*SMALL, "data.limit=3", f"model.path={tiny_model}"]
+    assert "nothing is missing" in check(*small, "metrics=[shapes_fid,shapes_kid]", code=0)
+
+
+def test_a_metric_that_cannot_be_scored_is_named(check, tiny_model, monkeypatch):
+    nan = torch.full((1,), torch.nan, dtype=torch.float64)
+    monkeypatch.setattr(Frechet, "aggregate", lambda *_: nan)
+    small = [*SMALL, "data.limit=3", f"model.path={tiny_model}"]
+    output = check(*small, "metrics=[shapes_fid,psnr]", code=1)
+    assert "metric 'shapes_fid': its value is not finite" in output
+    assert "metric 'psnr'" not in output
 
 
 def test_a_setting_may_act_on_none_of_the_two_examples(check, monkeypatch):

@@ -1,5 +1,7 @@
 """`sde-edit edit`: one picture, on a small random pipeline."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -37,7 +39,7 @@ def edit(tmp_path, tiny_model, monkeypatch):
 
 
 def pixels(file):
-    return np.asarray(read_rgb(file))
+    return np.asarray(read_rgb(Path(file)))
 
 
 INPAINT = ("inpaint", "--prompt", "a lake")

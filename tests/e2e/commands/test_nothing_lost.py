@@ -10,10 +10,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from sde_edit.api.launcher import Job, Launched
 from sde_edit.cli import main
 from sde_edit.commands import edit
 from sde_edit.errors import UserError
 from sde_edit.store.runs import RunStore
+from tests.builders import begin_attempt
 
 TINY = ("model=gmm", "steps=2", "task.prompt=", "dtype=float32")
 
@@ -65,3 +67,23 @@ def test_impossible_settings_leave_no_run_behind(tmp_path: Path) -> None:
     right = CliRunner().invoke(main, ["run", *given])
     assert right.exit_code == 0, right.output
     assert len(RunStore(tmp_path / "results").runs()) == 1
+
+
+def test_a_sweep_whose_jobs_fail_leaves_no_run_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = picture(tmp_path / "in").parent
+    given = ["task=reconstruct", *TINY, "data=folder", f"data.images={images}"]
+    given += ["data.resolution=8", f"paths.results={tmp_path}"]
+    at_work = begin_attempt([*given, "sampler=sde"])
+
+    def launch(_: object, jobs: list[Job], worker: object, *more: object) -> Launched:
+        begun = [begin_attempt(job.overrides, ended=1.0, error="bad") for job in jobs]
+        assert len(begun) == 3
+        return Launched({"a": "bad"})
+
+    monkeypatch.setattr("sde_edit.engine.launchers.local.Local.launch", launch)
+    swept = CliRunner().invoke(main, ["sweep", *given, "sampler=ode,ode2,sde2"])
+    assert swept.exit_code == 1
+    assert "1 of 3 jobs failed" in swept.output
+    assert [run.id for run in RunStore(tmp_path).runs()] == [at_work.id]

@@ -37,7 +37,7 @@ def test_leaves_the_record_and_nothing_else(make, measured):
     file = record_path(results, measured)
     assert json.loads(file.read_text())["model_digest"] == make().spec.model.digest
     assert file.name.startswith("shapes-inpaint-float32-")
-    assert not list(results.glob("bench-*"))
+    assert not list(results.glob(".bench-*"))
     assert not (results / "runs").exists()
 
 

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from sde_edit.cli import main
+from sde_edit.config import experiment
+from sde_edit.engine.leases import Leases
 from sde_edit.store.files import write_atomic
+from sde_edit.store.preparation_cache import PreparationCache
 from sde_edit.store.runs import Run, RunStore
 from tests.builders import finished_run, make_spec
+
+GONE = 2**22 - 1  # above every process id
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's folder for temporary files and the user's cache, both empty."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
+    return folder
 
 
 def call(*arguments: str, code: int = 0, answer: str = "") -> str:
@@ -87,6 +103,70 @@ def test_prune_lists_and_then_removes_what_no_run_needs(tmp_path: Path, runs: li
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in (at_work.path, features(tmp_path, runs[0].id)))
     assert "0 to remove" in call("prune", f"paths.results={tmp_path}")
+
+
+@pytest.mark.parametrize("task", ["diffedit", "drag"])
+def test_prune_lists_masks_and_loras_only_of_runs_that_are_gone(tmp_path: Path, task: str) -> None:
+    where, cache = f"paths.results={tmp_path}", tmp_path / "cache"
+    data = {"diffedit": "shapes-edits", "drag": "shapes-drags"}[task]
+    chosen = experiment([f"task={task}", f"data={data}", "sampler=sde", where])
+    run = finished_run(RunStore(tmp_path), chosen.spec, {})
+    (preparation,) = chosen.task.preparations
+    folder = PreparationCache(cache, chosen.spec, preparation).folder
+    write_atomic(folder / "a", bytes(2**20))
+    write_atomic(cache / "chunks.json", b"{}")
+    kept = f"kept: {folder}  ({preparation.name} of run {run.id}; 1.0 MiB)"
+    listed = call("prune", where)
+    assert "0 to remove" in listed
+    assert kept in listed
+    assert f"kept: {cache / 'chunks.json'}" in listed
+    (run.path / "spec.json").rename(tmp_path / "spec.json")  # nobody knows what it needs
+    assert "0 to remove" in call("prune", where)
+    (tmp_path / "spec.json").rename(run.path / "spec.json")
+    call("rm", run.id, where, "--yes")
+    assert f"{folder}  ({preparation.name} of runs that are gone; 1.0 MiB)" in call("prune", where)
+    call("prune", where, "--yes")
+    assert not folder.exists()
+    assert (cache / "chunks.json").is_file()
+
+
+@pytest.mark.parametrize("what", [".check", ".bench", "sde-edit-edit"])
+def test_prune_lists_the_folders_of_killed_commands(
+    tmp_path: Path, elsewhere: Path, what: str
+) -> None:
+    parent = elsewhere if what == "sde-edit-edit" else tmp_path
+    host = platform.node()
+    gone, at_work, remote, old = (
+        parent / f"{what}-{owner}-x1_y2345"
+        for owner in (f"{host}-{GONE}", f"{host}-{os.getpid()}", "a-b-1", f"a-b-{os.getpid()}")
+    )
+    for folder in (gone, at_work, remote, old):
+        write_atomic(folder / "cache" / "x", b"x")
+    own = parent / f"{what}-results"  # of the user
+    write_atomic(own / "x", b"x")
+    os.utime(own / "x", (0, 0))
+    os.utime(own, (0, 0))
+    for path in (old / "cache" / "x", old / "cache", old):
+        os.utime(path, (0, 0))
+    write_atomic(gone / "out.png", b"the result of an edit")
+    is_result = what == "sde-edit-edit"
+    listed = call("prune", f"paths.results={tmp_path}", "--yes")
+    assert f"{1 if is_result else 2} to remove" in listed
+    assert gone.exists() == is_result
+    assert all(folder.is_dir() for folder in (at_work, remote))
+    assert not old.exists()
+    assert (own / "x").is_file()
+    assert f"kept: {at_work}  (its process is at work" in listed
+
+
+def test_prune_lists_leases_without_an_owner(tmp_path: Path, runs: list[Run]) -> None:
+    dead, alive = runs
+    write_atomic(dead.path / "leases" / "a.alive", f"{platform.node()} {GONE}".encode())
+    with Leases(alive, "a"):
+        listed = call("prune", f"paths.results={tmp_path}", "--yes")
+        assert (alive.path / "leases").is_dir()
+    assert "1 to remove" in listed
+    assert not (dead.path / "leases").exists()
 
 
 def test_prune_leaves_a_cache_that_others_may_share(tmp_path: Path, runs: list[Run]) -> None:

@@ -6,15 +6,18 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from sde_edit.cli import main
+from sde_edit.commands.foreseen import refuse_future_loss
 from sde_edit.commands.table import publish_runs
-from sde_edit.config import group_file
+from sde_edit.config import experiment, group_file
 from sde_edit.errors import UserError
-from sde_edit.report.formats import rendered
+from sde_edit.report.formats import rendered, write
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.files import leftovers, write_together
 from sde_edit.store.runs import Run, RunStore
-from tests.builders import finished_run, make_spec
+from tests.builders import add_images, add_score, finished_run, make_spec, picture
 
 CONFIG = {
     "name": "t", "kind": "arms", "title": "T", "column": "steps",
@@ -53,6 +56,64 @@ def test_as_many_replace_it_and_a_damaged_table_is_no_obstacle(tmp_path: Path) -
     (tmp_path / "tables" / "t.json").write_bytes(b"")
     publish_runs("t", CONFIG, runs_of(tmp_path / "c", 8), tmp_path)
     assert content(tmp_path) == before
+
+
+# ------------------------------------------------------------------ before the runs of a sweep
+
+
+@pytest.fixture
+def overrides(tmp_path: Path) -> list[str]:
+    """Of runs of three images, which are never made."""
+    (tmp_path / "images").mkdir()
+    for seed in range(3):
+        picture(8, 8, seed).save(tmp_path / "images" / f"{seed}.png")
+    data = ("data=folder", f"data.images={tmp_path / 'images'}", "data.resolution=8")
+    return ["model=gmm", "task.prompt=", *data, f"paths.results={tmp_path}"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "changes"),
+    [
+        ((25, 50), ["data.limit=2"]),
+        ((25,), []),
+        ((25, 50), ["metrics=[ssim]"]),
+    ],
+    ids=["images", "runs", "metrics"],
+)
+def test_a_loss_is_foreseen_from_the_plan(
+    tmp_path: Path, overrides: list[str], steps: tuple[int, ...], changes: list[str]
+) -> None:
+    task = ["task=reconstruct", "sampler=ode", "metrics=[psnr]"]
+    config = CONFIG | {"runs": {"task": ["reconstruct"], "steps": [25, 50]}}
+    both = [experiment([*task, *overrides, f"steps={s}"]) for s in (25, 50)]
+    made = [finished_run(RunStore(tmp_path / "a"), e.spec, {"psnr": 20.0}, n=3) for e in both]
+    publish_runs("t", config, made, tmp_path)
+    refuse_future_loss(both, {"t": config}, tmp_path)
+    fewer = [experiment([*task, *overrides, f"steps={s}", *changes]) for s in steps]
+    with pytest.raises(UserError, match=r"t\.json has \d cells .*psnr, ODE, .*--force"):
+        refuse_future_loss(fewer, {"t": config}, tmp_path)
+
+
+def test_more_images_that_a_seal_holds_are_no_loss(tmp_path: Path, overrides: list[str]) -> None:
+    config = CONFIG | {"runs": {"task": ["reconstruct"], "steps": [25]}}
+    given = ["task=reconstruct", "sampler=ode", "metrics=[psnr]", "steps=25", *overrides]
+    chosen = experiment([*given, "data.limit=2"])
+    run = RunStore(tmp_path).open(chosen.spec)
+    add_images(run, chosen.dataset.ids())
+    add_score(run, "psnr", 20.0)
+    publish_runs("t", config, [run], tmp_path)
+    refuse_future_loss([chosen], {"t": config}, tmp_path)
+
+
+def test_a_sweep_is_refused_before_its_runs_are_made(tmp_path: Path, overrides: list[str]) -> None:
+    row = Row("autoencoder, float32", "arm", (Cell(1.0, n=4, runs=("a",)),))
+    column = Column("", "1.0")
+    write(Table("exactness", "", "", (column,), (Block("psnr", (row,)),)), tmp_path / "tables")
+    sweep = ["sweep", "table=exactness", "task.guidance=1.0", *overrides, "--dry-run"]
+    refused = CliRunner().invoke(main, sweep)
+    assert refused.exit_code == 1
+    assert "1 cells that would rest on fewer" in refused.output
+    assert CliRunner().invoke(main, [*sweep, "--force"]).exit_code == 0
 
 
 @pytest.mark.parametrize("name", ["../t", "a/b", "/t", ".t"])

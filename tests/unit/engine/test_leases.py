@@ -12,11 +12,18 @@ import pytest
 from click.testing import CliRunner
 
 from sde_edit.cli import main
+from sde_edit.config import experiment
 from sde_edit.engine import leases as leases_module
 from sde_edit.engine import shared_work
+from sde_edit.engine.attempt import Attempt
+from sde_edit.engine.damage import damaged_outputs
+from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.leases import EXPIRY_S, Leases
+from sde_edit.engine.output import ActiveRun
+from sde_edit.engine.plan import plan_run, seal_if_complete
+from sde_edit.engine.producer import producer_of
 from sde_edit.errors import UserError
-from sde_edit.store.runs import RunStore
+from sde_edit.store.runs import RunStore, rows_digest
 from tests.builders import make_spec
 
 BATCH = ("a", "b")
@@ -207,8 +214,6 @@ def test_two_sweeps_of_one_run_do_no_batch_twice(tmp_path, tiny_model, monkeypat
 def test_a_batch_that_another_process_leaves_is_made_here(tmp_path, tiny_model, monkeypatch):
     """The other process, a stand-in, has a lease on a batch and ends while this one waits."""
     arguments = [*SMALL, f"model.path={tiny_model}", "metrics=[]", f"paths.results={tmp_path}"]
-    from sde_edit.config import experiment
-    from sde_edit.engine.plan import plan_run
 
     chosen = experiment(arguments)
     run = RunStore(tmp_path).open(chosen.spec)
@@ -230,6 +235,29 @@ def test_a_batch_that_another_process_leaves_is_made_here(tmp_path, tiny_model, 
     assert outcome.exit_code == 0, outcome.output
     assert waited
     assert set(records(tmp_path).values()) == {1}
+
+
+def test_batches_of_another_size_leave_what_is_made_and_sealed(tmp_path, tiny_model):
+    """The other process begins first, shares no lease, and goes on when the run is sealed."""
+    common = [f"model.path={tiny_model}", "metrics=[]", f"paths.results={tmp_path}"]
+    threes = experiment([*SMALL, "data.limit=3", "hardware.batch_size=3", *common])
+    run = RunStore(tmp_path).open(threes.spec)
+    plan = plan_run(threes, run)
+    assert len(plan.missing) == 3
+    twos = ["run", *SMALL, "data.limit=2", "hardware.batch_size=2", *common]
+    assert CliRunner().invoke(main, twos, catch_exceptions=False).exit_code == 0
+    before = {row.id: (row, run.output(row).read_bytes()) for row in run.iter_records()}
+    with Attempt(threes, run, plan) as attempt:
+        active = ActiveRun(threes, run, plan, 0, attempt, lambda *_: None)
+        producer_of(threes).make([active], ModelCache())
+    assert run.seal.n == 2
+    seal_if_complete(run, plan)
+    assert set(records(tmp_path).values()) == {1}
+    assert run.seal.n == 3
+    assert run.seal.digest == rows_digest(run.rows().values())
+    after = {row.id: (row, run.output(row).read_bytes()) for row in run.iter_records()}
+    assert before.items() <= after.items()
+    assert damaged_outputs(run, every=True) == []
 
 
 def test_runs_that_share_their_encoding_lease_together(tmp_path, tiny_model, monkeypatch):

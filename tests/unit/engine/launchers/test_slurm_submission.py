@@ -114,6 +114,14 @@ def test_the_job_that_follows_asks_for_little(fake):
     assert not [option for option in finish if option.startswith(("--gres", "--gpus"))]
 
 
+@pytest.mark.parametrize(("of_tasks", "expected"), [(1, 10), (30, 30), (240, 60)])
+def test_the_job_that_follows_has_ten_minutes_to_an_hour(fake, of_tasks, expected):
+    sweep(fake, f"launcher.minutes={of_tasks}", code=0)
+    array, finish = asked(fake)
+    assert f"--time={of_tasks}" in array
+    assert f"--time={expected}" in finish
+
+
 @pytest.mark.parametrize("key", ["minutes", "cpus", "parallel"])
 def test_a_setting_that_asks_for_nothing_is_named(key):
     with pytest.raises(UserError, match=f"launcher.{key}=0: must be at least 1"):

@@ -1,0 +1,88 @@
+"""The table that a sweep will write, before its runs are made: how much each cell will rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sde_edit.api.metric import Score
+from sde_edit.commands.table import build_table, refuse_loss
+from sde_edit.engine.plan import is_sealed, plan_run
+from sde_edit.store.runs import AttemptRecord, ImageRecord, Run, RunStore, Seal, as_stored
+
+if TYPE_CHECKING:
+    from sde_edit.api.experiment import Experiment
+    from sde_edit.api.spec import RunSpec
+
+
+def refuse_future_loss(
+    experiments: Sequence[Experiment], tables: Mapping[str, Mapping[str, Any]], results: Path
+) -> None:
+    """Raises UserError if a table that is there rests on more than the finished runs will give."""
+    known = [name for name in tables if (results / "tables" / f"{name}.json").exists()]
+    runs = [_foreseen(experiment) for experiment in experiments] if known else []
+    for name in known:
+        refuse_loss(build_table(tables[name], runs), results / "tables")
+
+
+def _foreseen(experiment: Experiment) -> ForeseenRun:
+    """The run once it is finished. A seal of more images than are asked for stays."""
+    store = RunStore(experiment.settings.results)
+    run = store.find(experiment.spec)
+    plan = plan_run(experiment, run)
+    metrics = {named.spec.name: named.metric.higher_is_better for named in experiment.metrics}
+    n = len(plan.ids)
+    if run and run.seal and is_sealed(run, plan):
+        n = run.seal.n
+        metrics |= {name: score.higher_is_better for name, score in run.scores().items()}
+    ids = tuple(experiment.dataset.ids())[:n]
+    return ForeseenRun(store.folder(experiment.spec), experiment.spec, ids, plan.of, metrics)
+
+
+class ForeseenRun(Run):
+    """A finished run whose images and scores are stand-ins: only their numbers count.
+
+    metrics: name -> whether higher is better.
+    """
+
+    def __init__(
+        self, path: Path, spec: RunSpec, ids: Sequence[str], of: int, metrics: Mapping[str, bool]
+    ) -> None:
+        super().__init__(path)
+        self._spec = as_stored(spec)
+        self._ids, self._of, self._metrics = ids, of, metrics
+
+    @property
+    def spec(self) -> RunSpec:
+        return self._spec
+
+    @property
+    def seal(self) -> Seal:
+        return Seal(len(self._ids), self._of, "")
+
+    def attempts(self) -> list[AttemptRecord]:
+        return []
+
+    def rows(self) -> dict[str, ImageRecord]:
+        cost = None if self._spec.is_external else 0.0
+        return {i: ImageRecord(i, "", 0, "", cost, cost, "", "", cost) for i in self._ids}
+
+    def scores(self) -> dict[str, Score]:
+        return {name: self._score(name, higher) for name, higher in self._metrics.items()}
+
+    def _score(self, name: str, higher_is_better: bool) -> Score:
+        return Score(
+            metric=name,
+            kind="",
+            version=0,
+            settings={},
+            convention="",
+            higher_is_better=higher_is_better,
+            seal="",
+            value=0.0,
+            low=0.0,
+            high=0.0,
+            n=len(self._ids),
+            replicates=[0.0],
+        )
