@@ -82,13 +82,14 @@ class Metric(ABC):
         """Whether larger values are better."""
 
     @property
-    @abstractmethod
     def tolerance(self) -> float:
         """By how much the scores of equal images may differ near 0: a smaller difference is none.
 
         It follows from the number format and the formula. A difference of 2^-16 of the value is
-        within rounding for every metric; this is for values so small that less is.
+        within rounding for every metric; this is for values so small that less is. 0, the default,
+        suits metrics whose values near 0 are exact.
         """
+        return 0.0
 
     @property
     def resamplings(self) -> int:

@@ -157,7 +157,7 @@ def test_every_combination_of_swept_values(edit, tmp_path):
     runs = RunStore(tmp_path / "results").runs()
     assert len(runs) == 8
     assert all(f"run {run.id}: {run.path}\n" in output for run in runs)
-    assert "the first run of its data" in output
+    assert "ode of the same settings" in output
 
 
 @pytest.mark.parametrize(
