@@ -43,7 +43,7 @@ _TEX = {
 _TEX_MARKS = {"better": "$^{+}$", "worse": "$^{-}$"}
 
 # In points: letters of 8 on lines of 9.5, and small ones of 7 on lines of 8.
-_WIDTH, _HEIGHT = 397.0, 560.0  # room for a table; the caption takes the rest of the height
+_WIDTH, _HEIGHT = 397.0, 565.0  # room for a table; the caption takes the rest of the height
 _SIZE, _SMALL = r"\fontsize{8}{9.5}\selectfont", r"\fontsize{7}{8}\selectfont"
 _LINE, _SMALL_LINE = 9.5, 8.0
 _LETTER, _SMALL_LETTER = 4.8, 4.0  # a bold digit, and a small one
@@ -53,6 +53,8 @@ _WIDTHS = {  # of signs, in those of a digit
     **dict.fromkeys("ABCDEFGHJKLNOPQRSTUVXYZ", 1.3),
     **dict.fromkeys("mwMW%↑↓—\N{MINUS SIGN}", 1.55),
 }
+_NEARER = rf"*[{_SMALL_LINE - _LINE:g}pt]"  # the end of the line above small letters
+_RULE = 5.5  # a line between blocks
 _GAP, _MARK = 3.0, 6.0  # on each side of a column; the mark of a verdict
 _LABELS = (30, 18)  # letters of a line of a row's label
 
@@ -166,9 +168,9 @@ def _width(text: str, letter: float = _LETTER) -> float:
 
 
 def _height(table: Table, part: Sequence[int], beside: bool, letters: int) -> float:
-    headings = 5 + sum(2 if block.heading else 1 for block in table.blocks)
+    headings = 3 + sum(bool(block.heading) for block in table.blocks)
     rows = (row for block in table.blocks for row in block.rows)
-    height = headings * _LINE
+    height = headings * _LINE + (3 + len(table.blocks)) * _RULE
     for row in rows:
         lines = len(_wrapped(row.label, letters))
         below = not beside and any(_under(table, row.cells[i]) for i in part)
@@ -218,6 +220,7 @@ def _long(name: str, caption: str, tabulars: Sequence[_Tabular]) -> list[str]:
         lines += [r"\toprule", *tabular.heading, r"\midrule", r"\endfirsthead"]
         lines += [r"\toprule", *tabular.heading, r"\midrule", r"\endhead"]
         lines += [r"\bottomrule", r"\endfoot", *tabular.rows[1:], r"\end{longtable}"]
+        lines += [r"\addtocounter{table}{-1}"] if i else []  # every longtable counts as a table
     return [*lines, r"\endgroup"]
 
 
@@ -303,7 +306,7 @@ def _block(
             pairs = (filter(None, pair) for pair in zip(values, small, strict=True))
             yield _line([_stacked(label, "tl"), *map(r"\,".join, pairs)])
         elif any(small):
-            yield _line([tex_escape(label[0]), *values]) + "*"
+            yield _line([tex_escape(label[0]), *values]) + _NEARER
             yield _line([_stacked(label[1:] or [""], "tl"), *small])
         else:
             yield _line([_stacked(label, "tl"), *values])

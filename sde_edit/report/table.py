@@ -305,10 +305,9 @@ def reading_notes(table: Table, better: str, worse: str) -> list[str]:
         lines.append("Brackets hold the 95 % bootstrap interval over the images.")
     if _decided(table):
         lines.append(
-            f"A row “A{_TIE}{MINUS}{_TIE}B” is the difference of A and B on the same images: "
-            f"{better} where A is better than B and the 95 % interval of the difference excludes "
-            f"0, {worse} where it is worse; without a mark the images do not decide. No correction "
-            "is made for the number of cells."
+            f"Rows “A{_TIE}{MINUS}{_TIE}B” are differences on the same images; {better}: A is "
+            f"better than B, {worse}: it is worse, by a 95 % interval that excludes 0 and is not "
+            "corrected for the number of cells; no mark: undecided."
         )
     return lines
 

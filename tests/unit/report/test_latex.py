@@ -42,7 +42,7 @@ def test_letters_and_digits_stay(text):
 
 def rows_of(tex: str) -> list[list[str]]:
     """The cells of every line of the tabulars but those that span columns."""
-    lines = [line.removesuffix("*") for line in tex.splitlines()]
+    lines = [re.sub(r"\*(\[.*\])?$", "", line) for line in tex.splitlines()]
     rows = [line.removesuffix(r" \\") for line in lines if line.endswith(r" \\")]
     return [row.split(" & ") for row in rows if "multicolumn" not in row]
 

@@ -26,6 +26,7 @@ PAGE = r"""\documentclass[%s]{article}
 \usepackage[letterpaper, textwidth=5.5in, textheight=9in]{geometry}
 \usepackage{booktabs,longtable}
 \begin{document}
+\listoftables
 %s
 \end{document}
 """
@@ -55,11 +56,13 @@ def both(table: Table) -> str:
 def test_every_committed_table_and_its_notes_fit(tmp_path: Path) -> None:
     values = map(Excerpt(intervals=False).of, COMMITTED)
     assert not too_large([*map(both, COMMITTED), *map(latex, values)], tmp_path)
+    numbers = re.findall(r"\\numberline \{(\d+)\}", (tmp_path / "paper.lot").read_text())
+    assert list(map(int, numbers)) == list(range(1, 2 * len(COMMITTED) + 1))
 
 
 @pytest.mark.slow
 def test_the_size_of_the_documents_letters_does_not_matter(tmp_path: Path) -> None:
-    assert not too_large(map(latex, COMMITTED), tmp_path, options="12pt")
+    assert not too_large(map(both, COMMITTED), tmp_path, options="12pt")
 
 
 def test_what_does_not_fit_is_seen(tmp_path: Path) -> None:
