@@ -30,11 +30,12 @@ class Excerpt:
         _check(table, "metric", self.metrics, list(titles))
         _check(table, "arm", self.arms, arms)
         places = self._places(table)
-        blocks = [titles[name] for name in self.metrics] or table.blocks
+        asked = [titles[name] for name in self.metrics] or table.blocks
+        blocks = [self._block(block, places) for block in asked]
         return replace(
             table,
             columns=tuple(table.columns[i] for i in places),
-            blocks=tuple(self._block(block, places) for block in blocks),
+            blocks=tuple(block for block in blocks if block.rows),
         )
 
     def _places(self, table: Table) -> Sequence[int]:

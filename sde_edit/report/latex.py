@@ -98,7 +98,8 @@ def latex_notes(table: Table) -> str:
 
 def _breakable(note: str) -> str:
     """A note as LaTeX, with places to break the line inside settings and commands."""
-    return re.sub(r"(?<=\w)(=|/|,|\.|\\_)(?=\w)", r"\1\\allowbreak{}", tex_escape(note))
+    breaks = r"(?<=\w)(=|/|\\_)(?=\w)|(?<=[^\W\d])([.,])(?=\w)"
+    return re.sub(breaks, r"\g<0>\\allowbreak{}", tex_escape(note))
 
 
 def _labelled(table: Table) -> Table:
@@ -236,7 +237,7 @@ def _caption(table: Table) -> str:
     reading = tex_escape(" ".join([*bold, *reading_notes(readable(table), "<better>", "<worse>")]))
     for verdict, mark in _TEX_MARKS.items():
         reading = reading.replace(tex_escape(f"<{verdict}>"), mark)
-    return rf"\caption[{{{title}}}]{{{title}. {reading}}}"
+    return rf"\caption[{{{title}}}]{{{' '.join(filter(None, (f'{title}.', reading)))}}}"
 
 
 def _trace(table: Table) -> Iterator[str]:

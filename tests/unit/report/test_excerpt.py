@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sde_edit.errors import UserError
@@ -65,6 +67,12 @@ def test_a_difference_is_shown_if_both_its_arms_are(
 ) -> None:
     for block in Excerpt(arms=asked).of(TABLE).blocks:
         assert [row.label for row in block.rows] == rows
+
+
+def test_a_block_without_any_of_the_arms_is_left_out() -> None:
+    lone = Block("seconds", (Row("D", "arm", (Cell(1.0),) * 4),))
+    found = Excerpt(arms=("D",)).of(replace(TABLE, blocks=(*TABLE.blocks, lone)))
+    assert [block.title for block in found.blocks] == ["seconds"]
 
 
 def test_intervals_can_be_left_out() -> None:

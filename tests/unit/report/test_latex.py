@@ -104,6 +104,8 @@ def test_in_one_column_the_best_of_each_metric_is_bold_in_its_own_direction() ->
 def test_a_caption_has_no_number_of_its_own(title: str, caption: str) -> None:
     tex = latex(made(Block("psnr", (row("A", 1.0),), True), title=title))
     assert rf"\caption[{{{caption}}}]{{{caption}. " in tex
+    bare = Block("", (Row("A", "arm", (Cell(1.0),)),))
+    assert rf"\caption[{{{caption}}}]{{{caption}.}}" in latex(made(bare, title=title))
 
 
 def test_notes_are_in_a_file_of_their_own() -> None:
