@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Pairs = NDArray[np.float64]  # [..., 2], in typographic points
-_POINT = (7.0, 7.0)  # the size of a point with its rim
+_POINT = (6.0, 6.0)  # the size of a point with its rim
 _LINE = (1.0, 1.0)  # the size of a place of a curve
 # What it costs to cover a label or a point, to cover a place of a curve, to be nearer to another
 # point, and to be a typographic point away.
 _COVERS, _CROSSES, _AMBIGUOUS, _FAR = 5.0, 0.05, 0.3, 0.02
-_RADII, _ANGLES = np.array([8.5, 13, 18, 24, 31, 39]), np.deg2rad(np.arange(0, 360, 22.5))
+_RADII, _ANGLES = np.array([9.5, 13, 18, 24, 31, 39]), np.deg2rad(np.arange(0, 360, 22.5))
 _AROUND: _Pairs = (
     _RADII[:, None, None] * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=-1)
 ).reshape(-1, 2)

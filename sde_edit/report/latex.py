@@ -67,6 +67,11 @@ def tex_escape(text: str) -> str:
     return re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
 
 
+def _prose(text: str) -> str:
+    """As `tex_escape`, with t_0 as a formula; for what is no code."""
+    return re.sub(r"\bt\\_0\b", "$t_0$", tex_escape(text))
+
+
 def latex(table: Table) -> str:
     """A booktabs table with the best value of every column in bold; the notes are `latex_notes`."""
     table = _labelled(table)
@@ -228,7 +233,7 @@ def _long(name: str, caption: str, tabulars: Sequence[_Tabular]) -> list[str]:
 def _caption(table: Table) -> str:
     """The title without a number of its own, and how to read the table."""
     title = _NUMBERED.sub("", table.title)
-    title = tex_escape(title[:1].upper() + title[1:])
+    title = _prose(title[:1].upper() + title[1:])
     bold = (
         ["Bold marks the best value of each metric in each column."]
         if _best(table, readable(table))
@@ -260,7 +265,7 @@ def _heading(table: Table, layout: _Layout, part: Sequence[int]) -> list[str]:
     spans = _spans([table.columns[i].group for i in part])
     lines = []
     if any(group for group, *_ in spans):
-        cells = [rf"\multicolumn{{{n}}}{{c}}{{{tex_escape(group)}}}" for group, _, n in spans]
+        cells = [rf"\multicolumn{{{n}}}{{c}}{{{_prose(group)}}}" for group, _, n in spans]
         lines.append(_line(["", *cells]))
         lines.append("".join(rf"\cmidrule(lr){{{at}-{at + n - 1}}}" for _, at, n in spans))
     labels = [
@@ -272,7 +277,7 @@ def _heading(table: Table, layout: _Layout, part: Sequence[int]) -> list[str]:
 
 def _stacked(lines: Sequence[str], place: str) -> str:
     """Lines of text in one cell. place: which of them is level with the row, and the side."""
-    text = r" \\ ".join(map(tex_escape, lines))
+    text = r" \\ ".join(map(_prose, lines))
     if len(lines) == 1:
         return text
     return rf"\begin{{tabular}}[{place[0]}]{{@{{}}{place[1]}@{{}}}}{text}\end{{tabular}}"
@@ -307,7 +312,7 @@ def _block(
             pairs = (filter(None, pair) for pair in zip(values, small, strict=True))
             yield _line([_stacked(label, "tl"), *map(r"\,".join, pairs)])
         elif any(small):
-            yield _line([tex_escape(label[0]), *values]) + _NEARER
+            yield _line([_prose(label[0]), *values]) + _NEARER
             yield _line([_stacked(label[1:] or [""], "tl"), *small])
         else:
             yield _line([_stacked(label, "tl"), *values])

@@ -152,8 +152,9 @@ def mark_entry(marker: str, face: str, label: str) -> Line2D:
 
 
 def wrapped(text: str, inches: float) -> str:
-    """Text broken into lines of this width."""
-    return "\n".join(textwrap.wrap(text, int(inches / _LETTER)))
+    """Text broken into lines of this width, with t_0 as a formula."""
+    lines = textwrap.wrap(text, int(inches / _LETTER))
+    return re.sub(r"\bt_0\b", "$t_0$", "\n".join(lines))
 
 
 def write_title(figure: Figure, text: str) -> None:

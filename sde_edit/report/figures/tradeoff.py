@@ -31,6 +31,7 @@ from sde_edit.report.plot_style import (
     style_axes,
     styles_of,
     value_and_interval,
+    wrapped,
     write_title,
 )
 from sde_edit.report.table import (
@@ -244,7 +245,7 @@ def _legend(
     figure: Figure, table: Table, pairs: Sequence[_Pair], styles: Mapping[str, Style]
 ) -> None:
     handles = [arm_entry(style, label) for label, style in styles.items()]
-    handles.append(_link([], [], f"same {table.corner}"))
+    handles.append(_link([], [], wrapped(f"same {table.corner}", PAGE)))
     blocks = [block for pair in pairs for block in pair]
     if any(cell.partial for block in blocks for row in arms(block) for cell in row.cells):
         handles.append(mark_entry("o", "white", "hollow: partial run"))

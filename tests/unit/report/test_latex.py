@@ -99,6 +99,7 @@ def test_in_one_column_the_best_of_each_metric_is_bold_in_its_own_direction() ->
         ("Table 9: what it is", "What it is"),
         ("BDIA's Fig. 3: round-trip editing, 40 steps", "Round-trip editing, 40 steps"),
         ("Dragging: with LoRA", "Dragging: with LoRA"),
+        ("Fig. 9: dragging over t_0", "Dragging over $t_0$"),
     ],
 )
 def test_a_caption_has_no_number_of_its_own(title: str, caption: str) -> None:
