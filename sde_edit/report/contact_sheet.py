@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_ACROSS = 8  # columns of a part of a sheet
 _GAP = 12  # pixels between images and around the sheet
 _PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (90, 90, 90)
 _CHECKS = (96, 160)  # grey levels of the hidden region
@@ -45,6 +46,7 @@ def contact_sheet(
 ) -> Image.Image:
     """Columns of uint8 images [H, W, 3] of one size under their headings, with a title above.
 
+    More than eight columns are cut into parts below each other, of as equal widths as possible.
     captions: one below each row. drags: for each row, the arrows drawn in its first image.
     foot: a line below all rows.
     scale: integer enlargement by nearest neighbour, which keeps the pixels as they are; None makes
@@ -54,17 +56,41 @@ def contact_sheet(
     rows = _checked(columns, captions, drags)
     side = rows[0][0].shape[1]
     factor = scale or max(1, round(_COMFORTABLE_SIDE / side))
-    heading, small = _fonts(side * factor)
-    top = _headings(list(columns), side * factor, heading)
-    parts = [_title(title, top.width, heading), top] if title else [top]
+    fonts = heading, small = _fonts(side * factor)
+    shown = [[_enlarged(image, factor) for image in images] for images in rows]
+    for images, arrows in zip(shown, drags, strict=False):
+        for drag in arrows:
+            _draw_arrow(images[0], drag, factor)
+    parts = []
+    for part in _parts(len(columns)):
+        cut = [images[part] for images in shown]
+        parts += _columns(list(columns)[part], cut, captions, fonts)
+    width = parts[0].width
+    above = [_title(title, width, heading)] if title else []
+    below = [_caption(foot, width, small)] if foot else []
+    return stacked([*above, *parts, *below])
+
+
+def _parts(columns: int) -> list[slice]:
+    """The columns of each part of a sheet."""
+    size = math.ceil(columns / math.ceil(columns / _ACROSS))
+    return [slice(first, first + size) for first in range(0, columns, size)]
+
+
+def _columns(
+    names: Sequence[str],
+    rows: Sequence[Sequence[Image.Image]],
+    captions: Sequence[str] | None,
+    fonts: tuple[Font, Font],
+) -> list[Image.Image]:
+    """The headings, and each row with its caption."""
+    heading, small = fonts
+    parts = [_headings(names, rows[0][0].width, heading)]
     for i, images in enumerate(rows):
-        first, *others = (_enlarged(image, factor) for image in images)
-        for drag in drags[i] if drags else ():
-            _draw_arrow(first, drag, factor)
-        parts.append(_strip([first, *others]))
+        parts.append(_strip(images))
         if captions is not None:
-            parts.append(_caption(captions[i], top.width, small))
-    return stacked([*parts, *([_caption(foot, top.width, small)] if foot else [])])
+            parts.append(_caption(captions[i], parts[0].width, small))
+    return parts
 
 
 def runs_sheet(

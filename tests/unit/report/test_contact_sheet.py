@@ -84,6 +84,21 @@ def test_unfit_input_is_refused(
         contact_sheet(columns, captions=captions)
 
 
+@pytest.mark.parametrize(("columns", "across"), [(8, 8), (9, 5), (16, 8), (17, 6)])
+def test_many_columns_go_into_parts_below_each_other(columns: int, across: int) -> None:
+    shades = {str(i): [np.full((64, 64, 3), 100 + 5 * i, np.uint8)] * 2 for i in range(columns)}
+    sheet = np.asarray(contact_sheet(shades, captions=["a star", "a ring"], title="t", scale=1))
+    assert sheet.shape[1] == 12 + across * (64 + 12)
+    found = []
+    for line in sheet[..., 0]:
+        levels = list(line[12 + 62 :: 64 + 12][:across])
+        if levels[0] in range(100, 255, 5) and (not found or found[-1] != levels):
+            found.append(levels)
+    parts = [list(range(i, min(i + across, columns))) for i in range(0, columns, across)]
+    shown = [[100 + 5 * i for i in part] + [255] * (across - len(part)) for part in parts]
+    assert found == shown
+
+
 def test_an_arrow_is_drawn_smoothly_in_the_first_image_from_source_to_target() -> None:
     grey = [np.full((64, 64, 3), 128, np.uint8)]
     sheet = contact_sheet({"a": grey, "b": grey}, drags=[[Drag((10, 32), (40, 32))]], scale=3)
