@@ -235,7 +235,7 @@ def summary(overrides: tuple[str, ...]) -> None:
 
     Also says what the numbers rest on. `sde-edit runs` lists every run.
     """
-    from sde_edit.commands.table import publish_summary
+    from sde_edit.commands.summary import publish_summary
 
     text, sheet = publish_summary(overrides)
     click.echo(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,22 +9,18 @@ from typing import TYPE_CHECKING, Any
 from sde_edit import registry
 from sde_edit.api.dataset import HasStatistics
 from sde_edit.commands.contact_sheets import rendered_sheets
-from sde_edit.commands.run import finished_run
-from sde_edit.commands.scores import describe_scores
 from sde_edit.config import (
     check_known,
     chosen_data,
     compose_config,
-    experiment,
     group_file,
     parsed,
     results_dir,
     table_config,
 )
 from sde_edit.errors import UserError
-from sde_edit.overrides import expand, keyed
+from sde_edit.overrides import keyed
 from sde_edit.registry import names, suggest
-from sde_edit.report.contact_sheet import runs_sheet, save_sheet
 from sde_edit.report.excerpt import EVERYTHING, Excerpt
 from sde_edit.report.formats import (
     from_json,
@@ -34,14 +29,11 @@ from sde_edit.report.formats import (
     rendered_figure,
     rendered_to_read,
 )
-from sde_edit.report.results import load_finished
-from sde_edit.report.summary import labels_of
 from sde_edit.report.table import Table, figure_name
 from sde_edit.store.files import (
     DamagedFileError,
     child,
     read_regular,
-    short_digest,
     write_together,
 )
 from sde_edit.store.runs import Run, RunStore, log_damage
@@ -205,35 +197,6 @@ def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
         config = compose_config([f"experiment={preset}"])
         chosen = {"model": config["model"]["name"], "data": config["data"]["name"], **chosen}
     return chosen
-
-
-def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
-    """A Markdown table of the runs of the overrides, and the path of their contact sheet.
-
-    Raises UserError without overrides, and for a run that is not finished.
-    """
-    if not overrides:
-        raise UserError(
-            "summary shows the runs of its overrides side by side, such as sampler=ode,sde; "
-            "sde-edit runs lists every run"
-        )
-    experiments = [experiment(combination) for combination in expand(overrides)]
-    first = experiments[0]
-    runs = list({run.id: run for run in map(finished_run, experiments)}.values())
-    log_damage(runs)
-    text = describe_scores(runs, whole=True)
-    labels = list(labels_of([load_finished(run) for run in runs]).values())
-    name = _file_name("summary", first.spec.task.name, first.spec.model.name, *labels)
-    path = first.settings.results / "figures" / f"{name}.png"
-    named = dict(zip(labels, runs, strict=True))
-    save_sheet(runs_sheet(named, first.dataset, hidden=first.task.uses_mask), path)
-    return text, path
-
-
-def _file_name(*parts: str) -> str:
-    """The joined parts; a name beyond 120 characters is cut and gets a digest."""
-    name = re.sub(r"[^\w.=-]+", "-", "__".join(parts))
-    return name if len(name) <= 120 else f"{name[:110]}-{short_digest(name, 8)}"
 
 
 def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
