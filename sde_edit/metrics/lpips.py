@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import FullReferenceMetric, to_signed
+from sde_edit.evaluation.per_image import FullReferenceMetric, check_sides, to_signed
 from sde_edit.evaluation.weights import device_of, fetch, hub_file, package, reading, weights_note
 from sde_edit.registry import plugin
+
+_LEAST_SIDES = {"alex": 31, "vgg": 16, "squeeze": 17}  # smaller ones are pooled to nothing
 
 
 @plugin
@@ -67,6 +69,7 @@ class Lpips(FullReferenceMetric):
 
     @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        check_sides(examples, _LEAST_SIDES[self.net], f"LPIPS with net={self.net}")
         device = device_of(self._network)
         distances: Tensor = self._network(
             to_signed(images_BHWC, device), to_signed(self._references(examples), device)
