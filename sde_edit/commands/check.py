@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,11 +27,12 @@ from sde_edit.config import (
 from sde_edit.engine.attempt import Attempt, pick_device
 from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.output import ActiveRun
-from sde_edit.engine.plan import Plan, plan_run
+from sde_edit.engine.plan import Plan, pixels, plan_run
 from sde_edit.engine.producer import inspect_missing, producer_of
 from sde_edit.engine.tracking import online_problem
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, measure_run
+from sde_edit.imaging.subset import Subset
 from sde_edit.registry import build, plugin_class
 from sde_edit.report.formats import markdown
 from sde_edit.report.table import Block, Cell, Column, Row, Table
@@ -66,12 +67,13 @@ class Problems:
 
 @dataclass(frozen=True)
 class Trial:
-    """What two examples took.
+    """What two examples took, of the largest if images differ in size.
 
-    seconds and scoring: per image. size: bytes of a stored image. memory: peak in bytes for a full
-    batch, extrapolated on a GPU; memory_of: what it measures.
+    seconds and scoring: per image of so many pixels. size: bytes of a stored image. memory: peak in
+    bytes for the batch with the most pixels, extrapolated on a GPU; memory_of: what it measures.
     """
 
+    pixels: float
     evaluations: float
     seconds: float
     scoring: float
@@ -92,14 +94,20 @@ class Checked:
     @property
     def seconds(self) -> float:
         """Estimated time of one process for the missing images and all scores."""
-        images, trial = len(self.plan.missing), self.trial
+        trial, missing = self.trial, self._images(self.plan.missing)
+        images = len(self.plan.missing)
         in_units = self.evaluations / trial.evaluations if trial.evaluations else images
-        return trial.seconds * in_units + trial.scoring * len(self.plan.ids)
+        made = trial.seconds * in_units * missing / max(1, images)
+        return made + trial.scoring * self._images(self.plan.ids)
 
     @property
     def size(self) -> float:
         """Bytes of the missing images."""
-        return self.trial.size * len(self.plan.missing)
+        return self.trial.size * self._images(self.plan.missing)
+
+    def _images(self, ids: Collection[str]) -> float:
+        """How many images of the trial's size have as many pixels as these."""
+        return pixels(self.experiment, self.plan, ids) / self.trial.pixels
 
 
 def check_runs(overrides: Sequence[str]) -> tuple[str, bool]:
@@ -170,7 +178,7 @@ def _try_all(experiments: Sequence[Experiment], problems: Problems) -> list[Chec
     models, checked = ModelCache(), []
     for one, plan, cost in zip(experiments, plans, costs, strict=False):
         with problems.collected(), _folder_beside(one.settings.results) as folder:
-            checked.append(Checked(one, plan, cost, _try(one, folder, models)))
+            checked.append(Checked(one, plan, cost, _try(one, plan, folder, models)))
     return checked
 
 
@@ -185,9 +193,9 @@ def _folder_beside(results: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _try(experiment: Experiment, folder: Path, models: ModelCache) -> Trial:
-    """Make and measure two examples. Raises UserError if that fails."""
-    small = _small(experiment, folder)
+def _try(experiment: Experiment, whole: Plan, folder: Path, models: ModelCache) -> Trial:
+    """Make and measure two examples of a run. Raises UserError if that fails."""
+    small = _small(experiment, whole, folder)
     run = RunStore(folder).open(small.spec)
     plan = plan_run(small, run)
     producer, examples = producer_of(small), map(small.dataset.load, plan.ids)
@@ -199,23 +207,27 @@ def _try(experiment: Experiment, folder: Path, models: ModelCache) -> Trial:
         seconds = wall_seconds(lambda: producer.make([active], models), device)
     n = len(plan.ids)
     memory, memory_of = peak_memory(device)
-    at_once = min(experiment.settings.batch_size, experiment.settings.limit or 2**63)
     if loaded and memory > loaded:
-        memory = loaded + (memory - loaded) * max(at_once, n) // n
+        tried, most = (max(pixels(small, p, b) for b in p.batches) for p in (plan, whole))
+        memory = loaded + (memory - loaded) * max(most, tried) // tried
     scoring = _measure(small, plan, device)
     size = sum(row.size for row in run.rows().values()) / n
-    return Trial(evaluations / n, seconds / n, scoring, size, memory, memory_of)
+    each = pixels(small, plan, plan.ids) / n
+    return Trial(each, evaluations / n, seconds / n, scoring, size, memory, memory_of)
 
 
-def _small(experiment: Experiment, folder: Path) -> Experiment:
+def _small(experiment: Experiment, plan: Plan, folder: Path) -> Experiment:
+    """The experiment on the first two examples, or on the two largest if they differ in size."""
     settings = experiment.settings
+    largest = sorted(plan.ids, key=lambda i: -pixels(experiment, plan, [i]))[:_EXAMPLES]
     return replace(
         experiment,
+        dataset=Subset(experiment.dataset, tuple(largest)),
         settings=replace(
             settings,
             results=folder,
             cache=folder / "cache",
-            limit=min(_EXAMPLES, settings.limit or _EXAMPLES),
+            limit=None,
             wandb={**settings.wandb, "mode": "disabled"},
         ),
     )
@@ -260,7 +272,7 @@ def _report(checked: Sequence[Checked], problems: Problems, chosen: Launcher, jo
     parts = list(chosen.notices())
     if checked:
         parts += [markdown(_table(checked)), _total(checked, min(chosen.parallel_jobs(), jobs))]
-        notices = [text for one in checked for text in _notices(one.experiment)]
+        notices = [text for one in checked for text in _notices(one)]
         parts += dict.fromkeys(notices)
     if problems.messages:
         parts.append("\n".join(["missing:", *(f"- {text}" for text in problems.messages)]))
@@ -269,10 +281,14 @@ def _report(checked: Sequence[Checked], problems: Problems, chosen: Launcher, jo
     return "\n\n".join(parts)
 
 
-def _notices(experiment: Experiment) -> list[str]:
+def _notices(checked: Checked) -> list[str]:
+    experiment, shapes = checked.experiment, checked.plan.shapes
     tracking = online_problem(experiment.settings.wandb)
-    own = producer_of(experiment).notices()
-    return [*own, f"wandb: {tracking}. Runs are tracked into files"] if tracking else own
+    return [
+        *([f"{experiment.spec.data.name}: {shapes}"] if shapes else []),
+        *producer_of(experiment).notices(),
+        *([f"wandb: {tracking}. Runs are tracked into files"] if tracking else []),
+    ]
 
 
 def _table(checked: Sequence[Checked]) -> Table:
@@ -297,9 +313,10 @@ def _total(checked: Sequence[Checked], workers: int) -> str:
     evaluations = sum(one.evaluations for one in checked)
     hours = sum(one.seconds for one in checked) / 3600
     size, memory = sum(one.size for one in checked), max(one.trial.memory for one in checked)
+    largest = ", the largest" if any(one.plan.shapes for one in checked) else ""
     shared = f", {hours / workers:.2f} of {workers} at once" if workers > 1 else ""
     return (
         f"in all {images} images, {evaluations:,} network evaluations, about {hours:.2f} hours of "
         f"one process{shared}, {gib(size)} of disk, {gib(memory)} of memory "
-        f"({checked[0].trial.memory_of}); from {_EXAMPLES} examples of each run"
+        f"({checked[0].trial.memory_of}); from {_EXAMPLES} examples of each run{largest}"
     )
