@@ -1,6 +1,7 @@
 """Runs over pictures of several sizes: each comes back in its own."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from sde_edit.cli import main
+from sde_edit.commands import check
 from sde_edit.store.runs import RunStore
 from tests.builders import box_mask, picture
 
@@ -66,9 +68,12 @@ def outputs(results):
     return seals, scores, sizes
 
 
-def test_shards_and_a_resumed_run_give_the_bits_of_an_undisturbed_one(call, drags, tmp_path):
+def test_shards_and_a_resumed_run_give_the_bits_of_an_undisturbed_one(
+    call, drags, tmp_path, caplog
+):
     given = [*drags, "task=drag", "sampler=ode,sde", "task.m=1", "metrics=[psnr,ssim]"]
     call("run", *given, results="undisturbed")
+    assert "; 4 batches, images of 64x35 to 64x96 in 3 sizes" in caplog.text
     seals, scores, sizes = expected = outputs(tmp_path / "undisturbed")
     assert len(seals) == 2
     assert len(scores) == 4
@@ -104,6 +109,24 @@ def test_dragdiffusion_and_its_distance_take_pictures_at_their_own_sizes(call, d
     assert all(size == SIZES[name[-1]] for (_, name), size in sizes.items())
     (score,) = scores.values()
     assert len(score["per_example"]) == 3
+
+
+def test_outputs_made_elsewhere_are_scored_at_their_own_sizes(call, drags, tmp_path):
+    given = [*drags[:2], "task=drag", "task.prompt=a thing", "task.lora_steps=0", "task.m=1"]
+    call("run", *given, "sampler=ode", "metrics=[psnr]")
+    (run,) = RunStore(tmp_path / "results").runs()
+    made = shutil.copytree(run.path / "outputs", tmp_path / "made")
+    (made / run.rows()["things/c"].file).unlink()
+    elsewhere = ["sampler=external", f"sampler.outputs={made}", "sampler.partial=true"]
+    call("run", *given, *elsewhere, "metrics=[psnr]", results="theirs")
+    (own,), (theirs,) = (outputs(tmp_path / name)[1].values() for name in ("results", "theirs"))
+    del own["per_example"]["things/c"]
+    assert theirs["per_example"] == own["per_example"]
+
+    Image.new("RGB", (64, 32)).save(made / run.rows()["things/a"].file)
+    wrong = call("run", *given, *elsewhere, "metrics=[psnr]", results="wrong", code=1)
+    assert "is 64x32, but example 'things/a' is 64x35" in wrong
+    assert "data.resolution and data.fit: null and keep leave files their sizes" in wrong
 
 
 @pytest.fixture
@@ -157,3 +180,12 @@ def test_diffedit_finds_masks_of_pictures_that_end_within_a_cell(call, coco, tmp
     with Image.open(next((run.path / "masks").iterdir())) as mask:
         assert mask.size == (11, 8)  # of 88x64 pixels
     assert len(scores) == 1
+
+
+def test_the_memory_told_is_that_of_the_batch_with_the_most_pixels(call, folder, monkeypatch):
+    """The trial makes two pictures of two sizes, one after the other; a run makes two at once."""
+    monkeypatch.setattr(check, "_load", lambda *_: 2**30)
+    monkeypatch.setattr(check, "peak_memory", lambda _: (3 * 2**30, "its memory"))
+    inpaint = ["task=inpaint", "task.prompt=x", "sampler=sde", "metrics=[psnr]"]
+    told = call("check", *folder, "data.fit=keep", *inpaint)
+    assert "5.00 GiB of memory (its memory)" in " ".join(told.split())
