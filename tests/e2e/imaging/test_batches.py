@@ -99,7 +99,9 @@ def test_a_plan_tells_how_many_batches_of_how_many_sizes(call, drags):
     checked = call("check", *given)
     assert shapes in checked
     assert "from 2 examples of each run, the largest" in " ".join(checked.split())
-    assert "6 examples\n" in CliRunner().invoke(main, ["data", "status", *drags[:2]]).output
+    status = CliRunner().invoke(main, ["data", "status", *drags[:2]]).output
+    assert "6 examples\n" in status
+    assert status.endswith("  images of 64x35 to 64x96 in 3 sizes\n")
 
 
 def test_dragdiffusion_and_its_distance_take_pictures_at_their_own_sizes(call, drags, tmp_path):
