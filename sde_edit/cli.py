@@ -536,6 +536,7 @@ def data() -> None:
 def status(overrides: tuple[str, ...]) -> None:
     """Show what is found of a data set, what is missing, and where to get it: `data=places`."""
     from sde_edit.config import data_set
+    from sde_edit.imaging.batches import in_words, sizes_of
 
     name, chosen = data_set(overrides)
     found = chosen.status()
@@ -545,6 +546,8 @@ def status(overrides: tuple[str, ...]) -> None:
     if found.problems or not found.found:
         click.echo(f"  {found.remedy}")
         raise click.exceptions.Exit(1)
+    if sizes := sizes_of(chosen, chosen.ids()):
+        click.echo(f"  images of {in_words(sizes.values())}")
 
 
 @main.command()
