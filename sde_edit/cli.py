@@ -71,14 +71,9 @@ def run(overrides: tuple[str, ...], no_evaluate: bool) -> None:
 
     The same command again does only what is missing.
     """
-    from sde_edit.commands.run import run_all
-    from sde_edit.config import experiment
-    from sde_edit.overrides import expand, keyed
+    from sde_edit.commands.run import experiments_of, run_all
 
-    if launchers := keyed(overrides, "launcher"):
-        raise UserError(f"{launchers[0]}: run works in this process; launchers are for sweep")
-    experiments = [experiment(combination) for combination in expand(overrides)]
-    for finished in run_all(experiments, evaluate=not no_evaluate):
+    for finished in run_all(experiments_of(overrides), evaluate=not no_evaluate):
         click.echo(finished.path)
 
 

@@ -58,6 +58,11 @@ class Score:
     per_example: Mapping[str, float] | None = None
     seconds: float = 0.0
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """`low` and `high`."""
+        return self.low, self.high
+
 
 class Metric(ABC):
     """Measures images and aggregates what it measured into the value of a run.

@@ -30,7 +30,7 @@ from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.tracking import Tracker
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run, score_path
-from sde_edit.overrides import expand
+from sde_edit.overrides import expand, keyed
 from sde_edit.report.contact_sheet import run_sheet
 from sde_edit.store.runs import Run, RunStore, run_id
 
@@ -250,6 +250,16 @@ def _remove_empty(experiments: Sequence[Experiment]) -> None:
         run = RunStore(experiment.settings.results).find(experiment.spec)
         if run and run.came_to_nothing:
             shutil.rmtree(run.path)
+
+
+def experiments_of(overrides: Sequence[str]) -> list[Experiment]:
+    """The experiments that `sde-edit run` makes of its overrides, one per combination.
+
+    Raises UserError, before any expensive work, for what cannot be run.
+    """
+    if launchers := keyed(overrides, "launcher"):
+        raise UserError(f"{launchers[0]}: run works in this process; launchers are for sweep")
+    return [config.experiment(combination) for combination in expand(overrides)]
 
 
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:

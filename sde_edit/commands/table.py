@@ -20,15 +20,23 @@ from sde_edit.config import (
     parsed,
     results_dir,
     table_config,
+    values_of,
 )
 from sde_edit.errors import UserError
-from sde_edit.overrides import expand, keyed
+from sde_edit.overrides import expand, keyed, read
 from sde_edit.registry import names, suggest
 from sde_edit.report.contact_sheet import runs_sheet, save_sheet
-from sde_edit.report.formats import lost_cells, markdown, rendered, rendered_figure, write
+from sde_edit.report.formats import (
+    from_json,
+    lost_cells,
+    markdown,
+    rendered,
+    rendered_figure,
+    write,
+)
 from sde_edit.report.summary import summary_table
 from sde_edit.report.table import Table, figure_name, transposed
-from sde_edit.store.files import child, short_digest, write_together
+from sde_edit.store.files import DamagedFileError, child, read_regular, short_digest, write_together
 from sde_edit.store.runs import Run, RunStore, log_damage
 from sde_edit.theory import figures
 
@@ -44,25 +52,54 @@ _NOT_IDENTITY = (
 )
 
 
+def stored_table(name: str, results: Path) -> Table | None:
+    """The table that was written into the results folder; None if it was not.
+
+    Raises DamagedFileError for a file that holds no table.
+    """
+    file = child(results / "tables", f"{name}.json")
+    try:
+        return from_json(read_regular(file).decode())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DamagedFileError(
+            f"{file}: holds no table. `sde-edit table` writes it again"
+        ) from error
+
+
+def made_table(name: str, overrides: Sequence[str]) -> Table:
+    """The table of finished runs, not written; overrides as in `publish_table`."""
+    config, rest = _narrowed(name, overrides)
+    if "runs" not in config:
+        return _composition(name, config, rest)
+    return build_table(config, RunStore(results_dir(keyed(rest, "paths."))).runs())
+
+
+def _narrowed(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The config of a table that selects the runs of the overrides, and the other overrides."""
+    config, rest = table_config(name, overrides)
+    check_known(rest)
+    if "runs" in config:
+        config["where"] = {**(config.get("where") or {}), **_chosen(rest)} or None
+    return config, rest
+
+
 def publish_table(name: str, overrides: Sequence[str], *, force: bool = False) -> list[Path]:
     """Write a table and its figure.
 
     force: replace one that rests on more. overrides: choose among runs, as `dtype=bfloat16` does;
     for a table without runs, choose the data set.
     """
-    config, rest = table_config(name, overrides)
-    check_known(rest)
-    if "runs" not in config:
-        return publish_composition(name, config, rest)
+    config, rest = _narrowed(name, overrides)
     results = results_dir(keyed(rest, "paths."))
-    config["where"] = {**(config.get("where") or {}), **_chosen(rest)} or None
+    if "runs" not in config:
+        return write(_composition(name, config, rest), results / "tables")
     return publish_runs(name, config, RunStore(results).runs(), results, force=force)
 
 
-def publish_composition(
-    name: str, config: Mapping[str, Any], overrides: Sequence[str]
-) -> list[Path]:
-    """Write the table of the contents of a data set: the config's own or that of the overrides.
+def _composition(name: str, config: Mapping[str, Any], overrides: Sequence[str]) -> Table:
+    """The table of the contents of a data set: the config's own or that of the overrides.
 
     Raises UserError for an override without effect, and if the data set is missing or does not
     count its contents.
@@ -80,8 +117,7 @@ def publish_composition(
         raise UserError(
             f"data={data.name} does not say what it is made of; the data sets of drags do"
         )
-    table = build_composition(config, data, dataset.statistics())
-    return write(table, results_dir(where) / "tables")
+    return build_composition(config, data, dataset.statistics())
 
 
 def publish_runs(
@@ -143,6 +179,20 @@ def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
         config = compose_config([f"experiment={preset}"])
         chosen = {"model": config["model"]["name"], "data": config["data"]["name"], **chosen}
     return chosen
+
+
+def settings_of_runs(filters: Sequence[str]) -> dict[str, list[Any]]:
+    """Key -> allowed values, of overrides that say which runs are wanted: `steps=25,50`.
+
+    Raises UserError for an unknown key and for one that says nothing of a run, such as paths.data.
+    """
+    check_known(filters)
+    if idle := keyed(filters, _NOT_IDENTITY):
+        raise UserError(f"{idle[0]}: it is no property of a run, so it selects none")
+    given = read(filters)
+    swept = {one.key_or_group: values_of(one) for one in given if one.is_sweep_override()}
+    single = _chosen([str(one.input_line) for one in given if not one.is_sweep_override()])
+    return {key: [value] for key, value in single.items()} | swept
 
 
 def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
