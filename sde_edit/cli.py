@@ -365,6 +365,28 @@ def status(overrides: tuple[str, ...]) -> None:
         raise click.exceptions.Exit(1)
 
 
+@main.command("test-plugin")
+@click.argument("plugin", metavar="DIR|NAME")
+@OVERRIDES
+def test_plugin(plugin: str, overrides: tuple[str, ...]) -> None:
+    """Check that plug-ins keep to what this program relies on, one line for each check.
+
+    DIR is a folder of plug-ins, as for plugins=DIR; NAME is one that `sde-edit list` shows. The
+    overrides are settings that a config leaves open, such as data.root=DIR. Exit code 1 if a check
+    fails.
+    """
+    from sde_edit.contracts.run import outcomes
+
+    failed = count = 0
+    for outcome in outcomes(plugin, overrides):
+        click.echo(outcome)
+        count += 1
+        failed += bool(outcome.problem)
+    click.echo(f"{count} checks, {failed} failed")
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
 @main.command("list")
 @click.argument("words", nargs=-1, metavar="[GROUP] [plugins=DIR]")
 @click.option("--bibtex", is_flag=True, help="Print the papers as BibTeX entries instead.")

@@ -128,9 +128,14 @@ def _own_paper(given: list[ast.keyword], file: Path) -> Citation:
         raise UserError(f"{file}: its citation is not written in plain values: {error}") from error
 
 
+def group_of(configs: str) -> str:
+    """The group of plug-ins that a YAML group configures, such as `samplers` of `sampler`."""
+    return {"data": "datasets"}.get(configs, f"{configs}s")
+
+
 def _plugin_of(group: str, config: Path) -> Path | None:
     """The file of the plug-in that a YAML names; None for a group without plug-ins."""
-    package = {"data": "datasets"}.get(group, f"{group}s")
+    package = group_of(group)
     kind = re.search(r"^kind: *(\w+)", _text(config), re.MULTILINE)
     if package not in GROUPS or not kind:
         return None
