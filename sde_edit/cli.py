@@ -58,6 +58,7 @@ def main() -> None:
         sde-edit figure figure5                                  a figure that needs no runs
         sde-edit status                                          what is finished, what is at work
         sde-edit list                                            what there is to choose from
+        sde-edit test-plugin mine                                plug-ins of your own, tested
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("sde_edit").setLevel(logging.INFO)
