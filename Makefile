@@ -40,7 +40,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/installed
 	$(BIN)/sde-edit run sampler=ode,sde $(DEMO)
-	$(BIN)/sde-edit summary sampler=ode,sde $(DEMO)
+	@echo
+	@echo "The picture to look at is the last path above. Next, for example:"
+	@echo "  $(BIN)/sde-edit run sampler=ode,sde $(DEMO) seed=1"
+	@echo "  $(BIN)/sde-edit run task=diffedit data=shapes-edits sampler=ode,sde steps=25 data.limit=16"
+	@echo "  $(BIN)/sde-edit runs"
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(WORKERS)

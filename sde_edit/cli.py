@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -30,6 +31,20 @@ def _with_plugins(
 F = TypeVar("F", bound=Callable[..., Any])
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", callback=_with_plugins)
 CHOICE = click.argument("words", nargs=-1, metavar="[RUN | FILTER]...")
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """Names with commas between them; a comma before a blank is part of a name."""
+
+    name = "A,B"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        return value if isinstance(value, tuple) else tuple(re.split(r",(?! )", value))
+
+
+NAMES = Names()
 
 
 class Verbs(click.Group):
@@ -161,11 +176,41 @@ def evaluate(words: tuple[str, ...], force: bool) -> None:
 @click.argument("name")
 @OVERRIDES
 @click.option("--force", is_flag=True, help="Replace a table that rests on more images or runs.")
-def table(name: str, overrides: tuple[str, ...], force: bool) -> None:
-    """Write results/tables/NAME.{md,csv,tex,json} and its figure from finished runs."""
-    from sde_edit.commands.table import publish_table
+@click.option("--from-json", is_flag=True, help="Write NAME.json's table again, without its runs.")
+@click.option("--metrics", type=NAMES, default=(), help="What NAME.tex shows, as psnr,ssim.")
+@click.option("--columns", type=NAMES, default=(), help="Its columns, as 25,50 or 'small masks'.")
+@click.option("--arms", type=NAMES, default=(), help="Its rows; differences of two of them stay.")
+@click.option("--no-intervals", is_flag=True, help="Leave out its intervals.")
+def table(
+    name: str,
+    overrides: tuple[str, ...],
+    force: bool,
+    from_json: bool,
+    metrics: tuple[str, ...],
+    columns: tuple[str, ...],
+    arms: tuple[str, ...],
+    no_intervals: bool,
+) -> None:
+    """Write results/tables/NAME.{md,csv,json,tex} and its figure from finished runs.
 
-    for path in publish_table(name, overrides, force=force):
+    \b
+        sde-edit table table2
+        sde-edit table table2 --metrics shapes_fid,psnr --columns 'small masks' --no-intervals
+
+    The other files hold the whole table always; NAME-notes.tex says what its numbers rest on.
+    """
+    from sde_edit.commands.table import publish_again, publish_table
+    from sde_edit.report.excerpt import Excerpt
+
+    excerpt = Excerpt(metrics, columns, arms, intervals=not no_intervals)
+    if from_json and force:
+        raise UserError("--from-json replaces no numbers: leave out --force")
+    written = (
+        publish_again(name, overrides, excerpt)
+        if from_json
+        else publish_table(name, overrides, force=force, excerpt=excerpt)
+    )
+    for path in written:
         click.echo(path)
 
 
@@ -173,7 +218,7 @@ def table(name: str, overrides: tuple[str, ...], force: bool) -> None:
 @click.argument("name")
 @OVERRIDES
 def figure(name: str, overrides: tuple[str, ...]) -> None:
-    """Write results/figures/NAME.{png,svg}, a figure that is computed and needs no runs.
+    """Write results/figures/NAME.{png,svg,pdf}, a figure that is computed and needs no runs.
 
     `sde-edit list figure` names them. The only override is paths.results=DIR.
     """
@@ -190,7 +235,7 @@ def summary(overrides: tuple[str, ...]) -> None:
 
     Also says what the numbers rest on. `sde-edit runs` lists every run.
     """
-    from sde_edit.commands.table import publish_summary
+    from sde_edit.commands.summary import publish_summary
 
     text, sheet = publish_summary(overrides)
     click.echo(text)
@@ -491,6 +536,7 @@ def data() -> None:
 def status(overrides: tuple[str, ...]) -> None:
     """Show what is found of a data set, what is missing, and where to get it: `data=places`."""
     from sde_edit.config import data_set
+    from sde_edit.imaging.batches import in_words, sizes_of
 
     name, chosen = data_set(overrides)
     found = chosen.status()
@@ -500,6 +546,8 @@ def status(overrides: tuple[str, ...]) -> None:
     if found.problems or not found.found:
         click.echo(f"  {found.remedy}")
         raise click.exceptions.Exit(1)
+    if sizes := sizes_of(chosen, chosen.ids()):
+        click.echo(f"  images of {in_words(sizes.values())}")
 
 
 @main.command()

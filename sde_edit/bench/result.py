@@ -272,6 +272,7 @@ class _Stored:
     date: str
     model_digest: str
     dtype: str
+    resolution: int
     device_name: str
     seconds_per_evaluation: float
 
@@ -303,16 +304,18 @@ def records(results: Path) -> list[dict[str, Any]]:
 
 
 def estimate_seconds(
-    results: Path, experiment: Experiment, evaluations: int
+    results: Path, experiment: Experiment, evaluations: int, pixels: float
 ) -> tuple[float, str] | None:
     """Estimated seconds of one worker for so many network evaluations, and a line on the source.
 
     It uses the newest benchmark with the same weights and dtype, on any device; None without one.
+    pixels: of an image, on average; an evaluation takes time in proportion.
     """
     wanted = (experiment.spec.model.digest, experiment.spec.dtype)
     same = [r for r in records(results) if (r["model_digest"], r["dtype"]) == wanted]
     if not same:
         return None
-    each, device = float(same[-1]["seconds_per_evaluation"]), same[-1]["device_name"]
-    source = f"{each:.2g} s per evaluation on {device}, measured {same[-1]['date'][:10]}"
-    return each * evaluations, source
+    newest = same[-1]
+    each = float(newest["seconds_per_evaluation"]) * pixels / newest["resolution"] ** 2
+    measured = f"measured {newest['date'][:10]}"
+    return each * evaluations, f"{each:.2g} s per evaluation on {newest['device_name']}, {measured}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,11 +28,12 @@ from sde_edit.config import (
 from sde_edit.engine.attempt import Attempt, pick_device
 from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.output import ActiveRun
-from sde_edit.engine.plan import Plan, plan_run, seal_if_complete
+from sde_edit.engine.plan import Plan, pixels, plan_run, seal_if_complete
 from sde_edit.engine.producer import Outlook, inspect_missing, producer_of
 from sde_edit.engine.tracking import online_problem
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run
+from sde_edit.imaging.subset import Subset
 from sde_edit.registry import build, plugin_class
 from sde_edit.report.formats import markdown
 from sde_edit.report.table import Block, Cell, Column, Row, Table
@@ -69,13 +70,15 @@ class Problems:
 
 @dataclass(frozen=True)
 class Trial:
-    """What two examples took.
+    """What two examples took, of the largest if images differ in size.
 
-    evaluations, seconds and scoring: per image, without loading and first calls, which may compile.
-    seconds: those of preparations such as LoRAs included. size: bytes of a stored image. memory:
-    peak in bytes; memory_of: what it measures.
+    evaluations, seconds and scoring: per image of so many pixels, without loading and first calls,
+    which may compile. seconds: those of preparations such as LoRAs included. size: bytes of a
+    stored image. memory: peak in bytes for the batch with the most pixels, extrapolated on a GPU;
+    memory_of: what it measures.
     """
 
+    pixels: float
     evaluations: float
     seconds: float
     scoring: float
@@ -96,14 +99,20 @@ class Checked:
     @property
     def seconds(self) -> float:
         """Estimated time of one process for the missing images and all scores."""
-        images, trial = len(self.plan.missing), self.trial
+        trial, missing = self.trial, self._images(self.plan.missing)
+        images = len(self.plan.missing)
         in_units = self.evaluations / trial.evaluations if trial.evaluations else images
-        return trial.seconds * in_units + trial.scoring * len(self.plan.ids)
+        made = trial.seconds * in_units * missing / max(1, images)
+        return made + trial.scoring * self._images(self.plan.ids)
 
     @property
     def size(self) -> float:
         """Bytes of the missing images."""
-        return self.trial.size * len(self.plan.missing)
+        return self.trial.size * self._images(self.plan.missing)
+
+    def _images(self, ids: Collection[str]) -> float:
+        """How many images of the trial's size have as many pixels as these."""
+        return pixels(self.experiment, self.plan, ids) / self.trial.pixels
 
 
 def check_runs(overrides: Sequence[str]) -> tuple[str, bool]:
@@ -174,7 +183,7 @@ def _try_all(experiments: Sequence[Experiment], problems: Problems) -> list[Chec
     models, checked = ModelCache(), []
     for one, plan, outlook in zip(experiments, plans, outlooks, strict=False):
         with problems.collected(), _folder_beside(one.settings.results) as folder:
-            checked.append(Checked(one, plan, outlook.evaluations, _try(one, folder, models)))
+            checked.append(Checked(one, plan, outlook.evaluations, _try(one, plan, folder, models)))
     return checked
 
 
@@ -189,12 +198,12 @@ def _folder_beside(results: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _try(experiment: Experiment, folder: Path, models: ModelCache) -> Trial:
+def _try(experiment: Experiment, whole: Plan, folder: Path, models: ModelCache) -> Trial:
     """Make two examples twice, measure and score them. Raises UserError if that fails.
 
     The first pass loads, compiles and prepares; the second is timed.
     """
-    first, second = (_small(experiment, folder, name) for name in ("first", "second"))
+    first, second = (_small(experiment, whole, folder, name) for name in ("first", "second"))
     evaluations = _evaluations(first)
     device = pick_device(first.settings.device)
     loaded = _load(first, device, models)
@@ -203,8 +212,9 @@ def _try(experiment: Experiment, folder: Path, models: ModelCache) -> Trial:
     preparing = max(seconds - sum(costs), 0) if first.task.preparations else 0
     _, _, seconds = _make(second, device, models)
     n = len(plan.ids)
-    memory, memory_of = _memory(experiment, device, loaded, n)
+    memory, memory_of = _memory(first, (plan, whole), device, loaded)
     return Trial(
+        pixels=pixels(first, plan, plan.ids) / n,
         evaluations=evaluations / n,
         seconds=(seconds + preparing) / n,
         scoring=_score(first, run, plan, device),
@@ -233,28 +243,38 @@ def _make(experiment: Experiment, device: str, models: ModelCache) -> tuple[Run,
     return run, plan, seconds
 
 
-def _memory(experiment: Experiment, device: str, loaded: int, n: int) -> tuple[int, str]:
-    """The peak memory and what it is: on a GPU that of n images, extrapolated to a full batch."""
+def _memory(
+    small: Experiment, plans: tuple[Plan, Plan], device: str, loaded: int
+) -> tuple[int, str]:
+    """The peak memory and what it is: on a GPU that of the two examples, extrapolated to the batch
+    with the most pixels.
+
+    plans: of the examples and of the whole.
+    """
     memory, memory_of = peak_memory(device)
-    settings = experiment.settings
-    full = min(settings.batch_size, settings.limit or settings.batch_size)
-    tried = min(full, n)
-    if not loaded or memory <= loaded or full == tried:
+    tried, most = (max(p.batches, key=lambda b: pixels(small, p, b)) for p in plans)
+    of_tried, of_most = (pixels(small, p, b) for p, b in zip(plans, (tried, most), strict=True))
+    if not loaded or memory <= loaded or of_most <= of_tried:
         return memory, memory_of
-    scaled = loaded + (memory - loaded) * full // tried
-    return scaled, f"{memory_of}, extrapolated from batches of {tried} to {full}"
+    scaled = loaded + (memory - loaded) * of_most // of_tried
+    return scaled, f"{memory_of}, extrapolated from batches of {len(tried)} to {len(most)}"
 
 
-def _small(experiment: Experiment, folder: Path, name: str) -> Experiment:
-    """Two examples of the experiment, in a folder of their own; the cache is shared."""
+def _small(experiment: Experiment, plan: Plan, folder: Path, name: str) -> Experiment:
+    """The experiment on its first two examples, or on the two largest if they differ in size.
+
+    Its results lie in a folder of their own; the cache is shared.
+    """
     settings = experiment.settings
+    largest = sorted(plan.ids, key=lambda i: -pixels(experiment, plan, [i]))[:_EXAMPLES]
     return replace(
         experiment,
+        dataset=Subset(experiment.dataset, tuple(largest)),
         settings=replace(
             settings,
             results=folder / name,
             cache=folder / "cache",
-            limit=min(_EXAMPLES, settings.limit or _EXAMPLES),
+            limit=None,
             wandb={**settings.wandb, "mode": "disabled"},
         ),
     )
@@ -300,7 +320,7 @@ def _report(checked: Sequence[Checked], problems: Problems, chosen: Launcher, jo
     parts = list(chosen.notices())
     if checked:
         parts += [markdown(_table(checked)), _total(checked, min(chosen.parallel_jobs(), jobs))]
-        notices = [text for one in checked for text in _notices(one.experiment)]
+        notices = [text for one in checked for text in _notices(one)]
         parts += dict.fromkeys(notices)
     if problems.messages:
         parts.append("\n".join(["missing:", *(f"- {text}" for text in problems.messages)]))
@@ -309,10 +329,14 @@ def _report(checked: Sequence[Checked], problems: Problems, chosen: Launcher, jo
     return "\n\n".join(parts)
 
 
-def _notices(experiment: Experiment) -> list[str]:
+def _notices(checked: Checked) -> list[str]:
+    experiment, shapes = checked.experiment, checked.plan.shapes
     tracking = online_problem(experiment.settings.wandb)
-    own = producer_of(experiment).notices()
-    return [*own, f"wandb: {tracking}. Runs are tracked into files"] if tracking else own
+    return [
+        *([f"{experiment.spec.data.name}: {shapes}"] if shapes else []),
+        *producer_of(experiment).notices(),
+        *([f"wandb: {tracking}. Runs are tracked into files"] if tracking else []),
+    ]
 
 
 def _table(checked: Sequence[Checked]) -> Table:
@@ -338,12 +362,13 @@ def _total(checked: Sequence[Checked], workers: int) -> str:
     hours = sum(one.seconds for one in checked) / 3600
     size = sum(one.size for one in checked)
     largest = max((one.trial for one in checked), key=lambda trial: trial.memory)
+    which = ", the largest," if any(one.plan.shapes for one in checked) else ""
     shared = f", {hours / workers:.2f} of {workers} at once" if workers > 1 else ""
     return (
         f"in all {images} images, {evaluations:,} network evaluations, about {hours:.2f} hours of "
         f"one process{shared}, {gib(size)} of disk, {gib(largest.memory)} of "
         f"memory ({largest.memory_of}).\n"
-        f"The hours are from {_EXAMPLES} examples of each run, without loading and first calls. "
-        "Full batches are often faster, as sde-edit bench tells. Scoring all images together is "
-        "not in the hours"
+        f"The hours are from {_EXAMPLES} examples of each run{which} without loading and first "
+        "calls. Full batches are often faster, as sde-edit bench tells. Scoring all images "
+        "together is not in the hours"
     )

@@ -18,7 +18,7 @@ from sde_edit.api.dataset import Dataset
 from sde_edit.api.experiment import Settings
 from sde_edit.api.launcher import Job
 from sde_edit.api.metric import NamedMetric
-from sde_edit.commands.scores import describe_places, describe_scores
+from sde_edit.commands.scores import describe_places, describe_scores, save_side_by_side
 from sde_edit.engine.attempt import Attempt, check_machine, pick_device
 from sde_edit.engine.damage import remove_damaged
 from sde_edit.engine.execute import ModelCache
@@ -339,10 +339,14 @@ def run_and_describe(overrides: Sequence[str], *, evaluate: bool) -> Iterator[st
     experiments = [config.experiment(one) for one in expand(overrides)]
     runs, error = make_all(experiments, evaluate)
     asked = asked_metrics(experiments) if evaluate else {}
-    if finished := [run for run in runs if run.seal]:
+    finished = list({run.id: run for run in runs if run.seal}.values())
+    if finished:
         yield describe_scores(finished, asked, whole=False)
     if runs:
         yield describe_places(runs)
+    if len(finished) > 1:
+        first = next(one for one in experiments if run_id(one.spec) == finished[0].id)
+        yield f"side by side: {save_side_by_side(finished, first)}"
     if error:
         raise error
 

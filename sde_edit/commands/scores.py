@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.commands.pairing import on_common_examples
+from sde_edit.report.contact_sheet import runs_sheet, save_sheet
 from sde_edit.report.formats import markdown
 from sde_edit.report.results import RunResult, load_finished
-from sde_edit.report.summary import Peers, background, summary_table
-from sde_edit.store.files import canonical
+from sde_edit.report.summary import Peers, background, labels_of, summary_table
+from sde_edit.store.files import canonical, short_digest
 from sde_edit.store.runs import Run
+
+if TYPE_CHECKING:
+    from sde_edit.api.experiment import Experiment
 
 _ANY = ComponentSpec("", "", 0)
 
@@ -41,6 +48,25 @@ def describe_places(runs: Sequence[Run]) -> str:
     sheets = {path: path / "contact.png" for path in lines}
     drawn = {path: f"contact sheet: {sheet}" for path, sheet in sheets.items() if sheet.is_file()}
     return "\n".join(text for path in lines for text in (lines[path], drawn.get(path)) if text)
+
+
+def save_side_by_side(runs: Sequence[Run], first: Experiment) -> Path:
+    """Write the contact sheet of those runs that have the data of the first; return its path."""
+    read = {run.id: load_finished(run) for run in runs}
+    data = read[runs[0].id].spec.data
+    shown = [run for run in runs if read[run.id].spec.data == data]
+    labels = list(labels_of([read[run.id] for run in shown]).values())
+    name = _file_name("summary", first.spec.task.name, first.spec.model.name, *labels)
+    path = first.settings.results / "figures" / f"{name}.png"
+    named = dict(zip(labels, shown, strict=True))
+    save_sheet(runs_sheet(named, first.dataset, hidden=first.task.uses_mask), path)
+    return path
+
+
+def _file_name(*parts: str) -> str:
+    """The joined parts; a name beyond 120 characters is cut and gets a digest."""
+    name = re.sub(r"[^\w.=-]+", "-", "__".join(parts))
+    return name if len(name) <= 120 else f"{name[:110]}-{short_digest(name, 8)}"
 
 
 def _only(metrics: Collection[str], run: RunResult) -> RunResult:

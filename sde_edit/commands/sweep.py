@@ -21,19 +21,20 @@ from sde_edit.commands.run import Worker, is_finished, run_all, without_empty_ru
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, launcher, sweep_overrides, use_plugins
 from sde_edit.engine.attempt import check_machine, slurm_job
-from sde_edit.engine.plan import Plan, group_by_shared_encoding, plan_run, t_0_of
+from sde_edit.engine.plan import Plan, group_by_shared_encoding, pixels, plan_run, t_0_of
 from sde_edit.engine.producer import inspect_missing, producer_of
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics
 from sde_edit.overrides import with_values
 from sde_edit.report.formats import markdown
 from sde_edit.report.table import Block, Cell, Column, Row, Table
-from sde_edit.store.files import write_atomic
+from sde_edit.store.files import canonical, write_atomic
 from sde_edit.store.runs import RunStore, run_id
 from sde_edit.store.sweeps import SweepRecord
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
+    from sde_edit.api.spec import RunSpec
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class PlannedRun:
     experiment: Experiment  # as a whole, shard 0 of 1
     plan: Plan
     jobs: tuple[Job, ...]
+
+    @property
+    def pixels(self) -> float:
+        """Of a missing image, on average; 0 if none is missing."""
+        missing = self.plan.missing
+        return pixels(self.experiment, self.plan, missing) / max(1, len(missing))
 
 
 @dataclass(frozen=True)
@@ -164,16 +171,22 @@ def _check_disk(sweep: Sweep) -> None:
 
 
 def disk_bytes(sweep: Sweep) -> int:
-    """Estimated bytes of the missing images: as the model's stored images, else uncompressed."""
-    sizes: dict[str, list[int]] = {}
+    """Estimated bytes of the missing images: as those stored of the same model and data set, else
+    uncompressed."""
+    stored: dict[tuple[str, str], list[int]] = {}
     for run in RunStore(sweep.results).runs():
-        sizes.setdefault(run.spec.model.name, []).extend(row.size for row in run.rows().values())
-    return round(sum(len(run.plan.missing) * _image_bytes(run, sizes) for run in sweep.runs))
+        stored.setdefault(_source(run.spec), []).extend(row.size for row in run.rows().values())
+    return round(sum(len(run.plan.missing) * _image_bytes(run, stored) for run in sweep.runs))
 
 
-def _image_bytes(run: PlannedRun, sizes: Mapping[str, Sequence[int]]) -> float:
-    of_model = sizes.get(run.experiment.spec.model.name)
-    return sum(of_model) / len(of_model) if of_model else 3 * run.experiment.source.resolution**2
+def _source(spec: RunSpec) -> tuple[str, str]:
+    """What decides how large the files of images are."""
+    return spec.model.name, canonical(asdict(spec.data))
+
+
+def _image_bytes(run: PlannedRun, stored: Mapping[tuple[str, str], Sequence[int]]) -> float:
+    same = stored.get(_source(run.experiment.spec))
+    return sum(same) / len(same) if same else 3 * run.pixels
 
 
 def gib(size: float) -> str:
@@ -195,10 +208,11 @@ def describe_sweep(sweep: Sweep) -> str:
         f"{len(sweep.jobs)} jobs: {images} images, {sum(sweep.evaluations):,} network evaluations, "
         f"{gib(disk_bytes(sweep))} of disk"
     )
-    at_work = (run.experiment for run in sweep.runs if run.plan.missing)
-    notices = dict.fromkeys(text for one in at_work for text in producer_of(one).notices())
+    at_work = [run for run in sweep.runs if run.plan.missing]
+    shapes = [f"{r.experiment.spec.data.name}: {r.plan.shapes}" for r in at_work if r.plan.shapes]
+    notices = [text for run in at_work for text in producer_of(run.experiment).notices()]
     asked = launcher(sweep.overrides).notices()
-    return "\n".join([*lines, *notices, *asked, *_estimates(sweep)])
+    return "\n".join([*lines, *dict.fromkeys([*shapes, *notices]), *asked, *_estimates(sweep)])
 
 
 def _plan_table(sweep: Sweep) -> Table:
@@ -227,21 +241,26 @@ def _shared(sweep: Sweep) -> list[str]:
 def _seconds(run: PlannedRun, evaluations: int) -> float | None:
     if not evaluations:
         return 0.0
-    found = estimate_seconds(run.experiment.settings.results, run.experiment, evaluations)
+    found = _estimate(run, evaluations)
     return found[0] if found else None
+
+
+def _estimate(run: PlannedRun, evaluations: int) -> tuple[float, str] | None:
+    results = run.experiment.settings.results
+    return estimate_seconds(results, run.experiment, evaluations, run.pixels)
 
 
 def _estimates(sweep: Sweep) -> list[str]:
     """The benchmarks behind the hours, or the command that makes one."""
     costs = zip(sweep.runs, sweep.evaluations, strict=True)
-    costly = [(run.experiment, evaluations) for run, evaluations in costs if evaluations]
-    found = [estimate_seconds(sweep.results, *run) for run in costly]
+    costly = [(run, evaluations) for run, evaluations in costs if evaluations]
+    found = [_estimate(run, evaluations) for run, evaluations in costly]
     sources = dict.fromkeys(estimate[1] for estimate in found if estimate)
     total = sum(estimate[0] for estimate in found if estimate) / 3600
     lines = [f"about {total:.2f} hours of one worker, by {source}" for source in sources]
     lines += _wall_time(sweep, total)
     if None in found:
-        model = costly[found.index(None)][0].spec
+        model = costly[found.index(None)][0].experiment.spec
         lines.append(
             "hours are unknown where there is no benchmark: "
             f"sde-edit bench model={model.model.name} dtype={model.dtype}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,27 +9,33 @@ from typing import TYPE_CHECKING, Any
 from sde_edit import registry
 from sde_edit.api.dataset import HasStatistics
 from sde_edit.commands.contact_sheets import rendered_sheets
-from sde_edit.commands.run import finished_run
-from sde_edit.commands.scores import describe_scores
 from sde_edit.config import (
     check_known,
     chosen_data,
     compose_config,
-    experiment,
     group_file,
     parsed,
     results_dir,
     table_config,
 )
 from sde_edit.errors import UserError
-from sde_edit.overrides import expand, keyed
+from sde_edit.overrides import keyed
 from sde_edit.registry import names, suggest
-from sde_edit.report.contact_sheet import runs_sheet, save_sheet
-from sde_edit.report.formats import lost_cells, rendered, rendered_figure, write
-from sde_edit.report.results import load_finished
-from sde_edit.report.summary import labels_of
+from sde_edit.report.excerpt import EVERYTHING, Excerpt
+from sde_edit.report.formats import (
+    from_json,
+    lost_cells,
+    rendered,
+    rendered_figure,
+    rendered_to_read,
+)
 from sde_edit.report.table import Table, figure_name
-from sde_edit.store.files import child, short_digest, write_together
+from sde_edit.store.files import (
+    DamagedFileError,
+    child,
+    read_regular,
+    write_together,
+)
 from sde_edit.store.runs import Run, RunStore, log_damage
 from sde_edit.theory import figures
 
@@ -46,23 +51,59 @@ _NOT_IDENTITY = (
 )
 
 
-def publish_table(name: str, overrides: Sequence[str], *, force: bool = False) -> list[Path]:
+def publish_table(
+    name: str, overrides: Sequence[str], *, force: bool = False, excerpt: Excerpt = EVERYTHING
+) -> list[Path]:
     """Write a table and its figure.
 
-    force: replace one that rests on more. overrides: choose among runs, as `dtype=bfloat16` does;
-    for a table without runs, choose the data set.
+    force: replace one that rests on more. excerpt: what its LaTeX shows. overrides: choose among
+    runs, as `dtype=bfloat16` does; for a table without runs, choose the data set.
     """
     config, rest = table_config(name, overrides)
     check_known(rest)
     if "runs" not in config:
-        return publish_composition(name, config, rest)
+        return publish_composition(name, config, rest, excerpt)
     results = results_dir(keyed(rest, "paths."))
     config["where"] = {**(config.get("where") or {}), **_chosen(rest)} or None
-    return publish_runs(name, config, RunStore(results).runs(), results, force=force)
+    return publish_runs(
+        name, config, RunStore(results).runs(), results, force=force, excerpt=excerpt
+    )
+
+
+def publish_again(name: str, overrides: Sequence[str], excerpt: Excerpt) -> list[Path]:
+    """Write what is read of a table, and its figure, from the JSON of the table: without its runs.
+
+    Raises UserError if there is no such file or it holds another table, and for an override.
+    """
+    config, rest = table_config(name, overrides)
+    if idle := [o for o in rest if o not in keyed(rest, "paths.")]:
+        raise UserError(f"{idle[0]}: --from-json takes the table as it is; leave this out")
+    results = results_dir(keyed(rest, "paths."))
+    table = _written(name, child(results / "tables", f"{name}.json"))
+    files = rendered_to_read(table, results / "tables", excerpt)
+    files |= _rendered_figure(name, config, table, results)
+    write_together(files)
+    return list(files)
+
+
+def _written(name: str, file: Path) -> Table:
+    """The table in a JSON file. Raises UserError if it is not there or not that table."""
+    try:
+        table = from_json(read_regular(file).decode())
+    except FileNotFoundError as error:
+        raise UserError(f"{file} is not there. Write it with `sde-edit table {name}`") from error
+    except (DamagedFileError, ValueError) as error:
+        raise UserError(f"{file} holds no table. Write it with `sde-edit table {name}`") from error
+    if table.name != name:
+        raise UserError(f"{file} holds the table {table.name!r}, not {name!r}")
+    return table
 
 
 def publish_composition(
-    name: str, config: Mapping[str, Any], overrides: Sequence[str]
+    name: str,
+    config: Mapping[str, Any],
+    overrides: Sequence[str],
+    excerpt: Excerpt = EVERYTHING,
 ) -> list[Path]:
     """Write the table of the contents of a data set: the config's own or that of the overrides.
 
@@ -83,7 +124,9 @@ def publish_composition(
             f"data={data.name} does not say what it is made of; the data sets of drags do"
         )
     table = build_composition(config, data, dataset.statistics())
-    return write(table, results_dir(where) / "tables")
+    files = rendered(table, results_dir(where) / "tables", excerpt)
+    write_together(files)
+    return list(files)
 
 
 def publish_runs(
@@ -93,6 +136,7 @@ def publish_runs(
     results: Path,
     *,
     force: bool = False,
+    excerpt: Excerpt = EVERYTHING,
 ) -> list[Path]:
     """Write the table, figure and contact sheets of a config, from those `runs` that it selects.
 
@@ -103,13 +147,20 @@ def publish_runs(
     table = build_table(config, runs)
     if not force:
         refuse_loss(table, results / "tables")
-    files = rendered(table, results / "tables")
-    figure = build_figure(config, table)
-    if figure is not None:
-        files |= rendered_figure(figure, figure_name(config, name), results / "figures")
+    files = rendered(table, results / "tables", excerpt)
+    files |= _rendered_figure(name, config, table, results)
     files |= rendered_sheets(name, config, table, runs, results)
     write_together(files)
     return list(files)
+
+
+def _rendered_figure(
+    name: str, config: Mapping[str, Any], table: Table, results: Path
+) -> dict[Path, bytes]:
+    figure = build_figure(config, table)
+    if figure is None:
+        return {}
+    return rendered_figure(figure, figure_name(config, name), results / "figures")
 
 
 def refuse_loss(table: Table, folder: Path) -> None:
@@ -124,7 +175,7 @@ def refuse_loss(table: Table, folder: Path) -> None:
 
 
 def publish_figure(name: str, overrides: Sequence[str]) -> list[Path]:
-    """Write results/figures/<name>.{png,svg} of a figure that needs no runs.
+    """Write results/figures/<name>.{png,svg,pdf} of a figure that needs no runs.
 
     Raises UserError for an unknown name and for an override without effect.
     """
@@ -146,35 +197,6 @@ def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
         config = compose_config([f"experiment={preset}"])
         chosen = {"model": config["model"]["name"], "data": config["data"]["name"], **chosen}
     return chosen
-
-
-def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
-    """A Markdown table of the runs of the overrides, and the path of their contact sheet.
-
-    Raises UserError without overrides, and for a run that is not finished.
-    """
-    if not overrides:
-        raise UserError(
-            "summary shows the runs of its overrides side by side, such as sampler=ode,sde; "
-            "sde-edit runs lists every run"
-        )
-    experiments = [experiment(combination) for combination in expand(overrides)]
-    first = experiments[0]
-    runs = list({run.id: run for run in map(finished_run, experiments)}.values())
-    log_damage(runs)
-    text = describe_scores(runs, whole=True)
-    labels = list(labels_of([load_finished(run) for run in runs]).values())
-    name = _file_name("summary", first.spec.task.name, first.spec.model.name, *labels)
-    path = first.settings.results / "figures" / f"{name}.png"
-    named = dict(zip(labels, runs, strict=True))
-    save_sheet(runs_sheet(named, first.dataset, hidden=first.task.uses_mask), path)
-    return text, path
-
-
-def _file_name(*parts: str) -> str:
-    """The joined parts; a name beyond 120 characters is cut and gets a digest."""
-    name = re.sub(r"[^\w.=-]+", "-", "__".join(parts))
-    return name if len(name) <= 120 else f"{name[:110]}-{short_digest(name, 8)}"
 
 
 def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from sde_edit.api.dataset import HasSizes
 from sde_edit.engine.damage import damaged_outputs
+from sde_edit.imaging.batches import batches_of_one_size, in_words, sizes_of
 from sde_edit.store.files import canonical
-from sde_edit.store.runs import Run, batched, rows_digest, run_id
+from sde_edit.store.runs import Run, rows_digest, run_id
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
+    from sde_edit.imaging.files import Size
 
 
 @dataclass(frozen=True)
@@ -24,34 +25,38 @@ class Plan:
     of: int  # number of examples in the data set
     batches: tuple[tuple[str, ...], ...]  # of this shard: every n-th batch of the run
     missing: frozenset[str]  # of this shard
+    sizes: Mapping[str, Size] = field(default_factory=dict)  # by id; {} if images have one size
+
+    @property
+    def shapes(self) -> str:
+        """How many batches of how many sizes, if the images have several; else ""."""
+        of_shard = {self.sizes[batch[0]] for batch in self.batches} if self.sizes else set()
+        if len(of_shard) < 2:
+            return ""
+        return f"{len(self.batches)} batches, images of {in_words(of_shard)}"
 
 
 def plan_run(experiment: Experiment, run: Run | None) -> Plan:
     """What an experiment still lacks: images that are not there or damaged.
 
-    Reads only the store and the ids of the data set.
+    Reads only the store, the ids, and headers of images.
     """
-    settings = experiment.settings
-    every = list(experiment.dataset.ids())
+    settings, dataset = experiment.settings, experiment.dataset
+    every = list(dataset.ids())
     ids = tuple(every[: settings.limit])
-    batches = _batches(experiment, ids)
+    sizes = sizes_of(dataset, ids)
+    batches = batches_of_one_size(ids, sizes, settings.batch_size)
     mine = batches[settings.shard :: settings.shards]
     done = run.rows().keys() - {row.id for row in damaged_outputs(run)} if run else frozenset()
     missing = frozenset(i for batch in mine for i in batch if i not in done)
-    return Plan(ids, len(every) + experiment.excluded, mine, missing)
+    return Plan(ids, len(every) + experiment.excluded, mine, missing, sizes)
 
 
-def _batches(experiment: Experiment, ids: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Batches of images of one size, in the order of their first images."""
-    groups: dict[tuple[int, int] | None, list[str]] = {}
-    dataset = experiment.dataset
-    sizes = dataset.sizes(ids) if isinstance(dataset, HasSizes) else [None] * len(ids)
-    for example_id, size in zip(ids, sizes, strict=True):
-        groups.setdefault(size, []).append(example_id)
-    at_once = experiment.settings.batch_size
-    batches = [tuple(batch) for group in groups.values() for batch in batched(group, at_once)]
-    place = {example_id: number for number, example_id in enumerate(ids)}
-    return tuple(sorted(batches, key=lambda batch: place[batch[0]]))
+def pixels(experiment: Experiment, plan: Plan, ids: Iterable[str]) -> int:
+    """How many pixels these images have together."""
+    side = experiment.source.resolution
+    sizes = (plan.sizes.get(example_id, (side, side)) for example_id in ids)
+    return sum(width * height for width, height in sizes)
 
 
 def is_sealed(run: Run, plan: Plan) -> bool:

@@ -126,7 +126,9 @@ class NetworkProducer:
 
     def describe(self, plan: Plan, evaluations: int) -> str:
         head = f"{len(plan.missing)} of {len(plan.ids)} images to make"
-        return "; ".join([f"{head}, about {evaluations} network evaluations", *self.notices()])
+        cost = f"about {evaluations} network evaluations"
+        shapes = [plan.shapes] if plan.shapes else []
+        return "; ".join([f"{head}, {cost}", *shapes, *self.notices()])
 
     def make(self, runs: Sequence[ActiveRun], models: ModelCache) -> None:
         execute(runs, self.sampler, models)

@@ -22,7 +22,7 @@ from torch import Tensor
 from sde_edit.api.example import Example
 from sde_edit.api.metric import Metric
 from sde_edit.evaluation.per_image import distribution_references, to_signed
-from sde_edit.evaluation.recognition import UsesRecogniser, recogniser_note
+from sde_edit.evaluation.recognition import UsesRecogniser, check_native, recogniser_note
 from sde_edit.evaluation.weights import (
     device_of,
     fetch,
@@ -71,6 +71,7 @@ class Shapes(UsesRecogniser):
 
     @torch.inference_mode()
     def __call__(self, images_BHWC: Tensor) -> Tensor:
+        check_native(images_BHWC)
         maps = self._network.image_features(to_signed(images_BHWC, self.device))
         return maps[-1].mean(dim=(2, 3)).cpu()
 
@@ -210,6 +211,19 @@ class DistributionMetric(Metric):
         self._features.load(device)
 
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        both = (images_BHWC, distribution_references(examples))
-        halves = [_MEMORY.features(self._features, self._description, half) for half in both]
-        return torch.cat(halves, dim=1).double()
+        return torch.cat([self._of(images_BHWC), self._of_references(examples)], dim=1).double()
+
+    def _of(self, images_BHWC: Tensor) -> Tensor:
+        return _MEMORY.features(self._features, self._description, images_BHWC)
+
+    def _of_references(self, examples: Sequence[Example]) -> Tensor:
+        """Features [B, D] of the references, which may differ in size from the outputs and among
+        each other."""
+        images = distribution_references(examples)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for row, image in enumerate(images):
+            groups.setdefault(image.shape, []).append(row)
+        stacks = (np.stack([images[row] for row in group]) for group in groups.values())
+        features = torch.cat([self._of(torch.from_numpy(stack)) for stack in stacks])
+        places = torch.tensor([row for group in groups.values() for row in group])
+        return features[places.argsort()]

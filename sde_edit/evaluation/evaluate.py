@@ -23,9 +23,10 @@ from sde_edit.api.example import Example
 from sde_edit.api.metric import NamedMetric, Score
 from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import score_of
-from sde_edit.evaluation.outputs import Outputs, by_size, seal_of, sealed_rows
+from sde_edit.evaluation.outputs import Outputs, seal_of, sealed_rows
+from sde_edit.imaging.batches import batches_of_one_size, sizes_of
 from sde_edit.store.feature_cache import FeatureCache
-from sde_edit.store.runs import ImageRecord, Run, Seal, batched, read_score, write_score
+from sde_edit.store.runs import ImageRecord, Run, Seal, read_score, write_score
 
 if TYPE_CHECKING:
     from sde_edit.evaluation.outputs import Item
@@ -68,7 +69,8 @@ def evaluate_run(
     missing = [named for named in metrics if named.spec.name not in scores]
     failures = Failures()
     accumulators = _open_accumulators(outputs, missing, cache, failures, force=force)
-    batches = batched(list(outputs.rows), batch_size)
+    ids = list(outputs.rows)
+    batches = batches_of_one_size(ids, sizes_of(dataset, ids), batch_size)
     for accumulator in _fill(accumulators, outputs, batches, device, failures, on_progress):
         name = accumulator.named.spec.name
         with failures.of(accumulator.named):
@@ -292,8 +294,7 @@ def _load_networks(
 def _measure(accumulator: MetricAccumulator, items: Sequence[Item], failures: Failures) -> bool:
     """Measure a batch; False if that failed."""
     with failures.of(accumulator.named):
-        for group in by_size(items):
-            accumulator.measure(group)
+        accumulator.measure(items)
         accumulator.save_if_due()
         return True
     return False

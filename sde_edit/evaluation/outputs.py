@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -97,11 +97,3 @@ def load_item(run: Run, dataset: Dataset, row: ImageRecord) -> Item:
         (h, w), (H, W) = output.shape[:2], example.image.shape[:2]
         raise UserError(f"output {path} is {w}x{h}, example {row.id!r} is {W}x{H}. {again}")
     return example, output
-
-
-def by_size(items: Iterable[Item]) -> list[list[Item]]:
-    """The items of a batch, grouped by the size of their images."""
-    groups: dict[tuple[int, ...], list[Item]] = {}
-    for item in items:
-        groups.setdefault(item[1].shape, []).append(item)
-    return list(groups.values())

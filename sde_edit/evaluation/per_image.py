@@ -44,10 +44,19 @@ def references(examples: Sequence[Example], against: Against = "truth") -> Tenso
     return torch.from_numpy(np.stack([reference(example, against) for example in examples]))
 
 
-def distribution_references(examples: Sequence[Example]) -> Tensor:
-    """Samples of the distribution that the outputs should follow, uint8 [B, H, W, 3]."""
-    images = [reference(e) if e.reference is None else e.reference for e in examples]
-    return torch.from_numpy(np.stack(images))
+def distribution_references(examples: Sequence[Example]) -> list[Pixels]:
+    """Samples of the distribution that the outputs should follow, each of its own size."""
+    return [reference(e) if e.reference is None else e.reference for e in examples]
+
+
+def check_sides(examples: Sequence[Example], least: int, what: str) -> None:
+    """Raises UserError if images, all of one size, are smaller than `what` can measure."""
+    height, width = examples[0].image.shape[:2]
+    if min(height, width) < least:
+        raise UserError(
+            f"{what} needs sides of {least} pixels, and example {examples[0].id!r} is "
+            f"{width}x{height}"
+        )
 
 
 def to_unit(images_BHWC: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from sde_edit.evaluation.weights import device_of, reading, weights_note
 from sde_edit.networks.recogniser import ShapesCLIP
 
 SHAPES_FOLDER = Path(__file__).parents[1] / "assets" / "shapes"
+_SIDE = 64  # of the scenes that the recogniser was trained on
 
 
 def shapes_folder(name: str) -> Path:
@@ -40,6 +41,16 @@ def recogniser_note() -> str:
     )
 
 
+def check_native(images_BHWC: Tensor) -> None:
+    """Raises UserError unless the images have the size of the recogniser's scenes."""
+    _, height, width, _ = images_BHWC.shape
+    if (height, width) != (_SIDE, _SIDE):
+        raise UserError(
+            f"the embedded recogniser knows scenes of {_SIDE}x{_SIDE} pixels, and an image is "
+            f"{width}x{height}: choose a metric for photographs"
+        )
+
+
 class UsesRecogniser:
     """Loads the embedded recogniser when it is first used."""
 
@@ -59,4 +70,5 @@ class RecogniserMetric(UsesRecogniser, PerImageMetric):
     """Base of the metrics whose value per image comes from the embedded recogniser."""
 
     def _input(self, images_BHWC: Tensor) -> Tensor:
+        check_native(images_BHWC)
         return to_signed(images_BHWC, device_of(self._network))

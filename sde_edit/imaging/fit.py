@@ -5,6 +5,7 @@ Sizes are (width, height) and points (x, y), as in Pillow; arrays are [H, W].
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -197,6 +198,15 @@ def extended(example: Example, factor: int) -> Example:
         truth=None if example.truth is None else wider(example.truth),
         hint=None if example.hint is None else wider(example.hint),
     )
+
+
+def pixels_per_cell(cells: Size, image: Size) -> int:
+    """How many pixels of an image a cell of its latent or feature map has along a side.
+
+    Networks halve sides, so it is a power of two; the last cells may reach beyond the image.
+    """
+    most = max(pixels / count for pixels, count in zip(image, cells, strict=True))
+    return 1 << max(0, math.ceil(math.log2(most)))
 
 
 def _scaled(size: Size, scale: float) -> Size:

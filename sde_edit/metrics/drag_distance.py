@@ -62,7 +62,8 @@ class DragDistance(Metric):
             "distance in pixels from the target to the place of the output whose features are "
             "most like those of the source point, by cosine over all places; mean over the points "
             f"of all images; {self._features.describe()}; the same noise for output and source "
-            "image; features brought to the images' size by bilinear interpolation"
+            "image; features brought to the images' size by bilinear interpolation; borders "
+            "repeated to whole cells"
         )
 
     def fetch(self) -> None:

@@ -16,7 +16,12 @@ from torch import Tensor, nn
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import FEATURE_ERROR, FullReferenceMetric, to_signed
+from sde_edit.evaluation.per_image import (
+    FEATURE_ERROR,
+    FullReferenceMetric,
+    check_sides,
+    to_signed,
+)
 from sde_edit.evaluation.weights import (
     device_of,
     fetch,
@@ -28,6 +33,8 @@ from sde_edit.evaluation.weights import (
 )
 from sde_edit.networks.weight_files import check_tensors
 from sde_edit.registry import plugin
+
+_LEAST_SIDES = {"alex": 31, "vgg": 16, "squeeze": 17}  # smaller ones are pooled to nothing
 
 
 @plugin
@@ -88,6 +95,7 @@ class Lpips(FullReferenceMetric):
 
     @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        check_sides(examples, _LEAST_SIDES[self.net], f"LPIPS with net={self.net}")
         device = device_of(self._network)
         distances: Tensor = self._network(
             to_signed(images_BHWC, device), to_signed(self._references(examples), device)

@@ -11,9 +11,11 @@ from torch import Tensor
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import FullReferenceMetric, to_unit
+from sde_edit.evaluation.per_image import FullReferenceMetric, check_sides, to_unit
 from sde_edit.evaluation.weights import package
 from sde_edit.registry import plugin
+
+_LEAST_SIDE = 6  # of which 5 pixels can be reflected, half of the window
 
 
 @plugin
@@ -46,6 +48,7 @@ class Ssim(FullReferenceMetric):
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         from torchmetrics.functional.image import structural_similarity_index_measure
 
+        check_sides(examples, _LEAST_SIDE, "SSIM")
         # In float64 the convolution takes 30 times as long and changes the value by 3e-7.
         scale = 2 if self.signed else 1
         shift = scale - 1

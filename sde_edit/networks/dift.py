@@ -20,6 +20,7 @@ from torch import Tensor
 from sde_edit.api.example import Point
 from sde_edit.diffusion.noise import Noise
 from sde_edit.errors import UserError
+from sde_edit.imaging.fit import pixels_per_cell
 from sde_edit.networks.base import alpha_at
 from sde_edit.networks.latent_diffusion import LoadedStableDiffusion
 from sde_edit.networks.pipeline_files import PipelineFiles, latent_factor
@@ -99,8 +100,11 @@ def unet_features(
     noise: Noise,
     layer: Layer,
 ) -> Tensor:
-    """uint8 [B, H, W, 3], one prompt for each -> float [B, C, h, w]."""
-    x_0, text_BKD = model.encode(images_BHWC), model.embed(prompts)
+    """uint8 [B, H, W, 3], one prompt for each -> float [B, C, h, w].
+
+    The right and lower borders are repeated up to multiples of the autoencoder's factor.
+    """
+    x_0, text_BKD = model.encode(_extended(images_BHWC, model.factor)), model.embed(prompts)
     t_B = torch.full((len(x_0),), layer.t, device=x_0.device)
     alpha = alpha_at(model.alpha_T, t_B).to(x_0.dtype)
     total = torch.zeros((), device=x_0.device)
@@ -110,14 +114,23 @@ def unet_features(
     return total / layer.ensemble
 
 
+def _extended(images_BHWC: Tensor, factor: int) -> Tensor:
+    """Images whose sides are multiples of the factor."""
+    height, width = images_BHWC.shape[1:3]
+    rows = torch.arange(height + -height % factor).clamp_max(height - 1)
+    columns = torch.arange(width + -width % factor).clamp_max(width - 1)
+    return images_BHWC[:, rows][:, :, columns]
+
+
 def corresponding(
     source_Chw: Tensor, other_Chw: Tensor, points: Sequence[Point], size: tuple[int, int]
 ) -> list[tuple[int, int]]:
     """For each point of the source, the pixel (x, y) of the other image with the most similar
     features.
 
-    Both maps are resized to the images' size (H, W) by bilinear interpolation. All pixels of the
-    other image are compared; ties go to the first.
+    Both maps are resized by bilinear interpolation, so that each cell has as many pixels as it was
+    made of, and cut to the images' size (H, W). All pixels of the other image are compared; ties go
+    to the first.
     """
     rows, columns = ([int(point[axis]) for point in points] for axis in (1, 0))
     parts = [part[:, rows, columns].T for part in _resized(source_Chw, size)]
@@ -135,5 +148,9 @@ def corresponding(
 
 def _resized(features_Chw: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
     """The resized map, some channels at a time."""
+    _, h, w = features_Chw.shape
+    side = pixels_per_cell((w, h), (size[1], size[0]))
+    whole = (side * h, side * w)
     for part in torch.split(features_Chw, _CHANNELS):
-        yield F.interpolate(part[None], size, mode="bilinear", align_corners=False)[0]
+        resized = F.interpolate(part[None], whole, mode="bilinear", align_corners=False)[0]
+        yield resized[:, : size[0], : size[1]]

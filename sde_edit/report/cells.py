@@ -207,4 +207,5 @@ def describe(component: ComponentSpec) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) and " " in value else str(value)
+    quoted = isinstance(value, str) and (" " in value or not value)
+    return f'"{value}"' if quoted else str(value)

@@ -18,6 +18,7 @@ from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Drag, Example, Point
 from sde_edit.errors import UserError, shortened
 from sde_edit.imaging.files import png_bytes, read_output
+from sde_edit.imaging.fit import pixels_per_cell
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import Run
 
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_ACROSS = 8  # columns of a part of a sheet
 _GAP = 12  # pixels between images and around the sheet
 _PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (90, 90, 90)
 _CHECKS = (96, 160)  # grey levels of the hidden region
+_BESIDE = (228, 228, 228)  # what a smaller image leaves of its cell
 _COMFORTABLE_SIDE = 192
 _CUT = "[cut]"  # below an example whose prompt was not read to its end
 _TEXT = 300  # characters of an id, a caption or a target, which may be of any length
@@ -43,28 +46,58 @@ def contact_sheet(
     foot: str = "",
     scale: int | None = None,
 ) -> Image.Image:
-    """Columns of uint8 images [H, W, 3] of one size under their headings, with a title above.
+    """Columns of uint8 images [H, W, 3] under their headings, with a title above.
 
+    All cells are as wide as the widest image and as high as the highest; the others stand in their
+    middles, undistorted and in the same scale.
+
+    More than eight columns are cut into parts below each other, of as equal widths as possible.
     captions: one below each row. drags: for each row, the arrows drawn in its first image.
     foot: a line below all rows.
     scale: integer enlargement by nearest neighbour, which keeps the pixels as they are; None makes
-    images about 192 pixels wide. Raises ValueError without images, and if columns differ in length,
-    images in size, or captions or drags in number.
+    cells about 192 pixels wide. Raises ValueError without images, and if columns differ in length,
+    or captions or drags in number.
     """
     rows = _checked(columns, captions, drags)
-    side = rows[0][0].shape[1]
-    factor = scale or max(1, round(_COMFORTABLE_SIDE / side))
-    heading, small = _fonts(side * factor)
-    top = _headings(list(columns), side * factor, heading)
-    parts = [_title(title, top.width, heading), top] if title else [top]
+    height, width = np.max([image.shape[:2] for images in rows for image in images], axis=0)
+    factor = scale or max(1, round(_COMFORTABLE_SIDE / int(width)))
+    cell = (int(width) * factor, int(height) * factor)
+    fonts = heading, small = _fonts(cell[0])
+    shown = [[_enlarged(image, factor) for image in images] for images in rows]
+    for images, arrows in zip(shown, drags, strict=False):
+        for drag in arrows:
+            _draw_arrow(images[0], drag, factor)
+    parts = []
+    for part in _parts(len(columns)):
+        cut = [images[part] for images in shown]
+        parts += _columns(list(columns)[part], cut, captions, fonts, cell)
+    across = parts[0].width
+    above = [_title(title, across, heading)] if title else []
+    below = [_caption(foot, across, small)] if foot else []
+    return stacked([*above, *parts, *below])
+
+
+def _parts(columns: int) -> list[slice]:
+    """The columns of each part of a sheet."""
+    size = math.ceil(columns / math.ceil(columns / _ACROSS))
+    return [slice(first, first + size) for first in range(0, columns, size)]
+
+
+def _columns(
+    names: Sequence[str],
+    rows: Sequence[Sequence[Image.Image]],
+    captions: Sequence[str] | None,
+    fonts: tuple[Font, Font],
+    cell: tuple[int, int],
+) -> list[Image.Image]:
+    """The headings, and each row with its caption."""
+    heading, small = fonts
+    parts = [_headings(names, cell[0], heading)]
     for i, images in enumerate(rows):
-        first, *others = (_enlarged(image, factor) for image in images)
-        for drag in drags[i] if drags else ():
-            _draw_arrow(first, drag, factor)
-        parts.append(_strip([first, *others]))
+        parts.append(_strip(images, cell))
         if captions is not None:
-            parts.append(_caption(captions[i], top.width, small))
-    return stacked([*parts, *([_caption(foot, top.width, small)] if foot else [])])
+            parts.append(_caption(captions[i], parts[0].width, small))
+    return parts
 
 
 def runs_sheet(
@@ -172,11 +205,13 @@ def found_masks(examples: Sequence[Example], runs: Sequence[Run]) -> dict[str, l
 
 
 def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
-    """A mask file resized to the example's image [H, W], 1 = white."""
+    """A mask file, which has a pixel for each cell of the latent, for the example's image [H, W];
+    1 = white."""
     height, width = example.image.shape[:2]
     mask = read_output(path).convert("1")
-    pixels = np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
-    return pixels.astype(np.float64)
+    side = pixels_per_cell(mask.size, (width, height))
+    enlarged = np.asarray(mask).repeat(side, axis=0).repeat(side, axis=1)
+    return enlarged[:height, :width].astype(np.float64)
 
 
 def _words(example: Example) -> str:
@@ -206,8 +241,8 @@ def _checked(
     if not rows:
         raise ValueError("a contact sheet needs at least one image")
     shapes = {image.shape for images in rows for image in images}
-    if len(shapes) > 1 or any(len(shape) != 3 or shape[2] != 3 for shape in shapes):
-        raise ValueError(f"images must all be [H, W, 3] of one size, not {sorted(shapes)}")
+    if any(len(shape) != 3 or shape[2] != 3 for shape in shapes):
+        raise ValueError(f"images must all be [H, W, 3], not {sorted(shapes)}")
     if captions is not None and len(captions) != len(rows):
         raise ValueError(f"{len(captions)} captions for {len(rows)} rows")
     if drags and len(drags) != len(rows):
@@ -275,12 +310,14 @@ def _draw_line(draw: ImageDraw.ImageDraw, start: Point, end: Point, width: float
         draw.circle(centre, _SMOOTH * width / 2, 255)
 
 
-def _strip(images: Sequence[Image.Image]) -> Image.Image:
-    """Images side by side with a gap around each."""
-    width, height = images[0].size
+def _strip(images: Sequence[Image.Image], cell: tuple[int, int]) -> Image.Image:
+    """Images side by side in the middles of cells of this size, with a gap around each."""
+    width, height = cell
     strip = _blank(_GAP + len(images) * (width + _GAP), height + _GAP)
     for i, image in enumerate(images):
-        strip.paste(image, (_GAP + i * (width + _GAP), 0))
+        left = _GAP + i * (width + _GAP)
+        strip.paste(_BESIDE, (left, 0, left + width, height))
+        strip.paste(image, (left + (width - image.width) // 2, (height - image.height) // 2))
     return strip
 
 

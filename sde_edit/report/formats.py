@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import gt
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 from tabulate import tabulate
 
-from sde_edit.report.latex import latex
+from sde_edit.report.excerpt import EVERYTHING, Excerpt
+from sde_edit.report.latex import latex, latex_notes
 from sde_edit.report.table import (
     MISSING,
     Block,
@@ -118,23 +119,25 @@ def from_json(text: str) -> Table:
 
 
 # ------------------------------------------------------------------ files
-def rendered(table: Table, folder: Path) -> dict[Path, bytes]:
-    """The files `<folder>/<name>.{md,csv,tex,json}` and their content.
+def rendered(table: Table, folder: Path, excerpt: Excerpt = EVERYTHING) -> dict[Path, bytes]:
+    """The files of a table and their content: its data as CSV and JSON, and those to read."""
+    data = {".csv": to_csv(table), ".json": to_json(table)}
+    return rendered_to_read(table, folder, excerpt) | _named(table, folder, data)
 
-    Raises UserError for a name that leads out of the folder.
+
+def rendered_to_read(table: Table, folder: Path, excerpt: Excerpt) -> dict[Path, bytes]:
+    """A table as Markdown, and an excerpt of it as LaTeX with a second file of notes.
+
+    Raises UserError for a name in the excerpt that the table lacks, and for a name of the table
+    that leads out of the folder.
     """
-    forms = {"md": markdown, "csv": to_csv, "tex": latex, "json": to_json}
-    return {
-        child(folder, f"{table.name}.{suffix}"): form(table).encode()
-        for suffix, form in forms.items()
-    }
+    part = excerpt.of(table)
+    forms = {".md": markdown(table), ".tex": latex(part), "-notes.tex": latex_notes(part)}
+    return _named(table, folder, forms)
 
 
-def write(table: Table, folder: Path) -> list[Path]:
-    """Write the files of a table, all or none. Raises UserError on failure."""
-    files = rendered(table, folder)
-    write_together(files)
-    return list(files)
+def _named(table: Table, folder: Path, forms: Mapping[str, str]) -> dict[Path, bytes]:
+    return {child(folder, f"{table.name}{end}"): text.encode() for end, text in forms.items()}
 
 
 def lost_cells(table: Table, file: Path) -> list[str]:
@@ -161,18 +164,20 @@ def _support(table: Table) -> dict[str, tuple[int, int]]:
 
 
 def rendered_figure(figure: Figure, name: str, folder: Path) -> dict[Path, bytes]:
-    """The files `<folder>/<name>.{png,svg}` and their content.
+    """The files `<folder>/<name>.{png,svg,pdf}` and their content.
 
     The same figure and matplotlib give the same bytes. Raises UserError for a name that leads out
     of the folder.
     """
     from matplotlib import rc_context  # takes 0.4 s, which listings save
 
+    from sde_edit.report.plot_style import RC
+
     files = {}
-    for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+    for suffix, dated in (("png", "Software"), ("svg", "Date"), ("pdf", "CreationDate")):
         buffer = io.BytesIO()
-        with rc_context({"svg.hashsalt": "sde-edit"}):
-            figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
+        with rc_context(RC):
+            figure.savefig(buffer, format=suffix, dpi=200, metadata={dated: None})
         files[child(folder, f"{name}.{suffix}")] = buffer.getvalue()
     return files
 

@@ -1,12 +1,17 @@
-"""Colours, markers, dashes, legends and captions that the figures of tables share."""
+"""What all figures share: sizes for a paper, colours and markers of methods, legends, captions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import cycle
-from typing import Literal
+import math
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, cycle
+from typing import Any, Literal
 
+from matplotlib import colors
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,6 +19,32 @@ from matplotlib.lines import Line2D
 from sde_edit.report.table import Block, Cell, Row, Table, counts
 
 GREY = "#555555"
+COLUMN, PAGE = 3.3, 6.9  # inches: a column and the whole width of a page in two columns
+_LETTER, _LINE = 0.059, 0.16  # inches: the mean width of a letter of a legend, and a line
+
+# Figures are drawn and written with these: letters in their printed size, fonts that are embedded,
+# and no random names in SVG.
+RC: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7.5,
+    "legend.title_fontsize": 7.5,
+    "figure.titlesize": 9,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.5,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "sde-edit",
+}
+
+
+# ------------------------------------------------------------------ methods
+Dash = Literal["-", "--", ":", "-."]
 
 
 @dataclass(frozen=True)
@@ -22,35 +53,59 @@ class Style:
 
     colour: str
     marker: str
-    dash: Literal["-", "--", ":", "-."]
+    dash: Dash
 
 
-# Okabe and Ito's blue and vermillion first; marker and dash tell the arms apart without colour.
-_STYLES = (
-    Style("#0072B2", "o", "--"),
-    Style("#D55E00", "s", "-"),
-    Style("#009E73", "^", ":"),
-    Style("#CC79A7", "D", "-."),
-    Style("#E69F00", "v", "--"),
-    Style("#56B4E9", "P", "-"),
-    Style("#000000", "X", ":"),
-)
+# The style of a method, by a word of its label; the first that fits counts. Okabe and Ito's colours
+# come first; marker and dash tell the methods apart without colour.
+_METHODS = {
+    r"DragDiffusion": Style("#332288", ">", "-."),
+    r"EDICT": Style("#009E73", "^", ":"),
+    r"BDIA": Style("#CC79A7", "D", "-."),
+    r"Cycle-SDE|Alg\. 5": Style("#882255", "p", "-."),
+    r"PLMS": Style("#000000", "X", ":"),
+    r"autoencoder|no edit": Style("#777777", "h", ":"),
+    r"DPM-Solver\+\+|ODE-?2": Style("#56B4E9", "v", "--"),
+    r"SDE-?2": Style("#E69F00", "P", "-"),
+    r"SDE|DDPM|difference": Style("#D55E00", "s", "-"),
+    r"ODE|DDIM": Style("#0072B2", "o", "--"),
+}
+_OTHERS = (Style("#999933", "<", "-"), Style("#AA4499", "*", ":"), Style("#44AA99", "d", "--"))
+_DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.")
+
+
+def style_of(label: str) -> Style | None:
+    """The style of the method that the label names, in every figure the same; None if unknown."""
+    found = (style for words, style in _METHODS.items() if re.search(rf"\b(?:{words})", label))
+    return next(found, None)
 
 
 def styles_of(labels: Iterable[str]) -> dict[str, Style]:
-    """A style for each distinct label, in order.
+    """A style for each distinct label.
 
-    Of a pair X-ODE and X-SDE the ODE always gets the earlier style, so that an arm looks the same
-    in every figure.
+    Labels of one method, such as two gammas of BDIA, have its colour and marker; from the second on
+    they are paler and have other dashes. Methods that are not known have styles of their own.
     """
-    names = list(dict.fromkeys(labels))
-    order = list(names)
-    for i, name in enumerate(names):
-        if (twin := name.replace("SDE", "ODE")) in names[i + 1 :]:
-            at = names.index(twin)
-            order[i], order[at] = order[at], order[i]
-    found = dict(zip(order, cycle(_STYLES), strict=False))
-    return {name: found[name] for name in names}
+    others = cycle(_OTHERS)
+    found: dict[str, Style] = {}
+    variants: dict[Style, int] = {}
+    for label in dict.fromkeys(labels):
+        style = style_of(label) or next(others)
+        variants[style] = variants.get(style, -1) + 1
+        found[label] = _variant(style, variants[style])
+    return found
+
+
+def _variant(style: Style, number: int) -> Style:
+    """The style itself for number 0; then paler ones, with each of the other dashes in turn."""
+    if not number:
+        return style
+    dashes = [dash for dash in _DASHES if dash != style.dash]
+    white = min(0.35 * number, 0.6)
+    red, green, blue = (c + (1 - c) * white for c in colors.to_rgb(style.colour))
+    return replace(
+        style, colour=colors.to_hex((red, green, blue)), dash=dashes[(number - 1) % len(dashes)]
+    )
 
 
 def arms(block: Block) -> list[Row]:
@@ -96,10 +151,44 @@ def mark_entry(marker: str, face: str, label: str) -> Line2D:
     )
 
 
-def legend(figure: Figure, handles: list[Line2D], *, ncols: int, title: str) -> None:
-    """Add a legend below the panels."""
-    figure.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False,
-                  title=title, title_fontsize=9, fontsize=9)  # fmt: skip
+def wrapped(text: str, inches: float) -> str:
+    """Text broken into lines of this width, with t_0 as a formula."""
+    lines = textwrap.wrap(text, int(inches / _LETTER))
+    return re.sub(r"\bt_0\b", "$t_0$", "\n".join(lines))
+
+
+def write_title(figure: Figure, text: str) -> None:
+    """Add a title above the panels; a long one is broken into lines."""
+    lines = wrapped(text, figure.get_figwidth() / 1.4)
+    figure.suptitle(lines, fontweight="bold")
+    _grow(figure, 1 + lines.count("\n"))
+
+
+def legend(figure: Figure, handles: Sequence[Artist], *, title: str) -> None:
+    """Add a legend below the panels, in as many columns as fit, under a title."""
+    width = figure.get_figwidth()
+    words = wrapped(title, 0.95 * width)
+    entry = 0.4 + _LETTER * max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, min(len(handles), int(width / entry)))
+    figure.legend(
+        handles=_by_line(handles, columns),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        columnspacing=1,
+        title=words,
+    )
+    _grow(figure, 1 + words.count("\n") + math.ceil(len(handles) / columns))
+
+
+def _grow(figure: Figure, lines: int) -> None:
+    """Make a figure taller by so many lines of text."""
+    figure.set_figheight(figure.get_figheight() + lines * _LINE)
+
+
+def _by_line(handles: Sequence[Artist], columns: int) -> list[Artist]:
+    """Reordered so that matplotlib, which fills column after column, shows them line by line."""
+    return list(chain.from_iterable(handles[i::columns] for i in range(columns)))
 
 
 def caption(table: Table) -> str:

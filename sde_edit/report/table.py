@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 MISSING = "—"
 MINUS = "\N{MINUS SIGN}"
+_TIE = "\N{NO-BREAK SPACE}"
 Verdict = Literal["better", "worse", "undecided", ""]
 RowKind = Literal["arm", "difference", "paper"]
 
@@ -127,8 +128,12 @@ def readable(table: Table) -> Table:
     A table of one column is pivoted, because otherwise each metric would be a block with one number
     per line. A number of images that all cells share is stated once.
     """
-    one_column = len(table.columns) == 1 and all(block.title for block in table.blocks)
-    return hoist_counts(pivoted(table) if one_column else table)
+    return hoist_counts(pivoted(table) if is_pivoted(table) else table)
+
+
+def is_pivoted(table: Table) -> bool:
+    """Whether a reader sees it pivoted: if it has one column, and more to show than one number."""
+    return len(table.columns) == 1 and all(block.title for block in table.blocks)
 
 
 def pivoted(table: Table) -> Table:
@@ -178,14 +183,25 @@ def hoist_counts(table: Table) -> Table:
     blocks = tuple(
         replace(block, rows=tuple(map(_uncounted, block.rows))) for block in table.blocks
     )
-    return replace(table, blocks=blocks, notes=(f"n: {n} of the data set's {of}.", *table.notes))
+    return replace(
+        table, blocks=blocks, notes=(f"n = {n} of the data set's {of} images.", *table.notes)
+    )
 
 
 def _uncounted(row: Row) -> Row:
     return replace(row, cells=tuple(replace(cell, of=None) for cell in row.cells))
 
 
-# ------------------------------------------------------------------ numbers as text
+# ------------------------------------------------------------------ names and numbers as text
+_ACRONYMS = ("psnr", "ssim", "fid", "kid", "lpips", "clip", "l2")
+
+
+def metric_label(title: str) -> str:
+    """A metric's key as a reader knows it: 'source LPIPS' for source_lpips; other titles stay."""
+    words = title.replace("_", " ").split(" ")
+    return " ".join(word.upper() if word in _ACRONYMS else word for word in words)
+
+
 def arrow(higher_is_better: bool | None) -> str:
     """The direction of better values: an arrow up or down, or ""."""
     return "" if higher_is_better is None else "↑" if higher_is_better else "↓"
@@ -272,18 +288,18 @@ def _intervals(table: Table) -> bool:
 
 
 def reading_notes(table: Table, better: str, worse: str) -> list[str]:
-    """How to read the cells. better, worse: the marks of these verdicts."""
+    """How to read the cells, in sentences. better, worse: the marks of these verdicts."""
     lines = []
+    if len(counts(table)) == 1:
+        lines.append(f"Every value is measured on n = {counts(table)[0]} images.")
     if _intervals(table):
-        lines.append("Brackets: 95 % interval, bootstrap over the examples.")
+        lines.append("Brackets hold the 95 % bootstrap interval over the images.")
     if _decided(table):
         lines.append(
-            f"Differences are paired by example. {better}: the interval excludes 0 to the "
-            f"advantage of the sampler named first; {worse}: to its disadvantage; no mark: "
-            "undecided. No correction for the number of cells."
+            f"Rows “A{_TIE}{MINUS}{_TIE}B” are differences on the same images; {better}: A is "
+            f"better than B, {worse}: it is worse, by a 95 % interval that excludes 0 and is not "
+            "corrected for the number of cells; no mark: undecided."
         )
-    if len(counts(table)) == 1:
-        lines.append(f"n = {counts(table)[0]} images in every cell.")
     return lines
 
 

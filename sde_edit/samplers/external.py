@@ -26,7 +26,8 @@ class External:
     """Takes the place of a sampler for images that exist already.
 
     outputs   folder with an image for each example: `<id>.png`, or another image suffix, in
-              sub-folders if the id has slashes; or named as in the outputs of a run
+              sub-folders if the id has slashes; or named as in the outputs of a run; each of
+              the size of its example, which may differ from others
     partial   exclude and count examples without an image; otherwise they are an error
 
     Other files in the folder are ignored. Files are found by listing the folder, so no id can lead
@@ -59,15 +60,16 @@ class External:
         return digest_of_pairs(zip(ids, file_digests(files), strict=True))
 
     def read(self, example: Example) -> Pixels:
-        """Raises UserError for unreadable files, other sizes and transparent pixels."""
+        """uint8 [H, W, 3] of the example's size. Raises UserError for unreadable files, other sizes
+        and transparent pixels."""
         file = self._found(example.id)
         image = read_rgb(file, transparency="refuse")
         height, width = example.image.shape[:2]
         if image.size != (width, height):
             raise UserError(
                 f"{file}: is {image.width}x{image.height}, but example {example.id!r} is "
-                f"{width}x{height}. Resize it, or choose the resolution of the data by "
-                "data.resolution"
+                f"{width}x{height}. Resize it, or fit the data as it was fitted, by "
+                "data.resolution and data.fit: null and keep leave files their sizes"
             )
         return to_pixels(image)
 

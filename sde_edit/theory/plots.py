@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -16,6 +16,7 @@ from sde_edit.api.sampler import Sampler
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.report.formats import write_figure
+from sde_edit.report.plot_style import GREY, PAGE, RC, Style, legend, style_axes, styles_of
 from sde_edit.samplers.ode import ODE
 from sde_edit.samplers.sde import SDE
 from sde_edit.theory import cycle, sobolev
@@ -26,22 +27,19 @@ from sde_edit.theory.mixture import PRIORS, Mixture, Normal, Prior, cosine_grid
 
 @dataclass(frozen=True)
 class Arm:
-    """A sampler, how it is drawn, and its number of nodes, which cost little for the ODE."""
+    """A sampler, and its number of nodes, which cost little for the ODE."""
 
     name: str
     sampler: Sampler
-    colour: str
-    dash: Literal["-", "--", ":", "-."]
     nodes: int
 
+    @property
+    def style(self) -> Style:
+        """How it is drawn, here as in the figures of tables."""
+        return styles_of([self.name])[self.name]
 
-ARMS = (
-    Arm("ODE (DDIM)", ODE(), "#0072B2", "--", 25 * NODES),
-    Arm("SDE (DDPM)", SDE(), "#D55E00", "-", NODES),
-)
 
-_CYCLE_COLOUR = "#009E73"
-_GREY = "#444444"
+ARMS = (Arm("ODE (DDIM)", ODE(), 25 * NODES), Arm("SDE (DDPM)", SDE(), NODES))
 
 DATA = Mixture()
 HISTOGRAM_STEPS, SAMPLES, SEED = 500, 50_000, 0
@@ -59,19 +57,18 @@ def samples(prior: Prior, sampler: Sampler, data: Mixture, grid: Grid, n: int, s
     return sampler.decode(data.eps(grid), start, grid, noise).view(-1)
 
 
+@rc_context(RC)
 def figure5(folder: Path) -> list[Path]:
-    """`<folder>/figure5.{png,svg}`: histograms of p~_0 for three priors, over the data density."""
+    """`<folder>/figure5.{png,svg,pdf}`: histograms of p~_0 for three priors, and the data."""
     grid = cosine_grid(1.0, 0.0, HISTOGRAM_STEPS)
-    figure = Figure(figsize=(10.5, 3.5), layout="constrained")
+    figure = Figure(figsize=(PAGE, 1.9), layout="constrained")
     panels = figure.subplots(1, len(PRIORS), sharey=True)
     for letter, prior, axes in zip("abc", PRIORS, panels, strict=True):
         _histograms(axes, prior, grid)
-        axes.set_title(f"({letter}) prior {prior}", fontsize=11)
+        axes.set_title(f"({letter}) prior {prior}")
         axes.set_xlabel("$x_0$")
     panels[0].set_ylabel("density")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False,
-                  fontsize=9, title=_sampling_caption(), title_fontsize=9)  # fmt: skip
+    legend(figure, panels[0].get_legend_handles_labels()[0], title=_sampling_caption())
     return write_figure(figure, "figure5", folder)
 
 
@@ -83,35 +80,36 @@ def _histograms(axes: Axes, prior: Prior, grid: Grid) -> None:
     bins = torch.linspace(-1.6, 1.9, 106).tolist()
     for arm in ARMS:
         x_0 = samples(prior, arm.sampler, DATA, grid, SAMPLES, SEED).numpy()
-        axes.hist(x_0, bins, density=True, color=arm.colour, alpha=0.3, label=f"{arm.name}, drawn")
+        axes.hist(
+            x_0, bins, density=True, color=arm.style.colour, alpha=0.3, label=f"{arm.name}, drawn"
+        )
         p = trajectory(of_prior(prior, arm.nodes), arm.sampler, DATA, grid)[-1]
-        axes.plot(p.x_N, p.log_p_N.exp(), color=arm.colour, ls=arm.dash, lw=1.5,
+        axes.plot(p.x_N, p.log_p_N.exp(), color=arm.style.colour, ls=arm.style.dash,
                   label=f"{arm.name}, computed")  # fmt: skip
     x = torch.linspace(bins[0], bins[-1], 400, dtype=torch.float64)
-    axes.plot(x, DATA.log_q(x, 1.0).exp(), color="black", ls=":", lw=1.8, label="data $q_0$")
+    axes.plot(x, DATA.log_q(x, 1.0).exp(), color="black", ls=":", lw=1.4, label="data $q_0$")
     axes.set_xlim(bins[0], bins[-1])
     axes.spines[["top", "right"]].set_visible(False)
 
 
 # ------------------------------------------------------------------ D_KL over time
+@rc_context(RC)
 def theory_kl(folder: Path) -> list[Path]:
-    """`<folder>/theory_kl.{png,svg}`: D_KL(p~_t || p_t); one row per start, one column per prior.
+    """`<folder>/theory_kl.{png,svg,pdf}`: D_KL(p~_t || p_t) for two starts and all priors.
 
     Cycle-SDE is omitted where its evenly spaced grid fails: for the uniform prior, which has jumps,
     and from T, where the first step makes x~ - x far narrower than x.
     """
-    figure = Figure(figsize=(10.5, 6.4), layout="constrained")
+    figure = Figure(figsize=(PAGE, 4.2), layout="constrained")
     panels = figure.subplots(len(STARTS), len(PRIORS), sharex="row", sharey="row")
     for start, row in zip(STARTS, panels, strict=True):
         for prior, axes in zip(PRIORS, row, strict=True):
             _curves(axes, prior, cosine_grid(start, 0.0, KL_STEPS))
             where = "T" if start == 1 else f"{start:g} T"
-            axes.set_title(f"{prior} at $t_0 = {where}$", fontsize=11)
+            axes.set_title(f"{prior} at $t_0 = {where}$")
             axes.set_xlabel("t / T (sampling runs to the right)")
         row[0].set_ylabel(r"$D_{KL}(\tilde{p}_t\,\|\,p_t)$ [nats]")
-    handles, labels = panels[-1][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False,
-                  fontsize=9)  # fmt: skip
+    legend(figure, panels[-1][0].get_legend_handles_labels()[0], title="")
     return write_figure(figure, "theory_kl", folder)
 
 
@@ -131,25 +129,26 @@ def cycle_curve(prior: Normal, data: Mixture, grid: Grid) -> list[float]:
 def _curves(axes: Axes, prior: Prior, grid: Grid) -> None:
     curves = [kl_curve(arm, prior, DATA, grid) for arm in ARMS]
     for arm, curve in zip(ARMS, curves, strict=True):
-        axes.plot(grid.t, curve, color=arm.colour, ls=arm.dash, lw=1.8, label=arm.name)
+        axes.plot(grid.t, curve, color=arm.style.colour, ls=arm.style.dash, label=arm.name)
     if grid.t[0] < 1 and isinstance(prior, Normal):
         few = cosine_grid(grid.t[0], grid.t[-1], FEW_STEPS)
-        axes.plot(grid.t, cycle_curve(prior, DATA, grid), color=_CYCLE_COLOUR, ls=":", lw=2.2,
-                  label="Cycle-SDE (DDPM)")  # fmt: skip
-        axes.plot(few.t, cycle_curve(prior, DATA, few), color=_CYCLE_COLOUR, marker=".", lw=0.8,
-                  label=f"Cycle-SDE, {FEW_STEPS} steps")  # fmt: skip
+        styles = styles_of(["Cycle-SDE (DDPM)", f"Cycle-SDE, {FEW_STEPS} steps"])
+        for (name, style), own in zip(styles.items(), (grid, few), strict=True):
+            marker, width = (".", 0.6) if own is few else ("", 1.2)  # thin: it covers the others
+            axes.plot(own.t, cycle_curve(prior, DATA, own), color=style.colour, ls=style.dash,
+                      lw=width, marker=marker, label=name)  # fmt: skip
     if curves[0][0] > _KL_FLOOR:
         _bounds(axes, curves[0][0], grid)
     else:
         axes.text(0.5, 0.5, "all below $10^{-8}$:\nthis prior is the right one",
-                  transform=axes.transAxes, ha="center", color=_GREY)  # fmt: skip
+                  transform=axes.transAxes, ha="center", color=GREY)  # fmt: skip
     _dress(axes, grid)
 
 
 def _bounds(axes: Axes, at_start: float, grid: Grid) -> None:
     for c, dash in ((1.0, "-."), (sobolev.stated(DATA), (0, (1, 3)))):
         line = [at_start * bound(c, alpha, grid.alpha[0]) for alpha in grid.alpha]
-        axes.plot(grid.t, line, color=_GREY, ls=dash, lw=1.4, zorder=3,
+        axes.plot(grid.t, line, color=GREY, ls=dash, lw=1.4, zorder=3,
                   label=f"Eq. 23, c = {c:.3g}")  # fmt: skip
 
 
@@ -157,9 +156,7 @@ def _dress(axes: Axes, grid: Grid) -> None:
     axes.set_yscale("log")
     axes.set_xlim(grid.t[0] * 1.04, -0.02 * grid.t[0])
     axes.set_ylim(*((_KL_FLOOR, 30) if grid.t[0] == 1 else (5e-4, 10)))
-    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    style_axes(axes, "y")
 
 
 DRAWERS: dict[str, Callable[[Path], list[Path]]] = {"figure5": figure5, "theory_kl": theory_kl}

@@ -30,16 +30,22 @@ from sde_edit.config import experiment, group_file, table_grids
 from sde_edit.overrides import expand
 from sde_edit.registry import kinds, names, plugin_class
 from sde_edit.report.formats import from_json, markdown, to_csv, to_json
-from sde_edit.report.latex import latex
+from sde_edit.report.latex import latex, latex_notes
 from sde_edit.report.table import Table
 from sde_edit.store.runs import RunStore, run_id
 from tests.builders import ROOT, add_images, composed, finished_run, in_groups, make_spec
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMITTED = ROOT / "results" / "tables"
-FORMS = {"md": markdown, "csv": to_csv, "tex": latex, "json": to_json}
+FORMS = {
+    ".md": markdown,
+    ".csv": to_csv,
+    ".tex": latex,
+    "-notes.tex": latex_notes,
+    ".json": to_json,
+}
+READ = {ending: FORMS[ending] for ending in (".md", ".tex", "-notes.tex")}
 OF_RUNS = [name for name in names("table") if "runs" in group_file("table", name)]
-WRITTEN_EARLIER = {"exactness", "table3"}  # when n stood in every cell, not once below
 NEEDED = {
     "sample_cifar10": ["data.images=i"],
     "sample_scribble_sd15": ["data.images=i"],
@@ -225,8 +231,8 @@ def test_run_id_of_a_preset(name: str, golden: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", MADE_UP)
 def test_bytes_of_a_table_of_made_up_runs(name: str, tmp_path: Path) -> None:
     table = MADE_UP[name](tmp_path)
-    for suffix, form in FORMS.items():
-        golden = GOLDEN / f"{name}.{suffix}"
+    for ending, form in FORMS.items():
+        golden = GOLDEN / f"{name}{ending}"
         assert form(table).encode() == golden.read_bytes(), golden.name
 
 
@@ -234,9 +240,8 @@ def test_bytes_of_a_table_of_made_up_runs(name: str, tmp_path: Path) -> None:
 def test_bytes_of_a_committed_table(file: Path) -> None:
     """Every form follows from the JSON that was committed with it."""
     table = from_json(file.read_text())
-    if file.stem not in WRITTEN_EARLIER:
-        assert markdown(table) == file.with_suffix(".md").read_text()
-        assert latex(table) == file.with_suffix(".tex").read_text()
+    for ending, form in READ.items():
+        assert form(table) == file.with_name(file.stem + ending).read_text()
     # A count is an int when it is written first, and a float when it is read back.
     assert to_json(table) == file.read_text()
     assert _numbers(to_csv(table)) == _numbers(file.with_suffix(".csv").read_text())
@@ -259,8 +264,8 @@ def write() -> None:
     for name, build in MADE_UP.items():
         with tempfile.TemporaryDirectory() as results:
             table = build(Path(results))
-        for suffix, form in FORMS.items():
-            (GOLDEN / f"{name}.{suffix}").write_text(form(table))
+        for ending, form in FORMS.items():
+            (GOLDEN / f"{name}{ending}").write_text(form(table))
 
 
 if __name__ == "__main__":

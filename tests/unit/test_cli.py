@@ -63,7 +63,7 @@ def test_figure_is_written_where_asked(tmp_path, monkeypatch):
     monkeypatch.setattr("sde_edit.theory.plots.SAMPLES", 100)
     outcome = CliRunner().invoke(main, ["figure", "figure5", f"paths.results={tmp_path}"])
     assert outcome.exit_code == 0, outcome.output
-    written = [tmp_path / "figures" / f"figure5.{suffix}" for suffix in ("png", "svg")]
+    written = [tmp_path / "figures" / f"figure5.{suffix}" for suffix in ("png", "svg", "pdf")]
     assert [Path(line) for line in outcome.output.splitlines()] == written
     assert all(path.is_file() for path in written)
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sde_edit.errors import UserError
 from sde_edit.registry import names, plugin
 from sde_edit.report.plot_style import (
+    COLUMN,
     GREY,
+    PAGE,
+    RC,
     Style,
     arm_entry,
     arms,
@@ -25,12 +30,15 @@ from sde_edit.report.plot_style import (
     style_axes,
     styles_of,
     value_and_interval,
+    wrapped,
+    write_title,
 )
-from sde_edit.report.table import Block, Cell, Row, Table, arrow
+from sde_edit.report.table import Block, Cell, Row, Table, arrow, hoist_counts, metric_label
 
 _AXES = {"steps": "sampling steps", "NFE": "network evaluations (NFE)"}
 # Shift between the intervals of two arms: a ratio on a log axis, else a share of the axis's span.
 _DODGE = {"log": 0.025, "linear": 0.006}
+_HEIGHT = 1.25  # inches from panel to panel
 Scale = Literal["log", "linear"]
 
 
@@ -41,7 +49,8 @@ class Curves:
 
     metrics: in order; those that the table lacks are skipped. null: all of the table.
     units: metric -> unit, as {psnr: dB}. x: the label of the horizontal axis, in place of the
-    setting's name. across: the number of panels side by side.
+    setting's name. across: the number of metrics side by side; one with one group is drawn in the
+    width of a column, all others in that of a page. log: the metrics with a logarithmic axis.
 
     Bars are 95 % intervals and hollow points are partial runs. With two arms, a star marks pairs of
     points whose paired difference excludes 0.
@@ -52,13 +61,16 @@ class Curves:
     x: str = ""
     scale: Scale = "log"
     across: Literal[1, 2, 3, 4] = 1
+    log: list[str] = field(default_factory=list)
 
+    @rc_context(RC)
     def draw(self, table: Table) -> Figure:
         """Draw the table.
 
         Raises UserError if it has nothing to draw, for an unknown metric, and for a column that is
-        not a number, or not positive on a log axis.
+        not a number, or a number on a log axis that is not positive.
         """
+        table = hoist_counts(table)
         blocks = self._blocks(table)
         xs = _numbers(table, self.scale)
         styles = styles_of(row.label for block in blocks for row in arms(block))
@@ -68,22 +80,32 @@ class Curves:
             for group, axes in zip(groups, line, strict=True):
                 _panel(axes, table, block, group, styles, self.scale)
                 _axis(axes, xs, self.scale)
-            line[0].set_ylabel(self._label(block))
-        for axes in [axes for line in panels[-self.across :] for axes in line]:
-            axes.set_xlabel(self.x or _AXES.get(axis := table.corner.split(", ")[-1], axis))
-            axes.tick_params(labelbottom=True)
-        for line in panels[: self.across]:
-            for group, axes in zip(groups, line, strict=True):
-                axes.set_title(group, fontsize=11)
-        figure.suptitle(table.title, fontsize=12, fontweight="bold")
+                self._scale(axes, table, block)
+            line[0].set_ylabel(wrapped(self._label(block), 0.8 * _HEIGHT))
+        self._name_columns(table, groups, panels)
+        figure.align_ylabels()
+        write_title(figure, table.title)
         _legend(figure, table, blocks, styles)
         return figure
+
+    def _name_columns(
+        self, table: Table, groups: Sequence[str], panels: Sequence[Sequence[Axes]]
+    ) -> None:
+        """Name the groups above the highest panels, and what goes across below the lowest."""
+        for line in panels[: self.across]:
+            for group, axes in zip(groups, line, strict=True):
+                axes.set_title(group)
+        axis = table.corner.split(", ")[-1]
+        room = _width(len(groups) * min(self.across, len(panels)))
+        for axes in chain.from_iterable(panels[-self.across :]):
+            axes.set_xlabel(wrapped(self.x or _AXES.get(axis, axis), 0.8 * room))
+            axes.tick_params(labelbottom=True)
 
     def _panels(self, blocks: int, groups: int) -> tuple[Figure, list[list[Axes]]]:
         """The panels of each block, one per group."""
         across = min(self.across, blocks)
         lines, side_by_side = math.ceil(blocks / across), across * groups
-        size = (0.9 + max(3.5 * side_by_side, 4.5), 1.1 + 1.95 * lines)
+        size = (side_by_side * _width(side_by_side), 0.4 + _HEIGHT * lines)
         figure = Figure(figsize=size, layout="constrained")
         figure.get_layout_engine().set(hspace=0.04, wspace=0.04)  # type: ignore[union-attr,call-arg]
         grid = figure.subplots(lines, side_by_side, squeeze=False, sharex=True).ravel()
@@ -94,7 +116,7 @@ class Curves:
     def _blocks(self, table: Table) -> list[Block]:
         known = measured_blocks(table)
         wanted = list(known) if self.metrics is None else self.metrics
-        for name in wanted:
+        for name in [*wanted, *self.log]:
             if name not in known and name not in names("metric"):
                 raise UserError(f"{table.name}: no metric {name!r} to draw. Known: {list(known)}")
         if found := [known[name] for name in wanted if name in known]:
@@ -102,11 +124,25 @@ class Curves:
         asked = f" of {', '.join(self.metrics)}" if self.metrics else ""
         raise UserError(f"{table.name}: no measured cell{asked} to draw. Known: {list(known)}")
 
+    def _scale(self, axes: Axes, table: Table, block: Block) -> None:
+        if block.title not in self.log:
+            return
+        values = [cell.value for row in arms(block) for cell in row.cells if cell.value is not None]
+        if min(values) <= 0:
+            raise UserError(
+                f"{table.name}: figure.log: {block.title} has a value {min(values):g}: leave it out"
+            )
+        axes.set_yscale("log")
+
     def _label(self, block: Block) -> str:
-        unit = self.units.get(block.title)
-        name = f"{block.title} [{unit}]" if unit else block.title
-        direction = {True: "higher is better", False: "lower is better", None: ""}
-        return f"{name}\n{arrow(block.higher_is_better)} {direction[block.higher_is_better]}"
+        unit, name = self.units.get(block.title), metric_label(block.title)
+        name = f"{name} [{unit}]" if unit else name
+        return f"{name} {arrow(block.higher_is_better)}".rstrip()
+
+
+def _width(side_by_side: int) -> float:
+    """Inches from panel to panel."""
+    return COLUMN if side_by_side == 1 else PAGE / side_by_side
 
 
 def _numbers(table: Table, scale: Scale) -> list[float]:
@@ -165,16 +201,16 @@ def _curve(axes: Axes, x: Sequence[float], cells: Sequence[Cell], style: Style) 
     y, low, high = np.array([value_and_interval(cell) for cell in cells]).reshape(-1, 3).T
     # The bounds of equal values differ from them by rounding.
     arms = np.clip([y - low, high - y], 0, None)
-    axes.errorbar(x, y, arms, color=style.colour, ls=style.dash, lw=1.4, capsize=3)
+    axes.errorbar(x, y, arms, color=style.colour, ls=style.dash, capsize=2)
     for at, value, cell in zip(x, y, cells, strict=True):
         face = "white" if cell.partial else style.colour
-        axes.plot(at, value, style.marker, ms=6, mec=style.colour, mfc=face, zorder=3)
+        axes.plot(at, value, style.marker, mec=style.colour, mfc=face, zorder=3)
 
 
 def _stars(axes: Axes, points: Sequence[tuple[float, Cell]]) -> None:
     for x, cell in points:
         if cell.verdict in ("better", "worse"):
-            axes.plot(x, 0.95, "*", color=GREY, markersize=8, transform=axes.get_xaxis_transform())
+            axes.plot(x, 0.95, "*", color=GREY, transform=axes.get_xaxis_transform())
 
 
 def _axis(axes: Axes, x: Sequence[float], scale: Scale) -> None:
@@ -195,5 +231,4 @@ def _legend(
         handles.append(mark_entry("*", GREY, "paired difference excludes 0"))
     if any(cell.partial for cell in cells):
         handles.append(mark_entry("o", "white", "hollow: partial run"))
-    columns = min(len(handles), max(2, round(figure.get_figwidth() / 2.2)))
-    legend(figure, handles, ncols=columns, title=caption(table))
+    legend(figure, handles, title=f"{caption(table)}; arrows point to what is better")

@@ -7,15 +7,20 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
 
 from sde_edit.errors import UserError
 from sde_edit.registry import plugin
+from sde_edit.report.labels import offsets
 from sde_edit.report.plot_style import (
     GREY,
+    PAGE,
+    RC,
     Style,
     arm_entry,
     arms,
@@ -26,10 +31,20 @@ from sde_edit.report.plot_style import (
     style_axes,
     styles_of,
     value_and_interval,
+    wrapped,
+    write_title,
 )
-from sde_edit.report.table import Block, Cell, Row, Table, hoist_counts, published_title
+from sde_edit.report.table import (
+    Block,
+    Cell,
+    Row,
+    Table,
+    hoist_counts,
+    metric_label,
+    published_title,
+)
 
-_LABEL_OFFSET = 11.0  # typographic points between a point and its label
+_LETTERS = 6.5  # the size of the labels of points
 _HALO = withStroke(linewidth=2, foreground="white")
 _TITLES = ("Measured here", "Published: another experiment")
 _Pair = tuple[Block, ...]  # x and y of a panel; () for an empty panel
@@ -58,22 +73,26 @@ class Tradeoff:
     y: list[str | list[str]]
     arms: tuple[str, ...] = ()
 
+    @rc_context(RC)
     def draw(self, table: Table) -> Figure:
         """Draw the table. Raises UserError if it lacks a metric, or if no y is given."""
         table = self._of_arms(hoist_counts(table))
         lines = self._lines(table)
         pairs = [pair for line in lines for pair in line]
         styles = styles_of(arm for pair in pairs for block in pair for arm in _rows(block))
-        size = (1 + 4.2 * len(self.y), 1.5 + 3.5 * len(lines))
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=(PAGE, 0.2 + 2.6 * len(lines)), layout="constrained")
         figure.get_layout_engine().set(hspace=0.06, wspace=0.04)  # type: ignore[union-attr,call-arg]
         grid = figure.subplots(len(lines), len(self.y), squeeze=False)
-        for axes, pair in zip(grid.flat, pairs, strict=True):
-            _panel(axes, table, pair, styles)
+        panels = [_curves(table, *pair) if pair else {} for pair in pairs]
+        for axes, pair, curves in zip(grid.flat, pairs, panels, strict=True):
+            _panel(axes, pair, curves, styles)
         for title, (first, *_) in zip(_TITLES, grid, strict=False):
-            first.set_title(title, loc="left", fontsize=11)
-        figure.suptitle(table.title, fontsize=12, fontweight="bold")
+            first.set_title(title, loc="left")
+        write_title(figure, table.title)
         _legend(figure, table, pairs, styles)
+        figure.draw_without_rendering()  # the labels need the panels' final places
+        for axes, curves in zip(grid.flat, panels, strict=True):
+            _label_points(axes, curves, styles)
         return figure
 
     def _of_arms(self, table: Table) -> Table:
@@ -116,14 +135,15 @@ def _published(table: Table, pair: _Pair) -> _Pair:
     return tuple(found[title] for title in titles) if found.keys() >= set(titles) else ()
 
 
-def _panel(axes: Axes, table: Table, pair: _Pair, styles: Mapping[str, Style]) -> None:
+def _panel(
+    axes: Axes, pair: _Pair, curves: Mapping[str, Sequence[_Point]], styles: Mapping[str, Style]
+) -> None:
     if not pair:
         axes.set_axis_off()
         return
     x, y = pair
-    curves = _curves(table, x, y)
-    for label, direction in _label_directions(curves).items():
-        _curve(axes, curves[label], styles[label], direction)
+    for label, points in curves.items():
+        _curve(axes, points, styles[label])
     _links(axes, list(curves.values()))
     axes.set_xlabel(_label(x))
     axes.set_ylabel(_label(y))
@@ -153,41 +173,53 @@ def _rows(block: Block) -> dict[str, Row]:
     return {row.label.removeprefix("Paper "): row for row in arms(block) or block.rows}
 
 
-def _label_directions(curves: Mapping[str, Sequence[_Point]]) -> dict[str, tuple[float, float]]:
-    """Arm -> unit vector from its points to their labels: across its curve, away from others."""
-    if not curves:
-        return {}
-    places = {arm: np.array([_place(p) for p in points]) for arm, points in curves.items()}
-    every = np.concatenate(list(places.values()))
-    scale = np.ptp(every, axis=0) + np.finfo(float).tiny
-    directions = {}
-    for arm, place in places.items():
-        along = (place[-1] - place[0]) / scale
-        length = np.hypot(*along)
-        x, y = along / length if length else (1.0, 0.0)
-        side = 1 if (place.mean(axis=0) - every.mean(axis=0)) / scale @ (-y, x) >= 0 else -1
-        directions[arm] = (-y * side, x * side)
-    return directions
+def _label_points(
+    axes: Axes, curves: Mapping[str, Sequence[_Point]], styles: Mapping[str, Style]
+) -> None:
+    """Write the column beside each point; a thin line leads to a label that is farther away."""
+    named = [(point, styles[arm]) for arm, points in curves.items() for point in points]
+    if not named:
+        return
+    places = [_on_paper(axes, points) for points in curves.values()]
+    texts = [point.column for point, _ in named]
+    sizes = np.array([(0.65 * _LETTERS * len(text), _LETTERS) for text in texts])
+    found = offsets(np.concatenate(places), sizes, np.concatenate([*map(_between, places)]))
+    for (point, style), offset in zip(named, found, strict=True):
+        text = axes.annotate(
+            point.column, _place(point), tuple(offset), textcoords="offset points", zorder=4,
+            fontsize=_LETTERS, color=style.colour, ha="center", va="center", path_effects=[_HALO],
+            arrowprops={"arrowstyle": "-", "lw": 0.4, "color": style.colour, "shrinkB": 2},
+        )  # fmt: skip
+        text.set_in_layout(False)
+
+
+def _on_paper(axes: Axes, points: Sequence[_Point]) -> NDArray[np.float64]:
+    """The places of points, [N, 2] in typographic points."""
+    pixels = axes.transData.transform([_place(point) for point in points])
+    placed: NDArray[np.float64] = pixels * 72 / axes.figure.dpi
+    return placed
+
+
+def _between(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Places along a curve."""
+    shares = np.linspace(0, 1, 20)[:, None, None]
+    along: NDArray[np.float64] = (1 - shares) * places[:-1] + shares * places[1:]
+    return along.reshape(-1, 2)
 
 
 def _place(point: _Point) -> tuple[float, float]:
     return value_and_interval(point.x)[0], value_and_interval(point.y)[0]
 
 
-def _curve(
-    axes: Axes, points: Sequence[_Point], style: Style, direction: tuple[float, float]
-) -> None:
+def _curve(axes: Axes, points: Sequence[_Point], style: Style) -> None:
     x, x_low, x_high = np.array([value_and_interval(point.x) for point in points]).T
     y, y_low, y_high = np.array([value_and_interval(point.y) for point in points]).T
-    axes.plot(x, y, style.dash, color=style.colour, lw=1.4)
-    axes.hlines(y, x_low, x_high, style.colour, lw=0.7, alpha=0.55)
-    axes.vlines(x, y_low, y_high, style.colour, lw=0.7, alpha=0.55)
-    offset = (_LABEL_OFFSET * direction[0], _LABEL_OFFSET * direction[1])
+    axes.plot(x, y, style.dash, color=style.colour)
+    axes.hlines(y, x_low, x_high, style.colour, lw=0.5, alpha=0.5)
+    axes.vlines(x, y_low, y_high, style.colour, lw=0.5, alpha=0.5)
     for at, up, point in zip(x, y, points, strict=True):
         face = "white" if point.x.partial or point.y.partial else style.colour
-        axes.plot(at, up, style.marker, ms=6, mec=style.colour, mfc=face, zorder=3)
-        text = axes.annotate(point.column, (at, up), offset, textcoords="offset points", zorder=4)
-        text.set(fontsize=7.5, color=style.colour, ha="center", va="center", path_effects=[_HALO])
+        axes.plot(at, up, style.marker, mec=style.colour, mfc=face, zorder=3)
 
 
 def _links(axes: Axes, curves: Sequence[Sequence[_Point]]) -> None:
@@ -204,7 +236,7 @@ def _link(x: Sequence[float], y: Sequence[float], label: str = "") -> Line2D:
 
 def _label(block: Block) -> str:
     """The metric, with an arrow towards better values; y labels are read from bottom to top."""
-    name = block.title.removeprefix("Published ").partition(",")[0]
+    name = metric_label(block.title.removeprefix("Published ").partition(",")[0])
     better = {True: "   better →", False: "   ← better", None: ""}
     return f"{name}{better[block.higher_is_better]}"
 
@@ -213,11 +245,9 @@ def _legend(
     figure: Figure, table: Table, pairs: Sequence[_Pair], styles: Mapping[str, Style]
 ) -> None:
     handles = [arm_entry(style, label) for label, style in styles.items()]
-    handles.append(_link([], [], f"same {table.corner}"))
+    handles.append(_link([], [], wrapped(f"same {table.corner}", PAGE)))
     blocks = [block for pair in pairs for block in pair]
     if any(cell.partial for block in blocks for row in arms(block) for cell in row.cells):
         handles.append(mark_entry("o", "white", "hollow: partial run"))
     title = f"At the points: {table.corner}. {caption(table)}"
-    legend(
-        figure, handles, ncols=min(len(handles), round(figure.get_figwidth() / 1.6)), title=title
-    )
+    legend(figure, handles, title=title)

@@ -40,10 +40,11 @@ def test_table_in_four_formats_and_its_figure(results):
     written = invoke("table", "table2", *GRID[:2], f"paths.results={results}").split()
     assert [path.split("/results")[-1].split("/", 1)[-1] for path in written]
     names = {path.rsplit("/", 1)[1] for path in written}
-    assert names == {f"table2.{suffix}" for suffix in ("md", "csv", "tex", "json", "png", "svg")}
+    suffixes = ("md", "csv", "tex", "json", "png", "svg", "pdf")
+    assert names == {"table2-notes.tex", *(f"table2.{suffix}" for suffix in suffixes)}
     text = (results / "tables" / "table2.md").read_text()
     assert "psnr" in text
-    assert "n = 4 images in every cell" in text
+    assert "measured on n = 4 images" in text
     table = json.loads((results / "tables" / "table2.json").read_text())
     cells = [c for block in table["blocks"] for row in block["rows"] for c in row["cells"]]
     assert all(cell["runs"] for cell in cells if cell["value"] is not None and cell["n"])

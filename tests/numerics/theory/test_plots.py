@@ -9,5 +9,7 @@ def test_figures_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "KL_STEPS", 3)
     for name, draw in figures().items():
         paths = draw(tmp_path)
-        assert paths == [tmp_path / "figures" / f"{name}.{suffix}" for suffix in ("png", "svg")]
+        assert paths == [
+            tmp_path / "figures" / f"{name}.{suffix}" for suffix in ("png", "svg", "pdf")
+        ]
         assert all(path.stat().st_size > 1000 for path in paths)

@@ -43,12 +43,12 @@ def test_leaves_the_record_and_nothing_else(make, measured):
 
 def test_a_planner_finds_the_newest_record_of_the_same_weights_and_dtype(make, measured):
     results = make().settings.results
-    seconds, source = estimate_seconds(results, make(), 1000)
+    seconds, source = estimate_seconds(results, make(), 1000, 64 * 64)
     assert seconds == pytest.approx(1000 * measured.seconds_per_evaluation)
     assert measured.setup.device_name in source
     assert measured.date[:10] in source
-    assert estimate_seconds(results, make("dtype=bfloat16"), 1000) is None
-    assert estimate_seconds(results / "elsewhere", make(), 1000) is None
+    assert estimate_seconds(results, make("dtype=bfloat16"), 1000, 64 * 64) is None
+    assert estimate_seconds(results / "elsewhere", make(), 1000, 64 * 64) is None
 
 
 def test_the_newer_of_two_records_counts(make, tmp_path):
@@ -57,9 +57,12 @@ def test_the_newer_of_two_records_counts(make, tmp_path):
         record = {"model_digest": spec.model.digest, "dtype": "float32", "date": date}
         file = tmp_path / "bench" / f"{name}.json"
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(record | {"seconds_per_evaluation": each, "device_name": "X"}))
+        record |= {"seconds_per_evaluation": each, "device_name": "X", "resolution": 64}
+        file.write_text(json.dumps(record))
     expected = (6.0, "2 s per evaluation on X, measured 2026-02-01")
-    assert estimate_seconds(tmp_path, make(), 3) == expected
+    assert estimate_seconds(tmp_path, make(), 3, 64 * 64) == expected
+    larger = (9.0, "3 s per evaluation on X, measured 2026-02-01")
+    assert estimate_seconds(tmp_path, make(), 3, 64 * 96) == larger
 
 
 def test_estimates_need_no_torch():

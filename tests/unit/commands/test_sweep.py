@@ -56,6 +56,8 @@ def test_what_is_finished_is_dropped_and_what_is_begun_goes_on(small, tmp_path):
     assert "sde-edit bench" in text
     sizes = [row.size for run in RunStore(tmp_path).runs() for row in run.rows().values()]
     assert disk_bytes(sweep) == round(4 * sum(sizes) / len(sizes))
+    other = plan_sweep([*small, "sampler=ode", "data.masks=large"])
+    assert disk_bytes(other) == 6 * 3 * 64 * 64  # nothing is known of other pictures
     again = plan_sweep([*small, "sampler=ode", "metrics=[psnr,ssim]"])
     assert [job.images for job in again.jobs] == [0]  # a score is missing
 

@@ -329,5 +329,5 @@ def test_data_status(root: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.output == (
         f"imagenet: 5 examples\n  5 images of {LION} lion\n"
-        f"  references: 5 of 5 images of {TIGER} tiger\n"
+        f"  references: 5 of 5 images of {TIGER} tiger\n  images of 256x256\n"
     )

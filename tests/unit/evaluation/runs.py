@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Example
 from sde_edit.api.metric import NamedMetric
 from sde_edit.api.spec import ComponentSpec, RunSpec
@@ -45,16 +46,28 @@ class Pictures:
     """Examples of one or two sizes, made from their number."""
 
     n: int = 12
-    sizes: tuple[int, ...] = (8,)
+    sides: tuple[int, ...] = (8,)
     gains: Mapping[int, int] = field(default_factory=dict)  # of outputs over inputs, if not 3
 
     def ids(self) -> list[str]:
         return [f"{i:03d}" for i in range(self.n)]
 
     def load(self, example_id: str) -> Example:
-        size = self.sizes[int(example_id) % len(self.sizes)]
+        size = self._side(example_id)
         image = np.full((size, size, 3), int(example_id), np.uint8)
         return Example(example_id, image, mask=np.ones((size, size), np.float32))
+
+    def sizes(self, ids: Sequence[str]) -> list[tuple[int, int]]:
+        return [(self._side(example_id),) * 2 for example_id in ids]
+
+    def status(self) -> DataStatus:
+        return DataStatus(self.n)
+
+    def digest(self) -> str:
+        return f"{self.n} of {self.sides}"
+
+    def _side(self, example_id: str) -> int:
+        return self.sides[int(example_id) % len(self.sides)]
 
 
 def choice(name: str, **params: object) -> ComponentSpec:

@@ -1,5 +1,6 @@
 """Features whose distributions are compared, against clean-fid and pytorch-fid."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,8 +10,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from sde_edit.api.example import Example
 from sde_edit.evaluation.distributions import FeatureMemory, Inception
 from sde_edit.evaluation.weights import hub_file
+from sde_edit.registry import build
 from tests.unit.metrics.inputs import assert_batches_agree, loaded, signed, truths
 
 N = 4
@@ -125,3 +128,19 @@ def test_a_batch_larger_than_the_memory_is_measured_all_the_same():
     for value in (1, 2, 1):
         memory.features(extractor, "a", batch(value))
     assert len(extractor.asked) == 3
+
+
+def test_references_of_several_sizes_stand_beside_their_own_outputs():
+    """Their features are those that they have among references of one size."""
+
+    def of(values: Sequence[int], sides: Sequence[int]) -> Tensor:
+        grey = [np.full((side, 8, 3), v, np.uint8) for v, side in zip(values, sides, strict=True)]
+        examples = [Example(str(i), image, reference=image) for i, image in enumerate(grey)]
+        metric = build("metrics", "kernel_distance", {})
+        metric.__dict__.update(_features=Counting(), _description="counting")
+        outputs = torch.stack([torch.full((6, 8, 3), v, dtype=torch.uint8) for v in values])
+        return metric.measure(outputs, examples)
+
+    mixed = of([1, 2, 3, 4], [9, 5, 9, 6])
+    assert mixed[:, 0].tolist() == mixed[:, -1].tolist() == [1, 2, 3, 4]
+    assert torch.equal(mixed, of([1, 2, 3, 4], [9] * 4))

@@ -18,6 +18,7 @@ from sde_edit.api.example import Example
 from sde_edit.api.metric import NamedMetric
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, measure_run
+from sde_edit.imaging.batches import batches_of_one_size, sizes_of
 from sde_edit.registry import build
 from sde_edit.store.runs import Run, batched
 from tests.unit.evaluation.runs import Brightness, Pictures, choice, evaluate, make_run
@@ -93,13 +94,18 @@ def test_a_data_set_that_offers_fewer_than_were_sealed_is_named(tmp_path):
 
 
 def test_sizes_are_batched_apart(tmp_path):
-    data = Pictures(sizes=(8, 12))
+    data = Pictures(sides=(8, 12))
     metric = Brightness()
     scores = evaluate(
         make_run(tmp_path, data), data, [NamedMetric(choice("a"), metric)], batch_size=4
     )
     assert scores["a"].n == 12
-    assert list(map(len, metric.asked)) == [2] * 6
+    assert metric.asked == [
+        data.ids()[0:8:2],
+        data.ids()[1:8:2],
+        data.ids()[8::2],
+        data.ids()[9::2],
+    ]
 
 
 # ------------------------------------------------------------------ shards and the cache
@@ -140,11 +146,11 @@ def parts(folder: Path) -> list[Path]:
     return sorted((folder / "cache" / "features").glob("*/*.safetensors"))
 
 
-@pytest.mark.parametrize("sizes", [(8,), (8, 12)])
-def test_shards_merge_to_the_scores_of_one_process(tmp_path, sizes):
-    data = Pictures(n=26, sizes=sizes)
+@pytest.mark.parametrize("sides", [(8,), (8, 12)])
+def test_shards_merge_to_the_scores_of_one_process(tmp_path, sides):
+    data = Pictures(n=26, sides=sides)
     run = make_run(tmp_path, data, seal=False)
-    batches = batched(data.ids(), 4)
+    batches = batches_of_one_size(data.ids(), sizes_of(data, data.ids()), 4)
     for shard in (2, 0, 1):
         measure(run, data, neighbourly()[1], batches[shard::3])
     run.write_seal(data.ids(), of=data.n)
@@ -160,7 +166,7 @@ def test_metrics_with_networks_merge_too(tmp_path):
         kinds = {"frechet": {"extractor": "shapes", "resamplings": 3}, "shapes_perceptual": {}}
         return [NamedMetric(choice(k), build("metrics", k, p)) for k, p in kinds.items()]
 
-    data = Pictures(n=10, sizes=(64,))
+    data = Pictures(n=10, sides=(64,))
     alone, run = make_run(tmp_path / "alone", data), make_run(tmp_path, data)
     evaluate(alone, data, metrics(), batch_size=4, bootstrap=3)
     for batch in reversed(batched(data.ids(), 4)):
@@ -178,6 +184,18 @@ def test_what_is_missing_of_the_shards_is_measured_at_the_end(tmp_path):
     evaluate(run, data, metrics, batch_size=4, on_progress=lambda *done: progress.append(done))
     assert metric.asked == [data.ids()[:4], data.ids()[8:]]
     assert progress == [(8, 12), (12, 12)]
+    assert stored(run) == undisturbed(tmp_path, data)
+
+
+def test_a_shard_that_measured_nothing_is_made_up_for_in_its_own_batches(tmp_path):
+    """Whichever process measures an image, it does so among the same others."""
+    data = Pictures(n=26, sides=(8, 12))
+    run = make_run(tmp_path, data)
+    batches = batches_of_one_size(data.ids(), sizes_of(data, data.ids()), 4)
+    measure(run, data, neighbourly()[1], batches[0::2])
+    metric, metrics = neighbourly()
+    evaluate(run, data, metrics, batch_size=4)
+    assert metric.asked == [list(batch) for batch in batches[1::2]]
     assert stored(run) == undisturbed(tmp_path, data)
 
 

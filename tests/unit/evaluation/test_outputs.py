@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sde_edit.api.example import Example
 from sde_edit.api.metric import NamedMetric
 from sde_edit.errors import UserError
-from sde_edit.evaluation.outputs import by_size
 from tests.unit.evaluation.runs import Brightness, Pictures, choice, evaluate, make_run
 
 
@@ -43,15 +41,4 @@ def test_an_output_that_was_exchanged_is_named(tmp_path):
 def test_image_of_another_size_is_named(tmp_path):
     run = make_run(tmp_path, Pictures())
     with pytest.raises(UserError, match=r"000.png is 8x8, example '000' is 12x12"):
-        evaluate(run, Pictures(sizes=(12,)), [NamedMetric(choice("a"), Brightness())])
-
-
-def item(size: int, example_id: str = "0"):
-    image = np.zeros((size, size, 3), np.uint8)
-    return Example(example_id, image), image
-
-
-def test_groups_hold_one_size_and_lose_nothing():
-    sizes = [4, 8, 4, 4, 8, 4]
-    made = by_size(item(size, str(i)) for i, size in enumerate(sizes))
-    assert [[e.id for e, _ in group] for group in made] == [["0", "2", "3", "5"], ["1", "4"]]
+        evaluate(run, Pictures(sides=(12,)), [NamedMetric(choice("a"), Brightness())])

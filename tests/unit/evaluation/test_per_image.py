@@ -30,13 +30,16 @@ def test_a_metric_against_the_source_leaves_the_truth_alone(kind):
 
 def test_distributions_are_compared_with_the_example_s_own_reference():
     image, truth, other = (np.full((2, 2, 3), value, np.uint8) for value in range(3))
+    other = other[:1]  # of a size of its own
     examples = [
         Example("a", image),
         Example("b", image, truth=truth),
         Example("c", image, reference=other),
         Example("d", image, truth=truth, reference=other),
     ]
-    assert distribution_references(examples)[:, 0, 0, 0].tolist() == [0, 1, 2, 2]
+    found = distribution_references(examples)
+    assert [image[0, 0, 0] for image in found] == [0, 1, 2, 2]
+    assert [len(image) for image in found] == [2, 2, 1, 1]
     assert references(examples)[:, 0, 0, 0].tolist() == [0, 1, 0, 1]
 
 

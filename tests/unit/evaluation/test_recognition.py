@@ -4,7 +4,7 @@ import pytest
 
 from sde_edit.errors import UserError
 from sde_edit.registry import build
-from tests.unit.metrics.inputs import assert_batches_agree, loaded
+from tests.unit.metrics.inputs import assert_batches_agree, loaded, pair
 
 
 @pytest.mark.parametrize("kind", ["shapes_perceptual", "shapes_clip", "attributes"])
@@ -21,3 +21,17 @@ def test_missing_recogniser_is_a_user_error(tmp_path, monkeypatch):
     assert "not fetched" in build("metrics", "attributes", {}).convention()
     with pytest.raises(UserError, match=r"recogniser is not there.*train_shapes"):
         loaded("attributes")
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        *((kind, {}) for kind in ("shapes_perceptual", "shapes_similarity", "attributes")),
+        ("shapes_clip", {}),
+        ("frechet", {"extractor": "shapes"}),
+    ],
+)
+def test_the_recogniser_refuses_what_is_no_scene(recogniser, kind, params):
+    outputs, photographs = pair(0, n=2, size=72)
+    with pytest.raises(UserError, match=r"scenes of 64x64 pixels, and an image is 72x72: choose"):
+        loaded(kind, **params).measure(outputs, photographs)

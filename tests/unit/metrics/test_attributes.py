@@ -58,9 +58,9 @@ SEEN = [
 def test_a_part_of_the_verdict_looks_at_nothing_else(part, expected):
     metric = build("metrics", "attributes", {"part": part})
     metric.__dict__["_network"] = Says(SEEN, [SEEN[0]] * len(SEEN))
-    blank = np.zeros((8, 8, 3), np.uint8)
+    blank = np.zeros((64, 64, 3), np.uint8)
     rows = metric.measure(
-        torch.zeros(len(SEEN), 8, 8, 3, dtype=torch.uint8), [Example("e", blank)] * len(SEEN)
+        torch.zeros(len(SEEN), 64, 64, 3, dtype=torch.uint8), [Example("e", blank)] * len(SEEN)
     )
     assert rows.flatten().tolist() == expected
 
@@ -69,13 +69,13 @@ def test_pairs_that_are_crossed_are_wrong_as_a_whole_and_right_in_their_parts():
     """Red ring and blue star for a blue ring and a red star."""
     crossed = [({("ring", "red"), ("star", "blue")}, "grey")]
     right = [({("ring", "blue"), ("star", "red")}, "grey")]
-    blank = np.zeros((8, 8, 3), np.uint8)
+    blank = np.zeros((64, 64, 3), np.uint8)
     found = {}
     for part in ("all", "shape", "colour"):
         metric = build("metrics", "attributes", {"part": part})
         metric.__dict__["_network"] = Says(crossed, right)
         found[part] = metric.measure(
-            torch.zeros(1, 8, 8, 3, dtype=torch.uint8), [Example("e", blank)]
+            torch.zeros(1, 64, 64, 3, dtype=torch.uint8), [Example("e", blank)]
         ).item()
     assert found == {"all": 0, "shape": 1, "colour": 1}
 

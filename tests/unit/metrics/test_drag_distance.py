@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,3 +91,17 @@ def test_the_embedded_network_finds_what_was_moved() -> None:
     ]
     torch.testing.assert_close(same, torch.tensor(lengths, dtype=torch.float64))
     assert truths.max() < 4
+
+
+def test_it_is_found_as_well_in_images_that_end_within_a_cell() -> None:
+    """Cells are of four pixels, or of eight where the features are."""
+    data = ShapesDrags(n=12)
+    metric = build("metrics", "drag_distance", {"path": "embedded:shapes", "ensemble": 1})
+    metric.load("cpu")
+    inside = [
+        replace(e, image=e.image[:57, :61], truth=e.truth[:57, :61])
+        for e in map(data.load, data.ids())
+        if e.truth is not None and all(max(*d.source, *d.target) < 56 for d in e.drags)
+    ]
+    assert len(inside) > 6
+    assert metric.measure(batch(*(e.truth for e in inside)), inside)[:, 0].max() < 3

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from tests.unit.metrics.inputs import assert_batches_agree, loaded, signed, truths
+from sde_edit.errors import UserError
+from sde_edit.registry import build
+from tests.unit.metrics.inputs import assert_batches_agree, loaded, pair, signed, truths
 
 
 @pytest.mark.filterwarnings("ignore:.*pretrained:UserWarning")
@@ -29,3 +31,21 @@ def test_lpips_is_the_package(hub, images, examples):
     )
     assert f"{name} sha256" in metric.convention()
     assert_batches_agree(metric, images, examples)
+
+
+@pytest.mark.filterwarnings("ignore:.*pretrained:UserWarning")
+@pytest.mark.filterwarnings("ignore:Arguments other than a weight enum:UserWarning")
+@pytest.mark.parametrize(("net", "least"), [("alex", 31), ("vgg", 16), ("squeeze", 17)])
+def test_an_image_too_small_for_the_network_is_named(net, least):
+    """The network itself, of which only the shapes are computed, takes nothing below it."""
+    import lpips
+
+    with torch.device("meta"):
+        network = lpips.LPIPS(net=net, pnet_rand=True, pretrained=False, verbose=False).to("meta")
+        network(*torch.zeros(2, 1, 3, least, 64))
+        with pytest.raises(RuntimeError, match="too small"):
+            network(*torch.zeros(2, 1, 3, least - 1, 64))
+    metric = build("metrics", "lpips", {"net": net})
+    metric.__dict__["_network"] = network
+    with pytest.raises(UserError, match=rf"{net} needs sides of {least} pixels, and example 'e0'"):
+        metric.measure(*pair(0, n=1, size=least - 1))

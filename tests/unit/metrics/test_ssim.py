@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from sde_edit.errors import UserError
 from sde_edit.registry import build
 from tests.unit.metrics.inputs import pair, truths_of
 
@@ -32,3 +33,10 @@ def test_ssim_matches_wang_in_either_range(signed):
     expected = [wang_ssim(a, b, scale) for a, b in zip(x, y, strict=True)]
     rows = build("metrics", "ssim", {"signed": signed}).measure(outputs, examples)
     np.testing.assert_allclose(rows[:, 0], expected, atol=2e-6)
+
+
+def test_an_image_smaller_than_half_the_window_is_named():
+    metric = build("metrics", "ssim", {})
+    assert metric.measure(*pair(1, size=6)).isfinite().all()
+    with pytest.raises(UserError, match=r"SSIM needs sides of 6 pixels, and example 'e0' is 5x5"):
+        metric.measure(*pair(1, size=5))

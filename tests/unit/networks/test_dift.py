@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -51,3 +52,22 @@ def test_features_are_those_of_the_block_and_not_of_the_batch(tiny_model: Any) -
             x_t = alpha.sqrt() * x_0 + (1 - alpha).sqrt() * eps
             model.unet(x_t, 261, model.embed(["y"]))
     torch.testing.assert_close(found[1:], (maps[0] + maps[1]) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_cells_keep_their_pixels_where_the_image_ends_within_them() -> None:
+    """Three rows of cells of four pixels lie over ten rows: no cell is squeezed."""
+    generator = torch.Generator().manual_seed(2)
+    source, other = torch.randn(2, 130, 3, 4, generator=generator)
+    a, b = (F.interpolate(x[None], (12, 16), mode="bilinear")[0, :, :10] for x in (source, other))
+    cosines = F.cosine_similarity(a[:, 9, 11][:, None, None], b, dim=0)
+    y, x = divmod(int(cosines.argmax()), 16)
+    assert corresponding(source, other, [(11, 9)], (10, 16)) == [(x, y)]
+
+
+def test_borders_are_repeated_to_whole_cells(tiny_model: Any) -> None:
+    model = _tiny(tiny_model)
+    image = ShapesDrags(n=1).load("test-000000").image
+    part, layer, noise = image[:43, :61], Layer(t=261, block=0, ensemble=1), Noise(0, ("a",))
+    whole = np.pad(part, ((0, 5), (0, 3), (0, 0)), mode="edge")
+    found, same = (unet_features(model, batch(x), ["x"], noise, layer) for x in (part, whole))
+    assert torch.equal(found, same)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Drag, Example
@@ -72,8 +73,7 @@ def test_same_input_same_pixels() -> None:
         ({}, None, "at least one"),
         ({"a": []}, None, "at least one"),
         ({"a": images(1), "b": images(2)}, None, "longer"),
-        ({"a": [*images(1), np.zeros((8, 8, 3), np.uint8)]}, None, "of one size"),
-        ({"a": [np.zeros((8, 8), np.uint8)]}, None, "of one size"),
+        ({"a": [np.zeros((8, 8), np.uint8)]}, None, r"must all be \[H, W, 3\]"),
         ({"a": images(1)}, ["one", "too many"], "2 captions for 1 rows"),
     ],
 )
@@ -82,6 +82,21 @@ def test_unfit_input_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         contact_sheet(columns, captions=captions)
+
+
+@pytest.mark.parametrize(("columns", "across"), [(8, 8), (9, 5), (16, 8), (17, 6)])
+def test_many_columns_go_into_parts_below_each_other(columns: int, across: int) -> None:
+    shades = {str(i): [np.full((64, 64, 3), 100 + 5 * i, np.uint8)] * 2 for i in range(columns)}
+    sheet = np.asarray(contact_sheet(shades, captions=["a star", "a ring"], title="t", scale=1))
+    assert sheet.shape[1] == 12 + across * (64 + 12)
+    found = []
+    for line in sheet[..., 0]:
+        levels = list(line[12 + 62 :: 64 + 12][:across])
+        if levels[0] in range(100, 255, 5) and (not found or found[-1] != levels):
+            found.append(levels)
+    parts = [list(range(i, min(i + across, columns))) for i in range(0, columns, across)]
+    shown = [[100 + 5 * i for i in part] + [255] * (across - len(part)) for part in parts]
+    assert found == shown
 
 
 def test_an_arrow_is_drawn_smoothly_in_the_first_image_from_source_to_target() -> None:
@@ -94,6 +109,24 @@ def test_an_arrow_is_drawn_smoothly_in_the_first_image_from_source_to_target() -
     assert changed.max(axis=0) == pytest.approx([32 * 3 + 8, 40 * 3 + 3], abs=2)
     assert (first[32 * 3, 31 : 40 * 3 - 1] == 255).all()
     assert ((first > 20) & (first < 128)).any()  # its rim fades
+
+
+def test_images_of_several_sizes_stand_undistorted_in_cells_of_one() -> None:
+    wide, high = (np.full(shape, 9, np.uint8) for shape in ((40, 64, 3), (64, 32, 3)))
+    drags = [[Drag((8, 8), (24, 8))], []]
+    sheet = np.asarray(contact_sheet({"a": [wide, high], "b": [wide, high]}, drags=drags, scale=2))
+    rows = [sheet[-140 * n : sheet.shape[0] - 140 * n + 128] for n in (2, 1)]
+    for row, shape, beside in ((rows[0], (80, 128), (24, 0)), (rows[1], (128, 64), (0, 32))):
+        for left in (12, 12 + 128 + 12):
+            cell = row[:, left : left + 128]
+            ends = [start + side for start, side in zip(beside, shape, strict=True)]
+            inside = cell[beside[0] : ends[0], beside[1] : ends[1]]
+            assert (inside[-8:] == 9).all()
+            assert (inside == 9).mean() > 0.8
+            assert (cell == 228).sum() == cell.size - inside.size
+    middle = rows[0][24 + 2 * 8, 12:]  # the row of pixels in which the arrow's points lie
+    inked = np.flatnonzero((middle[:128] > 200).all(axis=-1))
+    assert (inked.min(), inked.max()) == pytest.approx((2 * 8, 2 * 24), abs=2)
 
 
 def test_arrows_are_for_rows() -> None:
@@ -235,6 +268,31 @@ def test_a_text_of_any_length_takes_a_few_lines(tmp_path: Path, text: str) -> No
     assert 100 < sheet.height < 700
     short = runs_sheet(runs, Talkative(text[:250]), hidden=False)
     assert short.height <= sheet.height
+
+
+@pytest.mark.parametrize("cells", [(16, 11), (8, 6), (64, 44)])  # of 4, 8 and 1 pixels a side
+def test_a_mask_found_in_cells_lies_where_they_lie_in_an_image_that_ends_within_one(
+    tmp_path: Path, cells: tuple[int, int]
+) -> None:
+    class Cut(Scenes):
+        def load(self, example_id: str) -> Example:
+            whole = super().load(example_id)
+            return Example(whole.id, whole.image[:43], whole.caption)
+
+    side = 64 // cells[0]
+    found = np.zeros(cells[::-1], np.uint8)
+    found[-1, -1] = 255  # the last cell, of which the image has only a part
+    run = RunStore(tmp_path).open(make_spec("sde"))
+    add_images(run, ["b"], image=png(grey(10)[:43]), seal=False)
+    mask = run.mask_file("b")
+    mask.parent.mkdir()
+    Image.fromarray(found).convert("1").save(mask)
+    image = Cut().load("b").image
+    hidden = np.zeros((43, 64))
+    hidden[(cells[1] - 1) * side :, -side:] = 1
+    columns = {"original": [image], "mask found": [masked(image, hidden)], "SDE": [grey(10)[:43]]}
+    sheet = runs_sheet({"SDE": run}, Cut(), hidden=False)
+    assert sheet.tobytes() == contact_sheet(columns, captions=["b  scene b"]).tobytes()
 
 
 def test_run_sheet_is_written_beside_the_run(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from sde_edit.commands.table import build_table
-from sde_edit.report.formats import from_json, markdown, to_csv, to_json, write
+from sde_edit.report.formats import from_json, markdown, rendered, to_csv, to_json
 from sde_edit.report.latex import latex
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.runs import RunStore
@@ -67,11 +67,12 @@ def test_markdown_escapes_pipes() -> None:
     assert "c\\|d" in text
 
 
-def test_write_makes_four_files_the_same_each_time(table: Table, tmp_path: Path) -> None:
-    first = write(table, tmp_path / "a")
-    second = write(table, tmp_path / "b")
-    assert [p.name for p in first] == ["table2.md", "table2.csv", "table2.tex", "table2.json"]
-    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+def test_the_files_of_a_table_are_the_same_each_time(table: Table, tmp_path: Path) -> None:
+    files = rendered(table, tmp_path)
+    endings = ("", "-notes")
+    names = ["table2.md", *(f"table2{end}.tex" for end in endings), "table2.csv", "table2.json"]
+    assert [path.name for path in files] == names
+    assert rendered(table, tmp_path) == files
 
 
 def test_order_of_the_runs_does_not_matter(store: RunStore, fill: Fill) -> None:

@@ -48,7 +48,7 @@ def test_one_panel_per_measured_metric_and_mask_size() -> None:
     assert len(figure.axes) == 4
     assert [axes.get_title() for axes in figure.axes[:2]] == ["small masks", "large masks"]
     labels = [axes.get_ylabel() for axes in figure.axes[::2]]
-    assert labels == ["shapes_fid\n↓ lower is better", "psnr [dB]\n↑ higher is better"]
+    assert labels == ["shapes FID ↓", "PSNR [dB] ↑"]
     assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == ["25", "50", "100"]
 
 
@@ -82,7 +82,7 @@ def test_metrics_can_be_chosen_and_unknown_ones_are_refused() -> None:
 
 def test_metrics_that_the_runs_lack_are_left_out_unless_it_is_all() -> None:
     figure = draw(example(), metrics=["ssim", "psnr"])
-    assert [axes.get_ylabel() for axes in figure.axes[::2]] == ["psnr\n↑ higher is better"]
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == ["PSNR ↑"]
     with pytest.raises(UserError, match=r"no measured cell of ssim, kid to draw\. Known: .*'psnr'"):
         draw(example(), metrics=["ssim", "kid"])
 
@@ -132,9 +132,27 @@ def test_a_table_without_figure_has_none() -> None:
 
 
 def test_files_are_the_same_each_time(tmp_path: Path) -> None:
-    first = write_figure(draw(example()), "table2", tmp_path / "a")
-    second = write_figure(draw(example()), "table2", tmp_path / "b")
-    assert [path.name for path in first] == ["table2.png", "table2.svg"]
+    first = write_figure(draw(example(), metrics=["psnr"]), "table2", tmp_path / "a")
+    second = write_figure(draw(example(), metrics=["psnr"]), "table2", tmp_path / "b")
+    assert [path.name for path in first] == ["table2.png", "table2.svg", "table2.pdf"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     with Image.open(first[0]) as image:
         assert image.width > 800
+
+
+def test_the_width_is_that_of_a_column_or_of_a_page_and_fonts_are_embedded(tmp_path: Path) -> None:
+    column, page = draw(over(["1", "2"])), draw(example())
+    assert (column.get_figwidth(), page.get_figwidth()) == (3.3, pytest.approx(6.9))
+    pdf = write_figure(column, "t", tmp_path)[2].read_bytes()
+    assert b"/FontFile2" in pdf  # TrueType
+    assert b"/Type3" not in pdf
+    assert b"CreationDate" not in pdf
+
+
+def test_a_metric_may_have_a_logarithmic_axis() -> None:
+    figure = draw(example(), metrics=["shapes_fid", "psnr"], log=["shapes_fid"])
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "linear", "linear"]
+    with pytest.raises(UserError, match=r"figure\.log: m0 has a value 0: leave it out"):
+        draw(over(["1", "2"]), log=["m0"])
+    with pytest.raises(UserError, match="no metric 'pnsr' to draw"):
+        draw(example(), log=["pnsr"])

@@ -84,8 +84,8 @@ def markers(axes: Axes, colour: str) -> list[tuple[float, float]]:
 def test_tradeoff_has_a_panel_per_metric_for_ours_and_for_the_papers() -> None:
     figure = tradeoff(tradeoff_table())
     assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes] == [
-        ("shapes_fid   ← better", "shapes_clip   better →"),
-        ("shapes_fid   ← better", "shapes_source_lpips   ← better"),
+        ("shapes FID   ← better", "shapes CLIP   better →"),
+        ("shapes FID   ← better", "shapes source LPIPS   ← better"),
         ("FID   ← better", "CLIP   better →"),
         ("FID   ← better", "LPIPS   ← better"),
     ]
@@ -95,7 +95,7 @@ def test_tradeoff_has_a_panel_per_metric_for_ours_and_for_the_papers() -> None:
 
 def test_tradeoff_points_are_the_cells_and_name_their_column() -> None:
     axes = tradeoff(tradeoff_table()).axes
-    blue, vermillion = styles_of("ab").values()
+    blue, vermillion = styles_of(["ODE", "SDE"]).values()
     sde = list(zip(PAPER["fid"]["DiffEdit-SDE"], PAPER["clip"]["DiffEdit-SDE"], strict=True))
     assert markers(axes[2], vermillion.colour) == sde
     assert markers(axes[0], vermillion.colour) == [(2 * x, 2 * y) for x, y in sde]
