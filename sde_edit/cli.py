@@ -80,6 +80,7 @@ def main() -> None:
         sde-edit figure figure5                                  a figure that needs no runs
         sde-edit status                                          what is finished, what is at work
         sde-edit list                                            what there is to choose from
+        sde-edit test-plugin mine                                plug-ins of your own, tested
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("sde_edit").setLevel(logging.INFO)
@@ -96,10 +97,7 @@ def run(overrides: tuple[str, ...], no_evaluate: bool) -> None:
     first. The same command again does only what is missing.
     """
     from sde_edit.commands.run import run_and_describe
-    from sde_edit.overrides import keyed
 
-    if launchers := keyed(overrides, "launcher"):
-        raise UserError(f"{launchers[0]}: run works in this process; launchers are for sweep")
     for text in run_and_describe(overrides, evaluate=not no_evaluate):
         click.echo(text)
 
@@ -590,6 +588,28 @@ def new(group: str, name: str, into: Path) -> None:
     click.echo("next:")
     for command in next_steps(group, name, into):
         click.echo(f"  {command}")
+
+
+@main.command("test-plugin")
+@click.argument("plugin", metavar="DIR|NAME")
+@OVERRIDES
+def test_plugin(plugin: str, overrides: tuple[str, ...]) -> None:
+    """Check that plug-ins keep to what this program relies on, one line for each check.
+
+    DIR is a folder of plug-ins, as for plugins=DIR; NAME is one that `sde-edit list` shows. The
+    overrides are settings that a config leaves open, such as data.root=DIR. Exit code 1 if a check
+    fails.
+    """
+    from sde_edit.contracts.run import outcomes
+
+    failed = count = 0
+    for outcome in outcomes(plugin, overrides):
+        click.echo(outcome)
+        count += 1
+        failed += bool(outcome.problem)
+    click.echo(f"{count} checks, {failed} failed")
+    if failed:
+        raise click.exceptions.Exit(1)
 
 
 @main.command("list")

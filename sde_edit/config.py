@@ -569,26 +569,27 @@ def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], l
         own = [arm for arm in arms if key in arm]
         if any(arm[key] != own[0][key] for arm in own):
             raise UserError(f"{given.input_line}: {key} tells the arms of {name} apart")
-        values = _values(given)
         asked = [grid for grid in (config.get("runs", {}), *own) if key in grid]
         for grid in asked:
-            grid[key] = _full_dtypes(values, key)
+            grid[key] = _values(given)
         if not asked:
             rest.append(str(given.input_line))
     return config, rest
 
 
 def _values(given: Override) -> list[Any]:
-    if not given.is_sweep_override():
-        return [given.value()]
-    return [one.value() for value in swept_values(given) for one in read([f"x={value}"])]
+    """The values of an override, one or several; dtypes are named as in specs."""
+    values = [given.value()]
+    if given.is_sweep_override():
+        values = [one.value() for value in swept_values(given) for one in read([f"x={value}"])]
+    named: list[Any] = _full_dtypes(values, given.key_or_group)
+    return named
 
 
 def values_of(line: str) -> list[Any]:
     """The values that `key=a,b` lists, as specs have them. Raises UserError."""
     (given,) = read([line])
-    values: list[Any] = _full_dtypes(_values(given), given.key_or_group)
-    return values
+    return _values(given)
 
 
 def table_grids(config: Mapping[str, Any]) -> list[list[str]]:

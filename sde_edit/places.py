@@ -98,15 +98,15 @@ def _package_of(entry: EntryPoint) -> Place:
     return Place(folder, entry.value, folder / "conf")
 
 
-def use_folder(folder: Path) -> None:
+def use_folder(folder: str | Path) -> Place:
     """Find the plug-ins of a folder too, until this process ends; imports none of them.
 
     The code of such a folder runs when a plug-in is used: call it only with what the user named.
     Raises UserError for a folder without plug-ins, and for a kind or a name that exists already.
     """
-    resolved = folder.resolve()
+    resolved = Path(folder).resolve()
     if resolved in _in_use:
-        return
+        return _in_use[resolved]
     name = f"sde_edit_plugins_{hashlib.sha256(str(resolved).encode()).hexdigest()[:8]}"
     place = Place(resolved, name, resolved / "conf")
     _check(place, places(), f"plugins={folder}")
@@ -114,6 +114,7 @@ def use_folder(folder: Path) -> None:
     package.__path__ = [str(resolved)]
     sys.modules[name] = package
     _in_use[resolved] = place
+    return place
 
 
 def is_in_use(folder: Path) -> bool:

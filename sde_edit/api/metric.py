@@ -60,6 +60,11 @@ class Score:
     seconds: float = 0.0
     tolerance: float = 0.0
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """`low` and `high`."""
+        return self.low, self.high
+
 
 class Metric(ABC):
     """Measures images and aggregates what it measured into the value of a run.

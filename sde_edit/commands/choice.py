@@ -61,18 +61,19 @@ class Choice:
     metrics: tuple[str, ...]
 
 
-def choose(words: Sequence[str]) -> Choice:
+def choose(words: Sequence[str], *, may_be_none: bool = False) -> Choice:
     """The runs that have one of the names, if any is given, and that fit all filters.
 
     words: beginnings of ids or of names of run folders, filters KEY=VALUE, KEY!=VALUE and KEY>=3
     with the keys of specs, metric, n and state, and paths.results=DIR. Damaged runs are logged and
-    left out. Raises UserError for a word that cannot be understood, and if no run is left.
+    left out. may_be_none: whether no run may be left, or no folder be there. Raises UserError for a
+    word that cannot be understood, and if no run is left that must be.
     """
     where = [word for word in words if word.startswith("paths.results=")]
     names = [word for word in words if not _WORD.fullmatch(word)]
     filters = [_filter(word) for word in words if word not in (*where, *names)]
     results = results_dir(where)
-    runs = RunStore.there(results).runs()
+    runs = (RunStore(results) if may_be_none else RunStore.there(results)).runs()
     if names:
         runs = list({run.id: run for run in (run_named(n, runs, results) for n in names)}.values())
     listings = [list_run(run) for run in runs]
@@ -81,7 +82,7 @@ def choose(words: Sequence[str]) -> Choice:
             log.warning("run %s: %s", one.id, problem)
     _check(filters, listings)
     kept = [one for one in listings if all(one_filter.keeps(one) for one_filter in filters)]
-    if not kept:
+    if not kept and not may_be_none:
         fit = f" fits {' '.join(f.word for f in filters)}" if filters else ""
         raise UserError(f"no run in {results / 'runs'}{fit}")
     return Choice(tuple(kept), _metrics(filters, kept))

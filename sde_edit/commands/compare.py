@@ -43,7 +43,7 @@ from sde_edit.report.table import (
 from sde_edit.store.runs import Run, log_damage
 
 _COLUMNS = ("A", "B", f"A {MINUS} B", "verdict", "examples where A is better")
-_VERDICTS = {"better": "A better", "worse": "B better", "undecided": "undecided"}
+VERDICTS = {"better": "A better", "worse": "B better", "undecided": "undecided"}
 
 
 @dataclass(frozen=True)
@@ -136,22 +136,27 @@ def _name(run: RunResult) -> str:
     return f"{run.spec.sampler.name} `{run.id}`"
 
 
+def compared(pair: Pair, metric: str) -> tuple[tuple[RunResult, RunResult], Cell | str]:
+    """A and B as far as they can be compared by a metric, and A - B with a paired interval and a
+    verdict on A, or why there is none. Raises UserError if the conventions differ.
+    """
+    common_convention(metric, pair.whole)
+    if any(metric not in run.scores for run in pair.shared):
+        return pair.whole, "it is of a whole set of images, and A and B hold different examples"
+    a, b = pair.shared
+    return pair.shared, difference_cell([a], [b], metric)
+
+
 def _row(pair: Pair, metric: str) -> tuple[Row, list[str]]:
     """The row of a metric and its notes. Raises UserError if the conventions differ."""
     convention, higher = common_convention(metric, pair.whole)
     notes = [f"{metric}: {convention}"]
-    paired = all(metric in run.scores for run in pair.shared)
-    runs = pair.shared if paired else pair.whole
+    runs, difference = compared(pair, metric)
     a, b = with_common_decimals(score_cell(run, metric) for run in runs)
-    difference: Cell | str = (
-        difference_cell([runs[0]], [runs[1]], metric)
-        if paired
-        else "it is of a whole set of images, and A and B hold different examples"
-    )
     if isinstance(difference, str):
         notes.append(f"{metric} has no paired difference: {difference}")
         difference = Cell()
-    verdict = Cell(text=_VERDICTS.get(difference.verdict, MISSING))
+    verdict = Cell(text=VERDICTS.get(difference.verdict, MISSING))
     (shown,) = with_common_decimals([replace(difference, verdict="")])
     share = Cell(text=_share(pair, metric) if metric in pair.per_example else MISSING)
     return Row(f"{metric} {arrow(higher)}", "arm", (a, b, shown, verdict, share)), notes
@@ -196,20 +201,26 @@ def _unlike(a: RunResult, b: RunResult) -> list[str]:
 def write_sheet(
     pair: Pair, overrides: Sequence[str], *, metric: str | None, examples: int
 ) -> Path | None:
-    """Write results/figures/compare__<A>__<B>.png with the examples that differ most by a metric.
+    """Write `drawn` to results/figures/compare__<A>__<B>.png; None if no example differs."""
+    sheet = drawn(pair, overrides, metric=metric, examples=examples)
+    if sheet is None:
+        return None
+    name = f"compare__{'__'.join(run.id for run in pair.whole)}.png"
+    return save_sheet(sheet, results_dir(overrides) / "figures" / name)
 
-    Returns None if no example differs. Raises UserError if the metric has no values per example, or
-    if the data set of A is not on this machine.
+
+def drawn(
+    pair: Pair, overrides: Sequence[str], *, metric: str | None, examples: int
+) -> Image | None:
+    """A sheet of the examples that differ most by a metric; None if no example differs.
+
+    Raises UserError if the metric has no values per example, or if the data set of A is not on this
+    machine.
     """
     made_with = [*pair.runs[0].overrides(), *overrides]
     chosen = chosen_metric(pair, metric, compose_config(made_with)["metrics"])
-    gains = pair.gains(chosen)
-    ids = most_different(gains, examples)
-    if not ids:
-        return None
-    name = f"compare__{'__'.join(run.id for run in pair.whole)}.png"
-    sheet = draw(pair, chosen, data_set(made_with)[1], ids)
-    return save_sheet(sheet, results_dir(overrides) / "figures" / name)
+    ids = most_different(pair.gains(chosen), examples)
+    return draw(pair, chosen, data_set(made_with)[1], ids) if ids else None
 
 
 def chosen_metric(pair: Pair, metric: str | None, preferred: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ from sde_edit.engine.tracking import Tracker
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run, score_path
 from sde_edit.evaluation.outputs import DamagedOutputError, load_item
-from sde_edit.overrides import expand
+from sde_edit.overrides import expand, keyed
 from sde_edit.report.contact_sheet import run_sheet
 from sde_edit.store.runs import Run, RunStore, run_id
 
@@ -299,6 +299,16 @@ def without_empty_runs(experiments: Sequence[Experiment]) -> Iterator[None]:
         raise
 
 
+def experiments_of(overrides: Sequence[str]) -> list[Experiment]:
+    """The experiments that `sde-edit run` makes of its overrides, one per combination.
+
+    Raises UserError, before any expensive work, for what cannot be run.
+    """
+    if launchers := keyed(overrides, "launcher"):
+        raise UserError(f"{launchers[0]}: run works in this process; launchers are for sweep")
+    return [config.experiment(combination) for combination in expand(overrides)]
+
+
 def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:
     """Make every run; a failure does not stop the others. Raises UserError listing the failures."""
     runs, error = make_all(experiments, evaluate)
@@ -336,7 +346,7 @@ def make_all(
 
 def run_and_describe(overrides: Sequence[str], *, evaluate: bool) -> Iterator[str]:
     """Make the runs of the overrides; yield their scores and places, then raise what failed."""
-    experiments = [config.experiment(one) for one in expand(overrides)]
+    experiments = experiments_of(overrides)
     runs, error = make_all(experiments, evaluate)
     asked = asked_metrics(experiments) if evaluate else {}
     finished = list({run.id: run for run in runs if run.seal}.values())

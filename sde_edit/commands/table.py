@@ -51,6 +51,40 @@ _NOT_IDENTITY = (
 )
 
 
+def stored_table(name: str, results: Path) -> Table | None:
+    """The table that was written into the results folder; None if it was not.
+
+    Raises UserError for a file that holds no table, or another one.
+    """
+    file = child(results / "tables", f"{name}.json")
+    try:
+        table = from_json(read_regular(file).decode())
+    except FileNotFoundError:
+        return None
+    except (DamagedFileError, ValueError) as error:
+        raise UserError(f"{file} holds no table. Write it with `sde-edit table {name}`") from error
+    if table.name != name:
+        raise UserError(f"{file} holds the table {table.name!r}, not {name!r}")
+    return table
+
+
+def made_table(name: str, overrides: Sequence[str]) -> Table:
+    """The table of finished runs, not written; overrides as in `publish_table`."""
+    config, rest = _narrowed(name, overrides)
+    if "runs" not in config:
+        return _composition(name, config, rest)
+    return build_table(config, RunStore(results_dir(keyed(rest, "paths."))).runs())
+
+
+def _narrowed(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The config of a table that selects the runs of the overrides, and the other overrides."""
+    config, rest = table_config(name, overrides)
+    check_known(rest)
+    if "runs" in config:
+        config["where"] = {**(config.get("where") or {}), **_chosen(rest)} or None
+    return config, rest
+
+
 def publish_table(
     name: str, overrides: Sequence[str], *, force: bool = False, excerpt: Excerpt = EVERYTHING
 ) -> list[Path]:
@@ -59,12 +93,12 @@ def publish_table(
     force: replace one that rests on more. excerpt: what its LaTeX shows. overrides: choose among
     runs, as `dtype=bfloat16` does; for a table without runs, choose the data set.
     """
-    config, rest = table_config(name, overrides)
-    check_known(rest)
-    if "runs" not in config:
-        return publish_composition(name, config, rest, excerpt)
+    config, rest = _narrowed(name, overrides)
     results = results_dir(keyed(rest, "paths."))
-    config["where"] = {**(config.get("where") or {}), **_chosen(rest)} or None
+    if "runs" not in config:
+        files = rendered(_composition(name, config, rest), results / "tables", excerpt)
+        write_together(files)
+        return list(files)
     return publish_runs(
         name, config, RunStore(results).runs(), results, force=force, excerpt=excerpt
     )
@@ -79,33 +113,18 @@ def publish_again(name: str, overrides: Sequence[str], excerpt: Excerpt) -> list
     if idle := [o for o in rest if o not in keyed(rest, "paths.")]:
         raise UserError(f"{idle[0]}: --from-json takes the table as it is; leave this out")
     results = results_dir(keyed(rest, "paths."))
-    table = _written(name, child(results / "tables", f"{name}.json"))
+    table = stored_table(name, results)
+    if table is None:
+        file = child(results / "tables", f"{name}.json")
+        raise UserError(f"{file} is not there. Write it with `sde-edit table {name}`")
     files = rendered_to_read(table, results / "tables", excerpt)
     files |= _rendered_figure(name, config, table, results)
     write_together(files)
     return list(files)
 
 
-def _written(name: str, file: Path) -> Table:
-    """The table in a JSON file. Raises UserError if it is not there or not that table."""
-    try:
-        table = from_json(read_regular(file).decode())
-    except FileNotFoundError as error:
-        raise UserError(f"{file} is not there. Write it with `sde-edit table {name}`") from error
-    except (DamagedFileError, ValueError) as error:
-        raise UserError(f"{file} holds no table. Write it with `sde-edit table {name}`") from error
-    if table.name != name:
-        raise UserError(f"{file} holds the table {table.name!r}, not {name!r}")
-    return table
-
-
-def publish_composition(
-    name: str,
-    config: Mapping[str, Any],
-    overrides: Sequence[str],
-    excerpt: Excerpt = EVERYTHING,
-) -> list[Path]:
-    """Write the table of the contents of a data set: the config's own or that of the overrides.
+def _composition(name: str, config: Mapping[str, Any], overrides: Sequence[str]) -> Table:
+    """The table of the contents of a data set: the config's own or that of the overrides.
 
     Raises UserError for an override without effect, and if the data set is missing or does not
     count its contents.
@@ -123,10 +142,7 @@ def publish_composition(
         raise UserError(
             f"data={data.name} does not say what it is made of; the data sets of drags do"
         )
-    table = build_composition(config, data, dataset.statistics())
-    files = rendered(table, results_dir(where) / "tables", excerpt)
-    write_together(files)
-    return list(files)
+    return build_composition(config, data, dataset.statistics())
 
 
 def publish_runs(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import gt
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 from tabulate import tabulate
@@ -100,12 +100,15 @@ def to_csv(table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_HEADINGS)
+    writer.writerows(csv_rows(table))
+    return buffer.getvalue()
+
+
+def csv_rows(table: Table) -> Iterator[tuple[Any, ...]]:
+    """The values under `CSV_HEADINGS` of every cell."""
     for block, row, column, c in table.cells():
         place = (table.name, block.title, row.label, row.kind, column.group, column.label)
-        writer.writerow(
-            (*place, c.value, c.low, c.high, c.n, c.of, c.verdict, " ".join(c.runs), c.text)
-        )
-    return buffer.getvalue()
+        yield (*place, c.value, c.low, c.high, c.n, c.of, c.verdict, " ".join(c.runs), c.text)
 
 
 def to_json(table: Table) -> str:

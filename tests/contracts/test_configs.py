@@ -6,7 +6,6 @@ from sde_edit.commands.contact_sheets import sheet_settings
 from sde_edit.commands.table import build_table, publish_table
 from sde_edit.config import (
     compose_config,
-    data_set,
     group_file,
     launcher,
     metric,
@@ -115,20 +114,6 @@ def test_plugin_is_one_documented_class(group, kind):
 def test_every_plugin_has_a_config(group, folder):
     used = {group_file(folder, name)["kind"] for name in names(folder)}
     assert used == set(kinds(group))
-
-
-@pytest.mark.parametrize("name", names("data"))
-def test_missing_data_is_said_not_raised(name, tmp_path):
-    where = [f"data={name}", f"paths.data={tmp_path}", *GIVEN.get(name, [])]
-    _, dataset = data_set(where)
-    status = dataset.status()
-    if status.found:
-        assert dataset.ids()
-    else:
-        assert status.problems
-        assert status.remedy
-        with pytest.raises(UserError):
-            dataset.ids()
 
 
 def test_values_of_overrides():

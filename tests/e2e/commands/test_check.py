@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sde_edit.cli import main
 from sde_edit.commands import check as check_module
 from sde_edit.config import experiment
 from sde_edit.engine.execute import ModelCache
+from sde_edit.engine.plan import plan_run
 from sde_edit.metrics.frechet import Frechet
 from sde_edit.registry import names
 from sde_edit.tasks.inpaint import Inpaint
@@ -108,7 +110,8 @@ def test_first_calls_do_not_count_and_preparations_do(tmp_path, tiny_model, monk
     monkeypatch.setattr(check_module, "wall_seconds", lambda work, _: (work(), next(clock))[1])
     data = "shapes-edits" if task == "diffedit" else "shapes"
     given = [*SMALL, f"task={task}", f"data={data}", f"model.path={tiny_model}", "metrics=[psnr]"]
-    trial = check_module._try(experiment(given), tmp_path, ModelCache())
+    whole = experiment(given)
+    trial = check_module._try(whole, plan_run(whole, None), tmp_path, ModelCache())
     assert trial.scoring == 0.5
     if task == "inpaint":
         assert trial.seconds == 1.0
@@ -125,8 +128,10 @@ def test_memory_of_a_gpu_is_extrapolated_and_said_to_be(
     monkeypatch, tiny_model, loaded, batch_size, expected
 ):
     monkeypatch.setattr(check_module, "peak_memory", lambda device: (10, "peak"))
-    given = [*SMALL, f"model.path={tiny_model}", f"hardware.batch_size={batch_size}"]
-    memory, memory_of = check_module._memory(experiment(given), "cuda", loaded, 2)
+    whole = experiment([*SMALL, f"model.path={tiny_model}", f"hardware.batch_size={batch_size}"])
+    small = replace(whole, settings=replace(whole.settings, limit=2))
+    plans = plan_run(small, None), plan_run(whole, None)
+    memory, memory_of = check_module._memory(small, plans, "cuda", loaded)
     assert memory == expected
     is_scaled = expected != 10
     assert memory_of == ("peak, extrapolated from batches of 2 to 16" if is_scaled else "peak")
