@@ -1,4 +1,4 @@
-"""Write docs/methods.md: the paper's Table 1, of what the registry holds.
+"""Write docs/methods.md: the paper's Table 1 for all methods in the registry.
 
 python scripts/methods_page.py
 """
@@ -18,26 +18,31 @@ PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
 INTRO = """\
 # Methods
 
-Every method is encode, edit, decode (the paper's Sec. 3.1): the image goes up to x_t0, something
-is changed, and the edited latent comes down. A task owns the edit, a sampler the ways up and down,
-so a line here is a task with the samplers that take it the same way. This is the paper's Table 1
-of what there is; `python scripts/methods_page.py` writes it from the registry.
+This page lists every editing method: which tasks there are, which samplers each accepts, and how
+they encode and decode. `python scripts/methods_page.py` writes it from the plug-ins.
+
+Every method has three parts (the paper's Sec. 3.1). It encodes the image x_0 to a noisy latent
+x_t0, edits something, and decodes the result. A task defines the edit and a sampler defines how to
+encode and decode, so each row is a task with the samplers that serve it in the same way. The table
+extends the paper's Table 1.
 
 """
 HEAD = """\
-| `task=` | x_0 to x_t0 | the edit changes | x_t0 to x_0 | `sampler=` |
+| `task=` | encode, x_0 to x_t0 | edit | decode, x_t0 to x_0 | `sampler=` |
 |---|---|---|---|---|
 """
 NOTES = """
-"Noise, w' kept" is Eq. 7 with the noise of Eq. 8, which leads the source back: Cycle-SDE.
-`none` goes nowhere and shows what the autoencoder does alone.
+"Noise, w' kept" means Cycle-SDE: Eq. 7, with the noise of Eq. 8, which makes decoding return the
+source. The sampler `none` leaves the latent unchanged and shows what the autoencoder does alone.
+
+## Tasks
 
 """
 
 REFERENCES = """
 ## References
 
-`sde-edit list --bibtex` prints them as BibTeX.
+`sde-edit list --bibtex` prints these references as BibTeX.
 
 """
 
@@ -48,7 +53,7 @@ def plugin(group: str, package: str, name: str) -> Any:
 
 
 def ways(task: Task, sampler: Sampler) -> tuple[str, str]:
-    """What the paper's Table 1 says of a task with a sampler: up, down."""
+    """How a task encodes and decodes with a sampler, in the words of the paper's Table 1."""
     if not task.inverts:
         return "noise", "SDE" if sampler.stochastic else "ODE"
     if sampler.stochastic:
@@ -75,7 +80,7 @@ def by_number(name: str) -> tuple[str, int]:
 
 
 def results(task: str) -> str:
-    """Links to the configs of the tables that have runs of a task."""
+    """Links to the configs of the tables that contain runs of a task."""
     links = []
     for table in sorted(names("table"), key=by_number):
         config = group_file("table", table)
@@ -95,7 +100,7 @@ def page() -> str:
 
 
 def references() -> str:
-    """The papers of tasks, samplers, models, data sets and metrics, and what each describes."""
+    """The papers of tasks, samplers, models, data sets and metrics, each with what it describes."""
     named: dict[str, list[str]] = {}
     papers = {}
     for group in ("task", "sampler", "model", "data", "metric"):

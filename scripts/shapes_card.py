@@ -106,14 +106,14 @@ def measure_samples(
     every = right[1] + right[2]
     share = float(np.mean(every))
     gate = Gate(
-        f"Samples that carry every attribute of their caption, `{kind}`",
+        f"Samples with every attribute of their caption, `{kind}`",
         f"{share:.1%} of {len(every)}",
         ">= 95 %",
         share >= 0.95,
     )
     detail = (
-        f"`{kind}`: one thing {np.mean(right[1]):.1%} of {len(right[1])}, "
-        f"two things {np.mean(right[2]):.1%} of {len(right[2])}"
+        f"`{kind}`: one object {np.mean(right[1]):.1%} of {len(right[1])}, "
+        f"two objects {np.mean(right[2]):.1%} of {len(right[2])}"
     )
     return gate, detail
 
@@ -152,19 +152,20 @@ def main() -> None:
     lines = [
         "# The embedded model `shapes`",
         "",
-        "Written by `make shapes-card`; every number is measured on the test split.",
+        "This page says how good the embedded model is and what it is for. `make shapes-card` "
+        "measures every number on the test split and writes the page.",
         "",
-        "| | measured | wanted | |",
+        "| what is measured | measured | required | met |",
         "|---|---|---|---|",
         *(
             f"| {g.name} | {g.value} | {g.wanted} | {'yes' if g.passed else '**no**'} |"
             for g in gates
         ),
         "",
-        f"Scenes: {args.scenes} renders for the VAE and the recogniser; {args.samples} captions of "
-        f"other test scenes for the samples (guidance {GUIDANCE:g}, {STEPS} steps, linspace grid, "
-        f"network in {args.dtype}). The recogniser that judges the samples is trained apart from "
-        "the diffusion model, on renders only. By number of things: "
+        f"The VAE and the recogniser are measured on {args.scenes} rendered scenes, the samples on "
+        f"{args.samples} captions of other test scenes (guidance {GUIDANCE:g}, {STEPS} steps, "
+        f"linspace grid, network in {args.dtype}). The recogniser that judges the samples was "
+        "trained separately from the diffusion model, on renders only. By number of objects: "
         + "; ".join(detail for _, detail in measured.values())
         + ".",
         "",
@@ -176,9 +177,9 @@ def main() -> None:
         f"0. This card took {time.perf_counter() - started:.0f} s on {platform.machine()} with "
         f"{torch.get_num_threads()} threads.",
         "",
-        "What it is for: showing the effect of samplers where the right answer is known. What it "
-        "is not: a model of photographs. Its autoencoder leaves an error of its own, which every "
-        "`known_error` contains; two things of similar size that touch are where it fails first.",
+        "Use it to see the effect of samplers where the right answer is known. It is not a model "
+        "of photographs. Its autoencoder has an error of its own, which is part of every "
+        "`known_error`. It fails first on two objects of similar size that touch.",
     ]
     (args.out / "shapes-model-card.md").write_text("\n".join(lines) + "\n")
 

@@ -53,14 +53,14 @@ from sde_edit.registry import (
 # Keys of a group's YAML that are not settings of its plug-in, and what they mean.
 RUN_KEYS = {
     "model": {
-        "dtype": "of the network, unless `dtype` is given; auto: by the device",
-        "batch_size": "images at once, unless `hardware.batch_size` is given",
-        "plain_guidance": "the guidance that stands for none: 0 or 1",
+        "dtype": "number format of the network, unless `dtype` is given; auto: by the device",
+        "batch_size": "images per batch, unless `hardware.batch_size` is given",
+        "plain_guidance": "guidance that means none: 0 or 1",
     },
     "data": {
-        "limit": "the first examples only; null: all",
-        "prompt": "of tasks with one prompt; {caption} and {target} stand for an example's texts",
-        "metrics": "measured unless `metrics` is given",
+        "limit": "use only the first examples; null: all",
+        "prompt": "prompt for tasks that take theirs from the data, such as inpaint",
+        "metrics": "metrics to measure, unless `metrics` is given",
     },
 }
 

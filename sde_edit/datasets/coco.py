@@ -18,6 +18,8 @@ from sde_edit.registry import plugin
 class Coco(CocoPairs):
     """Each image has its caption with the lowest annotation id. Settings: see `CocoPairs`.
 
+    side   the side that becomes `resolution` with fit=keep: short or long
+
     An id is COCO's image id in 12 digits, which is the same in 2014 and 2017.
     """
 

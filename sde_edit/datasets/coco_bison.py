@@ -50,6 +50,8 @@ class _BisonFile:
 class CocoBison(CocoPairs):
     """Hu et al. 2019, used as in App. F.3 of the paper and in DiffEdit. Settings: see `CocoPairs`.
 
+    side   the side that becomes `resolution` with fit=keep: short or long
+
     caption: the first caption of the image to edit. target: the caption of the row. reference: the
     image that the target describes; it is not the truth of this edit, but belongs to the set that
     FID compares with. An id is `bison-` and the bison_id in six digits. The annotations cover

@@ -30,6 +30,7 @@ class DragBench(ImageDrags):
     root   holds folders, at any depth, with origin_image.png, prompt.json {"prompt", "source":
            [[x, y], ...], "target": [[x, y], ...]} and, for some, mask.png, whose white region may
            change. Without a mask, or with a mask that is all white, everything may change.
+    side   the side that becomes `resolution` with fit=keep: short or long
     """
 
     version: ClassVar[int] = 1

@@ -43,6 +43,7 @@ class DragBench205(ImageDrags):
            "points": [[x, y], ...], alternately a source and its target} or the original
            meta_data.pkl, which has the same keys and `mask`. The JSON takes precedence over the
            pickle, and mask.png over the pickle's mask.
+    side   the side that becomes `resolution` with fit=keep: short or long
 
     Only arrays of numbers and plain values are unpickled. Any other class is refused, and its code
     never runs.

@@ -65,8 +65,9 @@ class Folder:
     masks      the mask set, a subfolder such as small or large; "" if there is only one
     hole       the colour of the hidden region: black (MAT, MI-GAN) or white (DeepFill, SD)
     threshold  pixels above it are hidden, on a scale where 1 is hidden; null keeps soft masks
-    resolution, fit, side
+    resolution, fit
                how pictures are fitted: see `Fitting`
+    side       the side that becomes `resolution` with fit=keep: short or long
     pairing    stem: masks have the names of their images; sorted: by position in sorted order
     captions   JSON file {image name with or without suffix: caption}; null: no captions
     hints      folder of pictures for a control net, named like the images; null: none

@@ -46,6 +46,7 @@ class ImageNet(ImagePairs):
     split  train (732 to 1,300 images of a class) or val (50); if there is no folder of that name,
            root itself must hold the folders of the classes
     pair   SOURCE-TARGET: the wnids of the class in the image and of the class to translate into
+    side   the side that becomes `resolution` with fit=keep: short or long
 
     caption and target are wnid and first name, such as "n02129165 lion". The reference of the i-th
     source image is the i-th target image, both in seeded order; if the target class has fewer

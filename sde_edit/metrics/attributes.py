@@ -28,8 +28,8 @@ _AS_IN_THE_REFERENCE = {
 class Attributes(RecogniserMetric):
     """1 if the recogniser names the compared parts alike in output and reference, else 0.
 
-    part: `all` (shape, colour) pairs and the background; only the shapes; only the colours of the
-    things; or only the background.
+    part: `all` compares the (shape, colour) pairs and the background; `shape`, `colour` and
+    `background` only the shapes, the colours of objects, or the background.
 
     tolerance: a share is a quotient of two whole numbers, rounded once.
     """

@@ -32,6 +32,7 @@ class Clip(PerImageMetric):
     model: a name of open_clip, or `local-dir:FOLDER`. OpenAI's weights need a `-quickgelu` name.
     pretrained: a tag of open_clip or a local weights file; empty with `local-dir:`.
     against: the prompt; or the source, the image that was edited (0.8 and more).
+
     tolerance: an error e of either unit vector moves their product by at most e.
     """
 

@@ -30,8 +30,10 @@ class DragDistance(Metric):
     """Mean over all points of all images (DragDiffusion, Shi et al. 2023, Sec. 5), with DIFT.
 
     path: the model whose features are matched: a folder in diffusers layout, a hub id, or
-    `embedded:shapes`. t: training time step. block: up block, 0 the lowest. ensemble: draws of
-    noise.
+    `embedded:shapes`.
+    t: training time step at which features are taken.
+    block: up block that provides them, 0 the lowest.
+    ensemble: number of noise draws.
 
     Output and source image get the same noise, so unedited content is found where it was.
     tolerance: distances are below 2^12 pixels, and their mean has the relative error of one of

@@ -42,7 +42,9 @@ _LEAST_SIDES = {"alex": 31, "vgg": 16, "squeeze": 17}  # smaller ones are pooled
 class Lpips(FullReferenceMetric):
     """Values of different backbones or calibrations are not comparable.
 
-    net: the backbone. calibration: the version of the linear layers in the package.
+    net: the backbone.
+    calibration: the version of the linear layers in the package.
+
     tolerance: errors e of both unit vectors move their squared distance d by at most 4 e sqrt(d).
     Above d = 1/16 that is within 2^-16 of d, and below it within e = 2^-20.
     """

@@ -34,10 +34,13 @@ class ADM:
     Nichol 2021). A prompt begins with a wnid of ImageNet, such as "n02129165 lion"; guidance is the
     scale of the classifier's gradient, and 0 omits it. Negative prompts must be "".
 
-    path: the folder of the two official files, which are named `unet` and `classifier`.
-    head_channels: channels of one attention head, which the files do not record. The variance that
-    the UNet learned is not used, because Eq. 6 defines its own for any eta. A row counts as one
-    evaluation, including the classifier. Predictions of x_0 are not clipped.
+    path: the folder of the two official files.
+    unet: file name of the UNet's weights.
+    classifier: file name of the classifier's weights.
+    head_channels: channels of one attention head, which the files do not record.
+
+    The variance that the UNet learned is not used, because Eq. 6 defines its own for any eta. A row
+    counts as one evaluation, including the classifier. Predictions of x_0 are not clipped.
     """
 
     path: Text = field(metadata={"identity": False})

@@ -38,9 +38,12 @@ _KEY = "model.control"
 class ControlNet(LatentSource):
     """A pipeline in Stable Diffusion's layout with a control net that reads the example's hint.
 
-    path: as for kind stable_diffusion. control: folder or hub id of a diffusers ControlNetModel.
-    scale: the factor of its residuals. They enter both halves of guidance, as in diffusers'
-    pipeline without guess mode. A row counts as one evaluation, including the control net.
+    path: Stable Diffusion: a folder in diffusers layout or a hub id.
+    control: folder or hub id of a diffusers ControlNetModel.
+    scale: the factor of the control net's residuals.
+
+    The residuals enter both halves of guidance, as in diffusers' pipeline without guess mode. A row
+    counts as one evaluation, including the control net.
     """
 
     control: Text = field(metadata={"identity": False})

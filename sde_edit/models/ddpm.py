@@ -45,9 +45,11 @@ class DDPM:
     """A UNet2DModel in pixel space (Ho et al. 2020). Prompts must be "", guidance 0 or 1.
 
     path: a folder or a hub id, in the layout of DDPMPipeline (unet/, scheduler/) or flat, as in the
-    google/ddpm-* repositories. Weights are read from safetensors, or else from .bin with
-    torch.load(weights_only=True). Predictions of x_0 are never clipped, whatever the scheduler
-    config says; the published DDPM samples used clipping.
+    google/ddpm-* repositories.
+
+    Weights are read from safetensors, or else from .bin with torch.load(weights_only=True).
+    Predictions of x_0 are never clipped, whatever the scheduler config says; the published DDPM
+    samples used clipping.
     """
 
     path: Text = field(metadata={"identity": False})

@@ -49,7 +49,9 @@ class GMM:
     the whole mixture.
 
     shape: (C, h, w) of the state, which is an image in [-1, 1] if C = 3 and h = w; [d, 1, 1] for
-    vectors. beta_*, train_times: the noise schedule, as in diffusers' scheduler configs.
+    vectors.
+    beta_schedule, beta_start, beta_end, train_times: the noise schedule, as `beta_*` and
+    `num_train_timesteps` in diffusers' scheduler configs.
     """
 
     shape: tuple[int, int, int]

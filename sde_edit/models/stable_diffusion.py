@@ -20,8 +20,10 @@ class StableDiffusion(LatentSource):
     """UNet, autoencoder, text encoder and tokenizer, loaded by diffusers from safetensors only.
 
     path: a folder in diffusers layout, a hub id, or `embedded:NAME` for a model shipped in this
-    package. The run id holds the digest of the files, not the path. The network may predict eps
-    or v, as the scheduler config says.
+    package.
+
+    The run id holds the digest of the files, not the path. The network may predict eps or v, as the
+    scheduler config says.
     """
 
     version: ClassVar[int] = 1

@@ -33,6 +33,8 @@ class BDIA(Sampler):
     """BDIA-DDIM (Zhang et al. 2024). One evaluation per step, ODE. Order 2 at gamma = 1 on a grid
     that is uniform in lambda, otherwise between 1 and 2; gamma = 0 is DDIM.
 
+    gamma: weight of the backward estimate, from 0 to 1.
+
     encode takes one step of DDIM inversion and then follows Eq. 28. The state is float64, and
     every update is rounded to multiples of 2^-40, so the sums are exact at gamma = 1: decode visits
     the states of encode bit by bit, whatever the network's dtype. At gamma < 1 rounding errors

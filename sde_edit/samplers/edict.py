@@ -32,8 +32,10 @@ class EDICT(Sampler):
     """EDICT (Wallace et al. 2023) in the form that Zhang et al. 2024 give. The published code swaps
     z and y at every other step; the equations do not. Two evaluations per step, order 1, ODE.
 
-    p mixes the two states. The inversion's extra is (y,). The state is float64: encode divides by p
-    twice per step, so rounding errors grow in encode and, for p < 1, shrink in decode.
+    p: mixing weight of the two states.
+
+    The inversion's extra is (y,). The state is float64: encode divides by p twice per step, so
+    rounding errors grow in encode and, for p < 1, shrink in decode.
     """
 
     p: float = 0.93

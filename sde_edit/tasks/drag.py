@@ -55,8 +55,10 @@ class DragTask(Task):
 
     m: the number of drag steps of an image; null: the largest distance of a pair in cells of the
     latent, times m_factor, rounded up, and at least one.
-    r, m_factor: null: 5 and 0.5 for models whose own latents are 64 x 64, and in proportion for
-    others, with r at least 1 and a step at least one cell.
+    r: half the side of a square, in cells; null: 5 for models whose own latents are 64 x 64, in
+    proportion for others, and at least 1.
+    m_factor: drag steps per cell; null: 0.5 for models whose own latents are 64 x 64, in proportion
+    for others, with a step of at least one cell.
     pairs: `together`, all pairs in each step; or `sequence`, one pair after the other, each with
     its own m.
 

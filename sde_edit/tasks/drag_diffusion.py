@@ -52,9 +52,9 @@ class DragDiffusion(Task):
     Pixels and radii refer to a map of half the image's size, whatever that size is.
 
     lam: weight of the L1 penalty on changes outside the mask, of x one step below t_0; an example
-    without a mask may change everywhere. block: the up block of the UNet that gives the features
-    (0 the lowest); null: the last but one, Stable Diffusion's third of four.
-
+    without a mask may change everywhere.
+    block: the up block of the UNet that gives the features (0 the lowest); null: the last but one,
+    Stable Diffusion's third of four.
     reference_blocks: in how many of the last up blocks self-attention takes keys and values from
     the source while decoding, that is, from the states that encoding visited; 0 for none.
 

@@ -43,9 +43,10 @@ class Inpaint(Task):
     """Noise to T, add a mask, decode: SDEdit's inpainting with an SDE, Stable Diffusion's with an
     ODE (the paper's Sec. 5.1, App. B and F.1).
 
-    prompt: a template, in which `{caption}` stands for the example's caption. composite_known:
-    paste the known pixels over the result at the end; off in the paper. The reference is the whole
-    image, with the same noise at every step, as in the published code.
+    prompt: a template, in which `{caption}` stands for the example's caption.
+    composite_known: paste the known pixels over the result at the end; off in the paper.
+
+    The reference is the whole image, with the same noise at every step, as in the published code.
     """
 
     prompt: str

@@ -45,19 +45,23 @@ class PromptToPrompt(Task):
     """Prompt-to-Prompt (Hertz et al. 2022) and null-text inversion (Mokady et al. 2023).
 
     source_prompt, prompt: templates, in which `{caption}` and `{target}` stand for the texts of the
-    data set. source_guidance is used to encode, guidance to decode. t_0: the noise level up to
-    which it encodes, as a share of T and of `steps`.
+    data set.
+    source_guidance: guidance scale while encoding.
+    guidance: guidance scale while decoding.
+    t_0: the noise level up to which it encodes, as a share of T and of `steps`.
 
     The maps are those of the source at the states that encoding visited, under the source prompt
     without guidance. There is no second decoding branch that could drift, for an ODE or an SDE.
     Only the conditional half of guidance uses them.
 
     cross_replace, self_replace: the share of the steps, from the first on, in which cross- and
-    self-attention use the source's maps; self-attention only on feature maps of at most
-    self_max_side squared positions. mode: `refine` replaces the maps of tokens that both prompts
-    share; `replace` gives every token the maps of the word in its place, and needs prompts of
-    equally many words. reweight: word -> factor for the maps of its tokens, where the target
-    prompt has the word and cross_replace is active.
+    self-attention use the source's maps.
+    self_max_side: self-attention is replaced in feature maps of at most N x N positions, where N is
+    this value.
+    mode: `refine` replaces the maps of tokens that both prompts share; `replace` gives every token
+    the maps of the word in its place, and needs prompts of equally many words.
+    reweight: word -> factor for the maps of its tokens, where the target prompt has the word and
+    cross_replace is active.
 
     null_steps: steps of optimisation, at every time, that fit the null embedding so that decoding
     follows the encoded source; 0 for none. Only for `sampler=ode`; published with source_guidance

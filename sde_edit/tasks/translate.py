@@ -51,18 +51,22 @@ class Translate(Task):
     """x_0 -> x_t0 -> x~_0 as in the paper's Sec. 3.1; the edit changes the condition.
 
     source_prompt, prompt, negative_prompt: templates, in which `{caption}` and `{target}` stand for
-    the texts of the data set. source_guidance is used to encode, guidance to decode. t_0: the noise
-    level up to which it encodes, as a share of T and of `steps`.
-
+    the texts of the data set.
+    source_guidance: guidance scale while encoding.
+    guidance: guidance scale while decoding.
+    t_0: the noise level up to which it encodes, as a share of T and of `steps`.
     way_up: how it encodes. invert: by the sampler's inversion (Cycle-SDE with `sampler=sde`);
     noise: by Eq. 7 alone, whose noise is not reused for decoding.
+    region: where the image is edited; outside, the encoded states are kept. all: everywhere; mask:
+    inside the example's mask; contrast: inside DiffEdit's mask.
+    mask_maps: number of noise draws over which DiffEdit's mask averages.
+    mask_t: time at which DiffEdit's mask is computed, as a share of T.
+    mask_level: DiffEdit's mask is where eps of the two prompts differ by more than this multiple of
+    the image's mean difference.
 
-    region: where the image is edited. all: everywhere; mask: inside the example's mask; contrast:
-    inside DiffEdit's mask, where eps of the two prompts differ by more than mask_level times the
-    image's mean difference, at time mask_t (a share of T) and averaged over mask_maps draws of
-    noise. Outside the mask the encoded states are kept. (DiffEdit divides by three times the mean,
-    clamps to 1 and thresholds at 0.5, which is a mask_level of 1.5. Guidance scales all differences
-    alike, so it does not change the mask; 1 is used.)
+    DiffEdit divides by three times the mean, clamps to 1 and thresholds at 0.5, which is a
+    mask_level of 1.5. Guidance scales all differences alike, so it does not change the mask; 1 is
+    used.
     """
 
     source_prompt: str

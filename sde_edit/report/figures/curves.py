@@ -48,9 +48,12 @@ class Curves:
     """One curve per arm.
 
     metrics: in order; those that the table lacks are skipped. null: all of the table.
-    units: metric -> unit, as {psnr: dB}. x: the label of the horizontal axis, in place of the
-    setting's name. across: the number of metrics side by side; one with one group is drawn in the
-    width of a column, all others in that of a page. log: the metrics with a logarithmic axis.
+    units: metric -> unit, as {psnr: dB}.
+    x: the label of the horizontal axis, in place of the setting's name.
+    scale: of the horizontal axis.
+    across: the number of metrics side by side; one with one group is drawn in the width of a
+    column, all others in that of a page.
+    log: the metrics with a logarithmic axis.
 
     Bars are 95 % intervals and hollow points are partial runs. With two arms, a star marks pairs of
     points whose paired difference excludes 0.

@@ -61,7 +61,10 @@ class _Point(NamedTuple):
 class Tradeoff:
     """A line per arm through its points at all columns of the table.
 
-    x: a metric. y: metrics, with a panel for each. arms: labels of the arms to draw; empty: all.
+    x: a metric.
+    y: metrics, with a panel for each.
+    arms: labels of the arms to draw; empty: all.
+
     A list in place of a metric means the first that the table has, as [fid, shapes_fid].
 
     Each point is labelled with its column, and thin dashes link the arms of a column. Bars are 95 %

@@ -46,15 +46,21 @@ _COSTS: dict[Cost, str] = {
 class Arms:
     """Settings of the table.
 
+    title: the heading of the table.
     runs: the grid that arms share, override key -> values.
+    arms: the rows; each has a label and the overrides that make its runs.
     column: the key whose values are the columns, or `nfe`: steps times the arm's evaluations per
-    step. group: a key whose values span neighbouring columns, as `data.masks` spans steps.
+    step.
+    group: a key whose values span neighbouring columns, as `data.masks` spans steps.
     average: a key, such as seed; runs that differ only in it share a cell.
     baseline: the label of the arm that is subtracted from the others.
     summary: whether to count the verdicts of differences and to note why some are missing.
-    metrics: null for all that the runs have, [] for none. costs: further blocks of costs per image.
+    metrics: the metrics to show; null: all that the runs have, []: none.
+    costs: costs per image to show in further blocks.
     also: overrides that the runs need but that do not select them, as {data.limit: 64}.
     where: further keys that select runs, as {model: shapes, seed: 0}.
+    paper: published numbers, and which runs they may stand beside.
+    remarks: notes to print below the table.
     """
 
     name: str

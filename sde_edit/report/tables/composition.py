@@ -32,8 +32,12 @@ class Paper:
 class Composition:
     """A block for each category that the data set or the paper counts, with a line per label.
 
-    Labels that differ only in case, blanks, `-` and `_` are merged. data: the data set, unless an
-    override names another; it must implement `HasStatistics`.
+    Labels that differ only in case, blanks, `-` and `_` are merged.
+
+    title: the heading of the table.
+    data: the data set, unless an override names another; it must implement `HasStatistics`.
+    paper: published counts.
+    remarks: notes to print below the table.
     """
 
     name: str

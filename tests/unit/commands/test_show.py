@@ -29,6 +29,7 @@ def test_every_choice_is_explained_with_all_its_settings(group: str) -> None:
         assert text.startswith(f"{group}={name}")
         for setting in describe_choice(group, name).settings:
             assert f"{setting.key}={setting.default}" in text
+            assert setting.meaning, setting.key
 
 
 def test_a_setting_has_default_type_and_meaning() -> None:
@@ -37,13 +38,15 @@ def test_a_setting_has_default_type_and_meaning() -> None:
     assert of["task.r"].type == "whole number or null"
     assert of["task.pairs"].type == "together | sequence"
     assert "in cells" in of["task.r"].meaning
-    assert of["task.lora_steps"].meaning == "of a LoRA fitted to each image first; 0: none"
+    assert of["task.lora_steps"].meaning == (
+        "steps of the LoRA fit that adapts the network to each image first; 0: no LoRA"
+    )
 
 
 def test_a_setting_that_the_yaml_leaves_out_has_the_default_of_its_plug_in() -> None:
     of = {setting.key: setting for setting in describe_choice("data", "coco").settings}
     assert (of["data.side"].default, of["data.side"].type) == ("short", "short | long")
-    assert of["data.limit"].meaning == "the first examples only; null: all"
+    assert of["data.limit"].meaning == "use only the first examples; null: all"
 
 
 @dataclass
