@@ -74,7 +74,7 @@ def test_a_sweep_whose_jobs_fail_leaves_no_run_behind(
 ) -> None:
     images = picture(tmp_path / "in").parent
     given = ["task=reconstruct", *TINY, "data=folder", f"data.images={images}"]
-    given += ["data.resolution=8", f"paths.results={tmp_path}"]
+    given += ["data.resolution=8", "metrics=[]", f"paths.results={tmp_path}"]
     at_work = begin_attempt([*given, "sampler=sde"])
 
     def launch(_: object, jobs: list[Job], worker: object, *more: object) -> Launched:

@@ -1,5 +1,7 @@
 """A sampler, a preset and a table from a folder, through the command line."""
 
+import re
+
 import pytest
 from click.testing import CliRunner
 
@@ -60,7 +62,8 @@ def test_listed_run_checked_swept_tabled_and_compared(folder, tmp_path):
     assert "halved" not in said("list", "sampler")
     assert "nothing is missing" in said("check", mine, "experiment=halves", results)
     assert "1 runs" in said("sweep", "--dry-run", mine, "experiment=halves", results)
-    (half,) = said("run", mine, "experiment=halves", results).splitlines()
+    told = said("run", mine, "experiment=halves", results)
+    (half,) = re.findall(r"run [0-9a-f]{12}: (.+)", told)
     gmm = ("model=gmm", "model.shape=[3,64,64]", 'task.prompt=""', "task.guidance=1")
     written = said("sweep", mine, "table=halves", "data.limit=3", *gmm, results)
     assert "halves.md" in written

@@ -190,4 +190,6 @@ def test_the_memory_told_is_that_of_the_batch_with_the_most_pixels(call, folder,
     monkeypatch.setattr(check, "peak_memory", lambda _: (3 * 2**30, "its memory"))
     inpaint = ["task=inpaint", "task.prompt=x", "sampler=sde", "metrics=[psnr]"]
     told = call("check", *folder, "data.fit=keep", *inpaint)
-    assert "5.00 GiB of memory (its memory)" in " ".join(told.split())
+    assert "5.00 GiB of memory (its memory, extrapolated from batches of 1 to 2)" in " ".join(
+        told.split()
+    )

@@ -1,11 +1,13 @@
 """Images made elsewhere through the command line, beside a run of the embedded scenes' drags."""
 
+import dataclasses
 import shutil
 
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from sde_edit import places
 from sde_edit.cli import main
 from sde_edit.commands.table import build_table
 from sde_edit.registry import conf_dir
@@ -36,8 +38,8 @@ def call(tiny_model, tmp_path, monkeypatch):
     conf = shutil.copytree(conf_dir(), tmp_path / "conf")
     lines = ("name: draggan", "kind: external", f"outputs: {tmp_path / 'made'}", "partial: true")
     (conf / "sampler" / "draggan.yaml").write_text("\n".join(lines))
-    for module in ("registry", "config"):
-        monkeypatch.setattr(f"sde_edit.{module}.conf_dir", lambda: conf)
+    place = dataclasses.replace(places.own(), conf=conf)
+    monkeypatch.setattr(places, "own", lambda: place)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def called(verb, *overrides, code=0):

@@ -62,7 +62,7 @@ def test_the_plan_knows_the_evaluations_of_all_drag_steps(grid, tmp_path):
     spent = sum(row.evaluations for row in rows)
     assert f"{spent:,.0f} network evaluations" in planned.output
     assert "a LoRA of 2 steps for each image that has none" in planned.output
-    assert "task.m_factor=1: a latent is" in planned.output
+    assert "task.m_factor=1: the model's latents are" in planned.output
     one_drag_step = 2 * 4 * 2  # both ways, 4 of the 6 steps, guidance
     assert spent > N * one_drag_step
 

@@ -13,7 +13,7 @@ from sde_edit.commands.foreseen import refuse_future_loss
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, group_file
 from sde_edit.errors import UserError
-from sde_edit.report.formats import rendered, write
+from sde_edit.report.formats import rendered
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.files import leftovers, write_together
 from sde_edit.store.runs import Run, RunStore
@@ -108,7 +108,8 @@ def test_more_images_that_a_seal_holds_are_no_loss(tmp_path: Path, overrides: li
 def test_a_sweep_is_refused_before_its_runs_are_made(tmp_path: Path, overrides: list[str]) -> None:
     row = Row("autoencoder, float32", "arm", (Cell(1.0, n=4, runs=("a",)),))
     column = Column("", "1.0")
-    write(Table("exactness", "", "", (column,), (Block("psnr", (row,)),)), tmp_path / "tables")
+    table = Table("exactness", "", "", (column,), (Block("psnr", (row,)),))
+    write_together(rendered(table, tmp_path / "tables"))
     sweep = ["sweep", "table=exactness", "task.guidance=1.0", *overrides, "--dry-run"]
     refused = CliRunner().invoke(main, sweep)
     assert refused.exit_code == 1
