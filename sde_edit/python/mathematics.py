@@ -13,25 +13,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sde_edit.api.sampler import Sampler
-from sde_edit.config import group_file, plugin_settings
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, Schedule
 from sde_edit.errors import UserError
 from sde_edit.registry import build
 
 
-def sampler(name: str, **settings: Any) -> Sampler:
-    """A sampler of `sde-edit list sampler`, with these settings changed.
+def sampler(kind: str, **settings: Any) -> Sampler:
+    """A sampler by the name of its file, such as "sde", with these of its settings.
 
     Its methods take any `eps(x_BCHW, t_B)`, which returns the noise in x at the times t:
     `decode(eps, x_BCHW, grid, noise)` goes from x at the grid's first time to x at its last, and
     `encode(eps, x_BCHW, grid, noise)` of those that invert goes back. x is a float32 or float64
-    tensor [B, C, H, W]. Raises UserError for an unknown name or setting.
+    tensor [B, C, H, W]. Raises UserError for an unknown kind or setting.
     """
-    raw = group_file("sampler", name)
-    made = build("samplers", raw["kind"], plugin_settings("sampler", raw) | settings)
+    made = build("samplers", kind, settings)
     if not isinstance(made, Sampler):
-        raise UserError(f"sampler {name!r} reads images that are made elsewhere; it has no steps")
+        raise UserError(f"sampler {kind!r} reads images that are made elsewhere; it has no steps")
     return made
 
 

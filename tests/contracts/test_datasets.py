@@ -6,14 +6,13 @@ from sde_edit.config import data_set
 from sde_edit.contracts.datasets import CHECKS
 from sde_edit.registry import names
 from tests.builders import box_mask, picture
-
-NEEDED = {"folder": ["data.images=i"], "picture": ["data.image=i"]}
+from tests.contracts.test_configs import GIVEN
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", names("data"))
 def test_keeps_to(name, check, tmp_path, own_cache):
-    where = [f"data={name}", f"paths.data={tmp_path}", *NEEDED.get(name, [])]
+    where = [f"data={name}", f"paths.data={tmp_path}", *GIVEN.get(name, [])]
     check(data_set(where)[1])
 
 

@@ -42,10 +42,15 @@ def folder(tmp_path):
 
 
 def said(*words):
-    with no_plugins_left(), without_workers():
-        outcome = CliRunner().invoke(main, list(words))
+    outcome = invoked(*words)
     assert outcome.exit_code == 0, outcome.output
     return outcome.stdout
+
+
+def invoked(*words):
+    """A command in a process of its own, as far as plug-ins go."""
+    with no_plugins_left(), without_workers():
+        return CliRunner().invoke(main, list(words))
 
 
 def test_listed_run_checked_swept_tabled_and_compared(folder, tmp_path):
@@ -63,3 +68,6 @@ def test_listed_run_checked_swept_tabled_and_compared(folder, tmp_path):
     assert "halves.csv" in said("table", "halves", mine, "--force", results)
     whole = next(path for path in (tmp_path / "results" / "runs").glob("inpaint__ode__gmm__s002*"))
     assert "contact sheet" in said("compare", half, str(whole), mine, results)
+    unnamed = invoked("compare", half, str(whole), results)
+    assert unnamed.exit_code == 1
+    assert f"run only if you name it: add 'plugins=\"{folder}\"'" in unnamed.output

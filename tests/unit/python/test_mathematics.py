@@ -1,5 +1,8 @@
 """The samplers over a toy eps, against its closed form."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -33,9 +36,19 @@ def test_an_exact_inversion_returns_to_its_source(name):
     assert float((out - x).abs().max()) < 1e-9
 
 
-def test_settings_are_those_of_the_config_unless_given():
+def test_settings_may_be_given():
     assert se.sampler("bdia").gamma == 1.0
     assert se.sampler("bdia", gamma=0.5).gamma == 0.5
+
+
+def test_it_needs_no_hydra_and_no_network():
+    code = (
+        "import sys, sde_edit as se; se.sampler('sde'), se.noise(), se.grid([0.9, 0.5, 0.1], 2); "
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "torch" in done.stdout.split()
+    assert not {"hydra", "omegaconf", "diffusers", "transformers"} & {*done.stdout.split()}
 
 
 @pytest.mark.parametrize(

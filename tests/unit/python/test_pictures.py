@@ -44,11 +44,11 @@ def test_the_sampler_and_the_overrides_have_an_effect(quick):
 def test_what_is_given_says_which_edit_it_is(quick, monkeypatch):
     asked = []
 
-    def stop(*overrides, **settings):
+    def stop(photo, *, overrides, **options):
         asked.append([text for text in overrides if text.startswith("task")])
         raise se.UserError("stop")
 
-    monkeypatch.setattr("sde_edit.python.pictures.run", stop)
+    monkeypatch.setattr("sde_edit.python.pictures.edit_picture", stop)
     for given in (
         {"mask": MASK},
         {"source": "c"},
@@ -62,7 +62,7 @@ def test_what_is_given_says_which_edit_it_is(quick, monkeypatch):
     assert asked == [
         ["task=inpaint"],
         ["task=diffedit"],
-        ["task=diffedit", "task.region=mask"],
+        ["task=diffedit"],
         ["task=drag"],
         ["task=p2p"],
     ]
@@ -80,9 +80,19 @@ def test_what_is_given_says_which_edit_it_is(quick, monkeypatch):
         (PHOTO, {"source": "a", "drags": [((1, 2), (3, 4))]}, "two edits"),
         (PHOTO, {"mask": MASK, "seed": []}, "give a seed"),
         (PHOTO, {"mask": MASK, "sampler": "ode,sde"}, "one value each"),
-        (PHOTO, {"drags": [((1, 2), (300, 4))]}, "outside the central square"),
+        (PHOTO, {"drags": [((1, 2), (300, 4))]}, "the point 300,4 is outside"),
     ],
 )
 def test_what_cannot_be_edited_is_refused(quick, image, given, said):
     with pytest.raises(se.UserError, match=said):
         se.edit(image, *quick, prompt="a b", model="shapes", **given)
+
+
+def test_a_picture_of_any_shape_keeps_it_and_its_pixels_outside_the_mask(quick):
+    wide = np.asarray(picture(120, 80))
+    mask = np.zeros((80, 120), bool)
+    mask[20:50, 30:90] = True
+    made = np.asarray(se.edit(wide, *quick, prompt="a b", model="shapes", mask=mask))
+    assert made.shape == wide.shape
+    assert (made[~mask] == wide[~mask]).all()
+    assert (made[mask] != wide[mask]).any()

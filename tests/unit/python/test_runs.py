@@ -48,7 +48,9 @@ def test_images_and_examples_are_read_by_position_slice_and_id(pair):
 def test_nothing_is_read_before_it_is_asked_for(pair, results, monkeypatch):
     run = se.load(pair[0].path)
     images = run.images
-    monkeypatch.setattr("sde_edit.python.runs.read_rgb", lambda file: pytest.fail(f"read {file}"))
+    monkeypatch.setattr(
+        "sde_edit.python.runs.read_output", lambda file: pytest.fail(f"read {file}")
+    )
     assert len(images) == len(images[1:]) + 1 == 5
 
 
@@ -73,9 +75,9 @@ def test_found_by_id_path_and_settings(pair, results):
     ("filters", "said"),
     [
         (["stebs=3"], "Did you mean 'steps'"),
-        (["paths.data=x"], "selects none"),
-        (["sampler=odd"], "no sampler 'odd'"),
-        (["steps"], "must be KEY=VALUE"),
+        (["paths.data=x"], "no run has a setting 'paths.data'"),
+        (["state=sealed"], "no run has state 'sealed'"),
+        (["steps"], "no run 'steps'"),
     ],
 )
 def test_a_filter_that_selects_nothing_by_mistake_is_refused(filters, said, results):

@@ -46,7 +46,7 @@ def test_an_unknown_table_is_refused(name, tmp_path):
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "table2.json").write_text("{")
-    with pytest.raises(se.UserError, match=r"table2.json: holds no table"):
+    with pytest.raises(se.UserError, match=r"table2.json holds no table"):
         se.table("table2", results=tmp_path)
 
 
