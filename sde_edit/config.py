@@ -58,7 +58,7 @@ RUN_KEYS = {
         "plain_guidance": "guidance that means none: 0 or 1",
     },
     "data": {
-        "limit": "use only the first examples; null: all",
+        "limit": "number of examples, the first ones; null: all",
         "prompt": "prompt for tasks that take theirs from the data, such as inpaint",
         "metrics": "metrics to measure, unless `metrics` is given",
     },

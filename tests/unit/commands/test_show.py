@@ -46,7 +46,7 @@ def test_a_setting_has_default_type_and_meaning() -> None:
 def test_a_setting_that_the_yaml_leaves_out_has_the_default_of_its_plug_in() -> None:
     of = {setting.key: setting for setting in describe_choice("data", "coco").settings}
     assert (of["data.side"].default, of["data.side"].type) == ("short", "short | long")
-    assert of["data.limit"].meaning == "use only the first examples; null: all"
+    assert of["data.limit"].meaning == "number of examples, the first ones; null: all"
 
 
 @dataclass
