@@ -108,6 +108,10 @@ class Metric(ABC):
         Runs are compared only if their conventions are equal.
         """
 
+    def check(self, example: Example) -> None:
+        """Raises UserError naming the example if its output could not be measured."""
+        return
+
     def fetch(self) -> None:
         """Download the weights, if it has any. Raises UserError with the remedy if that fails."""
         return

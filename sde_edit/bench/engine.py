@@ -138,7 +138,7 @@ class TimedEngine:
             plan = plan_run(experiment, run)
             if only is not None:
                 plan = _part(plan, only)
-            (outlook,) = inspect_missing([(experiment, plan)])
+            (outlook,) = inspect_missing([(experiment, plan)], scored=False)
             cost = outlook.evaluations
             with Attempt(experiment, run, plan) as attempt:
                 active = ActiveRun(experiment, run, plan, cost, attempt, lambda *_: None)

@@ -124,7 +124,8 @@ def _begin(
             attempt = Attempt(request.experiment, request.run, request.plan)
             tracker = Tracker(request.experiment)
             opened.append((request, stack.enter_context(attempt), stack.enter_context(tracker)))
-    outlooks = inspect_missing([(request.experiment, request.plan) for request, *_ in opened])
+    planned = [(request.experiment, request.plan) for request, *_ in opened]
+    outlooks = inspect_missing(planned, scored=evaluate)
     at_work = []
     for (request, attempt, tracker), outlook in zip(opened, outlooks, strict=True):
         on_batch = _on_batch(tracker, on_images)

@@ -28,6 +28,7 @@ from sde_edit.store.files import canonical
 if TYPE_CHECKING:
     from sde_edit.api.example import Example
     from sde_edit.api.experiment import Experiment
+    from sde_edit.api.metric import NamedMetric
 
 T = TypeVar("T")
 log = logging.getLogger("sde_edit")
@@ -107,8 +108,8 @@ class NetworkProducer:
         return UserError(
             f"{example.id}: image of {size[1]}x{size[0]} pixels, but "
             f"model={self.experiment.spec.model.name} works at {wanted[1]}x{wanted[0]}: for images "
-            f"in files set data.resolution={min(wanted)} and data.fit=crop; data=shapes and "
-            "data=shapes-edits go with model=shapes"
+            f"in files set data.resolution={min(wanted)} and data.fit to crop, pad or keep; "
+            "data=shapes and data=shapes-edits go with model=shapes"
         )
 
     def prompts(self, example: Example) -> list[str]:
@@ -202,12 +203,15 @@ class Outlook:
     cut: frozenset[str]
 
 
-def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[Outlook]:
+def inspect_missing(
+    runs: Sequence[tuple[Experiment, Plan]], *, scored: bool = True
+) -> list[Outlook]:
     """Check every missing example and return what each run still costs, and whose prompts are cut.
 
     This is the only pass over the data before the network starts. An example is decoded once for
     all runs that lack it, and not kept. Logs the prompts that the model does not read as they are
-    written. Raises UserError for the first example that cannot be used.
+    written. scored: whether the metrics of the runs must be able to measure every example. Raises
+    UserError for the first example that cannot be used.
     """
     lacking = [k for k, (_, plan) in enumerate(runs) if plan.missing]
     pays = dict(zip(lacking, counts_encoding([runs[k][0] for k in lacking]), strict=True))
@@ -218,6 +222,9 @@ def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[Outlook]:
     def inspect(wanted: tuple[str, list[int]]) -> list[_Inspected]:
         example_id, wanting = wanted
         example = runs[wanting[0]][0].dataset.load(example_id)
+        metrics = {named.spec.name: named for k in wanting for named in runs[k][0].metrics}
+        for named in metrics.values() if scored else ():
+            _check_metric(named, example)
         return [
             _Inspected(
                 run=k,
@@ -239,6 +246,14 @@ def inspect_missing(runs: Sequence[tuple[Experiment, Plan]]) -> list[Outlook]:
     cut = dict(zip(lacking, _read_all([(runs[k][0], of_run[k]) for k in lacking]), strict=True))
     costs = [sum(one.cost for one in inspected) for inspected in of_run]
     return [Outlook(cost, cut.get(k, frozenset())) for k, cost in enumerate(costs)]
+
+
+def _check_metric(named: NamedMetric, example: Example) -> None:
+    try:
+        named.metric.check(example)
+    except UserError as error:
+        name = named.spec.name
+        raise UserError(f"metric {name!r}: {error}. Or leave {name!r} out") from error
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,8 @@ class MetricAccumulator:
         """Measure images of one size. Raises UserError naming the example."""
         started = time.perf_counter()
         examples = [example for example, _ in items]
+        for example in examples:
+            self.named.metric.check(example)
         images_BHWC = torch.from_numpy(np.stack([output for _, output in items]))
         rows_BD = self.named.metric.measure(images_BHWC, examples)
         _check(rows_BD, examples)

@@ -49,13 +49,12 @@ def distribution_references(examples: Sequence[Example]) -> list[Pixels]:
     return [reference(e) if e.reference is None else e.reference for e in examples]
 
 
-def check_sides(examples: Sequence[Example], least: int, what: str) -> None:
-    """Raises UserError if images, all of one size, are smaller than `what` can measure."""
-    height, width = examples[0].image.shape[:2]
+def check_sides(example: Example, least: int, what: str) -> None:
+    """Raises UserError if the image is smaller than `what` can measure."""
+    height, width = example.image.shape[:2]
     if min(height, width) < least:
         raise UserError(
-            f"{what} needs sides of {least} pixels, and example {examples[0].id!r} is "
-            f"{width}x{height}"
+            f"{what} needs sides of {least} pixels, and example {example.id!r} is {width}x{height}"
         )
 
 
@@ -69,11 +68,14 @@ def to_signed(images_BHWC: Tensor, device: torch.device) -> Tensor:
     return images_BHWC.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def check_caption(example: Example) -> None:
+    """Raises UserError if no text says what the output should show."""
+    if not example.prompt:
+        raise UserError(f"example {example.id!r} has no caption to compare the image with")
+
+
 def captions(examples: Sequence[Example]) -> list[str]:
-    """The captions of the outputs. Raises UserError naming an example without one."""
-    for example in examples:
-        if not example.prompt:
-            raise UserError(f"example {example.id!r} has no caption to compare the image with")
+    """The captions of the outputs."""
     return [example.prompt for example in examples]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import PerImageMetric, to_signed
 from sde_edit.evaluation.weights import device_of, reading, weights_note
@@ -41,13 +42,13 @@ def recogniser_note() -> str:
     )
 
 
-def check_native(images_BHWC: Tensor) -> None:
-    """Raises UserError unless the images have the size of the recogniser's scenes."""
-    _, height, width, _ = images_BHWC.shape
+def check_native(example: Example) -> None:
+    """Raises UserError unless the image has the size of the recogniser's scenes."""
+    height, width = example.image.shape[:2]
     if (height, width) != (_SIDE, _SIDE):
         raise UserError(
-            f"the embedded recogniser knows scenes of {_SIDE}x{_SIDE} pixels, and an image is "
-            f"{width}x{height}: choose a metric for photographs"
+            f"the embedded recogniser knows scenes of {_SIDE}x{_SIDE} pixels, and example "
+            f"{example.id!r} is {width}x{height}: choose a metric for photographs"
         )
 
 
@@ -69,6 +70,8 @@ class UsesRecogniser:
 class RecogniserMetric(UsesRecogniser, PerImageMetric):
     """Base of the metrics whose value per image comes from the embedded recogniser."""
 
+    def check(self, example: Example) -> None:
+        check_native(example)
+
     def _input(self, images_BHWC: Tensor) -> Tensor:
-        check_native(images_BHWC)
         return to_signed(images_BHWC, device_of(self._network))

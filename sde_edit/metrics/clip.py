@@ -18,7 +18,13 @@ from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import FEATURE_ERROR, PerImageMetric, captions, references
+from sde_edit.evaluation.per_image import (
+    FEATURE_ERROR,
+    PerImageMetric,
+    captions,
+    check_caption,
+    references,
+)
 from sde_edit.evaluation.weights import DAMAGE, device_of, package, weights_note
 from sde_edit.networks.weight_files import reason_of
 from sde_edit.registry import plugin
@@ -114,9 +120,12 @@ class Clip(PerImageMetric):
         self.fetch()
         self._loaded[0].to(device)
 
+    def check(self, example: Example) -> None:
+        if self.against != "source":
+            check_caption(example)
+
     @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        """Raises UserError naming an example without a caption."""
         outputs = self._embedded(images_BHWC)
         if self.against == "source":
             others = self._embedded(references(examples, "source"))

@@ -75,14 +75,12 @@ class DragDistance(Metric):
         with reading(Path(self.path), "Fetch the folder again"):
             self._features.load(device)
 
-    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        """[B, 2]: the sum of the distances of an image's points, and the number of points.
+    def check(self, example: Example) -> None:
+        if not example.drags:
+            raise UserError(f"example {example.id!r} has no drags")
 
-        Raises UserError naming an example without drags.
-        """
-        for example in examples:
-            if not example.drags:
-                raise UserError(f"example {example.id!r} has no drags")
+    def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
+        """[B, 2]: the sum of the distances of an image's points, and the number of points."""
         noise = Noise(0, tuple(example.id for example in examples))
         prompts = [example.caption for example in examples]
         sources = self._features(references(examples, "source"), prompts, noise)

@@ -95,9 +95,11 @@ class Lpips(FullReferenceMetric):
         self.fetch()
         self._network.to(device)
 
+    def check(self, example: Example) -> None:
+        check_sides(example, _LEAST_SIDES[self.net], f"LPIPS with net={self.net}")
+
     @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        check_sides(examples, _LEAST_SIDES[self.net], f"LPIPS with net={self.net}")
         device = device_of(self._network)
         distances: Tensor = self._network(
             to_signed(images_BHWC, device), to_signed(self._references(examples), device)

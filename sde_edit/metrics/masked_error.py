@@ -37,8 +37,11 @@ class MaskedError(PerImageMetric):
             "channels, RGB in [0, 1], native size"
         )
 
+    def check(self, example: Example) -> None:
+        """It needs a mask, and a pixel in the region."""
+        self._region(example)
+
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        """Raises UserError naming an example without a mask or without a pixel in the region."""
         inside = torch.from_numpy(np.stack([self._region(example) for example in examples]))
         difference = to_unit(images_BHWC.cpu()) - to_unit(references(examples))
         error_BHW = difference.square().mean(1)

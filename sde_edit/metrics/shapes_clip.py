@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.example import Example
-from sde_edit.evaluation.per_image import FEATURE_ERROR, captions
+from sde_edit.evaluation.per_image import FEATURE_ERROR, captions, check_caption
 from sde_edit.evaluation.recognition import RecogniserMetric, recogniser_note, shapes_folder
 from sde_edit.evaluation.weights import device_of
 from sde_edit.registry import plugin
@@ -49,9 +49,12 @@ class ShapesClip(RecogniserMetric):
         super().load(device)
         _ = self._tokenizer
 
+    def check(self, example: Example) -> None:
+        super().check(example)
+        check_caption(example)
+
     @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        """Raises UserError naming an example without a caption."""
         network = self._network
         ids_BK = self._tokens(captions(examples)).to(device_of(network))
         image = network.embed_image(network.image_features(self._input(images_BHWC)))

@@ -104,3 +104,13 @@ def test_the_largest_t_0_pays_for_the_encoding_of_a_group(tiny_model):
     steps, rows, images = 2, 2, 2  # of the lower t_0; of guidance; of the data
     assert cost(low) == [2 * steps * rows * images]
     assert cost(low, high) == [steps * rows * images, *cost(high)]
+
+
+def test_examples_that_a_metric_cannot_measure_are_named_before_the_network(tiny_model, tmp_path):
+    own = ["data.resolution=64", "data.fit=keep", "metrics=[shapes_fid,psnr]"]
+    chosen = pictures(tiny_model, tmp_path / "wide", (96, 64), *own)
+    said = "metric 'shapes_fid': .* scenes of 64x64 pixels, and example 'a' is 96x64"
+    with pytest.raises(UserError, match=said):
+        cost(chosen)
+    plan = plan_run(chosen, None)
+    assert inspect_missing([(chosen, plan)], scored=False)

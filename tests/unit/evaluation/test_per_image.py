@@ -6,7 +6,13 @@ import torch
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
-from sde_edit.evaluation.per_image import captions, distribution_references, reference, references
+from sde_edit.evaluation.per_image import (
+    captions,
+    check_caption,
+    distribution_references,
+    reference,
+    references,
+)
 from sde_edit.registry import build
 from tests.unit.metrics.inputs import pair
 
@@ -49,4 +55,4 @@ def test_an_edit_is_to_show_its_target():
     assert captions(examples) == ["a cat", "a dog"]
     assert captions([Example("c", image, target="a dog")]) == ["a dog"]
     with pytest.raises(UserError, match="'d' has no caption"):
-        captions([*examples, Example("d", image)])
+        check_caption(Example("d", image))

@@ -31,7 +31,7 @@ def test_missing_recogniser_is_a_user_error(tmp_path, monkeypatch):
         ("frechet", {"extractor": "shapes"}),
     ],
 )
-def test_the_recogniser_refuses_what_is_no_scene(recogniser, kind, params):
-    outputs, photographs = pair(0, n=2, size=72)
-    with pytest.raises(UserError, match=r"scenes of 64x64 pixels, and an image is 72x72: choose"):
-        loaded(kind, **params).measure(outputs, photographs)
+def test_the_recogniser_refuses_what_is_no_scene(kind, params):
+    _, (photograph, _) = pair(0, n=2, size=72)
+    with pytest.raises(UserError, match=r"scenes of 64x64 pixels, and example 'e0' is 72x72: cho"):
+        build("metrics", kind, params).check(photograph)

@@ -54,7 +54,7 @@ def test_drag_distance_is_the_mean_over_points_not_images() -> None:
     assert score.value == 4.0
     assert score.per_example == {"one": 5.0, "two": 3.5}
     with pytest.raises(UserError, match="'none' has no drags"):
-        metric.measure(batch(output), [Example("none", image)])
+        metric.check(Example("none", image))
 
 
 def test_drag_distance_refuses_layers_that_are_not_there(tiny_model: Any) -> None:

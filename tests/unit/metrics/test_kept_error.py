@@ -22,4 +22,4 @@ def test_kept_error_counts_what_was_to_stay() -> None:
     assert metric.measure(batch(output), [example]).item() == pytest.approx(0.04 / 3)
     assert metric.measure(batch(truth), [example]).item() == 0
     with pytest.raises(UserError, match="'all'"):
-        metric.measure(batch(output), [Example("all", image, truth=truth | 1)])
+        metric.check(Example("all", image, truth=truth | 1))

@@ -46,6 +46,6 @@ def test_an_image_too_small_for_the_network_is_named(net, least):
         with pytest.raises(RuntimeError, match="too small"):
             network(*torch.zeros(2, 1, 3, least - 1, 64))
     metric = build("metrics", "lpips", {"net": net})
-    metric.__dict__["_network"] = network
+    metric.check(pair(0, n=1, size=least)[1][0])
     with pytest.raises(UserError, match=rf"{net} needs sides of {least} pixels, and example 'e0'"):
-        metric.measure(*pair(0, n=1, size=least - 1))
+        metric.check(pair(0, n=1, size=least - 1)[1][0])

@@ -20,10 +20,10 @@ def test_masked_error_counts_its_region_alone(region):
 
 
 def test_masked_error_names_the_example_without_such_pixels():
-    outputs, (first, *_) = pair(2)
+    _, (first, *_) = pair(2)
     full = Example("full", first.image, mask=np.ones((24, 24), np.float32))
     known = build("metrics", "masked_error", {"region": "known"})
     with pytest.raises(UserError, match=r"'full' leaves no known pixel"):
-        known.measure(outputs[:1], [full])
+        known.check(full)
     with pytest.raises(UserError, match=r"'bare' has no mask"):
-        known.measure(outputs[:1], [Example("bare", first.image)])
+        known.check(Example("bare", first.image))

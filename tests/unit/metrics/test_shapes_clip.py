@@ -27,4 +27,4 @@ def test_shapes_clip_is_a_cosine_that_depends_on_the_caption(recogniser, images,
 def test_a_caption_is_needed(recogniser, images):
     silent = Example("silent", images[0].numpy())
     with pytest.raises(UserError, match="'silent' has no caption"):
-        loaded("shapes_clip").measure(images[:1], [silent])
+        loaded("shapes_clip").check(silent)
