@@ -46,8 +46,6 @@ def write_skeleton(group: str, name: str, folder: Path) -> list[Path]:
         file: source.read_text(encoding="utf-8").replace("CLASS", camel).replace("NAME", name)
         for file, source in written.items()
     }
-    for file in texts:
-        file.parent.mkdir(parents=True, exist_ok=True)
     write_together({file: text.encode() for file, text in texts.items()})
     use_folder(folder)
     return sorted(texts)
