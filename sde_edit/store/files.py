@@ -105,8 +105,21 @@ def _write_synced(path: Path, data: bytes) -> None:
 def leftovers(folder: Path) -> list[Path]:
     """The temporary files below a folder whose writers were killed."""
     now = time.time()
-    found = (path for path in folder.rglob(".*.tmp") if _TEMPORARY.fullmatch(path.name))
-    return sorted(path for path in found if now - path.lstat().st_mtime > _ABANDONED_S)
+    found = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)  # which forgives a folder that goes meanwhile
+        for name in names
+        if _TEMPORARY.fullmatch(name)
+    ]
+    return sorted(path for path in found if now - _modified(path, now) > _ABANDONED_S)
+
+
+def _modified(path: Path, now: float) -> float:
+    """When a file was written; now if it has gone meanwhile."""
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return now
 
 
 # ------------------------------------------------------------------ checked reads
