@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import re
@@ -47,14 +48,44 @@ class Names(click.ParamType[tuple[str, ...]]):
 NAMES = Names()
 
 
+# What the machine refuses: no fault of the program, so no traceback.
+_REFUSALS = {
+    errno.EACCES, errno.EDQUOT, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG,
+    errno.ENOSPC, errno.EPERM, errno.EROFS,
+}  # fmt: skip
+
+
+def _say(text: object, *, err: bool = False) -> None:
+    """Write a line. Raises UserError if it cannot be written; a closed pipe ends the program."""
+    try:
+        click.echo(text, err=err)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"cannot write the output: {error.strerror}. What was done is kept"
+        ) from error
+
+
 class Verbs(click.Group):
-    """Reports a UserError by its message and exit code 1, and Ctrl-C by how to resume."""
+    """Reports a UserError, and what the machine refuses, by a message and exit code 1.
+
+    Ctrl-C is reported by how to resume.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except UserError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno not in _REFUSALS:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(
+                f"{where}{error.strerror}. Nothing finished is lost; mend it and give the same "
+                "command again"
+            ) from error
         except KeyboardInterrupt:
             raise click.ClickException(
                 "interrupted; what is finished is kept, the same command goes on from there"
@@ -99,7 +130,7 @@ def run(overrides: tuple[str, ...], no_evaluate: bool) -> None:
     from sde_edit.commands.run import run_and_describe
 
     for text in run_and_describe(overrides, evaluate=not no_evaluate):
-        click.echo(text)
+        _say(text)
 
 
 @main.command()
@@ -117,7 +148,7 @@ def check(overrides: tuple[str, ...]) -> None:
     from sde_edit.commands.check import check_runs
 
     report, complete = check_runs(overrides)
-    click.echo(report)
+    _say(report)
     if not complete:
         raise click.exceptions.Exit(1)
 
@@ -139,11 +170,11 @@ def sweep(overrides: tuple[str, ...], dry_run: bool, force: bool) -> None:
     from sde_edit.commands.sweep import check_sweep, describe_sweep, launch_sweep, plan_sweep
 
     planned = plan_sweep(overrides)
-    click.echo(describe_sweep(planned), err=not dry_run)
+    _say(describe_sweep(planned), err=not dry_run)
     check_sweep(planned, force=force)
     if not dry_run:
         for line in launch_sweep(planned, force=force):
-            click.echo(line)
+            _say(line)
 
 
 @main.command()
@@ -165,9 +196,9 @@ def evaluate(words: tuple[str, ...], force: bool) -> None:
     names = [word for word in words if "=" not in word]
     overrides = [word for word in words if "=" in word]
     if names:
-        click.echo(evaluate_named(names, overrides, force=force))
+        _say(evaluate_named(names, overrides, force=force))
     else:
-        click.echo(evaluate_composed(overrides, force=force))
+        _say(evaluate_composed(overrides, force=force))
 
 
 @main.command()
@@ -209,7 +240,7 @@ def table(
         else publish_table(name, overrides, force=force, excerpt=excerpt)
     )
     for path in written:
-        click.echo(path)
+        _say(path)
 
 
 @main.command()
@@ -223,7 +254,7 @@ def figure(name: str, overrides: tuple[str, ...]) -> None:
     from sde_edit.commands.table import publish_figure
 
     for path in publish_figure(name, overrides):
-        click.echo(path)
+        _say(path)
 
 
 @main.command()
@@ -236,8 +267,8 @@ def summary(overrides: tuple[str, ...]) -> None:
     from sde_edit.commands.summary import publish_summary
 
     text, sheet = publish_summary(overrides)
-    click.echo(text)
-    click.echo(f"\ncontact sheet: {sheet}")
+    _say(text)
+    _say(f"\ncontact sheet: {sheet}")
 
 
 @main.command()
@@ -255,9 +286,9 @@ def compare(a: str, b: str, overrides: tuple[str, ...], metric: str | None, exam
     from sde_edit.commands.compare import describe, open_pair, write_sheet
 
     pair = open_pair(a, b, overrides)
-    click.echo(describe(pair))
+    _say(describe(pair))
     sheet = write_sheet(pair, overrides, metric=metric, examples=examples)
-    click.echo(f"\ncontact sheet: {sheet or 'none, no example differs'}")
+    _say(f"\ncontact sheet: {sheet or 'none, no example differs'}")
 
 
 @main.command("status")
@@ -269,7 +300,7 @@ def status_of_runs(overrides: tuple[str, ...]) -> None:
     """
     from sde_edit.commands.status import describe_status
 
-    click.echo(describe_status(overrides))
+    _say(describe_status(overrides))
 
 
 def _form(*names: str) -> Callable[[F], F]:
@@ -303,7 +334,7 @@ def runs(words: tuple[str, ...], sort: str | None, form: str, out: Path | None) 
     """
     from sde_edit.commands.leaderboard import leaderboard
 
-    _say(leaderboard(words, sort=sort, form=form, out=out), out)
+    _say(_delivered(leaderboard(words, sort=sort, form=form, out=out), out))
 
 
 @main.command()
@@ -320,11 +351,12 @@ def export(words: tuple[str, ...], form: str, out: Path | None) -> None:
     """
     from sde_edit.commands.leaderboard import export as exported
 
-    _say(exported(words, form=form, out=out), out)
+    _say(_delivered(exported(words, form=form, out=out), out))
 
 
-def _say(text: str | None, out: Path | None) -> None:
-    click.echo(out if text is None else text.rstrip("\n"))
+def _delivered(text: str | None, out: Path | None) -> str:
+    """What to say: the text, or the file that it went into."""
+    return str(out) if text is None else text.rstrip("\n")
 
 
 @main.command("rm")
@@ -340,7 +372,7 @@ def remove(words: tuple[str, ...], yes: bool) -> None:
 
     names = [word for word in words if "=" not in word]
     removal = plan_removal(names, [word for word in words if "=" in word])
-    click.echo(removal.describe())
+    _say(removal.describe())
     if yes or click.confirm("Remove?", abort=True):
         removal.delete()
 
@@ -357,7 +389,7 @@ def prune(overrides: tuple[str, ...], yes: bool) -> None:
     from sde_edit.commands.remove import plan_prune
 
     removal = plan_prune(overrides)
-    click.echo(removal.describe())
+    _say(removal.describe())
     if yes:
         removal.delete()
 
@@ -374,7 +406,7 @@ def bench(overrides: tuple[str, ...], images: int, repeats: int, in_json: bool) 
     from sde_edit.config import experiment
 
     measured = measure(experiment(overrides), images=images, repeats=repeats)
-    click.echo(json.dumps(as_json(measured), indent=2) if in_json else markdown(measured))
+    _say(json.dumps(as_json(measured), indent=2) if in_json else markdown(measured))
 
 
 @main.group()
@@ -402,7 +434,7 @@ def _single(command: Any) -> Any:
         click.option("--force", is_flag=True, help="Replace existing files; else they are kept."),
         click.option(
             "--out",
-            type=click.Path(path_type=Path),
+            type=click.Path(dir_okay=False, path_type=Path),
             required=True,
             help="A PNG; several results put their values into its name.",
         ),
@@ -429,7 +461,7 @@ def _edit(
     logging.getLogger("sde_edit").setLevel(logging.WARNING)  # the run's folder is temporary
     given = [f"task={task}", "model=sd15", *overrides]
     for path in edit_picture(picture, out=out, force=force, overrides=given):
-        click.echo(path)
+        _say(path)
 
 
 def _say_hole(mask: str | None) -> None:
@@ -439,10 +471,16 @@ def _say_hole(mask: str | None) -> None:
     if given and mask is None:
         raise UserError("--hole says which colour of the mask may change, and there is no --mask")
     if mask is not None and not given:
-        click.echo(
+        _say(
             f"{Path(mask).name}: white is what may change; --hole black for the other way round",
             err=True,
         )
+
+
+def _text(_: click.Context, option: click.Parameter, text: str) -> str:
+    if not text.strip():
+        raise UserError(f"{option.opts[0]}: is empty, and the task needs words")
+    return text
 
 
 @edit.command("inpaint")
@@ -452,7 +490,7 @@ def _say_hole(mask: str | None) -> None:
     required=True,
     help="A picture of the photo's size; --hole says which colour of it is repainted.",
 )
-@click.option("--prompt", required=True, help="What the whole picture should show.")
+@click.option("--prompt", required=True, callback=_text, help="What the whole picture should show.")
 @_single
 def edit_inpaint(
     photo: str, mask: str, prompt: str, hole: str, out: Path, force: bool,
@@ -467,8 +505,8 @@ def edit_inpaint(
 
 
 @edit.command("prompt")
-@click.option("--from", "before", required=True, help="What the picture shows.")
-@click.option("--to", "after", required=True, help="What it should show.")
+@click.option("--from", "before", required=True, callback=_text, help="What the picture shows.")
+@click.option("--to", "after", required=True, callback=_text, help="What it should show.")
 @click.option(
     "--mask",
     type=click.Path(exists=True, dir_okay=False),
@@ -492,7 +530,7 @@ def edit_prompt(
 @edit.command("drag")
 @click.option("--from", "sources", multiple=True, required=True, metavar="X,Y", help="What moves.")
 @click.option("--to", "targets", multiple=True, required=True, metavar="X,Y", help="Where to.")
-@click.option("--prompt", required=True, help="What the picture shows.")
+@click.option("--prompt", required=True, callback=_text, help="What the picture shows.")
 @click.option(
     "--mask",
     type=click.Path(exists=True, dir_okay=False),
@@ -538,14 +576,14 @@ def status(overrides: tuple[str, ...]) -> None:
 
     name, chosen = data_set(overrides)
     found = chosen.status()
-    click.echo(f"{name}: {found.found} examples")
+    _say(f"{name}: {found.found} examples")
     for line in (*found.problems, *found.notes):
-        click.echo(f"  {line}")
+        _say(f"  {line}")
     if found.problems or not found.found:
-        click.echo(f"  {found.remedy}")
+        _say(f"  {found.remedy}")
         raise click.exceptions.Exit(1)
     if sizes := sizes_of(chosen, chosen.ids()):
-        click.echo(f"  images of {in_words(sizes.values())}")
+        _say(f"  images of {in_words(sizes.values())}")
 
 
 @main.command()
@@ -560,13 +598,13 @@ def show(overrides: tuple[str, ...]) -> None:
 
     words = [word for word in overrides if not word.startswith("plugins=")]
     group, _, name = words[0].partition("=") if len(words) == 1 else ("", "", "")
-    if name and group in groups():
-        click.echo(in_words(describe_choice(group, name)))
+    if name and group in groups() and "," not in name:
+        _say(in_words(describe_choice(group, name)))
         return
     found = composed_values(overrides)
     width = max(len(value.key) for value in found)
     for value in found:
-        click.echo(f"{value.key:<{width}}  {value.value}  # {value.source}")
+        _say(f"{value.key:<{width}}  {value.value}  # {value.source}")
 
 
 @main.command()
@@ -584,10 +622,10 @@ def new(group: str, name: str, into: Path) -> None:
     from sde_edit.commands.new import next_steps, write_skeleton
 
     for file in write_skeleton(group, name, into):
-        click.echo(file)
-    click.echo("next:")
+        _say(file)
+    _say("next:")
     for command in next_steps(group, name, into):
-        click.echo(f"  {command}")
+        _say(f"  {command}")
 
 
 @main.command("test-plugin")
@@ -604,10 +642,10 @@ def test_plugin(plugin: str, overrides: tuple[str, ...]) -> None:
 
     failed = count = 0
     for outcome in outcomes(plugin, overrides):
-        click.echo(outcome)
+        _say(outcome)
         count += 1
         failed += bool(outcome.problem)
-    click.echo(f"{count} checks, {failed} failed")
+    _say(f"{count} checks, {failed} failed")
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -640,15 +678,15 @@ def list_(words: tuple[str, ...], bibtex: bool) -> None:
     cited = {name: citations(name) for name in shown if name in groups()}
     papers = {paper.key: paper for found in cited.values() for paper in found.values()}
     if bibtex:
-        click.echo("\n\n".join(papers[key].bibtex() for key in sorted(papers)))
+        _say("\n\n".join(papers[key].bibtex() for key in sorted(papers)))
         return
     for name in shown:
-        click.echo(f"{name}:")
+        _say(f"{name}:")
         for option, line in shelves[name].items():
             paper = cited.get(name, {}).get(option)
             key = f"[{paper.key}]" if paper else ""
-            click.echo(f"  {option:<18} {line} {key}".rstrip())
+            _say(f"  {option:<18} {line} {key}".rstrip())
     if papers:
-        click.echo("references:")
+        _say("references:")
     for key in sorted(papers):
-        click.echo(f"  {key:<22} {papers[key]}")
+        _say(f"  {key:<22} {papers[key]}")

@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from pydantic import Field
 
 from sde_edit.api.dataset import Dataset
@@ -174,7 +174,18 @@ def _as_dict(config: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(config, resolve=resolve)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        raise UserError(f"config: {error}") from error
+        raise UserError(f"config: {_unresolved(config, error)}") from error
+
+
+def _unresolved(config: DictConfig, error: OmegaConfBaseException) -> str:
+    """The message; for a value that another choice does not give, the key to set instead."""
+    key = error.full_key
+    if not isinstance(error, InterpolationKeyError) or not key:
+        return str(error)
+    written = OmegaConf.to_container(config, resolve=False)
+    for part in key.split("."):
+        written = written[part]  # type: ignore[index,call-overload]
+    return f"{key}={written} is not known with these choices; give {key}=..."
 
 
 def _listed(names: Any) -> Any:

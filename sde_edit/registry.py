@@ -193,7 +193,7 @@ def plugin_class(group: str, kind: str) -> type[Any]:
                 import_module(name) if place == own() else _imported(name, place.kinds(group)[kind])
             )
             return _only_class(module)
-    raise UserError(f"no {group[:-1]} {kind!r}.{suggest(kind, sorted(_kind_files(group)))}")
+    raise UserError(f"no {group[:-1]} {kind!r}.{suggest(str(kind), sorted(_kind_files(group)))}")
 
 
 def _imported(name: str, file: Path) -> ModuleType:

@@ -101,17 +101,19 @@ def _filter(word: str) -> Filter:
 
 
 def _check(filters: Sequence[Filter], listings: Sequence[Listing]) -> None:
-    """Raises UserError for a key that no run has, and for an unknown state or metric."""
-    known: dict[str, list[str]] = {"metric": metrics_of(listings), "state": list(STATES)}
+    """Raises UserError for a key that no run has, and for a value among several that none has."""
+    known: dict[str, list[Any]] = {"metric": metrics_of(listings), "state": list(STATES)}
     keys = sorted({key for one in listings for key in _facts(one)} | {"metric"})
     for one in filters:
         if listings and one.key not in keys:
             raise UserError(
                 f"{one.word}: no run has a setting {one.key!r}.{suggest(one.key, keys)}"
             )
-        for value in one.values if listings and one.key in known else ():
-            if value not in known[one.key]:
-                hint = suggest(str(value), known[one.key])
+        values = known.get(one.key, [_facts(listing).get(one.key) for listing in listings])
+        closed = one.key in known or one.sign == "="  # to leave out what is not there is no mistake
+        for value in one.values if listings and closed else ():
+            if value not in values:
+                hint = suggest(str(value), sorted({str(own) for own in values}))
                 raise UserError(f"{one.word}: no run has {one.key} {str(value)!r}.{hint}")
 
 

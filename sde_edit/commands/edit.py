@@ -32,7 +32,7 @@ from sde_edit.imaging.fit import Fitting, unchanged
 from sde_edit.imaging.restore import restored
 from sde_edit.overrides import expand, read
 from sde_edit.report.contact_sheet import contact_sheet, found_masks, masked, stacked
-from sde_edit.store.files import write_atomic, write_together
+from sde_edit.store.files import reason, write_atomic, write_together
 from sde_edit.store.processes import temporary_prefix
 from sde_edit.store.runs import Run, RunStore, batched
 
@@ -98,11 +98,14 @@ def edit_picture(
     given. If some results fail, the others are written and the UserError names them.
     """
     _check_overrides(overrides, picture)
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: must end in .png")
     sheet = out.with_name(f"{out.stem}-sheet.png")
     wishes = _wishes(out, sheet, overrides)
     files = [*(wish.file for wish in wishes), sheet]
     if existing := [file for file in files if file.exists() and not force]:
         raise UserError(f"{existing[0]} is there already: choose another --out, or give --force")
+    _check_sources(files, picture)
     with TemporaryDirectory(prefix=temporary_prefix(TEMPORARY)) as folder:
         experiments = _experiments(wishes, picture, folder)
         photo = _picture(experiments[0]).photo()
@@ -129,10 +132,16 @@ def _check_overrides(overrides: Sequence[str], picture: Mapping[str, Any]) -> No
             raise UserError(f"{one.input_line}: an option says this; see sde-edit edit --help")
 
 
+def _check_sources(files: Sequence[Path], picture: Mapping[str, Any]) -> None:
+    """Raises UserError if a result would take the place of the photo or of its mask."""
+    for source in (picture["image"], picture["mask"]):
+        for file in files:
+            if source and file.exists() and file.samefile(source):
+                raise UserError(f"{file} is what is edited: choose another --out, to keep it")
+
+
 def _wishes(out: Path, sheet: Path, overrides: Sequence[str]) -> list[_Wish]:
     """One for each combination of swept values. Raises UserError unless their names differ."""
-    if out.suffix.lower() != ".png":
-        raise UserError(f"--out {out}: must end in .png")
     swept = [one.key_or_group for one in read(overrides) if one.is_sweep_override()]
     wishes = []
     for combination in expand(overrides):
@@ -290,12 +299,12 @@ def _found(shown: Example, results: Sequence[_Result]) -> dict[str, Pixels]:
 def _deliver(made: Mapping[Path, bytes], out: Path) -> None:
     """Write the files. If that fails, they are kept elsewhere, and the UserError says where."""
     try:
-        write_together(made)
+        write_together({file.resolve(): content for file, content in made.items()})
     except UserError as error:
         folder = Path(mkdtemp(prefix=temporary_prefix(TEMPORARY)))
         for file, content in made.items():
             write_atomic(folder / file.name, content)
         raise UserError(
-            f"--out {out}: cannot be written ({error.__cause__}). The result is kept as "
+            f"--out {out}: cannot be written ({reason(error)}). The result is kept as "
             f"{folder / next(iter(made)).name}"
         ) from error

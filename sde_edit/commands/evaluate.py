@@ -12,7 +12,15 @@ from sde_edit.api.spec import ComponentSpec
 from sde_edit.commands.find import find_run
 from sde_edit.commands.run import asked_metrics, finished_run, score
 from sde_edit.commands.scores import describe_scores
-from sde_edit.config import Scoring, experiment, group_file, results_dir, scoring
+from sde_edit.config import (
+    Scoring,
+    compose_config,
+    experiment,
+    group_file,
+    metric,
+    results_dir,
+    scoring,
+)
 from sde_edit.errors import UserError
 from sde_edit.evaluation.outputs import seal_of
 from sde_edit.imaging.subset import Subset
@@ -44,6 +52,9 @@ def evaluate_named(runs: Sequence[str], overrides: Sequence[str], *, force: bool
             f"{idle[0]}: the runs are finished; evaluate RUN takes metrics, data, hardware and "
             "paths alone"
         )
+    if asked_names := keyed(overrides, "metrics"):
+        for name in compose_config(asked_names)["metrics"]:
+            metric(name)  # a misspelt one is said before the data are looked for
     results = results_dir(keyed(overrides, "paths."))
     found = [find_run(name, results) for name in runs]
     asked = {}

@@ -19,7 +19,7 @@ from sde_edit.report.leaderboard import (
 )
 from sde_edit.report.records import Record, records_csv, records_json, records_parquet
 from sde_edit.report.table import Table
-from sde_edit.store.files import write_atomic
+from sde_edit.store.files import reason, write_atomic
 
 _TABLES: Mapping[str, Callable[[Table], str]] = {"md": markdown, "tex": latex}
 _RECORDS: Mapping[str, Callable[[Sequence[Record]], str | bytes]] = {
@@ -83,7 +83,7 @@ def _deliver(content: str | bytes, out: Path | None) -> str | None:
             raise UserError("Parquet is no text for a terminal: give --out FILE.parquet")
         return content
     try:
-        write_atomic(out, content if isinstance(content, bytes) else content.encode())
+        write_atomic(out.resolve(), content if isinstance(content, bytes) else content.encode())
     except UserError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.__cause__})") from error
+        raise UserError(f"--out {out}: cannot be written ({reason(error)})") from error
     return None

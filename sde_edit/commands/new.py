@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
+from sde_edit.api.override import override
 from sde_edit.errors import UserError
 from sde_edit.places import use_folder
 from sde_edit.registry import configs, plugin_group
-from sde_edit.store.files import write_together
+from sde_edit.store.files import reason, write_together
 
 # What a skeleton can be, and the command that tries it.
 TRIED_BY: Mapping[str, str] = {
@@ -22,6 +24,9 @@ TRIED_BY: Mapping[str, str] = {
     "table": "sweep {plugins} table={name}",
 }
 
+# Words that YAML or an override reads as a value.
+_VALUES = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")
+
 
 def write_skeleton(group: str, name: str, folder: Path) -> list[Path]:
     """Write <folder>/<plug-ins>/<name>.py and <folder>/conf/<group>/<name>.yaml; return them.
@@ -29,7 +34,7 @@ def write_skeleton(group: str, name: str, folder: Path) -> list[Path]:
     A table is a YAML alone. Raises UserError for a name that cannot be one or is taken, and for a
     file that exists.
     """
-    if not name.isidentifier() or name != name.lower() or name.startswith("_"):
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or name in _VALUES:
         raise UserError(
             f"{name!r} cannot be a name: use lower-case letters, digits and _, as in my_{group}"
         )
@@ -46,16 +51,17 @@ def write_skeleton(group: str, name: str, folder: Path) -> list[Path]:
         file: source.read_text(encoding="utf-8").replace("CLASS", camel).replace("NAME", name)
         for file, source in written.items()
     }
-    for file in texts:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    write_together({file: text.encode() for file, text in texts.items()})
+    try:
+        write_together({file: text.encode() for file, text in texts.items()})
+    except UserError as error:
+        raise UserError(f"--into {folder}: cannot be written ({reason(error)})") from error
     use_folder(folder)
     return sorted(texts)
 
 
 def next_steps(group: str, name: str, folder: Path) -> list[str]:
     """Commands that show and try the new plug-in."""
-    plugins = shlex.quote(f"plugins={folder}")
+    plugins = shlex.quote(override("plugins", str(folder)))
     return [
         f"sde-edit show {plugins} {group}={name}",
         f"sde-edit {TRIED_BY[group].format(plugins=plugins, name=name)}",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sde_edit.api.task import Task
 
 _KILLED = "leftover of a killed process"
+_WRITTEN = ("runs", "sweeps", "tables", "figures")  # of a results folder; the rest is not ours
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def plan_prune(overrides: Sequence[str]) -> Removal:
     """
     results, cache = _folders(overrides)
     runs, problems = RunStore(results).scan()
-    removal = Removal(dict.fromkeys([*leftovers(results), *leftovers(cache)], _KILLED))
+    walked = [*(results / name for name in _WRITTEN), cache]
+    removal = Removal(dict.fromkeys([file for own in walked for file in leftovers(own)], _KILLED))
     for run in runs:
         if run.attempts() and run.came_to_nothing:
             removal.reasons[run.path] = "run without an image"

@@ -86,6 +86,8 @@ class Picture:
         Raises UserError for a file that cannot be used, a mask of another size, and a point
         outside.
         """
+        if self.drags and all(source == target for source, target in self.drags):
+            raise UserError("source and target of the drag are one, so nothing is to move")
         image = read_rgb(Path(self.image))
         box = self._box(image.size)
         return Example(

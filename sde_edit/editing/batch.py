@@ -48,7 +48,7 @@ def check_mask(example: Example) -> None:
     if mask is None:
         raise UserError(
             f"{example.id}: the task needs a mask, and the data set gives none. "
-            f"Data sets with masks: {HAVING['mask']}"
+            f"Data sets with masks: {HAVING['mask']}; for one photo, sde-edit edit --mask FILE"
         )
     if mask.shape != size:
         raise UserError(f"{example.id}: mask {mask.shape} and image {size} differ in size")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -57,12 +58,15 @@ def write_atomic(path: Path, data: bytes) -> None:
 def write_together(contents: Mapping[Path, bytes]) -> None:
     """Replace several files, or none of them: all are written before the first is renamed.
 
-    Creates parent folders. Raises UserError if the disk is full or a folder cannot be written.
+    Creates parent folders. Raises UserError if the disk is full, a folder cannot be written, or
+    something else than a file is there, which a rename would take away: /dev/null, for instance.
     """
     temporary: dict[Path, Path] = {}
     path = next(iter(contents), Path())
     try:
         for path, data in contents.items():
+            if not path.name or (path.exists() and not path.is_file()):
+                raise OSError(errno.EINVAL, "it is a folder, pipe or device, not a file")
             temporary[path] = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:12]}.tmp")
             _write_synced(temporary[path], data)
         for path, written in temporary.items():
@@ -78,9 +82,16 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
 def cannot_write(path: Path, error: OSError) -> UserError:
     """The error, with its remedy, for a file that the disk or the folder does not take."""
     return UserError(
-        f"cannot write {path}: {error.strerror}. Free space or set paths.results=DIR to a "
-        "folder you can write; nothing finished is lost, the same command resumes"
+        f"cannot write {path}: {error.strerror}. Free space or choose a folder that you can write, "
+        "by paths.results=DIR or paths.cache=DIR; nothing finished is lost, the same command "
+        "resumes"
     )
+
+
+def reason(error: UserError) -> str:
+    """Why a file could not be written, without the remedy of a results folder."""
+    cause = error.__cause__
+    return (cause.strerror if isinstance(cause, OSError) else None) or str(error)
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -94,8 +105,21 @@ def _write_synced(path: Path, data: bytes) -> None:
 def leftovers(folder: Path) -> list[Path]:
     """The temporary files below a folder whose writers were killed."""
     now = time.time()
-    found = (path for path in folder.rglob(".*.tmp") if _TEMPORARY.fullmatch(path.name))
-    return sorted(path for path in found if now - path.lstat().st_mtime > _ABANDONED_S)
+    found = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)  # which forgives a folder that goes meanwhile
+        for name in names
+        if _TEMPORARY.fullmatch(name)
+    ]
+    return sorted(path for path in found if now - _modified(path, now) > _ABANDONED_S)
+
+
+def _modified(path: Path, now: float) -> float:
+    """When a file was written; now if it has gone meanwhile."""
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return now
 
 
 # ------------------------------------------------------------------ checked reads

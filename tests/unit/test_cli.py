@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +96,28 @@ def test_presentation_imports_no_torch_and_no_pyplot() -> None:
     heavy = "{'torch', 'matplotlib.pyplot'}"
     code = f"import sys, {', '.join(modules)}\nassert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_full_disk_under_the_output_is_said():
+    command = [sys.executable, "-m", "sde_edit", "list", "sampler"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: cannot write the output: No space left on device")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_what_the_machine_refuses_is_no_traceback(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.EROFS, "Read-only file system", str(tmp_path / "a"))
+
+    monkeypatch.setattr("sde_edit.commands.status.describe_status", refused)
+    result = CliRunner().invoke(main, ["status"])
+    assert result.exit_code == 1
+    assert f"Error: {tmp_path / 'a'}: Read-only file system." in result.output
+
+
+def test_show_explains_one_choice_at_a_time():
+    result = CliRunner().invoke(main, ["show", "task=drag,inpaint"])
+    assert result.exit_code == 1
+    assert "one value each, please: task=drag,inpaint" in result.output

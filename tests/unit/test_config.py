@@ -55,3 +55,9 @@ def test_an_override_of_a_table_goes_to_the_arms_that_name_its_key():
     for key in ("steps=10", "sampler=sde"):
         with pytest.raises(UserError, match="tells the arms of figure3 apart"):
             sweep_overrides(["table=figure3", key])
+
+
+def test_a_home_that_the_shell_leaves_is_not_quoted():
+    """Quoted, it would be a folder with the name ~."""
+    with pytest.raises(UserError, match=r'give "paths.results=\$HOME/x"'):
+        parsed(["paths.results=~/x"])

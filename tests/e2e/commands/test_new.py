@@ -46,6 +46,10 @@ def test_a_skeleton_works_with_the_commands_that_it_prints(group):
     [
         (["sampler", "My-Sampler"], "cannot be a name: use lower-case letters"),
         (["sampler", "_mine"], "cannot be a name"),
+        (["sampler", "null"], "cannot be a name"),
+        (["table", "nan"], "cannot be a name"),
+        (["metric", "no"], "cannot be a name"),
+        (["metric", "über"], "cannot be a name"),
         (["sampler", "ode"], "sampler 'ode' exists already"),
         (["task", "drag"], "task 'drag' exists already"),
     ],
@@ -53,6 +57,18 @@ def test_a_skeleton_works_with_the_commands_that_it_prints(group):
 def test_names_that_cannot_be_are_refused(arguments, message):
     assert message in invoke("new", *arguments, code=1)
     assert not Path("plugins").exists()
+
+
+def test_any_folder_can_be_given_again_as_printed():
+    printed = invoke("new", "table", "mine", "--into", "it's mine, (all)")
+    show = printed.partition("next:\n")[2].splitlines()[0]
+    assert "arms" in invoke(*shlex.split(show)[1:])
+
+
+def test_a_folder_that_cannot_be_written_is_named():
+    Path("file").touch()
+    said = invoke("new", "metric", "mine", "--into", "file/x", code=1)
+    assert "--into file/x: cannot be written (Not a directory)" in said
 
 
 def test_nothing_is_overwritten():

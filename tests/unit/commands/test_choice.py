@@ -52,6 +52,18 @@ def test_filters(runs: dict[str, Run], tmp_path: Path, words: list[str], kept: s
     assert {one.spec.sampler.name for one in choice.listings} == set(kept.split())
 
 
+@pytest.mark.parametrize(
+    ("word", "missing"), [("sampler=ode,sdee", "sampler 'sdee'"), ("steps=25,26", "steps '26'")]
+)
+def test_an_alternative_that_no_run_has_is_refused(
+    runs: dict[str, Run], tmp_path: Path, word: str, missing: str
+) -> None:
+    with pytest.raises(UserError, match=f"no run has {missing}"):
+        choose([word, f"paths.results={tmp_path}"])
+    left = choose([word.replace("=", "!="), f"paths.results={tmp_path}"]).listings
+    assert len(left) == 3
+
+
 def test_a_filter_by_metric_chooses_what_is_shown(runs: dict[str, Run], tmp_path: Path) -> None:
     where = f"paths.results={tmp_path}"
     assert set(choose([where]).metrics) == {"psnr", "fid"}

@@ -154,3 +154,48 @@ def test_a_hole_without_a_mask_is_refused(photo: str) -> None:
     outcome = invoke(photo, "--hole", "black")
     assert outcome.exit_code == 1
     assert "there is no --mask" in outcome.output
+
+
+@pytest.mark.parametrize("out", ["", ".", "folder.png"])
+def test_an_out_that_is_no_file_is_refused(photo: str, out: str) -> None:
+    Path(photo).with_name("folder.png").mkdir()
+    where = str(Path(photo).with_name(out)) if out == "folder.png" else out
+    command = ["edit", "prompt", photo, "--from", "a", "--to", "b", "--out", where, *MIXTURE]
+    outcome = CliRunner().invoke(main, command)
+    assert "must end in .png" in outcome.output or "is a directory" in outcome.output
+    assert outcome.exit_code in (1, 2)
+
+
+def test_the_photo_itself_is_not_replaced(photo: str) -> None:
+    content = Path(photo).read_bytes()
+    command = ["edit", "prompt", photo, "--from", "a", "--to", "b", "--out", photo, "--force"]
+    outcome = CliRunner().invoke(main, [*command, *MIXTURE])
+    assert outcome.exit_code == 1
+    assert "choose another --out" in outcome.output
+    assert Path(photo).read_bytes() == content
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_option_without_words_is_named(photo: str, text: str) -> None:
+    out = str(Path(photo).with_name("out.png"))
+    command = ["edit", "prompt", photo, "--from", "a", "--to", text, "--out", out, *MIXTURE]
+    outcome = CliRunner().invoke(main, command)
+    assert outcome.exit_code == 1
+    assert "--to: is empty" in outcome.output
+
+
+def test_a_drag_to_where_it_is_is_refused(photo: str) -> None:
+    out = str(Path(photo).with_name("out.png"))
+    points = ["--from", "3,3", "--to", "3,3", "--prompt", "a"]
+    outcome = CliRunner().invoke(main, ["edit", "drag", photo, *points, "--out", out, *MIXTURE])
+    assert outcome.exit_code == 1
+    assert "nothing is to move" in outcome.output
+
+
+def test_a_model_without_a_resolution_asks_for_it(photo: str) -> None:
+    out = str(Path(photo).with_name("out.png"))
+    command = ["edit", "prompt", photo, "--from", "a", "--to", "b", "--out", out, "model=gmm"]
+    outcome = CliRunner().invoke(main, command)
+    assert "data.resolution=${model.resolution} is not known with these choices; give " in (
+        outcome.output
+    )

@@ -57,6 +57,13 @@ def test_a_run_is_scored_by_its_id_from_its_spec(run: Run, images: Path, tmp_pat
     assert {name: score.value for name, score in run.scores().items()} == values
 
 
+def test_a_misspelt_metric_is_no_matter_of_the_data(run: Run, tmp_path: Path) -> None:
+    given = ["metrics=[psnrr]", f"paths.results={tmp_path / 'results'}"]
+    said = invoke("evaluate", run.id, *given, code=1)
+    assert "Error: no metric 'psnrr'. Did you mean 'psnr'?" in said
+    assert "paths.data" not in said
+
+
 def test_a_run_elsewhere_is_scored_by_its_path(
     run: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

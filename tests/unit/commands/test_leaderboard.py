@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,3 +105,21 @@ def test_lists_need_no_torch_and_no_pyarrow(call: Callable[..., str], tmp_path: 
         "assert not {'torch', 'pyarrow', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("out", ["", "pipe"])
+def test_what_is_no_file_is_not_replaced(
+    call: Callable[..., str], tmp_path: Path, out: str
+) -> None:
+    """A rename onto /dev/null would take it from the whole machine."""
+    os.mkfifo(tmp_path / "pipe")
+    said = call("runs", "--out", str(tmp_path / out) if out else "", code=1)
+    assert "is a folder, pipe or device" in said
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_is_written_through(call: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "there.csv")
+    call("export", "--out", str(tmp_path / "link.csv"))
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "there.csv").read_text().startswith("run,")

@@ -105,6 +105,15 @@ def test_prune_lists_and_then_removes_what_no_run_needs(tmp_path: Path, runs: li
     assert "0 to remove" in call("prune", f"paths.results={tmp_path}")
 
 
+def test_prune_walks_no_folder_of_other_things(tmp_path: Path) -> None:
+    """paths.results=/ would walk the whole machine, and remove what other programs left there."""
+    other = tmp_path / "home" / ".a.png.0123456789ab.tmp"
+    write_atomic(other, b"x")
+    os.utime(other, (0, 0))
+    assert "0 to remove" in call("prune", "--yes", f"paths.results={tmp_path}")
+    assert other.exists()
+
+
 @pytest.mark.parametrize("task", ["diffedit", "drag"])
 def test_prune_lists_masks_and_loras_only_of_runs_that_are_gone(tmp_path: Path, task: str) -> None:
     where, cache = f"paths.results={tmp_path}", tmp_path / "cache"
