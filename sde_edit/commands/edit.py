@@ -134,7 +134,7 @@ def _check_overrides(overrides: Sequence[str], picture: Mapping[str, Any]) -> No
 
 def _check_sources(files: Sequence[Path], picture: Mapping[str, Any]) -> None:
     """Raises UserError if a result would take the place of the photo or of its mask."""
-    for source in (picture["image"], picture["mask"]):
+    for source in (picture["image"], picture.get("mask")):
         for file in files:
             if source and file.exists() and file.samefile(source):
                 raise UserError(f"{file} is what is edited: choose another --out, to keep it")
