@@ -55,6 +55,10 @@ class Verbs(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             raise click.ClickException(str(error)) from error
+        except click.NoSuchOption as error:
+            if error.ctx and any(one.name == "overrides" for one in error.ctx.command.params):
+                error.message += " Settings are written KEY=VALUE, as in steps=50."
+            raise
         except KeyboardInterrupt:
             raise click.ClickException(
                 "interrupted; what is finished is kept, the same command goes on from there"
