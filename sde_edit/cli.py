@@ -86,6 +86,11 @@ class Verbs(click.Group):
                 f"{where}{error.strerror}. Nothing finished is lost; mend it and give the same "
                 "command again"
             ) from error
+        except click.NoSuchOption as error:
+            if error.ctx and any(one.name == "overrides" for one in error.ctx.command.params):
+                said = f"{error.format_message()} Settings are written KEY=VALUE, as in steps=50."
+                raise click.UsageError(said, error.ctx) from error
+            raise
         except KeyboardInterrupt:
             raise click.ClickException(
                 "interrupted; what is finished is kept, the same command goes on from there"

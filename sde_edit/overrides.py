@@ -58,7 +58,7 @@ def _remedy(line: str) -> str:
     key, equals, value = line.partition("=")
     if not equals or _parse(override(key, "x")) is None:
         return f"{line!r}: an override must be KEY=VALUE, such as steps=50"
-    if value.startswith("~/"):
+    if value.startswith("~/") and not key.endswith("prompt"):  # a path
         return f'{line}: the shell leaves this ~ as it is; give "{key}=$HOME{value[1:]}"'
     return (
         f"{key}: {value} has characters with a meaning of their own. To give it as text, quote it "

@@ -80,7 +80,7 @@ def choose(words: Sequence[str], *, may_be_none: bool = False) -> Choice:
     for one in listings:
         for problem in one.problems:
             log.warning("run %s: %s", one.id, problem)
-    _check(filters, listings)
+    _check(filters, listings, strict=not may_be_none)
     kept = [one for one in listings if all(one_filter.keeps(one) for one_filter in filters)]
     if not kept and not may_be_none:
         fit = f" fits {' '.join(f.word for f in filters)}" if filters else ""
@@ -100,8 +100,8 @@ def _filter(word: str) -> Filter:
         raise UserError(f"{word}: {text!r} is not a number to compare {key} with") from None
 
 
-def _check(filters: Sequence[Filter], listings: Sequence[Listing]) -> None:
-    """Raises UserError for a key that no run has, and for a value among several that none has."""
+def _check(filters: Sequence[Filter], listings: Sequence[Listing], *, strict: bool) -> None:
+    """Raises UserError for a key that no run has, and, if strict, for a value that none has."""
     known: dict[str, list[Any]] = {"metric": metrics_of(listings), "state": list(STATES)}
     keys = sorted({key for one in listings for key in _facts(one)} | {"metric"})
     for one in filters:
@@ -110,7 +110,8 @@ def _check(filters: Sequence[Filter], listings: Sequence[Listing]) -> None:
                 f"{one.word}: no run has a setting {one.key!r}.{suggest(one.key, keys)}"
             )
         values = known.get(one.key, [_facts(listing).get(one.key) for listing in listings])
-        closed = one.key in known or one.sign == "="  # to leave out what is not there is no mistake
+        # To leave out what is not there is no mistake.
+        closed = one.key in known or (strict and one.sign == "=")
         for value in one.values if listings and closed else ():
             if value not in values:
                 hint = suggest(str(value), sorted({str(own) for own in values}))

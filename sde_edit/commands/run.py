@@ -274,7 +274,7 @@ def measure_shard(
 
 @contextmanager
 def _score_bar() -> Iterator[Callable[[int, int], None]]:
-    with tqdm(desc="score", unit="img", leave=False, mininterval=MININTERVAL) as bar:
+    with tqdm(desc="score", unit="img", leave=False, mininterval=MININTERVAL, delay=2) as bar:
 
         def on_progress(done: int, total: int) -> None:
             bar.total = total

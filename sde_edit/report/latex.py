@@ -242,7 +242,8 @@ def _caption(table: Table) -> str:
     reading = tex_escape(" ".join([*bold, *reading_notes(readable(table), "<better>", "<worse>")]))
     for verdict, mark in _TEX_MARKS.items():
         reading = reading.replace(tex_escape(f"<{verdict}>"), mark)
-    return rf"\caption[{{{title}}}]{{{' '.join(filter(None, (f'{title}.', reading)))}}}"
+    sentence = f"{title}." if title else ""
+    return rf"\caption[{{{title}}}]{{{' '.join(filter(None, (sentence, reading)))}}}"
 
 
 def _trace(table: Table) -> Iterator[str]:

@@ -69,6 +69,14 @@ def test_figure_is_written_where_asked(tmp_path, monkeypatch):
     assert all(path.is_file() for path in written)
 
 
+@pytest.mark.parametrize("command", [["run"], ["edit", "inpaint"]])
+def test_a_setting_given_as_an_option_is_answered_with_its_form(command):
+    outcome = CliRunner().invoke(main, [*command, "--sampler", "ode"])
+    assert outcome.exit_code == 2
+    assert "No such option" in outcome.output
+    assert "Settings are written KEY=VALUE" in outcome.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def make(folder: Path, out: Path, *overrides: str) -> list[Path]:
 
 def test_a_full_disk_keeps_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(files: object) -> None:
-        raise UserError("full") from OSError("No space left on device")
+        raise UserError("full") from OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(edit, "write_together", full)
     with pytest.raises(UserError, match=r"No space left .* kept as (?P<kept>\S+)") as caught:

@@ -109,6 +109,11 @@ def test_a_caption_has_no_number_of_its_own(title: str, caption: str) -> None:
     assert rf"\caption[{{{caption}}}]{{{caption}.}}" in latex(made(bare, title=title))
 
 
+def test_the_caption_of_a_table_without_title_begins_with_how_to_read_it() -> None:
+    tex = latex(made(Block("psnr", (row("A", 1.0),), True), title=""))
+    assert re.search(r"\\caption\[\{\}\]\{[A-Z]", tex)
+
+
 def test_notes_are_in_a_file_of_their_own() -> None:
     block = Block("psnr", (row("A", 1.0, 2.0),), True, "A is better.", "in dB")
     assert "note" not in latex(made(block))
