@@ -271,9 +271,8 @@ def summary(overrides: tuple[str, ...]) -> None:
     """
     from sde_edit.commands.summary import publish_summary
 
-    text, sheet = publish_summary(overrides)
-    _say(text)
-    _say(f"\ncontact sheet: {sheet}")
+    for text in publish_summary(overrides):
+        _say(text)
 
 
 @main.command()

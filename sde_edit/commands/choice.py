@@ -92,6 +92,8 @@ def _filter(word: str) -> Filter:
     match = _WORD.fullmatch(word)
     assert match
     key, sign, text = match.groups()
+    if sign == "=" and text[:1] in ("<", ">", "!"):
+        raise UserError(f"{word}: write {key}{text[0]}={text[1:]}")
     if sign in ("=", "!="):
         return Filter(word, key, sign, tuple(values_of(f"{key}={text}")))
     try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from sde_edit.commands.run import finished_run
 from sde_edit.commands.scores import describe_scores, save_side_by_side
@@ -13,8 +12,8 @@ from sde_edit.overrides import expand
 from sde_edit.store.runs import log_damage
 
 
-def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
-    """A Markdown table of the runs of the overrides, and the path of their contact sheet.
+def publish_summary(overrides: Sequence[str]) -> Iterator[str]:
+    """A Markdown table of the runs of the overrides; then their contact sheet's path, once drawn.
 
     Raises UserError without overrides, and for a run that is not finished.
     """
@@ -26,4 +25,5 @@ def publish_summary(overrides: Sequence[str]) -> tuple[str, Path]:
     experiments = [experiment(combination) for combination in expand(overrides)]
     runs = list({run.id: run for run in map(finished_run, experiments)}.values())
     log_damage(runs)
-    return describe_scores(runs, whole=True), save_side_by_side(runs, experiments[0])
+    yield describe_scores(runs, whole=True)
+    yield f"contact sheet: {save_side_by_side(runs, experiments[0])}"

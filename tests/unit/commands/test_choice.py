@@ -86,6 +86,7 @@ def test_runs_by_name(runs: dict[str, Run], tmp_path: Path) -> None:
         ("state=begun", "no run has state 'begun'. Known: finished, partial"),
         ("metric=psnrr", "no run has metric 'psnrr'. Did you mean 'psnr'"),
         ("n>=many", "'many' is not a number to compare n with"),
+        ("n=>2", "n=>2: write n>=2"),
         ("n>=100", "no run in .* fits n>=100"),
         ("sampler={", "sampler"),
     ],
