@@ -8,10 +8,14 @@ from tests.numerics.samplers.inputs import GRID, NOISE, network, sampler, start
 
 
 @pytest.mark.parametrize(
-    "kind", ["ode", "ode2", "sde", "sde2", "sde_textbook", "bdia", "edict", "none"]
+    ("kind", "settings"),
+    [
+        *((k, {}) for k in ("ode", "ode2", "sde", "sde2", "sde_textbook", "bdia", "edict", "none")),
+        ("ode", {"inversion_time": "end"}),
+    ],
 )
-def test_one_inversion_serves_a_sweep_of_t_0(kind):
-    method = sampler(kind)
+def test_one_inversion_serves_a_sweep_of_t_0(kind, settings):
+    method = sampler(kind, **settings)
     whole = method.encode(network, start(), GRID, NOISE)
     torch.testing.assert_close(whole.states[-1].float(), start().float())
     for t_0 in (0.3, 0.5, 0.8):
