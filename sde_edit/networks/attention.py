@@ -17,11 +17,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from itertools import chain
 from string import punctuation
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,15 +34,36 @@ Words = Sequence[Sequence[int]]  # token ids of each word of a prompt, without s
 def refinement(source: Words, target: Words, size: int) -> Tensor:
     """maps [K, J] for any two prompts.
 
-    Shared tokens are aligned in order; tokens that only the target has stay unaligned. This is the
-    paper's global alignment, which scores a replaced token no better than an inserted one.
+    Shared tokens are aligned in order, as many as possible; tokens that only the target has stay
+    unaligned. This is the paper's global alignment: a match scores 1, a gap 0 and a mismatch -1.
+    Of several best alignments it is the one of the published code.
     """
     before, after = list(chain(*source)), list(chain(*target))
     shared = torch.zeros(len(before), len(after))
-    for block in SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks():
-        for i in range(block.size):
-            shared[block.a + i, block.b + i] = 1
+    for i, j in _common_subsequence(before, after):
+        shared[i, j] = 1
     return _framed(shared, size)
+
+
+def _common_subsequence(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The pairs (i, j) of a longest common subsequence, last first.
+
+    Two gaps always score better than a mismatch, so there is none. Going back, a token of `after`
+    is left out wherever that loses nothing, then one of `before`.
+    """
+    length = np.zeros((len(before) + 1, len(after) + 1), dtype=int)
+    for i, token in enumerate(before, 1):
+        matched = length[i - 1, :-1] + np.equal(after, token)
+        length[i, 1:] = np.maximum.accumulate(np.maximum(length[i - 1, 1:], matched))
+    i, j = len(before), len(after)
+    while i and j:
+        if length[i, j] == length[i, j - 1]:
+            j -= 1
+        elif length[i, j] == length[i - 1, j]:
+            i -= 1
+        else:
+            i, j = i - 1, j - 1
+            yield i, j
 
 
 def replacement(source: Words, target: Words, size: int) -> Tensor:

@@ -8,7 +8,7 @@ ddim        a_i z + b_i e from a_s to a_t, and its inverse (z - b_i e) / a_i fro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -23,22 +23,27 @@ from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
 from sde_edit.errors import UserError
-from sde_edit.registry import plugin
+from sde_edit.registry import UNLESS_DEFAULT, plugin
 
 
 @plugin
 @dataclass(frozen=True)
 class EDICT(Sampler):
-    """EDICT (Wallace et al. 2023) in the form that Zhang et al. 2024 give. The published code swaps
-    z and y at every other step; the equations do not. Two evaluations per step, order 1, ODE.
+    """EDICT (Wallace et al. 2023) in the form that Zhang et al. 2024 give.
+    Two evaluations per step, order 1, ODE.
 
     p: mixing weight of the two states.
+    alternate: which state moves first. false: z in every step, as in the equations; true: y in the
+    last step, and z and y in turn before it. If the number of steps is even, that is what the
+    published code does. It counts from the noisiest time, so that an odd number starts with z too;
+    then an inversion would not serve a smaller t_0.
 
     The inversion's extra is (y,). The state is float64: encode divides by p twice per step, so
     rounding errors grow in encode and, for p < 1, shrink in decode.
     """
 
     p: float = 0.93
+    alternate: bool = field(default=False, metadata={"identity": UNLESS_DEFAULT})
     version: ClassVar[int] = 1
     order: ClassVar[int] = 1
     evaluations_per_step: ClassVar[int] = 2
@@ -53,11 +58,11 @@ class EDICT(Sampler):
         p, to_noise = self.p, grid.reversed()
         z = y = x_BCHW.double()
         path = [(z, y)]
-        for s, (_, a_t, a_s) in zip(to_noise.t[1:], to_noise.intervals(), strict=True):
+        for i, (_, a_t, a_s) in enumerate(to_noise.intervals()):
             y = (y - (1 - p) * z) / p
             z = (z - (1 - p) * y) / p
-            y = ddim(y, at(eps, z, s), a_t, a_s)
-            z = ddim(z, at(eps, y, s), a_t, a_s)
+            first, last = self._order(i)
+            z, y = _moved(eps, (z, y), (last, first), to_noise.t[i + 1], a_t, a_s)
             path.append((z, y))
         z_states, y_states = (torch.stack(states) for states in zip(*path[::-1], strict=True))
         return Inversion(z_states, (y_states,))
@@ -70,9 +75,22 @@ class EDICT(Sampler):
         y = inversion.extra[0][0] if inversion else x
         z, y = project(x, 0), project(y, 0)
         for i, (s, a_s, a_t) in enumerate(grid.intervals()):
-            z = ddim(z, at(eps, y, s), a_s, a_t)
-            y = ddim(y, at(eps, z, s), a_s, a_t)
+            z, y = _moved(eps, (z, y), self._order(grid.steps - i - 1), s, a_s, a_t)
             z = p * z + (1 - p) * y
             y = p * y + (1 - p) * z
             z, y = project(z, i + 1), project(y, i + 1)
         return z.to(x_BCHW.dtype)
+
+    def _order(self, steps_after: int) -> tuple[int, int]:
+        """Which of (z, y) moves first and which second, in a step of decode."""
+        return (1, 0) if self.alternate and steps_after % 2 == 0 else (0, 1)
+
+
+def _moved(
+    eps: Denoiser, pair: tuple[Tensor, Tensor], order: tuple[int, int], s: float, a: float, b: float
+) -> list[Tensor]:
+    """Both states after a step from alpha a to b, one after the other, each by eps of the other."""
+    states = list(pair)
+    for k in order:
+        states[k] = ddim(states[k], at(eps, states[1 - k], s), a, b)
+    return states

@@ -10,7 +10,7 @@ Letters in tensor names: as in sde_edit/api; h, w of a latent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -38,7 +38,7 @@ from sde_edit.editing.batch import (
 from sde_edit.editing.lora import LoraFit, adapted, lora_fits
 from sde_edit.editing.moves import Move, MovePlan, Size, apply_moves
 from sde_edit.errors import UserError
-from sde_edit.registry import plugin
+from sde_edit.registry import UNLESS_DEFAULT, plugin
 
 
 @plugin
@@ -69,8 +69,10 @@ class DragTask(Task):
     is copied to the outside, and content that is copied from there also stays in place.
 
     lora_steps: steps of the LoRA fit that adapts the network to each image under its prompt; 0 for
-    none. The LoRA is scaled by lora_scale at t = 0 and by lora_scale_at_t_0 at t_0, and linearly
-    in between (the paper's App. F.6).
+    none. The LoRA is scaled by lora_scale at t = 0 and by lora_scale_at_t_0 at t_0 (the paper's
+    App. F.6).
+    lora_schedule: the scale in between: `linear` in time, or the half `cosine` of the published
+    code, which leaves both ends slowly.
     """
 
     prompt: str
@@ -89,6 +91,9 @@ class DragTask(Task):
     lora_rate: float = 2e-4
     lora_scale: float = 1.0
     lora_scale_at_t_0: float = 0.5
+    lora_schedule: Literal["linear", "cosine"] = field(
+        default="linear", metadata={"identity": UNLESS_DEFAULT}
+    )
     version: ClassVar[int] = 1
     citation: ClassVar[Citation] = papers.NIE2024BLESSING
     cost_varies: ClassVar[bool] = True
@@ -104,6 +109,12 @@ class DragTask(Task):
             if (value := getattr(self, key)) is not None and value <= 0:
                 raise UserError(f"task.{key}={value}: must be above 0")
         _ = self.preparations  # raises UserError
+        constant = not self.lora_steps or self.lora_scale == self.lora_scale_at_t_0
+        if self.lora_schedule != "linear" and constant:
+            raise UserError(
+                f"task.lora_schedule={self.lora_schedule} has no effect on a constant scale: set "
+                "task.lora_steps above 0, and task.lora_scale_at_t_0 other than task.lora_scale"
+            )
 
     @property
     def preparations(self) -> tuple[LoraFit, ...]:
@@ -161,8 +172,10 @@ class DragTask(Task):
         return change
 
     def _lora_scale(self, t_start: float) -> Scale:
-        slope = (self.lora_scale_at_t_0 - self.lora_scale) / t_start
-        return lambda t_R: self.lora_scale + slope * t_R
+        at_0, span = self.lora_scale, self.lora_scale_at_t_0 - self.lora_scale
+        if self.lora_schedule == "cosine":
+            return lambda t_R: at_0 + span / 2 * (1 - torch.cos(torch.pi / t_start * t_R))
+        return lambda t_R: at_0 + span / t_start * t_R
 
     def _denoiser(self, examples: Sequence[Example], model: Model, t_start: float) -> Denoiser:
         """eps with guidance that is linear in time; one call evaluates both halves of guidance."""

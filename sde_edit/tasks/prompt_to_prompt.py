@@ -80,7 +80,7 @@ class PromptToPrompt(Task):
     guidance: float = 7.5
     t_0: float = 1.0
     null_steps: int = 0
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     citation: ClassVar[Citation] = papers.HERTZ2023PROMPT
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = True

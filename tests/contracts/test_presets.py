@@ -37,6 +37,17 @@ def test_every_key_of_a_preset_survives_composition(name):
     assert {key: at(config, key) for key, _ in leaves(preset)} == dict(leaves(preset))
 
 
+def test_presets_of_models_in_pixel_space_end_without_noise():
+    """And those of models in latent space where the paper ended, at the smallest trained sigma."""
+    found = {}
+    for name in names("experiment"):
+        config = compose_config([f"experiment={name}", *GIVEN.get(name, [])])
+        found.setdefault(config["model"]["kind"], set()).add(config["grid"]["last_sigma"])
+    pixels = {kind: found.pop(kind) for kind in ("ddpm", "adm")}
+    assert pixels == {"ddpm": {"zero"}, "adm": {"zero"}}
+    assert set.union(*found.values()) == {"sigma_min"}
+
+
 def test_the_command_line_wins_over_a_preset():
     config = compose_config(["experiment=debug", "steps=7", "metrics=[ssim]"])
     assert (config["steps"], config["metrics"], config["data"]["limit"]) == (7, ["ssim"], 4)

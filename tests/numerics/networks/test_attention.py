@@ -1,5 +1,7 @@
 """Which token takes which attention map, and what the maps do in the network."""
 
+import random
+
 import pytest
 import torch
 
@@ -57,6 +59,52 @@ def test_refinement_of_a_shorter_prompt_lends_no_padding_a_word():
     # start a b c end | start c end
     maps = refinement([[1], [2], [3]], [[3]], SIZE)
     assert columns(maps) == {0: 0, 1: 3, 2: 4, 3: 5, 4: 6, 5: 7}
+
+
+def published_alignment(before, after):
+    """target token -> source token by the published aligner, written plainly: global alignment of
+    the framed prompts with gap 0, match 1, mismatch -1; back from the end, left before up."""
+    x, y = ["start", *before, "end"], ["start", *after, "end"]
+    score = [[0] * (len(y) + 1) for _ in range(len(x) + 1)]
+    move = [["left"] * (len(y) + 1)] + [["up"] * (len(y) + 1) for _ in x]
+    for i in range(1, len(x) + 1):
+        for j in range(1, len(y) + 1):
+            left, up = score[i][j - 1], score[i - 1][j]
+            diagonal = score[i - 1][j - 1] + (1 if x[i - 1] == y[j - 1] else -1)
+            best = score[i][j] = max(left, up, diagonal)
+            move[i][j] = "left" if best == left else "up" if best == up else "diagonal"
+    i, j, found = len(x), len(y), {}
+    while i or j:
+        step = move[i][j]
+        if step == "diagonal":
+            found[j - 1] = i - 1
+        i, j = i - (step != "left"), j - (step != "up")
+    return {b: found[b] for b in sorted(found)}
+
+
+def refined(before, after):
+    """What `refinement` aligns, without the padding; one token for each word."""
+    numbers = {word: [n] for n, word in enumerate(dict.fromkeys([*before, *after]))}
+    size = 2 + max(len(before), len(after))
+    pairs = columns(refinement([numbers[w] for w in before], [numbers[w] for w in after], size))
+    return {j: i for j, i in pairs.items() if j < len(after) + 2 and i < len(before) + 2}
+
+
+def test_refinement_aligns_as_many_tokens_as_possible():
+    """The longest common block, "big" or "square" or "red", may cost others."""
+    before, after = ["red", "big", "square"], ["big", "blue", "square", "red"]
+    # start red big square end | start big blue square red end
+    assert refined(before, after) == {0: 0, 1: 2, 3: 3, 5: 4}
+    assert refined(before, after) == published_alignment(before, after)
+    assert refined(list("xabcde"), list("aybzcxdwe")) == {0: 0, 1: 2, 3: 3, 5: 4, 7: 5, 9: 6, 10: 7}
+
+
+def test_refinement_is_the_published_alignment_ties_included():
+    words = ["a", "the", "red", "blue", "big", "small", "square", "circle", "on", "and"]
+    generator = random.Random(0)
+    prompts = [generator.choices(words, k=generator.randrange(13)) for _ in range(600)]
+    for before, after in zip(prompts[::2], prompts[1::2], strict=True):
+        assert refined(before, after) == published_alignment(before, after), (before, after)
 
 
 def test_replacement_by_hand():

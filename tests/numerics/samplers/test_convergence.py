@@ -9,7 +9,7 @@ import torch
 from sde_edit.diffusion.denoiser import no_edit
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.registry import build
-from tests.numerics.samplers.inputs import decode, start
+from tests.numerics.samplers.inputs import SCHEDULE, decode, start
 
 MEAN, VARIANCE = 1.5, 0.25
 
@@ -99,3 +99,20 @@ def affine_moments(kind, grid):
     mean = origin + gain * a**0.5 * MEAN
     noise = sum((end - origin) ** 2 for end in ends)
     return mean, gain**2 * (a * VARIANCE + 1 - a) + noise
+
+
+@pytest.mark.parametrize("kind", ["ode", "ode2", "sde", "sde2", "plms", "bdia"])
+def test_a_grid_that_ends_at_alpha_1_leaves_no_noise(kind):
+    """Of data that are one point: all that is left beside it at the end is noise."""
+    point = 0.7
+
+    def eps(x, t):
+        a = SCHEDULE.alpha[int(t[0])]
+        return (x - a**0.5 * point) / (1 - a) ** 0.5
+
+    left = {
+        end: float((decode(kind, SCHEDULE.grid(20, last_sigma=end), eps) - point).abs().mean())
+        for end in ("sigma_min", "zero")
+    }
+    assert left["zero"] < 1e-9
+    assert left["sigma_min"] > 0.5 * (1 - SCHEDULE.alpha[0]) ** 0.5

@@ -8,13 +8,18 @@ from tests.numerics.samplers.inputs import GRID, NOISE, network, sampler, start
 
 
 @pytest.mark.parametrize(
-    "kind", ["ode", "ode2", "sde", "sde2", "sde_textbook", "bdia", "edict", "none"]
+    ("kind", "settings"),
+    [
+        *((k, {}) for k in ("ode", "ode2", "sde", "sde2", "sde_textbook", "bdia", "edict", "none")),
+        ("ode", {"inversion_time": "end"}),
+        ("edict", {"alternate": True}),
+    ],
 )
-def test_one_inversion_serves_a_sweep_of_t_0(kind):
-    method = sampler(kind)
+def test_one_inversion_serves_a_sweep_of_t_0(kind, settings):
+    method = sampler(kind, **settings)
     whole = method.encode(network, start(), GRID, NOISE)
     torch.testing.assert_close(whole.states[-1].float(), start().float())
-    for t_0 in (0.3, 0.5, 0.8):
+    for t_0 in (0.3, 0.35, 0.5, 0.8):
         part = GRID.truncated(t_0)
         own = method.encode(network, start(), part, NOISE)
         shared = whole.tail(GRID.steps - part.steps)

@@ -1,5 +1,6 @@
 """SDE-Drag: the loop against Alg. 1 written plainly, batches of unequal images, edges, limits."""
 
+import contextlib
 import dataclasses
 import math
 
@@ -10,6 +11,7 @@ import torch
 from sde_edit.api.example import Drag, Example
 from sde_edit.datasets.shapes_edits import ShapesEdits
 from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import Grid
 from sde_edit.editing.moves import MovePlan
 from sde_edit.errors import UserError
 from sde_edit.models.gmm import GMM, Component
@@ -245,6 +247,34 @@ def test_equal_guidance_at_both_ends_is_plain_guidance():
     torch.testing.assert_close(flat, ramp, rtol=0, atol=1e-8)
 
 
+def published_scale(begin, end, n, length, kind):
+    """The published schedules: of the n-th of `length` steps up from t = 0."""
+    if kind == "linear":
+        return begin + (end - begin) * n / length
+    factor = (1 - math.cos(n * math.pi / length)) / 2
+    return (1 - factor) * begin + factor * end
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_the_scale_of_the_lora_follows_its_schedule(kind, monkeypatch):
+    scales = []
+
+    def recorded(model, loras, scale):
+        scales.append(scale)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("sde_edit.tasks.drag.adapted", recorded)
+    times = tuple(range(900, -1, -100))
+    even = Grid(tuple(map(float, times)), tuple(WORLD.schedule().alpha[t] for t in times))
+    chosen = task(t_0=5 / 9, m=2, lora_scale=0.9, lora_scale_at_t_0=0.4, lora_schedule=kind)
+    latent(chosen, [picture("a", [DRAG])], grid=even)
+    assert len(scales) == chosen.m
+    t = torch.arange(0, 600, 100, dtype=torch.float64)
+    expected = [published_scale(0.9, 0.4, n, 5, kind) for n in range(6)]
+    for scale in scales:
+        assert scale(t).tolist() == pytest.approx(expected, abs=1e-12)
+
+
 def test_on_a_network_images_of_unequal_m_are_as_alone(tiny_model):
     source = StableDiffusion(str(tiny_model), 64)
     model, grid = source.load("cpu", "float64"), source.schedule().grid(3)
@@ -291,3 +321,10 @@ def test_wrong_settings_are_named(settings):
     ((key, value),) = settings.items()
     with pytest.raises(UserError, match=f"{key}={value}"):
         task(**settings)
+
+
+@pytest.mark.parametrize("constant", [{"lora_steps": 0}, {"lora_scale_at_t_0": 1.0}])
+def test_a_schedule_of_a_constant_scale_is_refused(constant):
+    with pytest.raises(UserError, match=r"task\.lora_schedule=cosine has no effect"):
+        task(lora_schedule="cosine", **constant)
+    task(**constant)
