@@ -78,26 +78,29 @@ def diff_specs(a: RunSpec, b: RunSpec) -> dict[str, tuple[Any, Any]]:
 def varying(specs: Sequence[RunSpec]) -> list[str]:
     """The keys that tell runs apart, in the order of the spec, names of components first.
 
-    A component's settings count only among runs with a component of the same name; its kind,
-    version and digest only among runs that all its settings leave alike.
+    A component's settings count only among runs with a component of the same name, where one that
+    a run lacks has its default; its kind, version and digest only among runs that all its settings
+    leave alike.
     """
-    flats = [flatten(spec) for spec in specs]
-    keys = list(dict.fromkeys(key for flat in flats for key in flat))
+    flats = [(spec, flatten(spec)) for spec in specs]
+    keys = list(dict.fromkeys(key for _, flat in flats for key in flat))
     found = [key for key in keys if _varies(key, flats, keys)]
     return sorted(found, key=lambda key: "." in key)
 
 
-def _varies(key: str, flats: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> bool:
+def _varies(
+    key: str, flats: Sequence[tuple[RunSpec, Mapping[str, Any]]], keys: Sequence[str]
+) -> bool:
     component = key.partition(".")[0]
     alike: list[str] = [component] if key != component and component in keys else []
     if key.rpartition(".")[2] in COMPONENT_ATTRS:
         own = (k for k in keys if k.startswith(f"{component}."))
         alike += [k for k in own if k.rpartition(".")[2] not in COMPONENT_ATTRS]
     seen: dict[str, str] = {}
-    for flat in flats:
-        if key in flat:
+    for spec, flat in flats:
+        if key in flat or (alike and specifies(spec, key)):
             group = canonical([flat.get(other) for other in alike])
-            value = canonical(flat[key])
+            value = canonical([flat[key]] if key in flat else [])
             if seen.setdefault(group, value) != value:
                 return True
     return False

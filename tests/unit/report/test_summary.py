@@ -123,6 +123,16 @@ def test_runs_are_told_apart_by_a_setting_of_their_sampler(store: RunStore) -> N
     assert labels(list(map(load_finished, runs))) == wanted
 
 
+def test_a_setting_that_only_one_run_states_tells_it_apart(store: RunStore) -> None:
+    """A spec leaves out some settings that have their default."""
+    samplers = [ComponentSpec("ode", "ode", 1, given) for given in ({}, {"inversion_time": "end"})]
+    runs = [store.open(dataclasses.replace(inpaint_spec(), sampler=choice)) for choice in samplers]
+    for run in runs:
+        add_numbered(run, N)
+    wanted = ["ode", "ode sampler.inversion_time=end"]
+    assert labels(list(map(load_finished, runs))) == wanted
+
+
 def test_without_runs_there_is_no_table() -> None:
     with pytest.raises(UserError, match="no runs"):
         summary_table([])
