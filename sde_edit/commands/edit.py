@@ -24,7 +24,7 @@ from sde_edit.imaging.files import (
     Size,
     is_transparent,
     png_bytes,
-    read_rgb,
+    read_output,
     read_size,
     to_pixels,
 )
@@ -253,7 +253,7 @@ def _results(
     results = []
     for wish, asked in zip(wishes, experiments, strict=True):
         if run := _finished(asked):
-            image = to_pixels(read_rgb(run.output(run.rows()[photo.id])))
+            image = to_pixels(read_output(run.output(run.rows()[photo.id])))
             label = wish.label or f"{asked.spec.sampler.name.upper()}, {asked.spec.steps} steps"
             results.append(_Result(wish.file, label, run, restored(image, photo)))
     return results

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from sde_edit.errors import UserError
-from sde_edit.imaging.files import read_rgb, to_pixels
+from sde_edit.imaging.files import read_output, to_pixels
 from sde_edit.store.runs import ImageRecord, Run, pixels_digest
 
 log = logging.getLogger("sde_edit")
@@ -32,7 +32,7 @@ def _damaged(run: Run, rows: Sequence[ImageRecord]) -> list[ImageRecord]:
 
 def _is_whole(run: Run, row: ImageRecord) -> bool:
     try:
-        return pixels_digest(to_pixels(read_rgb(run.output(row)))) == row.pixels
+        return pixels_digest(to_pixels(read_output(run.output(row)))) == row.pixels
     except UserError:
         return False
 

@@ -35,8 +35,8 @@ def run(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """The names of the files that are decoded."""
-    names, read = [], damage.read_rgb
-    monkeypatch.setattr(damage, "read_rgb", lambda file: names.append(file.name) or read(file))
+    names, read = [], damage.read_output
+    monkeypatch.setattr(damage, "read_output", lambda file: names.append(file.name) or read(file))
     return names
 
 
