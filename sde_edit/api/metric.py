@@ -14,6 +14,7 @@ from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
 from sde_edit.api.interface import refuse_unknown_names
 from sde_edit.api.spec import ComponentSpec
+from sde_edit.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,3 +143,7 @@ class NamedMetric:
 
     spec: ComponentSpec
     metric: Metric
+
+    def refusal(self, why: object) -> UserError:
+        """An error with the name of the metric, and the hint that it can be left out."""
+        return UserError(f"metric {self.spec.name!r}: {why}. Or leave {self.spec.name!r} out")

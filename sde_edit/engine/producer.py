@@ -28,7 +28,6 @@ from sde_edit.store.files import canonical
 if TYPE_CHECKING:
     from sde_edit.api.example import Example
     from sde_edit.api.experiment import Experiment
-    from sde_edit.api.metric import NamedMetric
 
 T = TypeVar("T")
 log = logging.getLogger("sde_edit")
@@ -224,7 +223,10 @@ def inspect_missing(
         example = runs[wanting[0]][0].dataset.load(example_id)
         metrics = {named.spec.name: named for k in wanting for named in runs[k][0].metrics}
         for named in metrics.values() if scored else ():
-            _check_metric(named, example)
+            try:
+                named.metric.check(example)
+            except UserError as error:
+                raise named.refusal(error) from error
         return [
             _Inspected(
                 run=k,
@@ -246,14 +248,6 @@ def inspect_missing(
     cut = dict(zip(lacking, _read_all([(runs[k][0], of_run[k]) for k in lacking]), strict=True))
     costs = [sum(one.cost for one in inspected) for inspected in of_run]
     return [Outlook(cost, cut.get(k, frozenset())) for k, cost in enumerate(costs)]
-
-
-def _check_metric(named: NamedMetric, example: Example) -> None:
-    try:
-        named.metric.check(example)
-    except UserError as error:
-        name = named.spec.name
-        raise UserError(f"metric {name!r}: {error}. Or leave {name!r} out") from error
 
 
 @dataclass(frozen=True)

@@ -134,16 +134,15 @@ def _stored_scores(run: Run, metrics: Sequence[NamedMetric]) -> dict[str, Score]
 @contextmanager
 def _naming_metric(named: NamedMetric) -> Iterator[None]:
     """Add the metric's name to its UserErrors, and the hint that it can be left out."""
-    name = named.spec.name
     try:
         yield
     except UserError as error:
-        raise UserError(f"metric {name!r}: {error}. Or leave {name!r} out") from error
+        raise named.refusal(error) from error
     except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"metric {name!r}: the device's memory does not hold its network and a batch of "
-            "images. Set hardware.batch_size to a smaller number, or hardware.device=cpu for the "
-            f"scores; the images are kept. Or leave {name!r} out"
+        raise named.refusal(
+            "the device's memory does not hold its network and a batch of images. Set "
+            "hardware.batch_size to a smaller number, or hardware.device=cpu for the scores; the "
+            "images are kept"
         ) from error
 
 
