@@ -52,10 +52,9 @@ def describe_places(runs: Sequence[Run]) -> str:
 
 def save_side_by_side(runs: Sequence[Run], first: Experiment) -> Path:
     """Write the contact sheet of those runs that have the data of the first; return its path."""
-    read = {run.id: load_finished(run) for run in runs}
-    data = read[runs[0].id].spec.data
-    shown = [run for run in runs if read[run.id].spec.data == data]
-    labels = list(labels_of([read[run.id] for run in shown]).values())
+    data = runs[0].spec.data
+    shown = [run for run in runs if run.spec.data == data]
+    labels = list(labels_of(shown).values())
     name = _file_name("summary", first.spec.task.name, first.spec.model.name, *labels)
     path = first.settings.results / "figures" / f"{name}.png"
     named = dict(zip(labels, shown, strict=True))

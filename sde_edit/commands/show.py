@@ -147,12 +147,7 @@ def type_words(hint: Any) -> str:
 
 def _limits(metadata: Sequence[Any]) -> Iterator[str]:
     for part in (own for field in metadata for own in getattr(field, "metadata", [field])):
-        for name, words in (
-            ("ge", "at least"),
-            ("gt", "above"),
-            ("le", "at most"),
-            ("lt", "below"),
-        ):
+        for name, words in _LIMITS.items():
             if hasattr(part, name):
                 yield f"{words} {getattr(part, name)}"
         if getattr(part, "min_length", 0):

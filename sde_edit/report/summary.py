@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from sde_edit.errors import UserError
 from sde_edit.report.cells import (
@@ -28,6 +29,9 @@ from sde_edit.report.table import (
     arrow,
     with_common_decimals,
 )
+
+if TYPE_CHECKING:
+    from sde_edit.store.runs import Run
 
 
 @dataclass(frozen=True)
@@ -74,20 +78,22 @@ def background(runs: Sequence[RunResult]) -> tuple[str, ...]:
     """Notes of all that the numbers of a summary rest on: conventions, settings, devices, ids."""
     scored = {m: [run for run in runs if m in run.scores] for m in metrics_of(runs)}
     conventions = [f"{m}: {common_convention(m, found)[0]}" for m, found in scored.items()]
-    ids = ", ".join(f"{labels_of(runs)[run.id]} `{run.id}`" for run in runs)
+    labels = labels_of(runs)
+    ids = ", ".join(f"{labels[run.id]} `{run.id}`" for run in runs)
     return (*conventions, *settings_notes(runs), *_devices(runs), f"Runs: {ids}.")
 
 
-def labels_of(runs: Sequence[RunResult]) -> dict[str, str]:
+def labels_of(runs: Sequence[RunResult | Run]) -> dict[str, str]:
     """Run id -> name of the sampler; runs of one sampler get the settings that tell them apart."""
-    names = [run.spec.sampler.name for run in runs]
+    specs = [run.spec for run in runs]
+    names = [spec.sampler.name for spec in specs]
     if len(set(names)) == len(names):
         return {run.id: name for run, name in zip(runs, names, strict=True)}
-    keys = [key for key in varying([run.spec for run in runs]) if key != "sampler"]
-    flats = {run.id: flatten(run.spec) for run in runs}
+    keys = [key for key in varying(specs) if key != "sampler"]
+    flats = [flatten(spec) for spec in specs]
     return {
-        run.id: " ".join([name, *(f"{k}={flats[run.id][k]}" for k in keys if k in flats[run.id])])
-        for run, name in zip(runs, names, strict=True)
+        run.id: " ".join([name, *(f"{key}={flat[key]}" for key in keys if key in flat)])
+        for run, name, flat in zip(runs, names, flats, strict=True)
     }
 
 
