@@ -2,10 +2,13 @@
 
     python scripts/train_shapes.py all --work results/train-shapes
     python scripts/train_shapes.py vae | decoder | recogniser | unet | export
+    python scripts/train_shapes.py decoder_on | unet_on
 
 Every stage checkpoints and resumes where it stopped; the data of step k depends on (seed, k)
-alone, so an interrupted training sees the same batches as an undisturbed one. Runs on the CPU
-(bf16 autocast; about two hours on two cores) or on a GPU (--device cuda).
+alone, so an interrupted training sees the same batches as an undisturbed one. The stages
+`decoder_on` and `unet_on` train finished networks on: those in `--work` if there are any, else the
+shipped ones, so they need none of the earlier stages. Runs on the CPU (bf16 autocast; about four
+hours on two cores) or on a GPU (--device cuda).
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +35,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from sde_edit.imaging.shapes_world import BACKGROUNDS, COLOURS, SHAPES, SPLITS, Scene, make_scene
 from sde_edit.networks.recogniser import ShapesCLIP, ShapesCLIPConfig
 
+SHIPPED = Path("sde_edit/assets/shapes")
 SEED = 0
 N_TRAIN = 24_000
+N_TRAIN_ON = 64_000  # of the stages that train on
 N_VAL = 512
 # (steps, peak learning rate) of each cosine cycle; the UNet has warm restarts.
 CYCLES = {
@@ -40,13 +46,23 @@ CYCLES = {
     "decoder": [(500, 7e-4)],
     "recogniser": [(1500, 2e-3), (900, 1.2e-3)],
     "unet": [(4000, 1e-3), (1900, 7e-4), (7000, 8e-4)],
+    "decoder_on": [(1200, 5e-4)],
+    "unet_on": [(9000, 7e-4)],
 }
 # Two things in one scene are harder than one: from this step of the UNet on, captioned rows hold
 # them twice as often as the world does. Every caption says how many things there are and rows
 # without a caption stay as the world is, so no conditional distribution moves.
 FAVOUR_TWO_THINGS_FROM = 5900
-BATCH = {"vae": 24, "decoder": 24, "recogniser": 96, "unet": 64}
-EMA = {"vae": 0.995, "decoder": 0.99, "recogniser": 0.995, "unet": 0.999}
+BATCH = {"vae": 24, "decoder": 24, "recogniser": 96, "unet": 64, "decoder_on": 24, "unet_on": 64}
+# Decays of the moving averages of the weights. Of several, the one with the best validation is kept.
+EMA = {
+    "vae": [0.995],
+    "decoder": [0.99],
+    "recogniser": [0.995],
+    "unet": [0.999],
+    "decoder_on": [0.99, 0.997],
+    "unet_on": [0.999, 0.9997],
+}
 CHECKPOINT_EVERY = 200
 MAX_TOKENS = 16  # "a red circle and an orange star on yellow background" is 10 words
 
@@ -219,11 +235,15 @@ def train(
     name: str,
     model: nn.Module,
     loss_of: Callable[[int, torch.Generator], Tensor],
-    validate: Callable[[], str],
+    validate: Callable[[], tuple[float, str]],
     work: Path,
     device: torch.device,
 ) -> None:
-    """Fit `model` through CYCLES[name]; leaves the EMA weights in it and in <name>.safetensors."""
+    """Fit `model` through CYCLES[name]; leaves averaged weights in it and in <name>.safetensors.
+
+    `validate` measures the model as it is: a loss (lower is better) and a text to show. The
+    average with the lowest final loss is kept.
+    """
     final = work / f"{name}.safetensors"
     checkpoint = work / f"{name}.checkpoint.pt"
     rates = learning_rates(CYCLES[name])
@@ -234,13 +254,13 @@ def train(
         betas=(0.9, 0.99),
         weight_decay=1e-3,
     )
-    ema = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    averages = [{k: v.detach().clone() for k, v in model.state_dict().items()} for _ in EMA[name]]
     start = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        ema, start = state["ema"], state["step"]
+        averages, start = state["averages"], state["step"]
     bar = tqdm(range(start, steps), initial=start, total=steps, desc=name, smoothing=0.05)
     running = 0.0
     for step in bar:
@@ -252,12 +272,14 @@ def train(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        keep = min(EMA[name], (1 + step) / (10 + step))
-        for key, value in model.state_dict().items():
-            if value.dtype.is_floating_point:
-                ema[key].lerp_(value, 1 - keep)
-            else:
-                ema[key].copy_(value)
+        live = model.state_dict()
+        for decay, average in zip(EMA[name], averages, strict=True):
+            keep = min(decay, (1 + step) / (10 + step))
+            for key, value in live.items():
+                if value.dtype.is_floating_point:
+                    average[key].lerp_(value, 1 - keep)
+                else:
+                    average[key].copy_(value)
         running = loss.item() if step == start else 0.98 * running + 0.02 * loss.item()
         bar.set_postfix(loss=f"{running:.4f}")
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
@@ -266,22 +288,32 @@ def train(
                 {
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
-                    "ema": ema,
+                    "averages": averages,
                     "step": step + 1,
                 },
                 temporary,
             )
             os.replace(temporary, checkpoint)
             live = {key: value.clone() for key, value in model.state_dict().items()}
-            model.load_state_dict(ema)
-            model.eval()
-            with torch.no_grad():
-                tqdm.write(f"{name} step {step + 1}: loss {running:.4f}; {validate()}")
+            for decay, average in zip(EMA[name], averages, strict=True):
+                _, text = validated(model, average, validate)
+                tqdm.write(f"{name} step {step + 1}, average {decay}: loss {running:.4f}; {text}")
             model.train()
             model.load_state_dict(live)
-    model.load_state_dict(ema)
+    best = min(averages, key=lambda average: validated(model, average, validate)[0])
+    model.load_state_dict(best)
     model.eval()
-    save_file({k: v.contiguous() for k, v in ema.items()}, final)
+    save_file({k: v.contiguous() for k, v in best.items()}, final)
+
+
+@torch.no_grad()
+def validated(
+    model: nn.Module, weights: dict[str, Tensor], validate: Callable[[], tuple[float, str]]
+) -> tuple[float, str]:
+    """The validation of `weights`, which stay in the model."""
+    model.load_state_dict(weights)
+    model.eval()
+    return validate()
 
 
 def load_final(name: str, model: nn.Module, work: Path) -> nn.Module:
@@ -312,8 +344,9 @@ def train_vae(work: Path, device: torch.device) -> None:
         error = y.float() - x
         return error.abs().mean() + 4 * error.square().mean() + 1e-6 * kl
 
-    def validate() -> str:
-        return f"PSNR {psnr(model, val, device):.2f} dB"
+    def validate() -> tuple[float, str]:
+        value = psnr(model, val, device)
+        return -value, f"PSNR {value:.2f} dB"
 
     train("vae", model, loss_of, validate, work, device)
 
@@ -328,10 +361,12 @@ def psnr(vae: AutoencoderKL, images_u8: Tensor, device: torch.device) -> float:
     return float((-10 * torch.log10(torch.cat(errors))).mean())
 
 
-def train_decoder(work: Path, device: torch.device) -> None:
+def train_decoder(name: str, work: Path, device: torch.device) -> None:
     """Sharpen the decoder on the latents as they are: the UNet's world does not move."""
-    data, val = images("train", N_TRAIN, work), images("val", N_VAL, work)
-    model = load_final("vae", build_vae(), work).to(device, memory_format=torch.channels_last)  # type: ignore[call-arg]
+    n = N_TRAIN_ON if name == "decoder_on" else N_TRAIN
+    data, val = images("train", n, work), images("val", N_VAL, work)
+    model = finished_vae(work) if name == "decoder_on" else load_final("vae", build_vae(), work)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-arg]
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
     model.train()
@@ -344,16 +379,19 @@ def train_decoder(work: Path, device: torch.device) -> None:
         return y
 
     def loss_of(step: int, rng: torch.Generator) -> Tensor:
-        x = to_unit(data[torch.randint(len(data), (BATCH["decoder"],), generator=rng)], device)
+        x = to_unit(data[torch.randint(len(data), (BATCH[name],), generator=rng)], device)
         with torch.autocast(device.type, torch.bfloat16):
             y = decode(x)
         error = y.float() - x
+        if name == "decoder_on":  # what the PSNR of an image asks for
+            return error.square().mean(dim=(1, 2, 3)).log().mean()
         return 0.2 * error.abs().mean() + 10 * error.square().mean()
 
-    def validate() -> str:
-        return f"PSNR {psnr(model, val, device):.2f} dB"
+    def validate() -> tuple[float, str]:
+        value = psnr(model, val, device)
+        return -value, f"PSNR {value:.2f} dB"
 
-    train("decoder", model, loss_of, validate, work, device)
+    train(name, model, loss_of, validate, work, device)
 
 
 def match_keys(scene: Scene) -> list[str]:
@@ -413,7 +451,7 @@ def train_recogniser(work: Path, device: torch.device) -> None:
         ) / n + F.cross_entropy(background_logits.float(), backgrounds.to(device))
         return 0.5 * (by_text + by_image) + heads
 
-    def validate() -> str:
+    def validate() -> tuple[float, str]:
         correct = []
         for start in range(0, N_VAL, 64):
             found = model.recognise(to_unit(val[start : start + 64], device))
@@ -428,7 +466,7 @@ def train_recogniser(work: Path, device: torch.device) -> None:
                 )
             ]
         rates = np.mean(correct, axis=0)
-        return "shape {:.3f} colour {:.3f} background {:.3f}".format(*rates)
+        return -rates.sum(), "shape {:.3f} colour {:.3f} background {:.3f}".format(*rates)
 
     train("recogniser", model, loss_of, validate, work, device)
 
@@ -446,11 +484,36 @@ class TextAndUNet(nn.Module):
         return eps
 
 
+def finished_vae(work: Path) -> AutoencoderKL:
+    """The VAE of the last stage that is finished in `work`, else the shipped one."""
+    for name in ("decoder_on", "decoder"):
+        if (work / f"{name}.safetensors").exists():
+            return load_final(name, build_vae(), work)
+    return AutoencoderKL.from_pretrained(SHIPPED / "vae")
+
+
+def finished_pair(tokenizer: CLIPTokenizer, work: Path) -> TextAndUNet:
+    """Text encoder and UNet of the last stage that is finished in `work`, else the shipped ones."""
+    for name in ("unet_on", "unet"):
+        if (work / f"{name}.safetensors").exists():
+            pair = TextAndUNet(build_text_encoder(tokenizer), build_unet())
+            return load_final(name, pair, work)
+    return TextAndUNet(
+        CLIPTextModel.from_pretrained(SHIPPED / "text_encoder"),
+        UNet2DConditionModel.from_pretrained(SHIPPED / "unet"),
+    )
+
+
 def latents(split: str, n: int, work: Path, device: torch.device) -> tuple[Tensor, float]:
-    """Posterior means [n, 4, 16, 16] scaled to unit standard deviation, and the scale."""
+    """Posterior means [n, 4, 16, 16] scaled to unit standard deviation, and the scale.
+
+    The encoder and the scale are those trained in `work`, else the shipped ones.
+    """
+    trained_here = (work / "vae.safetensors").exists()
     cache = work / f"latents-{split}-{n}.pt"
     if not cache.exists():
-        vae = load_final("vae", build_vae(), work).to(device, memory_format=torch.channels_last)  # type: ignore[call-arg]
+        vae = load_final("vae", build_vae(), work) if trained_here else finished_vae(work)
+        vae = vae.to(device, memory_format=torch.channels_last)  # type: ignore[call-arg]
         batches: Iterator[Tensor] = iter(images(split, n, work).split(64))
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             means = torch.cat(
@@ -459,20 +522,29 @@ def latents(split: str, n: int, work: Path, device: torch.device) -> tuple[Tenso
         torch.save(means, cache.with_suffix(".tmp"))
         os.replace(cache.with_suffix(".tmp"), cache)
     means = torch.load(cache, weights_only=True)
-    scale = (
-        1 / means.std().item() if split == "train" else latents("train", N_TRAIN, work, device)[1]
-    )
+    if not trained_here:
+        scale = AutoencoderKL.load_config(SHIPPED / "vae")["scaling_factor"]
+    elif split == "train" and n == N_TRAIN:
+        scale = 1 / means.std().item()
+    else:
+        scale = latents("train", N_TRAIN, work, device)[1]
     return means * scale, scale
 
 
-def train_unet(work: Path, device: torch.device) -> None:
+def train_unet(name: str, work: Path, device: torch.device) -> None:
     tokenizer = build_tokenizer(work / "tokenizer")
-    x0, _ = latents("train", N_TRAIN, work, device)
+    on = name == "unet_on"
+    n = N_TRAIN_ON if on else N_TRAIN
+    x0, _ = latents("train", n, work, device)
     x0_val, _ = latents("val", N_VAL, work, device)
-    train_scenes, val_scenes = scenes("train", N_TRAIN), scenes("val", N_VAL)
+    train_scenes, val_scenes = scenes("train", n), scenes("val", N_VAL)
     n_things = torch.tensor([float(len(scene.things)) for scene in train_scenes])
     torch.manual_seed(SEED)
-    model = TextAndUNet(build_text_encoder(tokenizer), build_unet()).to(device)
+    model = (
+        finished_pair(tokenizer, work)
+        if on
+        else TextAndUNet(build_text_encoder(tokenizer), build_unet())
+    ).to(device)
     forward = torch.compile(model)
     alpha_bar = build_scheduler().alphas_cumprod
     snr = alpha_bar / (1 - alpha_bar)
@@ -491,17 +563,21 @@ def train_unet(work: Path, device: torch.device) -> None:
         return (weight * per_row).mean()
 
     def loss_of(step: int, rng: torch.Generator) -> Tensor:
-        rows = torch.randint(N_TRAIN, (BATCH["unet"],), generator=rng)
-        t = torch.randint(1000, (len(rows),), generator=rng)
+        rows = torch.randint(n, (BATCH[name],), generator=rng)
+        if on:  # one time in each of equal parts of [0, 1000): the loss varies less
+            u = torch.rand(1, generator=rng) + torch.arange(len(rows)) / len(rows)
+            t = (u % 1 * 1000).long()
+        else:
+            t = torch.randint(1000, (len(rows),), generator=rng)
         noise = torch.randn(len(rows), 4, 16, 16, generator=rng)
         captioned = rows
-        if step >= FAVOUR_TWO_THINGS_FROM:
+        if on or step >= FAVOUR_TWO_THINGS_FROM:
             captioned = torch.multinomial(n_things, len(rows), replacement=True, generator=rng)
         captions = captions_of([train_scenes[row] for row in captioned.tolist()], rng)
         rows = torch.where(torch.tensor([c == "" for c in captions]), rows, captioned)
         return loss_at(x0[rows], t, noise, tokenize(tokenizer, captions))
 
-    def validate() -> str:
+    def validate() -> tuple[float, str]:
         rng = torch.Generator().manual_seed(1)
         losses = []
         for start in range(0, N_VAL, 64):
@@ -510,19 +586,20 @@ def train_unet(work: Path, device: torch.device) -> None:
             texts = [scene.caption() for scene in val_scenes[start : start + 64]]
             part = loss_at(x0_val[start : start + 64], t, noise, tokenize(tokenizer, texts))
             losses.append(part.item())
-        return f"validation {np.mean(losses):.4f}"
+        loss = float(np.mean(losses))
+        return loss, f"validation {loss:.5f}"
 
-    train("unet", model, loss_of, validate, work, device)
+    train(name, model, loss_of, validate, work, device)
 
 
 def export(work: Path, out: Path) -> None:
     """The standard diffusers folder (float16 safetensors) and the recogniser beside it."""
     tokenizer = build_tokenizer(work / "tokenizer")
-    vae = load_final("decoder", build_vae(), work)
-    _, scale = latents("train", N_TRAIN, work, torch.device("cpu"))
-    vae.register_to_config(scaling_factor=round(scale, 5))
-    pair = TextAndUNet(build_text_encoder(tokenizer), build_unet())
-    load_final("unet", pair, work)
+    vae = finished_vae(work)
+    if (work / "vae.safetensors").exists():
+        _, scale = latents("train", N_TRAIN, work, torch.device("cpu"))
+        vae.register_to_config(scaling_factor=round(scale, 5))
+    pair = finished_pair(tokenizer, work)
     StableDiffusionPipeline(
         vae=vae,
         text_encoder=pair.text_encoder,
@@ -537,33 +614,37 @@ def export(work: Path, out: Path) -> None:
     text_config = out / "text_encoder" / "config.json"
     settings = json.loads(text_config.read_text()) | {"dtype": "float32"}
     text_config.write_text(json.dumps(settings, indent=2) + "\n")
-    recogniser = ShapesCLIP(ShapesCLIPConfig(vocab_size=len(tokenizer), max_tokens=MAX_TOKENS))
-    load_final("recogniser", recogniser, work)
-    recogniser.half().save_pretrained(out / "recogniser")
+    if (work / "recogniser.safetensors").exists():
+        recogniser = ShapesCLIP(ShapesCLIPConfig(vocab_size=len(tokenizer), max_tokens=MAX_TOKENS))
+        load_final("recogniser", recogniser, work)
+        recogniser.half().save_pretrained(out / "recogniser")
+
+
+STAGES: dict[str, Callable[[Path, torch.device], None]] = {
+    "vae": train_vae,
+    "decoder": partial(train_decoder, "decoder"),
+    "recogniser": train_recogniser,
+    "unet": partial(train_unet, "unet"),
+    "decoder_on": partial(train_decoder, "decoder_on"),
+    "unet_on": partial(train_unet, "unet_on"),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("stage", choices=["vae", "decoder", "recogniser", "unet", "export", "all"])
+    parser.add_argument("stage", choices=[*STAGES, "export", "all"])
     parser.add_argument("--work", type=Path, default=Path("results/train-shapes"))
-    parser.add_argument("--out", type=Path, default=Path("sde_edit/assets/shapes"))
+    parser.add_argument("--out", type=Path, default=SHIPPED)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    device = torch.device(args.device)
-    stages = {
-        "vae": lambda: train_vae(args.work, device),
-        "decoder": lambda: train_decoder(args.work, device),
-        "recogniser": lambda: train_recogniser(args.work, device),
-        "unet": lambda: train_unet(args.work, device),
-        "export": lambda: export(args.work, args.out),
-    }
-    for name, stage in stages.items():
-        if args.stage in (name, "all") and not (
-            args.stage == "all" and (args.work / f"{name}.safetensors").exists()
-        ):
+    for name, stage in STAGES.items():
+        finished = (args.work / f"{name}.safetensors").exists()
+        if args.stage == name or (args.stage == "all" and not finished):
             torch.manual_seed(SEED)
-            stage()
+            stage(args.work, torch.device(args.device))
+    if args.stage in ("export", "all"):
+        export(args.work, args.out)
 
 
 if __name__ == "__main__":
