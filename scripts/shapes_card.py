@@ -1,6 +1,6 @@
 """Measure the embedded model against its gates and write docs/shapes-model-card.md.
 
-    python scripts/shapes_card.py [--samples 500] [--scenes 1000] [--dtype bfloat16]
+    python scripts/shapes_card.py [--scenes 1000] [--samples 500] [--inpainted 256]
 
 Everything is measured on the test split, through the very code that experiments use.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+import sde_edit as se
 from sde_edit.diffusion.noise import Noise
 from sde_edit.imaging.shapes_world import SPLITS, Scene, make_scene
 from sde_edit.models.stable_diffusion import StableDiffusion
@@ -28,7 +30,7 @@ from sde_edit.registry import build
 from sde_edit.report.contact_sheet import contact_sheet
 
 FOLDER = ASSETS / "shapes"
-GUIDANCE, STEPS, BATCH = 3.0, 50, 50
+GUIDANCE, STEPS, BATCH = 1.0, 50, 50
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def measure_vae(model: LoadedStableDiffusion, images: torch.Tensor) -> Gate:
         error = (model.decode(model.encode(batch)).float() - batch.float()) / 255
         psnr.append(-10 * torch.log10(error.square().mean(dim=(1, 2, 3))))
     mean = float(torch.cat(psnr).mean())
-    return Gate("VAE reconstruction, mean PSNR", f"{mean:.2f} dB", ">= 36 dB", mean >= 36)
+    return Gate("VAE reconstruction, mean PSNR", f"{mean:.2f} dB", ">= 38 dB", mean >= 38)
 
 
 def measure_recogniser(
@@ -118,6 +120,25 @@ def measure_samples(
     return gate, detail
 
 
+def measure_inpainting(n: int, dtype: str) -> list[Gate]:
+    """The share of scenes that are named right after small masks were inpainted, for both samplers.
+
+    Only the SDE has a gate: how far the ODE stays behind is what the project measures.
+    """
+    with tempfile.TemporaryDirectory() as results:
+        runs = se.run(
+            "task=inpaint", "sampler=ode,sde", f"steps={STEPS}", "data.masks=small",
+            f"dtype={dtype}", "metrics=[attributes]", limit=n, results=results,
+        )  # fmt: skip
+        shares = [run.scores["attributes"].value for run in runs]
+    name = "Inpainted scenes that are named right, small masks, default guidance"
+    ode, sde = (f"{share:.1%} of {n}" for share in shares)
+    return [
+        Gate(f"{name}, `ode`", ode, "none", True),
+        Gate(f"{name}, `sde`", sde, ">= 90 %", shares[1] >= 0.9),
+    ]
+
+
 def megabytes() -> float:
     return sum(f.stat().st_size for f in FOLDER.rglob("*.safetensors")) / 1e6
 
@@ -126,6 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--samples", type=int, default=500, help="per sampler")
     parser.add_argument("--scenes", type=int, default=1000)
+    parser.add_argument("--inpainted", type=int, default=256, help="per sampler")
     parser.add_argument("--dtype", default="bfloat16", help="of the sampling network")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
@@ -143,6 +165,7 @@ def main() -> None:
         samples = {kind: draw_samples(model, kind, prompts, args.scenes) for kind in ("ode", "sde")}
         measured = {k: measure_samples(recogniser, v, prompts, k) for k, v in samples.items()}
     gates += [gate for gate, _ in measured.values()]
+    gates += measure_inpainting(args.inpainted, args.dtype)
     size = megabytes()
     gates.append(Gate("All shipped weights", f"{size:.1f} MB", "<= 30 MB", size <= 30))
     columns = {"real scene": list(renders(prompts[:8]).numpy())}

@@ -54,7 +54,7 @@ CYCLES = {
 # without a caption stay as the world is, so no conditional distribution moves.
 FAVOUR_TWO_THINGS_FROM = 5900
 BATCH = {"vae": 24, "decoder": 24, "recogniser": 96, "unet": 64, "decoder_on": 24, "unet_on": 64}
-# Decays of the moving averages of the weights. Of several, the one with the best validation is kept.
+# Decays of the moving averages of the weights; of several, the best on validation is kept.
 EMA = {
     "vae": [0.995],
     "decoder": [0.99],
