@@ -81,10 +81,10 @@ class NetworkProducer:
         task.check(example)
         size = self._latent_size(example)
         whole = extended(example, self.experiment.source.factor or 1)
-        cost = task.evaluations_of(whole, steps, size, self._native)
-        if not counts_encoding:
-            cost -= task.encode_evaluations(steps)
-        return self.sampler.evaluations_per_step * cost
+        total = task.evaluations_of(whole, steps, size, self._native)
+        up = task.encode_evaluations_of(whole, steps, size, self._native)
+        cost = self.sampler.evaluations_per_step * (total - up)
+        return cost + self.sampler.encode_evaluations_per_step * up if counts_encoding else cost
 
     def _latent_size(self, example: Example) -> tuple[int, int]:
         """(h, w) of the example's latent. Raises UserError if the model is for other sizes."""
