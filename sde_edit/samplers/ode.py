@@ -76,7 +76,7 @@ class ODE(Sampler):
     def _fixed_point(
         self, eps: Denoiser, x: Tensor, x_t: Tensor, t: float, a_s: float, a_t: float
     ) -> Tensor:
-        """x_t after the iterations; each example's iterate of the smallest residual, or the next."""
+        """x_t after the iterations; an example that got no closer keeps its best iterate."""
         best, least = x_t, x_t.new_full((len(x_t),), math.inf)
         for _ in range(self.fixed_point):
             again = ddim(x, at(eps, x_t, t), a_s, a_t)
