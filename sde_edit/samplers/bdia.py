@@ -61,8 +61,8 @@ class BDIA(Sampler):
             raise UserError(f"sampler.gamma={self.gamma}: must be from 0 to 1")
         if self.gamma == 0 and self.ending != "state":
             raise UserError(
-                f"sampler.ending={self.ending} has no effect at sampler.gamma=0, which is DDIM: use "
-                "sampler.ending=state"
+                f"sampler.ending={self.ending} has no effect at sampler.gamma=0, which is DDIM: "
+                "use sampler.ending=state"
             )
 
     @property
