@@ -425,6 +425,7 @@ def experiment(overrides: Sequence[str], *, on_gpu: bool | None = None) -> Exper
         spec = _external_spec(config, plugins, dataset)
     else:
         _check_way_back(config, plugins)
+        _check_end(config, plugins["task"])
         _check_sampler(config, plugins["task"])
         dataset, excluded, spec = plugins["data"], 0, _spec(config, plugins)
     return Experiment(
@@ -495,6 +496,14 @@ def _check_way_back(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> No
         raise UserError(
             f"task={task} goes from the image to noise and back, and sampler={sampler} has no way "
             "to noise: use ode, sde, bdia or edict"
+        )
+
+
+def _check_end(config: Mapping[str, Any], task: Task) -> None:
+    if config["grid"]["last_sigma"] == "one_step_in" and not task.inverts:
+        raise UserError(
+            f"grid.last_sigma=one_step_in is for tasks that encode an image, and task="
+            f"{config['task']['name']} would end with noise: use sigma_min or zero"
         )
 
 

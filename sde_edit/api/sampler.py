@@ -39,6 +39,11 @@ class Sampler(ABC):
     inversion: ClassVar[InversionKind] = "none"
 
     @property
+    def encode_evaluations_per_step(self) -> int:
+        """Evaluations of eps in one step of encode; by default as many as in one of decode."""
+        return self.evaluations_per_step
+
+    @property
     @abstractmethod
     def order(self) -> int:
         """Order of convergence in the step size; 0 without steps."""

@@ -120,16 +120,26 @@ class Task(ABC):
         """A message on settings that follow from `native`; "" for none."""
         return ""
 
+    def encode_evaluations(self, steps: int) -> int:
+        """The share of `evaluations_per_image` that `sampler.encode` costs, in rows of the network.
+
+        Override it in a task that inverts: some samplers need more evaluations to encode.
+        """
+        return 0
+
+    def encode_evaluations_of(self, example: Example, steps: int, size: Size, native: Size) -> int:
+        """The share of `evaluations_of` that `sampler.encode` costs.
+
+        Override it together with `cost_varies` in a task that inverts.
+        """
+        return self.encode_evaluations(steps)
+
     # -- optional: one encoding for several t_0
 
     @property
     def t_0(self) -> float:
         """The noise level up to which it encodes, as a share of T."""
         return 1.0
-
-    def encode_evaluations(self, steps: int) -> int:
-        """The share of `evaluations_per_image` that encoding costs, in rows of the network."""
-        return 0
 
     def edit_many(
         self,
@@ -151,7 +161,7 @@ class Task(ABC):
 
 _METHODS_OF = {  # what a capability needs
     "cost_varies": ("evaluations_of",),
-    "shares_encoding": ("edit_many", "encode_evaluations"),
+    "shares_encoding": ("edit_many",),
 }
 
 

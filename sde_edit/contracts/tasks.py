@@ -51,11 +51,14 @@ def example(example_id: str) -> Example:
 
 
 def edited(
-    subject: Subject, ids: Sequence[str] = IDS, sampler: str | None = None
+    subject: Subject, ids: Sequence[str] = IDS, sampler: str | None = None, **settings: int
 ) -> tuple[Tensor, int]:
-    """The edited images of these examples, and the rows of the network that they cost."""
+    """The edited images of these examples, and the rows of the network that they cost.
+
+    settings: of the sampler.
+    """
     task, model = subject.task, subject.model
-    method = build("samplers", sampler or subject.samplers[0], {})
+    method = build("samplers", sampler or subject.samplers[0], settings)
     examples, noise = [example(i) for i in ids], Noise(0, tuple(ids))
     prepared = _prepared(task, model, examples)
     before = model.evaluations
@@ -99,6 +102,19 @@ def check_cost(subject: Subject) -> None:
     plain = len(IDS) * task.evaluations_per_image(STEPS)
     same = task.cost_varies or cost == plain
     require(same, f"{len(IDS)} images cost {cost} rows, and evaluations_per_image says {plain}")
+    if task.inverts and "ode" in subject.samplers:
+        _check_cost_of_encoding(subject, cost)
+
+
+def _check_cost_of_encoding(subject: Subject, cost: int) -> None:
+    """One more evaluation in every step of encode costs what the task calls encoding."""
+    task, size = subject.task, subject.model.latent_shape[1:]
+    _, more = edited(subject, sampler="ode", fixed_point=1)
+    up = sum(task.encode_evaluations_of(example(i), STEPS, size, size) for i in IDS)
+    require(
+        more - cost == up,
+        f"encoding {len(IDS)} images costs {more - cost} rows, and encode_evaluations_of says {up}",
+    )
 
 
 def check_sampler(subject: Subject) -> None:

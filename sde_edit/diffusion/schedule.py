@@ -8,7 +8,7 @@ its alpha is 0.99915 for Stable Diffusion, not 1.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from sde_edit.errors import UserError
 
 Spacing = Literal["linspace", "leading", "trailing"]
-LastSigma = Literal["sigma_min", "zero"]
+LastSigma = Literal["sigma_min", "zero", "one_step_in"]
 
 SPACINGS: tuple[str, ...] = get_args(Spacing)
 LAST_SIGMAS: tuple[str, ...] = get_args(LastSigma)
@@ -27,10 +27,12 @@ class Grid:
     """The times that a sampler visits and alpha at each. A step joins two neighbouring times.
 
     Times decrease from noise to data, except in a reversed grid.
+    left_out: number of steps of the whole way to the data that the grid does not take.
     """
 
     t: tuple[float, ...]
     alpha: tuple[float, ...]
+    left_out: int = 0
 
     @property
     def steps(self) -> int:
@@ -46,9 +48,13 @@ class Grid:
         return zip(self.t[1:], self.alpha, self.alpha[1:], self.alpha[2:], strict=False)
 
     def truncated(self, t_0: float) -> Grid:
-        """The last round(t_0 * steps) steps, t_0 in (0, 1]; on an even grid they start at t_0 T."""
-        first = self.steps - steps_below(t_0, self.steps)
-        return Grid(self.t[first:], self.alpha[first:])
+        """The last round(t_0 * steps) steps, t_0 in (0, 1]; on an even grid they start at t_0 T.
+
+        If the grid leaves steps out at the end, it counts them too, and takes as many steps from
+        where it ends.
+        """
+        first = max(0, self.steps - steps_below(t_0, self.steps + self.left_out))
+        return replace(self, t=self.t[first:], alpha=self.alpha[first:])
 
     def index_of(self, t: float) -> int:
         """The index of the step that starts at t. Raises UserError if there is none."""
@@ -61,7 +67,7 @@ class Grid:
 
     def reversed(self) -> Grid:
         """The same times in reverse order, from data to noise."""
-        return Grid(self.t[::-1], self.alpha[::-1])
+        return replace(self, t=self.t[::-1], alpha=self.alpha[::-1])
 
     def is_second_order(self, i: int) -> bool:
         """Whether step i of a two-step method uses the step before it.
@@ -107,9 +113,12 @@ class Schedule:
             leading    k * (T // steps) + offset: DDIM's in Stable Diffusion's own config
             trailing   T, T - T/steps, ..., each minus one
         last_sigma (where the last step ends):
-            sigma_min  at alpha_0, as in diffusers 0.25.1, which produced the paper's numbers
-            zero       at alpha = 1, the default of diffusers >= 0.26
-        Raises UserError if the grid would leave [0, T) or visit a time twice.
+            sigma_min    at alpha_0, as in diffusers 0.25.1, which produced the paper's numbers
+            zero         at alpha = 1, the default of diffusers >= 0.26
+            one_step_in  at the time before: the last step is left out, so that an image to be
+                         encoded is placed at t = T / steps with linspace, as in the published code
+                         of Cycle-SDE, or at t = offset with leading, as in that of DiffEdit-SDE
+        Raises UserError if the grid would leave [0, T), visit a time twice or have no step.
         """
         n = len(self.alpha)
         if not 1 <= steps < n:
@@ -136,7 +145,12 @@ class Schedule:
         alpha = [self.alpha[i] for i in times]
         if last_sigma == "zero":
             alpha[-1] = 1.0
-        return Grid(tuple(float(i) for i in times), tuple(alpha))
+        whole = Grid(tuple(float(i) for i in times), tuple(alpha))
+        if last_sigma != "one_step_in":
+            return whole
+        if steps == 1:
+            raise UserError("grid.last_sigma=one_step_in leaves out the only step: use more steps")
+        return Grid(whole.t[:-1], whole.alpha[:-1], left_out=1)
 
 
 def steps_below(t_0: float, steps: int) -> int:

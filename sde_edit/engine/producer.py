@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from tqdm import tqdm
 
 from sde_edit.api.sampler import ExternalOutputs, Sampler
+from sde_edit.diffusion.schedule import steps_below
 from sde_edit.engine.execute import ModelCache, execute
 from sde_edit.engine.external import import_outputs
 from sde_edit.engine.output import ActiveRun
@@ -77,14 +78,21 @@ class NetworkProducer:
         return self.experiment.task.without_effect(example)
 
     def inspect(self, example: Example, *, counts_encoding: bool) -> int:
-        task, steps = self.experiment.task, self.experiment.spec.steps
+        task, steps = self.experiment.task, self._steps
         task.check(example)
         size = self._latent_size(example)
         whole = extended(example, self.experiment.source.factor or 1)
-        cost = task.evaluations_of(whole, steps, size, self._native)
-        if not counts_encoding:
-            cost -= task.encode_evaluations(steps)
-        return self.sampler.evaluations_per_step * cost
+        total = task.evaluations_of(whole, steps, size, self._native)
+        up = task.encode_evaluations_of(whole, steps, size, self._native)
+        cost = self.sampler.evaluations_per_step * (total - up)
+        return cost + self.sampler.encode_evaluations_per_step * up if counts_encoding else cost
+
+    @property
+    def _steps(self) -> int:
+        """The number of steps by which the task counts its cost."""
+        spec, t_0 = self.experiment.spec, self.experiment.task.t_0
+        all_taken = steps_below(t_0, spec.steps) == spec.steps
+        return spec.steps - (all_taken and spec.last_sigma == "one_step_in")
 
     def _latent_size(self, example: Example) -> tuple[int, int]:
         """(h, w) of the example's latent. Raises UserError if the model is for other sizes."""

@@ -8,7 +8,7 @@ ddim        a_i z + b_i e from a_s to a_t, and its inverse (z - b_i e) / a_i fro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -23,7 +23,7 @@ from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
 from sde_edit.errors import UserError
-from sde_edit.registry import UNLESS_DEFAULT, plugin
+from sde_edit.registry import plugin
 
 
 @plugin
@@ -33,18 +33,18 @@ class EDICT(Sampler):
     Two evaluations per step, order 1, ODE.
 
     p: mixing weight of the two states.
-    alternate: which state moves first. false: z in every step, as in the equations; true: y in the
-    last step, and z and y in turn before it. If the number of steps is even, that is what the
-    published code does. It counts from the noisiest time, so that an odd number starts with z too;
-    then an inversion would not serve a smaller t_0.
+    alternate: which state moves first. true: y in the last step, and z and y in turn before it. If
+    the number of steps is even, that is what the published code does. It counts from the noisiest
+    time, so that an odd number starts with z too; then an inversion would not serve a smaller t_0.
+    false: z in every step, as in the equations.
 
     The inversion's extra is (y,). The state is float64: encode divides by p twice per step, so
     rounding errors grow in encode and, for p < 1, shrink in decode.
     """
 
     p: float = 0.93
-    alternate: bool = field(default=False, metadata={"identity": UNLESS_DEFAULT})
-    version: ClassVar[int] = 1
+    alternate: bool = True
+    version: ClassVar[int] = 2
     order: ClassVar[int] = 1
     evaluations_per_step: ClassVar[int] = 2
     inversion: ClassVar[InversionKind] = "exact"

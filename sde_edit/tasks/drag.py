@@ -197,11 +197,17 @@ class DragTask(Task):
 
     def evaluations_per_image(self, steps: int) -> int:
         """The cost of one drag step."""
+        return 2 * self.encode_evaluations(steps)
+
+    def encode_evaluations(self, steps: int) -> int:
         each = 2 if self.guidance != self.guidance_at_0 else rows_per_evaluation(self.guidance)
-        return 2 * steps_below(self.t_0, steps) * each
+        return steps_below(self.t_0, steps) * each
 
     def evaluations_of(self, example: Example, steps: int, size: Size, native: Size) -> int:
-        return len(self._plan.steps(example, size, native)) * self.evaluations_per_image(steps)
+        return 2 * self.encode_evaluations_of(example, steps, size, native)
+
+    def encode_evaluations_of(self, example: Example, steps: int, size: Size, native: Size) -> int:
+        return len(self._plan.steps(example, size, native)) * self.encode_evaluations(steps)
 
     def derived_settings(self, native: Size) -> str:
         return self._plan.derived(native)

@@ -159,7 +159,11 @@ class DragDiffusion(Task):
 
     def evaluations_per_image(self, steps: int) -> int:
         decode = 2 if self.reference_blocks else 1
-        return steps_below(self.t_0, steps) * (1 + decode) + 2 * self.drag_steps
+        down = steps_below(self.t_0, steps) * decode
+        return self.encode_evaluations(steps) + down + 2 * self.drag_steps
+
+    def encode_evaluations(self, steps: int) -> int:
+        return steps_below(self.t_0, steps)
 
 
 @dataclass(frozen=True)

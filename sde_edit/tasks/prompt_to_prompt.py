@@ -166,10 +166,13 @@ class PromptToPrompt(Task):
         return model.decode(x)
 
     def evaluations_per_image(self, steps: int) -> int:
-        encode, decode = rows_per_evaluation(self.source_guidance), 1 if self.guidance == 1 else 2
+        encode, decode = self.encode_evaluations(steps), 1 if self.guidance == 1 else 2
         fit = rows_per_step(self.null_steps) if self.null_steps else 0
         steps = steps_below(self.t_0, steps)
-        return steps * (encode + fit + decode) + max(self._replaced(steps))
+        return encode + steps * (fit + decode) + max(self._replaced(steps))
+
+    def encode_evaluations(self, steps: int) -> int:
+        return steps_below(self.t_0, steps) * rows_per_evaluation(self.source_guidance)
 
     def _replaced(self, steps: int) -> tuple[int, int]:
         """In how many steps cross- and self-attention use the source's maps."""

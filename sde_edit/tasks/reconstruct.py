@@ -61,4 +61,7 @@ class Reconstruct(Task):
         return model.decode(x)
 
     def evaluations_per_image(self, steps: int) -> int:
-        return 2 * steps * rows_per_evaluation(self.guidance)
+        return 2 * self.encode_evaluations(steps)
+
+    def encode_evaluations(self, steps: int) -> int:
+        return steps * rows_per_evaluation(self.guidance)

@@ -367,3 +367,15 @@ def test_no_overrides_raise_anything_but_a_user_error(lines):
 def test_no_value_raises_anything_but_a_user_error(value):
     for key in ("steps", "task.prompt", "task.guidance", "metrics", "data", "paths.results"):
         attempt([f"{key}={value}"])
+
+
+@pytest.mark.parametrize("task", ["sample", "inpaint", "sdedit"])
+def test_a_task_that_starts_from_noise_ends_without_it(task):
+    said = refusal(f"task={task}", "grid.last_sigma=one_step_in")
+    assert f"task={task} would end with noise: use sigma_min or zero" in said
+
+
+@pytest.mark.parametrize("task", ["reconstruct", "cyclediffusion", "drag"])
+def test_a_task_that_encodes_may_end_one_step_in(task):
+    spec = experiment([f"task={task}", "grid.last_sigma=one_step_in", "metrics=[]"]).spec
+    assert spec.last_sigma == "one_step_in"

@@ -54,7 +54,8 @@ def ode_error(kind, steps, **settings):
 ODES = [
     *[("ode", {}, 1), ("ode2", {}, 2), ("plms", {}, 2)],
     *[("bdia", {"gamma": 1.0}, 2), ("bdia", {"gamma": 0.5}, 1), ("bdia", {"gamma": 0.0}, 1)],
-    *[("edict", {"p": 0.93}, 1), ("edict", {"p": 1.0}, 1)],
+    *[("bdia", {"ending": ending}, 2) for ending in ("update", "mean")],
+    *[("edict", {"p": 0.93}, 1), ("edict", {"p": 1.0, "alternate": False}, 1)],
 ]
 
 

@@ -12,7 +12,8 @@ from tests.numerics.samplers.inputs import GRID, NOISE, network, sampler, start
     [
         *((k, {}) for k in ("ode", "ode2", "sde", "sde2", "sde_textbook", "bdia", "edict", "none")),
         ("ode", {"inversion_time": "end"}),
-        ("edict", {"alternate": True}),
+        ("ode", {"fixed_point": 2}),
+        ("edict", {"alternate": False}),
     ],
 )
 def test_one_inversion_serves_a_sweep_of_t_0(kind, settings):

@@ -5,7 +5,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from sde_edit.diffusion.denoiser import no_edit
-from sde_edit.diffusion.schedule import SPACINGS
+from sde_edit.diffusion.schedule import SPACINGS, Schedule
 from sde_edit.samplers.bdia import on_lattice
 from tests.numerics.samplers.inputs import (
     CONFIG,
@@ -84,3 +84,65 @@ def test_sde_agrees_with_diffusers_ddpm(spacing):
             + scheduler._get_variance(t) ** 0.5 * NOISE.like(x, "decode", i)
         )
     torch.testing.assert_close(decode("sde", grid), x, rtol=1e-6, atol=1e-6)
+
+
+def published_cycle_sde(x_0, timesteps, alphas, source, target, mask=None):
+    """SDE-Drag's published loops, written plainly: x_0 is the state at the last of the timesteps.
+    With a mask they are those of DiffEdit-SDE, which keeps the source's states outside."""
+    stride, alphas = 50, torch.tensor(alphas, dtype=torch.float64)
+    latents, forward_sample, forward_x_prev = x_0, [], [x_0]
+    for t in timesteps[:0:-1]:
+        a_t, a_prev = alphas[t], alphas[t + stride]
+        w = NOISE.like(x_0, "forward", t)
+        forward_sample.append(latents)
+        latents = (a_prev / a_t) ** 0.5 * latents + (1 - a_prev / a_t) ** 0.5 * w
+        forward_x_prev.append(latents)
+    for t in timesteps[:-1]:
+        sample, x_prev = forward_sample.pop(), forward_x_prev.pop()
+        a, a_prev = alphas[t], alphas[t - stride]
+        asked = torch.full((len(x_0),), float(t), dtype=torch.float64)
+        eps, forward_eps = target(latents, asked), source(x_prev, asked)
+        sigma = ((1 - a_prev) / (1 - a)) ** 0.5 * (1 - a / a_prev) ** 0.5
+        direction = (1 - a_prev - sigma**2) ** 0.5
+        of_source = a_prev**0.5 * (x_prev - (1 - a) ** 0.5 * forward_eps) / a**0.5
+        w = (sample - of_source - direction * forward_eps) / sigma
+        predicted = (latents - (1 - a) ** 0.5 * eps) / a**0.5
+        latents = a_prev**0.5 * predicted + direction * eps + sigma * w
+        if mask is not None:
+            latents = latents * mask + forward_x_prev[-1] * (1 - mask)
+    return latents
+
+
+def test_a_grid_that_ends_one_step_in_is_that_of_published_cycle_sde():
+    """x_0 at T / n = 50, and a step less than asked for."""
+    alphas = (*SCHEDULE.alpha, 0.98 * SCHEDULE.alpha[-1])  # one more makes linspace even
+    grid = Schedule(alphas).grid(20, "linspace", "one_step_in")
+    source, target = prompted(0.2), prompted(0.7)
+    out = cycled(source, target, grid)
+    wanted = published_cycle_sde(start(), list(range(1000, 0, -50)), alphas, source, target)
+    torch.testing.assert_close(out, wanted, rtol=1e-10, atol=1e-10)
+
+
+def test_with_leading_times_it_is_that_of_published_diffedit_sde():
+    """x_0 at t = 1; int(t_0 n) = 14 of 20 steps up to t = 701, not 651."""
+    grid = SCHEDULE.grid(20, "leading", "one_step_in").truncated(0.7)
+    assert (grid.t[0], grid.t[-1], grid.steps) == (701, 1, 14)
+    source, target = prompted(0.2), prompted(0.7)
+    mask = torch.zeros(1, 1, 6, 6, dtype=torch.float64)
+    mask[..., 2:5, 1:4] = 1
+    out = cycled(source, target, grid, mask)
+    wanted = published_cycle_sde(
+        start(), list(range(701, 0, -50)), SCHEDULE.alpha, source, target, mask
+    )
+    torch.testing.assert_close(out, wanted, rtol=1e-10, atol=1e-10)
+
+
+def cycled(source, target, grid, mask=None):
+    """Up under the source, down under the target, the source's states outside the mask."""
+    method = sampler("sde")
+    inversion = method.encode(source, start(), grid, NOISE)
+
+    def keep(x, i):
+        return x if mask is None else torch.where(mask > 0, x, inversion.states[i])
+
+    return method.decode(target, inversion.latent, grid, NOISE, keep, inversion)

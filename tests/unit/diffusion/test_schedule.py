@@ -33,13 +33,31 @@ def test_known_grids():
 
 
 @pytest.mark.parametrize(
+    ("spacing", "t", "t_0", "part"),
+    [
+        ("linspace", (999, 749, 500, 250), 1.0, (999, 749, 500, 250)),
+        ("linspace", (999, 749, 500, 250), 0.5, (749, 500, 250)),
+        ("leading", (751, 501, 251, 1), 0.75, (751, 501, 251, 1)),
+        ("leading", (751, 501, 251, 1), 0.25, (251, 1)),
+    ],
+)
+def test_a_grid_that_ends_one_step_in_takes_as_many_steps_from_there(spacing, t, t_0, part):
+    grid = SCHEDULE.grid(4, spacing, "one_step_in")
+    assert grid.t == t
+    assert grid.alpha == tuple(SCHEDULE.alpha[i] for i in t)
+    assert grid.truncated(t_0).t == part
+    assert grid.reversed().t == t[::-1]
+
+
+@pytest.mark.parametrize(
     ("arguments", "word"),
     [
         ({"steps": 0}, "steps=0"),
         ({"steps": 1000}, "at most 999"),
         ({"steps": 1000, "spacing": "leading"}, "at most 999"),
         ({"steps": 10, "spacing": "karras"}, "linspace, leading, trailing"),
-        ({"steps": 10, "last_sigma": "none"}, "sigma_min, zero"),
+        ({"steps": 10, "last_sigma": "none"}, "sigma_min, zero, one_step_in"),
+        ({"steps": 1, "last_sigma": "one_step_in"}, "leaves out the only step"),
     ],
 )
 def test_refuses_a_grid_that_does_not_fit(arguments, word):

@@ -10,6 +10,8 @@ from sde_edit.errors import UserError
 from tests.builders import picture
 
 DATA = ["task=drag", "data=shapes-drags", "data.n=3", "task.lora_steps=0", "metrics=[]"]
+FIXED_POINT = ["sampler.fixed_point=3"]
+ONE_STEP_IN = ["grid.last_sigma=one_step_in"]
 
 
 @pytest.fixture
@@ -50,6 +52,18 @@ def test_a_network_announces_its_evaluations(tiny_model):
     (evaluations,) = cost(chosen)
     line = describe(chosen, plan_run(chosen, None), evaluations)
     assert line.startswith(f"3 of 3 images to make, about {evaluations} network evaluations; ")
+
+
+def test_iterations_of_an_inversion_count_on_the_way_up_alone(tiny_model):
+    (plain,), (more,) = (cost(network(tiny_model, "sampler=ode", *o)) for o in ([], FIXED_POINT))
+    assert more == plain // 2 * (1 + 3) + plain // 2
+
+
+@pytest.mark.parametrize(("t_0", "share"), [("1.0", 3 / 4), ("0.5", 1)])
+def test_a_grid_that_ends_one_step_in_costs_a_step_less_if_all_are_taken(tiny_model, t_0, share):
+    t_0 = f"task.t_0={t_0}"
+    (whole,), (less,) = (cost(network(tiny_model, t_0, *o)) for o in ([], ONE_STEP_IN))
+    assert less == share * whole
 
 
 def test_a_network_refuses_another_resolution(tiny_model):
