@@ -52,7 +52,8 @@ class Arms:
     column: the key whose values are the columns, or `nfe`: steps times the arm's evaluations per
     step.
     group: a key whose values span neighbouring columns, as `data.masks` spans steps.
-    average: a key, such as seed; runs that differ only in it share a cell.
+    average: a key, such as seed; runs that differ only in it share a cell. They are repetitions, or
+    candidates for each image in an arm with `keep`.
     baseline: the label of the arm that is subtracted from the others.
     summary: whether to count the verdicts of differences and to note why some are missing.
     metrics: the metrics to show; null: all that the runs have, []: none.
