@@ -166,9 +166,9 @@ def _distinct(t: NDArray[np.float64]) -> NDArray[np.float64]:
 
     A repeat, and what then repeats it, moves up to the next whole number.
     """
-    i = np.arange(len(t))
-    distinct: NDArray[np.float64] = (np.maximum.accumulate(t.round() - i) + i)[:0:-1]
-    return distinct
+    i = np.arange(len(t), dtype=np.float64)
+    ahead: NDArray[np.float64] = np.maximum.accumulate(t.round() - i)
+    return (ahead + i)[:0:-1]
 
 
 def steps_below(t_0: float, steps: int) -> int:

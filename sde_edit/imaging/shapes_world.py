@@ -132,7 +132,9 @@ def _distance(shape: str, p: _Field) -> _Field:
     if shape == "ring":
         return np.abs(np.hypot(p[..., 0], p[..., 1]) - 0.75) - 0.24
     if shape == "crescent":  # a disc without another
-        return np.maximum(np.hypot(*p.T).T - 1, 0.82 - np.hypot(p[..., 0] - 0.5, p[..., 1]))
+        outer, inner = np.hypot(p[..., 0], p[..., 1]) - 1, np.hypot(p[..., 0] - 0.5, p[..., 1])
+        crescent: _Field = np.maximum(outer, 0.82 - inner)
+        return crescent
     return _polygon_distance(p, _POLYGONS[shape])
 
 

@@ -82,7 +82,7 @@ def test_a_setting_given_as_an_option_is_answered_with_its_form(command):
     [
         (
             ["figure6"],
-            "no figure 'figure6'. Did you mean 'figure5'? Known: figure5, theory_kl, theory_schedules.",
+            "no figure 'figure6'. Did you mean 'figure5'? Known: figure5, theory_kl, theory_sched",
         ),
         (["figure5", "steps=25"], "steps=25: figure5 has no settings"),
     ],
