@@ -30,7 +30,7 @@ help:
 	@echo "table4       Table 4: what a data set of drags is made of; needs no runs"
 	@echo "figure2      Table 8 as trade-offs, drawn with it"
 	@echo "sensitivity  dragging over its settings: $(SENSITIVITY)"
-	@echo "beyond       questions that the paper leaves open: $(BEYOND)"
+	@echo "beyond       questions that the paper leaves open, the tables of docs/beyond-the-paper.md"
 	@echo "figure5      Fig. 5, the 1-D toy: results/figures/figure5.*, in a minute"
 	@echo "theory       results/figures/theory_{kl,schedules}.*, the numbers of docs/theory.md, in minutes"
 	@echo "shapes-card  measures the embedded model and writes docs/shapes-model-card.md"

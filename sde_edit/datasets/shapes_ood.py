@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from sde_edit.api.example import Drag, Example
-from sde_edit.imaging.image_drags import label_counts
 from sde_edit.imaging.masks import MASKS_VERSION, MaskSize, draw_mask
 from sde_edit.imaging.shapes_world import IMAGE_SIZE, WORLD_VERSION, FirstScenes, Scene
 from sde_edit.imaging.shifted_scenes import (
@@ -76,21 +74,6 @@ class ShapesOod(FirstScenes):
     def scenes(self, example_id: str) -> tuple[Scene, Scene]:
         """The scene before and after the drag. Raises UserError for an unknown id."""
         return shifted_drag(self.index(example_id), self.shift)
-
-    def statistics(self) -> Mapping[str, Mapping[str, int]]:
-        """Counts of the things in the images."""
-        asked = map(self.index, self.ids())
-        scenes = [
-            shifted_drag(i, self.shift)[0] if self.ask == "move" else shifted_scene(i, self.shift)
-            for i in asked
-        ]
-        things = [thing for scene in scenes for thing in scene.things]
-        return {
-            "things in the image": label_counts(str(len(scene.things)) for scene in scenes),
-            "shape": label_counts(thing.shape for thing in things),
-            "colour": label_counts(thing.colour for thing in things),
-            "images": {"all": len(scenes)},
-        }
 
     def digest(self) -> str:
         """SHA-256 over the settings and the versions of scenes and masks; n changes no example."""

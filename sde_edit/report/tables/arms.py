@@ -265,6 +265,8 @@ class Arms:
     def _unscored(
         self, arm: Arm, setting: Mapping[str, Setting], metrics: Sequence[str], cells: Cells
     ) -> list[str]:
+        if arm.keep:  # it leaves out metrics without a value per image, which its runs have
+            return []
         remedy = command("evaluate", self._grid.overrides(arm, setting))
         runs = cells.get((arm.label, self._grid.place(arm, setting)), [])
         lacking = {run.id: [m for m in metrics if m not in run.scores] for run in runs}

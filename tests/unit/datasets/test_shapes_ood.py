@@ -47,13 +47,6 @@ def test_settings_tell_digests_apart_and_n_does_not() -> None:
     assert ShapesOod(n=3).digest() == ShapesOod(n=9).digest()
 
 
-def test_it_counts_what_it_shows() -> None:
-    counts = ShapesOod(n=20, shift="things", ask="move").statistics()
-    assert counts["things in the image"] == {"3": 20}
-    assert sum(counts["shape"].values()) == sum(counts["colour"].values()) == 60
-    assert {*ShapesOod(n=20, shift="shape").statistics()["shape"]} == {"crescent", "arrow"}
-
-
 @pytest.mark.parametrize("shift", NEW_ONES)
 @pytest.mark.parametrize("name", ["attributes", "shapes_clip"])
 def test_metrics_that_name_things_refuse_what_is_new(name: str, shift: Shift) -> None:

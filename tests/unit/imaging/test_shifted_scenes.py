@@ -61,6 +61,7 @@ def test_captions_have_only_known_words(shift: Shift) -> None:
         scene = shifted_scene(index, shift)
         words = scene.caption().split()
         assert {*words} <= known
+        assert len(words) <= 14  # with start and end, what the text encoder reads
         named = [word for word in words[: words.index("on")] if word in COLOURS]
         assert len({*named, scene.background}) == len(scene.things) + 1
 

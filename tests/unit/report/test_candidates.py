@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sde_edit.api.metric import Score
+from sde_edit.commands.contact_sheets import sheet_settings
 from sde_edit.commands.table import build_table
 from sde_edit.config import metric
 from sde_edit.errors import UserError
@@ -155,6 +156,11 @@ def test_candidates_stand_beside_an_edit_of_as_many_evaluations(tmp_path: Path) 
     # At 60 a candidate is lacking: there is nothing to choose from.
     assert [row.cells[1].value for row in psnr.rows[1:3]] == [None, None]
     assert any("and likewise with seed=1,2" in note for note in table.notes)
+
+
+def test_no_sheet_shows_one_run_for_what_is_kept_of_several() -> None:
+    with pytest.raises(UserError, match="'SDE, mean' keeps is of several runs"):
+        sheet_settings(TABLE | {"sheet": 2})
 
 
 def test_an_arm_that_keeps_one_of_nothing_is_refused(tmp_path: Path) -> None:
