@@ -12,10 +12,13 @@ WORKERS ?= -n 2 --dist loadgroup
 DEMO := task=inpaint steps=25 data.limit=32 dtype=float32 task.guidance=1
 
 SENSITIVITY := figure8 figure9 figure10 figure11 figure12
+BEYOND := schedules-inpaint schedules-roundtrip ood-inpaint ood-reconstruct ood-drag \
+          candidates-inpaint candidates-diffedit candidates-drag \
+          guidance-cost-roundtrip guidance-cost-diffedit guidance-cost-p2p
 TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 exactness \
-          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r $(SENSITIVITY)
+          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r $(SENSITIVITY) $(BEYOND)
 
-.PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity theory clean
+.PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity beyond theory clean
 
 help:
 	@echo "demo         both samplers on the embedded model: scores, their difference, a contact sheet"
@@ -27,8 +30,9 @@ help:
 	@echo "table4       Table 4: what a data set of drags is made of; needs no runs"
 	@echo "figure2      Table 8 as trade-offs, drawn with it"
 	@echo "sensitivity  dragging over its settings: $(SENSITIVITY)"
+	@echo "beyond       questions that the paper leaves open, the tables of docs/beyond-the-paper.md"
 	@echo "figure5      Fig. 5, the 1-D toy: results/figures/figure5.*, in a minute"
-	@echo "theory       results/figures/theory_kl.* and the numbers of docs/theory.md, in minutes"
+	@echo "theory       results/figures/theory_{kl,schedules}.*, the numbers of docs/theory.md, in minutes"
 	@echo "shapes-card  measures the embedded model and writes docs/shapes-model-card.md"
 	@echo "ARGS='...'   overrides for the table targets; now: $(ARGS)"
 
@@ -79,11 +83,14 @@ figure2: table8 # drawn with it
 
 sensitivity: $(SENSITIVITY)
 
+beyond: $(BEYOND)
+
 figure5: $(VENV)/installed
 	$(BIN)/sde-edit figure $@
 
 theory: $(VENV)/installed
 	$(BIN)/sde-edit figure theory_kl
+	$(BIN)/sde-edit figure theory_schedules
 	$(BIN)/python scripts/theory_numbers.py
 
 shapes-card: $(VENV)/installed

@@ -37,6 +37,8 @@ class Example:
     truth, or else the image, belongs to that set.
     hint [H, W, 3]: the input of a control net, such as a scribble.
     drags: which points should move, and to where.
+    novel: what of it the embedded model and recogniser were not trained on; "" for nothing. Metrics
+    that would need to know it refuse the example.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Example:
     reference: Pixels | None = None
     hint: Pixels | None = None
     drags: tuple[Drag, ...] = ()
+    novel: str = ""
 
     @property
     def prompt(self) -> str:

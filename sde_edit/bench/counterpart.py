@@ -19,6 +19,7 @@ from sde_edit.tasks.inpaint import Inpaint
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
 
+_SPACINGS = ("linspace", "leading", "trailing")  # of diffusers' `timestep_spacing`
 ONE_BY_ONE = 8  # most images per pass if diffusers' pipeline runs image by image
 
 
@@ -54,6 +55,8 @@ def _no_counterpart(experiment: Experiment) -> str:
         return f"diffusers has no pipeline for task={spec.task.name}"
     if spec.sampler.kind not in ("ode", "sde", "ode2", "sde2"):
         return f"diffusers has no scheduler for sampler={spec.sampler.name}"
+    if spec.spacing not in _SPACINGS:
+        return f"diffusers has no grid.spacing={spec.spacing}"
     if task.guidance < 1 and task.guidance != 0:
         return f"diffusers does not guide at task.guidance={task.guidance}"
     return ""

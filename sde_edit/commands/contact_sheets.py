@@ -65,10 +65,16 @@ class Failures:
 def sheet_settings(config: Mapping[str, Any]) -> tuple[Sheet | None, Failures | None]:
     """The sheets of a table's config.
 
-    Raises UserError for a wrong key or value, and for a sheet that would overwrite the table's
-    figure.
+    Raises UserError for a wrong key or value, for a sheet that would overwrite the table's figure,
+    and for arms that keep one of several candidates.
     """
     sheet, failures, name = config.get("sheet"), config.get("failures"), config["name"]
+    keeping = [arm["label"] for arm in config.get("arms", ()) if arm.get("keep")]
+    if keeping and (sheet or failures):
+        raise UserError(
+            f"{name}: a sheet shows the images of a run, and what the arm {keeping[0]!r} keeps is "
+            "of several runs: leave out sheet and failures"
+        )
     given = {"rows": sheet} if isinstance(sheet, int) else sheet
     if given and config.get("figure") and figure_name(config, name) == name:
         raise UserError(f"{name}: its figure and its sheet would be one file: give figure.name")

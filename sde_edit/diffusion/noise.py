@@ -6,13 +6,14 @@ same noise in any batch, order, shard or resumed run, and no global generator is
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from sde_edit.diffusion.streams import named_generator
 
 
 def example_normal(
@@ -21,12 +22,6 @@ def example_normal(
     """Standard normal float32 array of this shape, which depends only on the arguments."""
     rng = named_generator(f"{seed}\x1f{example_id}\x1f{purpose}\x1f{step}")
     return rng.standard_normal(tuple(shape), np.float32)
-
-
-def named_generator(name: str) -> np.random.Generator:
-    """A counter-based generator whose stream depends only on the name."""
-    key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "little")
-    return np.random.Generator(np.random.Philox(key=key))
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,17 @@ its alpha is 0.99915 for Stable Diffusion, not 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sde_edit.errors import UserError
 
-Spacing = Literal["linspace", "leading", "trailing"]
+Spacing = Literal["linspace", "leading", "trailing", "logsnr", "quadratic"]
 LastSigma = Literal["sigma_min", "zero", "one_step_in"]
 
 SPACINGS: tuple[str, ...] = get_args(Spacing)
@@ -50,8 +52,9 @@ class Grid:
     def truncated(self, t_0: float) -> Grid:
         """The last round(t_0 * steps) steps, t_0 in (0, 1]; on an even grid they start at t_0 T.
 
-        If the grid leaves steps out at the end, it counts them too, and takes as many steps from
-        where it ends.
+        On one even in log-SNR or quadratic in time they start at another, less noisy time. If the
+        grid leaves steps out at the end, it counts them too, and takes as many steps from where it
+        ends.
         """
         first = max(0, self.steps - steps_below(t_0, self.steps + self.left_out))
         return replace(self, t=self.t[first:], alpha=self.alpha[first:])
@@ -112,6 +115,11 @@ class Schedule:
             linspace   evenly over [0, T-1], rounded: DPM-Solver's, and the paper's for inpainting
             leading    k * (T // steps) + offset: DDIM's in Stable Diffusion's own config
             trailing   T, T - T/steps, ..., each minus one
+            logsnr     evenly in log alpha / (1 - alpha), rounded: DPM-Solver's `logSNR`, as
+                       diffusers' `use_lu_lambdas`
+            quadratic  evenly in the root of t, rounded: DDIM's (App. D.2), DPM-Solver's
+                       `time_quadratic`
+        Where times of the last two round to the same train time, the noisier move up to the next.
         last_sigma (where the last step ends):
             sigma_min    at alpha_0, as in diffusers 0.25.1, which produced the paper's numbers
             zero         at alpha = 1, the default of diffusers >= 0.26
@@ -132,6 +140,10 @@ class Schedule:
             t = (np.arange(steps, dtype=float) * (n // steps) + offset)[::-1]
         elif spacing == "trailing":
             t = np.round(np.arange(n, 0, -n / steps)) - 1
+        elif spacing == "logsnr":
+            t = _distinct(self._times_even_in_log_snr(steps))
+        elif spacing == "quadratic":
+            t = _distinct(np.linspace(0, math.sqrt(n - 1), steps + 1) ** 2)
         else:
             raise UserError(f"spacing={spacing!r}: allowed are {', '.join(SPACINGS)}")
         if last_sigma not in LAST_SIGMAS:
@@ -151,6 +163,24 @@ class Schedule:
         if steps == 1:
             raise UserError("grid.last_sigma=one_step_in leaves out the only step: use more steps")
         return Grid(whole.t[:-1], whole.alpha[:-1], left_out=1)
+
+    def _times_even_in_log_snr(self, steps: int) -> NDArray[np.float64]:
+        """steps + 1 times from 0 to T-1, interpolated between the train times."""
+        alpha = np.array(self.alpha)
+        log_snr = np.log(alpha / (1 - alpha))
+        wanted = np.linspace(log_snr[0], log_snr[-1], steps + 1)
+        times: NDArray[np.float64] = np.interp(-wanted, -log_snr, np.arange(len(alpha)))
+        return times
+
+
+def _distinct(t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Increasing times [N + 1], the first 0, as whole numbers without repeats: the last N, falling.
+
+    A repeat, and what then repeats it, moves up to the next whole number.
+    """
+    i = np.arange(len(t), dtype=np.float64)
+    ahead: NDArray[np.float64] = np.maximum.accumulate(t.round() - i)
+    return (ahead + i)[:0:-1]
 
 
 def steps_below(t_0: float, steps: int) -> int:

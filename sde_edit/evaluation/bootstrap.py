@@ -7,26 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sde_edit.api.metric import Metric, NamedMetric, Score, centred_interval
-from sde_edit.diffusion.noise import named_generator
+from sde_edit.api.resampling import resampled
 from sde_edit.errors import UserError
 
 
 def resampling_counts(ids: Sequence[str], resamplings: int) -> Tensor:
-    """How often each resampling draws each of the sorted ids: float64 [B, N].
-
-    The counts depend on the ids alone, so runs over the same examples are resampled alike and
-    differences of their replicates are paired. Asking for more resamplings keeps the first ones.
-    """
-    rng = named_generator("\x1f".join(sorted(ids)))
-    counts = np.empty((resamplings, len(ids)))
-    for row in counts:
-        row[:] = np.bincount(rng.integers(len(ids), size=len(ids)), minlength=len(ids))
-    return torch.from_numpy(counts)
+    """`resampled` as a tensor: float64 [B, N]."""
+    return torch.from_numpy(resampled(ids, resamplings))
 
 
 def score_of(

@@ -52,6 +52,15 @@ def check_native(example: Example) -> None:
         )
 
 
+def check_known(example: Example) -> None:
+    """Raises UserError for an example that shows what the recogniser has no name for."""
+    if example.novel:
+        raise UserError(
+            f"example {example.id!r} has {example.novel}, which the embedded recogniser cannot "
+            "name: choose psnr, ssim, truth_error or shapes_lpips"
+        )
+
+
 class UsesRecogniser:
     """Loads the embedded recogniser when it is first used."""
 

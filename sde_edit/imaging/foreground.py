@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sde_edit.errors import UserError
+
 if TYPE_CHECKING:
-    from sde_edit.api.example import Pixels
+    from sde_edit.api.example import Example, Pixels
 
 # In levels of 255. Of 4,000 scenes, 1 in 1,000 has an object pixel that differs from the background
 # by less than 31 levels, the minimum being 23; images of a model are off by a few levels.
 THRESHOLD = 32
 # Objects cover 3 to 25 % of a scene. Outside these bounds there is no object, or the fit failed.
 SHARES = (1 / 256, 1 / 2)
+# Levels by which a fifth of the border may be off a plane: up to 4 in scenes, above 7 in stripes.
+_PLANE = 5
 _ROUNDS = 20
 _Field = NDArray[np.float64]
 
@@ -33,6 +37,23 @@ def foreground(image: Pixels) -> NDArray[np.bool_]:
     found: NDArray[np.bool_] = np.abs(image - background(image)).max(axis=-1) > THRESHOLD
     low, high = SHARES
     return found if low <= found.mean() <= high else np.zeros_like(found)
+
+
+def check_plane(example: Example) -> None:
+    """Raises UserError for an example whose background is none that objects can be told from."""
+    apart = np.abs(example.image - background(example.image)).max(axis=-1)
+    if np.quantile(apart[_border(apart.shape)], 0.8) > _PLANE:
+        raise UserError(
+            f"the background of example {example.id!r} is no plane of brightness, so what stands "
+            "out from it cannot be found: choose psnr, kept_error or shapes_drag_distance"
+        )
+
+
+def _border(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """True at the outermost pixels."""
+    at_border = np.ones(shape, dtype=bool)
+    at_border[1:-1, 1:-1] = False
+    return at_border
 
 
 def centroid(mask: NDArray[np.bool_]) -> tuple[float, float] | None:
@@ -53,8 +74,7 @@ def background(image: Pixels) -> _Field:
     height, width = image.shape[:2]
     y, x = np.mgrid[0:height, 0:width] + 0.5
     terms = np.stack([np.ones_like(x), x / width - 0.5, y / height - 0.5], axis=-1)
-    at_border = np.ones((height, width), dtype=bool)
-    at_border[1:-1, 1:-1] = False
+    at_border = _border((height, width))
     plane = _fit(terms[at_border], image[at_border].astype(np.float64))
     clipped: _Field = np.clip(terms @ plane, 0, 255)
     return clipped

@@ -48,6 +48,23 @@ BACKGROUNDS = {
     "yellow": (232, 218, 158),
 }
 
+# What no network of the embedded model was trained on; `make_scene` draws none of it.
+NEW_SHAPES = ("crescent", "arrow")
+NEW_COLOURS = {
+    "maroon": (120, 16, 48),
+    "lime": (170, 240, 60),
+    "olive": (96, 130, 20),
+    "navy": (20, 24, 110),
+    "magenta": (230, 20, 160),
+}
+# What captions call it: the known shape most like it, the known colour nearest to it in RGB.
+CALLED = {
+    **{"crescent": "circle", "arrow": "triangle"},
+    **{"maroon": "red", "lime": "yellow", "olive": "green", "navy": "blue", "magenta": "pink"},
+}
+_RGB = COLOURS | NEW_COLOURS
+_STRIPES = 9.0, 0.25  # wavelength in pixels, relative change of brightness
+
 Split = Literal["train", "val", "test"]
 
 SPLITS: dict[Split, range] = {
@@ -87,6 +104,9 @@ _POLYGONS = {
     "triangle": _regular(3, 1.12),
     "star": _star(1.15, 0.52),
     "cross": _cross(0.98, 0.34),
+    "arrow": np.array(
+        [(0.0, -1.1), (0.95, 0.0), (0.4, 0.0), (0.4, 1.0), (-0.4, 1.0), (-0.4, 0.0), (-0.95, 0.0)]
+    ),
 }
 
 
@@ -111,6 +131,10 @@ def _distance(shape: str, p: _Field) -> _Field:
         return np.hypot(p[..., 0], p[..., 1]) - 0.92
     if shape == "ring":
         return np.abs(np.hypot(p[..., 0], p[..., 1]) - 0.75) - 0.24
+    if shape == "crescent":  # a disc without another
+        outer, inner = np.hypot(p[..., 0], p[..., 1]) - 1, np.hypot(p[..., 0] - 0.5, p[..., 1])
+        crescent: _Field = np.maximum(outer, 0.82 - inner)
+        return crescent
     return _polygon_distance(p, _POLYGONS[shape])
 
 
@@ -126,7 +150,10 @@ class Thing:
     angle: float
 
     def phrase(self, colour: bool = True) -> str:
-        words = f"{self.colour} {self.shape}" if colour else self.shape
+        """What a caption calls it, in words that the embedded model knows."""
+        words = CALLED.get(self.shape, self.shape)
+        if colour:
+            words = f"{CALLED.get(self.colour, self.colour)} {words}"
         return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
@@ -136,12 +163,14 @@ class Scene:
 
     `light` is the direction (radians) towards which background and things get brighter;
     `contrast` is the relative change of the background's brightness from centre to edge.
+    `stripes` is the direction (radians) across the stripes of a background that has some.
     """
 
     things: tuple[Thing, ...]
     background: str
     light: float
     contrast: float
+    stripes: float | None = None
 
     def caption(self, *, colours: bool = True, background: bool = True) -> str:
         """A full caption, or one without the colours or the background."""
@@ -174,9 +203,11 @@ class Scene:
         light = np.array([math.cos(self.light), math.sin(self.light)])
         ramp = (p - IMAGE_SIZE / 2) @ light / (IMAGE_SIZE / 2)
         image = np.array(BACKGROUNDS[self.background]) * (1 + self.contrast * ramp)[..., None]
+        if self.stripes is not None:
+            image *= _striped(p, self.stripes)[..., None]
         for thing, cover in zip(self.things, self.coverage(size), strict=True):
             shade = 1 + 0.22 * ((p - (thing.x, thing.y)) @ light / thing.radius)
-            colour = np.array(COLOURS[thing.colour]) * shade[..., None]
+            colour = np.array(_RGB[thing.colour]) * shade[..., None]
             image += cover[..., None] * (colour - image)
         rounded: Pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
         return rounded
@@ -192,6 +223,14 @@ def _pixels(size: int) -> NDArray[np.float64]:
     """Pixel centres [size, size, 2] as (x, y)."""
     axis = np.arange(size) + 0.5
     return np.stack(np.meshgrid(axis, axis, indexing="xy"), axis=-1)
+
+
+def _striped(p: _Field, direction: float) -> _Field:
+    """The factor on the brightness at points `p` [H, W, 2]."""
+    wavelength, amplitude = _STRIPES
+    along = p @ np.array([math.cos(direction), math.sin(direction)])
+    factor: _Field = 1 + amplitude * np.sin(2 * math.pi * along / wavelength)
+    return factor
 
 
 def make_scene(index: int, *, things_in_it: Literal[1, 2] | None = None) -> Scene:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import references
-from sde_edit.evaluation.recognition import RecogniserMetric, recogniser_note
+from sde_edit.evaluation.recognition import RecogniserMetric, check_known, recogniser_note
 from sde_edit.registry import plugin
 
 Seen = tuple[set[tuple[str, str]], str]  # {(shape, colour), ...}, background
@@ -45,6 +45,10 @@ class Attributes(RecogniserMetric):
             f"share of images {_AS_IN_THE_REFERENCE[self.part]}; "
             f"both named by the {recogniser_note()}; native size"
         )
+
+    def check(self, example: Example) -> None:
+        super().check(example)
+        check_known(example)
 
     @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import PerImageMetric, reference
-from sde_edit.imaging.foreground import THRESHOLD, foreground
+from sde_edit.imaging.foreground import THRESHOLD, check_plane, foreground
 from sde_edit.registry import plugin
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class Dragged(PerImageMetric):
             f"nearer in RGB to the {like} than to the {other}; things: more than {THRESHOLD} "
             "levels from a plane fitted to the border of the rendered image; native size"
         )
+
+    def check(self, example: Example) -> None:
+        """Objects must stand out from a plain background."""
+        check_plane(example)
 
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """Raises UserError naming an example in which no thing moves."""

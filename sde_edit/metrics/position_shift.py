@@ -13,7 +13,7 @@ from torch import Tensor
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import PIXEL_ERROR, PerImageMetric, reference
-from sde_edit.imaging.foreground import SHARES, THRESHOLD, centroid, foreground
+from sde_edit.imaging.foreground import SHARES, THRESHOLD, centroid, check_plane, foreground
 from sde_edit.registry import plugin
 
 if TYPE_CHECKING:
@@ -43,6 +43,10 @@ class PositionShift(PerImageMetric):
             f"fitted to the border by least absolute differences, if it is {low:.2%} to {high:.0%} "
             "of the image; if not, the diagonal of the image is counted; native size"
         )
+
+    def check(self, example: Example) -> None:
+        """Objects must stand out from a plain background."""
+        check_plane(example)
 
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """Raises UserError naming an example whose reference has no foreground."""

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import FEATURE_ERROR, captions, check_caption
-from sde_edit.evaluation.recognition import RecogniserMetric, recogniser_note, shapes_folder
+from sde_edit.evaluation.recognition import (
+    RecogniserMetric,
+    check_known,
+    recogniser_note,
+    shapes_folder,
+)
 from sde_edit.evaluation.weights import device_of
 from sde_edit.registry import plugin
 
@@ -52,6 +57,7 @@ class ShapesClip(RecogniserMetric):
     def check(self, example: Example) -> None:
         super().check(example)
         check_caption(example)
+        check_known(example)
 
     @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:

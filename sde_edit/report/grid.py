@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 
 from sde_edit.api.spec import RunSpec
 from sde_edit.errors import UserError
+from sde_edit.report.candidates import as_candidates
 from sde_edit.report.results import RunResult, load_undamaged
 from sde_edit.report.selection import (
     Setting,
@@ -44,6 +45,9 @@ class Arm:
     short: the name in differences and summaries; by default the label.
     evaluations: of eps per step, if the columns are NFE; `sde-edit table` asks the sampler for it.
     same_as: the label of an arm; the table counts the images that equal its images bit for bit.
+    keep: what is kept of the runs that share a cell, as candidates for one image: `mean`, or the
+    metric by which the best of each image is chosen. Each image then costs all of them, also in the
+    NFE. By default such runs are repetitions of one edit.
     """
 
     label: str
@@ -51,6 +55,7 @@ class Arm:
     short: str = ""
     evaluations: int = 1
     same_as: str = ""
+    keep: str = ""
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     @property
@@ -86,6 +91,11 @@ class Grid:
                     f"{self.name}: arm {arm.label!r} has several values of {', '.join(wrong)}; "
                     "only the keys that go across and the one that is averaged may"
                 )
+            if arm.keep and len(values.get(self.average or "", [])) < 2:
+                raise UserError(
+                    f"{self.name}: arm {arm.label!r} keeps {arm.keep} of candidates: give "
+                    "`average` and several values of its key, as seed: [0, 1, 2]"
+                )
 
     @property
     def _key(self) -> str:
@@ -111,8 +121,12 @@ class Grid:
     def place(self, arm: Arm, setting: Mapping[str, Any]) -> Place:
         """The column of a setting."""
         value = setting[self._key]
-        column = int(value) * arm.evaluations if self.column == _NFE else value
+        column = int(value) * arm.evaluations * self._edits(arm) if self.column == _NFE else value
         return Place(setting[self.group] if self.group else None, column)
+
+    def _edits(self, arm: Arm) -> int:
+        """The number of edits that an image of the arm costs."""
+        return len(self.values_of(arm)[self.average]) if arm.keep and self.average else 1
 
     def _places_of(self, arm: Arm, spec: RunSpec) -> list[Place]:
         """The place of a run; several for external images, which any value of a key fits."""
@@ -142,6 +156,9 @@ class Grid:
             for result in results:
                 for place in self._places_of(arm, result.spec):
                     own.setdefault((arm.label, place), []).append(result)
+            if arm.keep:
+                complete = {k: group for k, group in own.items() if len(group) == self._edits(arm)}
+                own = {k: as_candidates(group, arm.keep) for k, group in complete.items()}
             cells |= dict(sorted(own.items(), key=lambda item: groups.index(item[0][1].group)))
         varying = {key.partition(".")[0] for arm in self.arms for key in arm.set}
         check_uniform([run for group in cells.values() for run in group], depends, varying=varying)
@@ -186,11 +203,16 @@ class Grid:
         """A note with the remedy for each cell without a sealed run."""
         return [
             f"{self.describe(arm, setting)}: {self._state(arm, setting, runs)}. Make it with "
-            f"`{command('run', self.overrides(arm, setting))}`"
+            f"`{command('run', self.overrides(arm, setting))}`{self._and_others(arm)}"
             for arm in self.arms
             for setting in self.settings_of(arm)
             if (arm.label, self.place(arm, setting)) not in cells
         ]
+
+    def _and_others(self, arm: Arm) -> str:
+        """What to say of the other candidates of an arm."""
+        others = self.values_of(arm)[self.average][1:] if arm.keep and self.average else []
+        return f" and likewise with {self.average}={','.join(map(str, others))}" if others else ""
 
     def _state(self, arm: Arm, setting: Mapping[str, Setting], runs: Sequence[Run]) -> str:
         """The state of a cell without a sealed run."""

@@ -44,7 +44,7 @@ RC: dict[Any, Any] = {
 
 
 # ------------------------------------------------------------------ methods
-Dash = Literal["-", "--", ":", "-."]
+Dash = Literal["-", "--", ":", "-.", ""]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """The theory of Sec. 3.2 on the toy of App. E, computed without sampling noise.
 
-mixture     q_t, its score and exact eps; the cosine schedule; the priors
+mixture     q_t, its score and exact eps; schedules; the priors
 density     densities carried through the samplers' own transition kernels
 divergence  D_KL, D_Fisher, the two sides of Theorem 3.1, the bound of Prop. D.1
 sobolev     the log-Sobolev constant that the bound rests on
 cycle       Cycle-SDE as a Markov chain of pairs (source, edit)
-plots       Fig. 5 and D_KL over time
+plots       Fig. 5, D_KL over time, and under other noise schedules
 tables      the tables of docs/theory.md
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 FIGURES = {
     "figure5": "Fig. 5: histograms of the 1-D toy for three priors, SDE and ODE",
     "theory_kl": "The divergence of Sec. 3.2 over time for ODE, SDE and Cycle-SDE, with its bounds",
+    "theory_schedules": "What is left of it by noise schedule: linear, cosine, exponential",
 }
 
 

@@ -1,4 +1,4 @@
-"""The toy of App. E: a mixture of two Gaussians on the line, the cosine schedule, the priors.
+"""The toy of App. E: a mixture of two Gaussians on the line, schedules, the priors.
 
 code          paper (App. E)
 alpha         alpha_t (alpha_bar)
@@ -12,9 +12,11 @@ Time runs from 0 (data) to 1 (noise), the paper's t / T. Tensors are float64; x 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 from sde_edit.diffusion.denoiser import Denoiser
@@ -22,6 +24,10 @@ from sde_edit.diffusion.schedule import Grid
 
 _OFFSET = 0.008  # Nichol & Dhariwal 2021, Eq. 17
 _TRAIN_TIMES, _LARGEST_BETA = 1000, 0.999  # of the same paper; they keep alpha_T above 0
+_BETA_0, _BETA_1 = 0.1, 20.0  # Song et al. 2021 (SDE), App. C: DDPM's linear betas in the limit
+_SIGMA_0, _SIGMA_1 = 0.01, 50.0  # the same: the geometric noise levels of SMLD
+
+Schedule = Callable[[float], float]  # t in [0, 1] -> alpha_t, falling
 
 
 def cosine(t: float) -> float:
@@ -35,10 +41,35 @@ def _squared_cosine(t: float) -> float:
     return math.cos((t + _OFFSET) / (1 + _OFFSET) * math.pi / 2) ** 2
 
 
-def cosine_grid(start: float, end: float, steps: int) -> Grid:
+def linear(t: float) -> float:
+    """alpha_t of the VP SDE, whose beta grows linearly in time (Song et al. 2021, App. C)."""
+    return math.exp(-(_BETA_0 * t + (_BETA_1 - _BETA_0) * t**2 / 2))
+
+
+def exponential(t: float) -> float:
+    """alpha_t of noise-to-signal ratios that grow exponentially: 1 / (1 + sigma^2) with sigma =
+    sigma_0 (sigma_1 / sigma_0)^t, as in the VE SDE (the same). The log-SNR is linear in time."""
+    return 1 / (1 + (_SIGMA_0 * (_SIGMA_1 / _SIGMA_0) ** t) ** 2)
+
+
+SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine, "exponential": exponential}
+
+
+def time_at(schedule: Schedule, alpha: float) -> float:
+    """The time at which a schedule has this alpha. Raises ValueError if it never has."""
+    found: float = brentq(lambda t: schedule(t) - alpha, 0.0, 1.0, xtol=1e-14)
+    return found
+
+
+def even_grid(schedule: Schedule, start: float, end: float, steps: int) -> Grid:
     """`steps` equal steps in time from `start` down to `end`."""
     t = (*(start + (end - start) * i / steps for i in range(steps)), end)
-    return Grid(t, tuple(cosine(time) for time in t))
+    return Grid(t, tuple(schedule(time) for time in t))
+
+
+def cosine_grid(start: float, end: float, steps: int) -> Grid:
+    """`even_grid` of the toy's own schedule."""
+    return even_grid(cosine, start, end, steps)
 
 
 @dataclass(frozen=True)

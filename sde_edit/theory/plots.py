@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,19 @@ from sde_edit.samplers.sde import SDE
 from sde_edit.theory import cycle, sobolev
 from sde_edit.theory.density import NODES, of_prior, own_trajectory, trajectory
 from sde_edit.theory.divergence import bound, kl, kl_between
-from sde_edit.theory.mixture import PRIORS, Mixture, Normal, Prior, cosine_grid
+from sde_edit.theory.mixture import (
+    PRIORS,
+    SCHEDULES,
+    SHIFTED,
+    Mixture,
+    Normal,
+    Prior,
+    Schedule,
+    cosine,
+    cosine_grid,
+    even_grid,
+    time_at,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,8 @@ DATA = Mixture()
 HISTOGRAM_STEPS, SAMPLES, SEED = 500, 50_000, 0
 KL_STEPS, FEW_STEPS = 100, 12
 STARTS = (1.0, 0.5)
+SCHEDULE_STEPS = (3, 5, 10, 25, 50)
+FROM, DOWN_TO = cosine(0.5), cosine(0.02)  # alpha between which schedules are compared
 _KL_FLOOR = 1e-8  # values below this are errors of the quadrature
 
 
@@ -159,4 +173,66 @@ def _dress(axes: Axes, grid: Grid) -> None:
     style_axes(axes, "y")
 
 
-DRAWERS: dict[str, Callable[[Path], list[Path]]] = {"figure5": figure5, "theory_kl": theory_kl}
+# ------------------------------------------------------------------ other noise schedules
+@rc_context(RC)
+def theory_schedules(folder: Path) -> list[Path]:
+    """`<folder>/theory_schedules.{png,svg,pdf}`: what is left of D_KL, by noise schedule.
+
+    Over time from 0.5 T, over alpha from where the cosine schedule has 0.5 T, and at the end of the
+    latter over the number of steps.
+    """
+    figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    styles = styles_of(f"{arm.name}, {name}" for arm in ARMS for name in SCHEDULES)
+    for label, style in styles.items():
+        arm = next(arm for arm in ARMS if label.startswith(arm.name))
+        _by_schedule(panels, arm, SCHEDULES[label.rpartition(", ")[2]], style, label)
+    texts = [
+        ("from $t_0 = 0.5\\,T$", "t / T (sampling runs to the right)"),
+        (f"from $\\alpha = {FROM:.2g}$", r"$\alpha_t$"),
+        (f"the same, at $\\alpha = {DOWN_TO:.3f}$", "steps"),
+    ]
+    for axes, (title, x) in zip(panels, texts, strict=True):
+        axes.set_title(title)
+        axes.set_xlabel(x)
+        axes.set_yscale("log")
+        style_axes(axes, "y")
+    panels[0].invert_xaxis()
+    panels[2].set_xscale("log")
+    panels[2].set_xticks(SCHEDULE_STEPS, [str(n) for n in SCHEDULE_STEPS])
+    panels[2].set_xticks([], minor=True)
+    panels[0].set_ylabel("share of $D_{KL}$ that is left")
+    legend(figure, panels[0].get_legend_handles_labels()[0], title="")
+    return write_figure(figure, "theory_schedules", folder)
+
+
+def _by_schedule(
+    panels: Sequence[Axes], arm: Arm, schedule: Schedule, style: Style, label: str
+) -> None:
+    over_time, over_alpha, over_steps = panels
+    most = SCHEDULE_STEPS[-1]
+    looks = {"color": style.colour, "ls": style.dash, "label": label}
+    half = even_grid(schedule, 0.5, time_at(schedule, DOWN_TO), most)
+    over_time.plot(half.t, left(arm, half), **looks)
+    grids = [between(schedule, n) for n in SCHEDULE_STEPS]
+    lefts = [left(arm, grid) for grid in grids]
+    over_alpha.plot(grids[-1].alpha, lefts[-1], **looks)
+    over_steps.plot(SCHEDULE_STEPS, [line[-1] for line in lefts], marker=style.marker, **looks)
+
+
+def between(schedule: Schedule, steps: int) -> Grid:
+    """A grid even in a schedule's time whose ends are the same noise levels for all schedules."""
+    return even_grid(schedule, time_at(schedule, FROM), time_at(schedule, DOWN_TO), steps)
+
+
+def left(arm: Arm, grid: Grid) -> list[float]:
+    """D_KL(p~_t || p_t) over D_KL at the first time, from N(2, 2^2)."""
+    curve = kl_curve(arm, SHIFTED, DATA, grid)
+    return [value / curve[0] for value in curve]
+
+
+DRAWERS: dict[str, Callable[[Path], list[Path]]] = {
+    "figure5": figure5,
+    "theory_kl": theory_kl,
+    "theory_schedules": theory_schedules,
+}

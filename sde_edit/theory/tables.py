@@ -21,8 +21,28 @@ from sde_edit.samplers.sde import SDE
 from sde_edit.theory import cycle, sobolev
 from sde_edit.theory.density import NODES, of_marginal, of_prior, trajectory
 from sde_edit.theory.divergence import bound, descent, kl, order, sharp_bound
-from sde_edit.theory.mixture import PRIORS, RIGHT, SHIFTED, Mixture, Normal, cosine, cosine_grid
-from sde_edit.theory.plots import ARMS, DATA, cycle_curve, kl_curve
+from sde_edit.theory.mixture import (
+    PRIORS,
+    RIGHT,
+    SCHEDULES,
+    SHIFTED,
+    Mixture,
+    Normal,
+    cosine,
+    cosine_grid,
+    even_grid,
+    time_at,
+)
+from sde_edit.theory.plots import (
+    ARMS,
+    DATA,
+    DOWN_TO,
+    SCHEDULE_STEPS,
+    between,
+    cycle_curve,
+    kl_curve,
+    left,
+)
 
 _ODE_ARM, _SDE_ARM = ARMS
 STEPS = (25, 50, 100, 200, 400)
@@ -41,6 +61,8 @@ def markdown() -> str:
         "Proposition D.1, reached": reached,
         "Theorem 3.3, fresh draw": cycle_against_sde,
         "Theorem 3.3, sign flip": cycle_sign_flip,
+        "Noise schedules, rate": schedules,
+        "Noise schedules, Theorem 3.1": identity_by_schedule,
     }
     return "\n".join(
         f"### {name}\n\n{getdoc(table)}\n\n{table()}\n" for name, table in tables.items()
@@ -230,3 +252,32 @@ def ks(x: Tensor, alpha: float) -> float:
     cdf = np.interp(ordered, q.x_N.numpy(), q.cdf().numpy())
     steps = np.arange(len(ordered) + 1) / len(ordered)
     return float(max(np.abs(cdf - steps[1:]).max(), np.abs(cdf - steps[:-1]).max()))
+
+
+# ------------------------------------------------------------------ other noise schedules
+def schedules() -> str:
+    """What is left of the D_KL of N(2, 2²) at α = 0.998: from 0.5 T, and from α = 0.494."""
+    rows = []
+    for name, schedule in SCHEDULES.items():
+        half = even_grid(schedule, 0.5, time_at(schedule, DOWN_TO), SCHEDULE_STEPS[-1])
+        ode, sde = (left(arm, half)[-1] for arm in ARMS)
+        by_steps = (left(_SDE_ARM, between(schedule, n))[-1] for n in SCHEDULE_STEPS)
+        equal = left(_ODE_ARM, between(schedule, SCHEDULE_STEPS[-1]))[-1]
+        rows.append((name, schedule(0.5), f"{ode:.4f}", sde, f"{equal:.4f}", *by_steps))
+    most = SCHEDULE_STEPS[-1]
+    from_half = ["α at 0.5 T", f"ODE from there, {most} steps", f"SDE, {most}"]
+    counts = [f"SDE, {n}" for n in SCHEDULE_STEPS]
+    return _pipes(["schedule", *from_half, f"ODE from α = 0.494, {most}", *counts], rows)
+
+
+def identity_by_schedule() -> str:
+    """Both sides of Eq. 9 for N(2, 2²) between the same two noise levels, 50 steps, 800 nodes."""
+    found = {
+        name: descent(of_prior(SHIFTED), SDE(), DATA, between(schedule, 50))
+        for name, schedule in SCHEDULES.items()
+    }
+    rows = [
+        (name, f"{d.drop:.4f}", f"{d.integral:.4f}", abs(d.drop - d.integral))
+        for name, d in found.items()
+    ]
+    return _pipes(["schedule", "drop of D_KL", "∫ g² D_Fisher", "difference"], rows)

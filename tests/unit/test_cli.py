@@ -80,7 +80,10 @@ def test_a_setting_given_as_an_option_is_answered_with_its_form(command):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["figure6"], "no figure 'figure6'. Did you mean 'figure5'? Known: figure5, theory_kl."),
+        (
+            ["figure6"],
+            "no figure 'figure6'. Did you mean 'figure5'? Known: figure5, theory_kl, theory_sched",
+        ),
         (["figure5", "steps=25"], "steps=25: figure5 has no settings"),
     ],
 )

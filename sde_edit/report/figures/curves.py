@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal
 
@@ -39,7 +39,7 @@ _AXES = {"steps": "sampling steps", "NFE": "network evaluations (NFE)"}
 # Shift between the intervals of two arms: a ratio on a log axis, else a share of the axis's span.
 _DODGE = {"log": 0.025, "linear": 0.006}
 _HEIGHT = 1.25  # inches from panel to panel
-Scale = Literal["log", "linear"]
+Scale = Literal["log", "linear", "names"]
 
 
 @plugin
@@ -50,7 +50,8 @@ class Curves:
     metrics: in order; those that the table lacks are skipped. null: all of the table.
     units: metric -> unit, as {psnr: dB}.
     x: the label of the horizontal axis, in place of the setting's name.
-    scale: of the horizontal axis.
+    scale: of the horizontal axis; `names` sets columns that are no numbers side by side, with
+    points that no line joins.
     across: the number of metrics side by side; one with one group is drawn in the width of a
     column, all others in that of a page.
     log: the metrics with a logarithmic axis.
@@ -74,15 +75,20 @@ class Curves:
         not a number, or a number on a log axis that is not positive.
         """
         table = hoist_counts(table)
+        labels, scale = _labels(table), self.scale
+        if by_name := scale == "names":
+            table, scale = _numbered(table), "linear"
         blocks = self._blocks(table)
-        xs = _numbers(table, self.scale)
+        ticks = {x: labels[int(x)] if by_name else f"{x:g}" for x in _numbers(table, scale)}
         styles = styles_of(row.label for block in blocks for row in arms(block))
+        if by_name:
+            styles = {label: replace(style, dash="") for label, style in styles.items()}
         groups = list(dict.fromkeys(column.group for column in table.columns))
         figure, panels = self._panels(len(blocks), len(groups))
         for block, line in zip(blocks, panels, strict=True):
             for group, axes in zip(groups, line, strict=True):
-                _panel(axes, table, block, group, styles, self.scale)
-                _axis(axes, xs, self.scale)
+                _panel(axes, table, block, group, styles, scale)
+                _axis(axes, ticks, scale)
                 self._scale(axes, table, block)
             line[0].set_ylabel(wrapped(self._label(block), 0.8 * _HEIGHT))
         self._name_columns(table, groups, panels)
@@ -148,6 +154,18 @@ def _width(side_by_side: int) -> float:
     return COLUMN if side_by_side == 1 else PAGE / side_by_side
 
 
+def _labels(table: Table) -> list[str]:
+    """The labels of the columns, those of several groups once."""
+    return list(dict.fromkeys(column.label for column in table.columns))
+
+
+def _numbered(table: Table) -> Table:
+    """The table with the places of the columns' labels, from 0, in place of the labels."""
+    labels = _labels(table)
+    columns = (replace(c, label=str(labels.index(c.label))) for c in table.columns)
+    return replace(table, columns=tuple(columns))
+
+
 def _numbers(table: Table, scale: Scale) -> list[float]:
     """The values of the columns in ascending order."""
     found = set()
@@ -157,7 +175,7 @@ def _numbers(table: Table, scale: Scale) -> list[float]:
         except ValueError:
             raise UserError(
                 f"{table.name}: figure: the column {column.label!r} is no number: no curve can be "
-                "drawn over it"
+                "drawn over it; scale: names sets such columns side by side"
             ) from None
     if scale == "log" and min(found) <= 0:
         raise UserError(f"{table.name}: figure.scale=log: it has no {min(found):g}: use linear")
@@ -216,9 +234,9 @@ def _stars(axes: Axes, points: Sequence[tuple[float, Cell]]) -> None:
             axes.plot(x, 0.95, "*", color=GREY, transform=axes.get_xaxis_transform())
 
 
-def _axis(axes: Axes, x: Sequence[float], scale: Scale) -> None:
+def _axis(axes: Axes, ticks: Mapping[float, str], scale: Scale) -> None:
     axes.set_xscale(scale)
-    axes.set_xticks(x, [f"{value:g}" for value in x])
+    axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set_xticks([], minor=True)
     axes.margins(x=0.12, y=0.2)
     style_axes(axes, "y")

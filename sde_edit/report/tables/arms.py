@@ -52,7 +52,8 @@ class Arms:
     column: the key whose values are the columns, or `nfe`: steps times the arm's evaluations per
     step.
     group: a key whose values span neighbouring columns, as `data.masks` spans steps.
-    average: a key, such as seed; runs that differ only in it share a cell.
+    average: a key, such as seed; runs that differ only in it share a cell. They are repetitions, or
+    candidates for each image in an arm with `keep`.
     baseline: the label of the arm that is subtracted from the others.
     summary: whether to count the verdicts of differences and to note why some are missing.
     metrics: the metrics to show; null: all that the runs have, []: none.
@@ -264,6 +265,8 @@ class Arms:
     def _unscored(
         self, arm: Arm, setting: Mapping[str, Setting], metrics: Sequence[str], cells: Cells
     ) -> list[str]:
+        if arm.keep:  # it leaves out metrics without a value per image, which its runs have
+            return []
         remedy = command("evaluate", self._grid.overrides(arm, setting))
         runs = cells.get((arm.label, self._grid.place(arm, setting)), [])
         lacking = {run.id: [m for m in metrics if m not in run.scores] for run in runs}

@@ -31,15 +31,13 @@ def diffusers_trajectory(kind, spacing, steps, last_sigma):
             **CONFIG,
             algorithm_type=algorithm,
             solver_order=order,
-            timestep_spacing=spacing,
-            steps_offset=1,
             final_sigmas_type=last_sigma,
         )
     )
     scheduler.set_timesteps(steps)
     grid = SCHEDULE.grid(steps, spacing, last_sigma)
-    # diffusers stores sigmas and draws noise in float32, and its "leading" skips the noisiest
-    # time; the update itself is what is compared here, on our grid.
+    # diffusers stores sigmas and draws noise in float32, its "leading" skips the noisiest time, and
+    # it has not all spacings; the update itself is what is compared here, on our grid.
     alpha = torch.tensor(grid.alpha, dtype=torch.float64)
     scheduler.sigmas = ((1 - alpha) / alpha).sqrt()
     scheduler.timesteps = torch.tensor(grid.t[:-1]).long()

@@ -7,6 +7,7 @@ def test_figures_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "HISTOGRAM_STEPS", 5)
     monkeypatch.setattr(plots, "SAMPLES", 500)
     monkeypatch.setattr(plots, "KL_STEPS", 3)
+    monkeypatch.setattr(plots, "SCHEDULE_STEPS", (2, 3))
     for name, draw in figures().items():
         paths = draw(tmp_path)
         assert paths == [

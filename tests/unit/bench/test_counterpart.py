@@ -26,6 +26,11 @@ def test_without_a_counterpart_diffusers_is_null_and_says_why(make, tmp_path):
     assert "no scheduler for sampler=mine" in markdown(measured)
 
 
+def test_a_grid_that_diffusers_lacks_has_no_counterpart(make, tmp_path):
+    ours = make("sampler=sde", "grid.spacing=logsnr", results=tmp_path)
+    assert "no grid.spacing=logsnr" in markdown(bench(ours, images=1, repeats=1))
+
+
 @pytest.mark.parametrize(
     ("sampler", "guidance"), [("ode", 7.5), ("sde", 7.5), ("ode2", 7.5), ("sde2", 7.5), ("sde", 1)]
 )

@@ -29,7 +29,35 @@ def test_known_grids():
     assert SCHEDULE.grid(4, "linspace").t == (999, 749, 500, 250, 0)
     assert SCHEDULE.grid(4, "leading").t == (751, 501, 251, 1, 0)
     assert SCHEDULE.grid(4, "trailing").t == (999, 749, 499, 249, 0)
+    assert SCHEDULE.grid(4, "quadratic").t == (999, 562, 250, 62, 0)  # 999 (i / 4)^2
     assert SCHEDULE.grid(4, last_sigma="zero").alpha[-1] == 1.0
+
+
+def test_logsnr_is_even_where_it_has_a_closed_form():
+    """alpha = 1 / (1 + exp(ramp)): its log-SNR is linear in time, so both grids are one."""
+    ramp = np.linspace(-7, 6, 1000)
+    linear = Schedule(tuple((1 / (1 + np.exp(ramp))).tolist()))
+    assert linear.grid(27, "logsnr") == linear.grid(27, "linspace")
+
+
+def test_logsnr_is_even_up_to_the_rounding_of_times():
+    grid = SCHEDULE.grid(10, "logsnr")
+    assert (grid.t[0], grid.t[-2]) == (999, 2)
+    alpha = np.array(SCHEDULE.alpha)
+    log_snr = np.log(alpha / (1 - alpha))
+    even = np.linspace(log_snr[-1], log_snr[0], 11)
+    rounding = [np.ptp(log_snr[max(t - 1, 0) : t + 2]) / 2 for t in map(int, grid.t)]
+    assert (np.abs(log_snr[[int(t) for t in grid.t]] - even) <= rounding).all()
+
+
+@pytest.mark.parametrize(
+    ("spacing", "last"), [("quadratic", [4, 2, 1, 0]), ("logsnr", [6, 5, 4, 3, 2, 1, 0])]
+)
+def test_times_that_round_to_one_move_up_to_the_next(spacing, last):
+    """At 50 steps the last of them lie closer than two train times."""
+    grid = SCHEDULE.grid(50, spacing)
+    assert list(grid.t[-len(last) :]) == last
+    assert grid.t[0] == 999
 
 
 @pytest.mark.parametrize(
@@ -55,7 +83,7 @@ def test_a_grid_that_ends_one_step_in_takes_as_many_steps_from_there(spacing, t,
         ({"steps": 0}, "steps=0"),
         ({"steps": 1000}, "at most 999"),
         ({"steps": 1000, "spacing": "leading"}, "at most 999"),
-        ({"steps": 10, "spacing": "karras"}, "linspace, leading, trailing"),
+        ({"steps": 10, "spacing": "karras"}, "linspace, leading, trailing, logsnr, quadratic"),
         ({"steps": 10, "last_sigma": "none"}, "sigma_min, zero, one_step_in"),
         ({"steps": 1, "last_sigma": "one_step_in"}, "leaves out the only step"),
     ],
@@ -63,6 +91,14 @@ def test_a_grid_that_ends_one_step_in_takes_as_many_steps_from_there(spacing, t,
 def test_refuses_a_grid_that_does_not_fit(arguments, word):
     with pytest.raises(UserError, match=word):
         SCHEDULE.grid(**arguments)
+
+
+def test_refuses_more_times_than_there_are_where_log_snr_falls_fastest():
+    """Steepest at the noisy end: times that move up there leave [0, T)."""
+    steep = Schedule(tuple((1 / (1 + np.exp(np.linspace(0, 2, 100) ** 4))).tolist()))
+    assert steep.grid(20, "logsnr").t[0] == 99
+    with pytest.raises(UserError, match=r"use fewer steps or grid\.spacing=linspace"):
+        steep.grid(60, "logsnr")
 
 
 def test_refuses_an_unknown_beta_schedule():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,20 @@ def test_one_panel_per_measured_metric_and_mask_size() -> None:
     labels = [axes.get_ylabel() for axes in figure.axes[::2]]
     assert labels == ["shapes FID ↓", "PSNR [dB] ↑"]
     assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == ["25", "50", "100"]
+
+
+def test_columns_that_are_no_numbers_stand_side_by_side_and_no_line_joins_them() -> None:
+    kinds = ("none", "shape", "colour")
+    columns = tuple(Column(group, kind) for group in ("small", "large") for kind in kinds)
+    table = replace(example(), columns=columns)
+    figure = draw(table, scale="names", metrics=["psnr"])
+    assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == [*kinds]
+    line, _, _ = figure.axes[0].containers[0]
+    assert list(line.get_ydata()) == [10.0, 9.0, 8.0]
+    assert list(line.get_xdata()) == pytest.approx([0, 1, 2], abs=0.05)
+    assert line.get_linestyle() == "None"
+    with pytest.raises(UserError, match="scale: names sets such columns side by side"):
+        draw(table)
 
 
 def test_points_and_bars_are_the_cells() -> None:
