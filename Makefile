@@ -13,7 +13,7 @@ DEMO := task=inpaint steps=25 data.limit=32 dtype=float32 task.guidance=1
 
 SENSITIVITY := figure8 figure9 figure10 figure11 figure12
 TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 exactness \
-          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r $(SENSITIVITY)
+          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r drag-pairs $(SENSITIVITY)
 
 .PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity theory clean
 
