@@ -16,7 +16,7 @@ BEYOND := schedules-inpaint schedules-roundtrip ood-inpaint ood-reconstruct ood-
           candidates-inpaint candidates-diffedit candidates-drag \
           guidance-cost-roundtrip guidance-cost-diffedit guidance-cost-p2p
 TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 exactness \
-          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r $(SENSITIVITY) $(BEYOND)
+          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r drag-pairs $(SENSITIVITY) $(BEYOND)
 
 .PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity beyond theory clean
 

@@ -4,6 +4,9 @@ code            paper (Alg. 1, Eq. 12)
 S, T            the squares of side 2r about the source and the target point
 r, m            as in the paper, in cells of the latent
 
+The published code (github.com/ML-GSAI/SDE-Drag) departs from the paper in both; its rules are
+those of `published`.
+
 Letters in tensor names: as in sde_edit/api; h, w of a latent.
 """
 
@@ -47,6 +50,7 @@ class MovePlan:
     m: int | None
     m_factor: float | None
     in_sequence: bool  # one pair of points after the other, not all in each step
+    published: bool = False  # the rules of the published code instead of the paper's
 
     def steps(self, example: Example, size: Size, native: Size) -> list[list[Move]]:
         """The moves of every drag step. native: (h, w) of the model's own latents."""
@@ -71,13 +75,17 @@ class MovePlan:
 
     def _equal_steps(self, drags: Sequence[Drag], size: Size, side: int) -> list[list[Move]]:
         """Equal steps along the segments; the points are in cells."""
-        r = self._r(side)
+        if self.published:
+            drags = [Drag(_cell(d.source, size), _cell(d.target, size)) for d in drags]
+        r, place = self._r(side), _on_cells if self.published else _on_segment
         m = self.m or self._m(max(math.dist(d.source, d.target) for d in drags), side)
-        paths = [[_corner(_between(d, j / m), size) for j in range(m + 1)] for d in drags]
-        return [[_move(path[j], path[j + 1], r, size) for path in paths] for j in range(m)]
+        paths = [[place(d, j, m, size) for j in range(m + 1)] for d in drags]
+        reached = (size[0] - 1, size[1] - 1) if self.published else size
+        return [[_move(path[j], path[j + 1], r, reached) for path in paths] for j in range(m)]
 
     def _m(self, distance: float, side: int) -> int:
-        return max(1, math.ceil(distance * self._m_factor(side)))
+        steps = distance * self._m_factor(side)
+        return _nearest_step(steps) if self.published else max(1, math.ceil(steps))
 
     def _r(self, side: int) -> int:
         return self.r or max(1, round(5 * side / _SIDE))
@@ -105,8 +113,54 @@ def apply_moves(
     return edited
 
 
+def apply_moves_in_turn(
+    x_BCHW: Tensor,
+    moves: Sequence[Sequence[Move]],
+    fresh_PBCHW: Sequence[Tensor],
+    *,
+    alpha: float,
+    beta: float,
+) -> Tensor:
+    """Eq. 12 as the published code applies it: the p-th pair, with noise fresh[p] of its own, reads
+    what the pairs before it wrote. P is at least the largest number of pairs of an image.
+    """
+    edited = x_BCHW.clone()
+    for b, own in enumerate(moves):
+        for (S, T), fresh_BCHW in zip(own, fresh_PBCHW, strict=False):
+            s, t = (b, ..., *S), (b, ..., *T)
+            content = edited[s].clone()
+            edited[s] = beta * content + (1 - beta**2) ** 0.5 * fresh_BCHW[s]
+            edited[t] = alpha * content
+    return edited
+
+
 def _scaled(point: Point, scale: tuple[float, float]) -> Point:
     return point[0] * scale[0], point[1] * scale[1]
+
+
+def _on_segment(drag: Drag, j: int, m: int, size: Size) -> tuple[int, int]:
+    """The (row, column) of the j-th of m equal steps, rounded after dividing the segment."""
+    return _corner(_between(drag, j / m), size)
+
+
+def _on_cells(drag: Drag, j: int, m: int, size: Size) -> tuple[int, int]:
+    """The same in the published code, for a drag between cells: rounded towards the source."""
+    (x, y), (to_x, to_y) = drag.source, drag.target
+    return int(y + math.trunc(j * (to_y - y) / m)), int(x + math.trunc(j * (to_x - x) / m))
+
+
+def _cell(point: Point, size: Size) -> Point:
+    """The whole numbers (column, row) of the cell in which a point lies."""
+    return min(math.floor(point[0]), size[1] - 1), min(math.floor(point[1]), size[0] - 1)
+
+
+def _nearest_step(steps: float) -> int:
+    """The number of equal steps, at least one, whose length is nearest to one.
+
+    steps: the length of the whole way.
+    """
+    low = max(1, math.floor(steps))
+    return min((low, low + 1), key=lambda m: abs(steps / m - 1)) if steps > 1 else 1
 
 
 def _between(drag: Drag, share: float) -> Point:

@@ -159,7 +159,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """One or two objects on a shaded background; later objects are in front of earlier ones.
+    """Objects on a shaded background; later objects are in front of earlier ones.
 
     `light` is the direction (radians) towards which background and things get brighter;
     `contrast` is the relative change of the background's brightness from centre to edge.
@@ -233,6 +233,10 @@ def _striped(p: _Field, direction: float) -> _Field:
     return factor
 
 
+_RADII = {1: (10.0, 18.0), 2: (9.0, 14.0), 3: (7.5, 10.5), 4: (6.5, 9.0)}
+MOST_THINGS = max(_RADII)
+
+
 def make_scene(index: int, *, things_in_it: Literal[1, 2] | None = None) -> Scene:
     """The scene of an index; see SPLITS for which indices belong to which split.
 
@@ -240,28 +244,26 @@ def make_scene(index: int, *, things_in_it: Literal[1, 2] | None = None) -> Scen
     are drawn again under the same background and light.
     """
     rng = random.Random(f"shapes-{WORLD_VERSION}-{index}")
-
-    def uniform(low: float, high: float) -> float:
-        return low + (high - low) * rng.random()
-
-    def pick(options: list[str]) -> str:
-        return options[int(rng.random() * len(options))]
-
-    background = pick(list(BACKGROUNDS))
-    light, contrast = uniform(-math.pi, math.pi), uniform(0.06, 0.26)
+    background = _pick(rng, list(BACKGROUNDS))
+    light, contrast = _uniform(rng, -math.pi, math.pi), _uniform(rng, 0.06, 0.26)
     drawn = 1 if rng.random() < 0.5 else 2
-    n = things_in_it or drawn
+    things = draw_things(rng, things_in_it or drawn, background)
+    return Scene(things, background, light, contrast)
+
+
+def draw_things(rng: random.Random, n: int, background: str) -> tuple[Thing, ...]:
+    """From 1 to MOST_THINGS objects of different colours; the more, the smaller."""
     things: list[Thing] = []
     while len(things) < n:
-        radius = uniform(10.0, 18.0) if n == 1 else uniform(9.0, 14.0)
+        radius = _uniform(rng, *_RADII[n])
         taken = {background, *(thing.colour for thing in things)}
         thing = Thing(
-            shape=pick(list(SHAPES)),
-            colour=pick([colour for colour in COLOURS if colour not in taken]),
-            x=uniform(radius + 1, IMAGE_SIZE - radius - 1),
-            y=uniform(radius + 1, IMAGE_SIZE - radius - 1),
+            shape=_pick(rng, list(SHAPES)),
+            colour=_pick(rng, [colour for colour in COLOURS if colour not in taken]),
+            x=_uniform(rng, radius + 1, IMAGE_SIZE - radius - 1),
+            y=_uniform(rng, radius + 1, IMAGE_SIZE - radius - 1),
             radius=radius,
-            angle=uniform(-math.pi, math.pi),
+            angle=_uniform(rng, -math.pi, math.pi),
         )
         # The object in front may hide a part of the other, but never most of it.
         if all(
@@ -269,7 +271,15 @@ def make_scene(index: int, *, things_in_it: Literal[1, 2] | None = None) -> Scen
             for other in things
         ):
             things.append(thing)
-    return Scene(tuple(things), background, light, contrast)
+    return tuple(things)
+
+
+def _uniform(rng: random.Random, low: float, high: float) -> float:
+    return low + (high - low) * rng.random()
+
+
+def _pick(rng: random.Random, options: list[str]) -> str:
+    return options[int(rng.random() * len(options))]
 
 
 def scene_of(split: Split, i: int) -> Scene:

@@ -1,4 +1,5 @@
-"""Attention control: Prompt-to-Prompt replaces attention maps, MasaCtrl keys and values.
+"""Attention control: Prompt-to-Prompt replaces and records attention maps, MasaCtrl replaces keys
+and values.
 
 Letters in tensor names: R rows of a call, H heads, P positions of a feature map, K tokens of the
 source prompt (or positions, in self-attention), J tokens of the target prompt; else as in
@@ -98,12 +99,24 @@ def reweighting(
     prompt: Sequence[str], words: Words, factors: Mapping[str, float], size: int
 ) -> Tensor:
     """scale [J]: the factor of each token's word, ignoring case and punctuation; otherwise 1."""
-    lower = {word.lower(): factor for word, factor in factors.items()}
+    return _per_token(prompt, words, factors, 1.0, size)
+
+
+def selection(prompt: Sequence[str], words: Words, chosen: Sequence[str], size: int) -> Tensor:
+    """1 for each token [K] of the chosen words, ignoring case and punctuation; otherwise 0."""
+    return _per_token(prompt, words, dict.fromkeys(chosen, 1.0), 0.0, size)
+
+
+def _per_token(
+    prompt: Sequence[str], words: Words, values: Mapping[str, float], other: float, size: int
+) -> Tensor:
+    """The value [size] of each token's word; `other` for words without, start, end and padding."""
+    lower = {word.lower(): value for word, value in values.items()}
     keys = bare_words(prompt)
-    of_tokens = [lower.get(k, 1.0) for k, ids in zip(keys, words, strict=True) for _ in ids]
-    scale = torch.ones(size)
-    scale[1 : size - 1][: len(of_tokens)] = torch.tensor(of_tokens[: size - 2])
-    return scale
+    of_tokens = [lower.get(k, other) for k, ids in zip(keys, words, strict=True) for _ in ids]
+    found = torch.full((size,), other)
+    found[1 : size - 1][: len(of_tokens)] = torch.tensor(of_tokens[: size - 2])
+    return found
 
 
 def bare_words(prompt: Sequence[str]) -> list[str]:
@@ -112,6 +125,27 @@ def bare_words(prompt: Sequence[str]) -> list[str]:
 
 
 # ------------------------------------------------------------------ the layers
+@dataclass
+class WordMaps:
+    """The cross-attention maps of chosen tokens, summed over calls, layers, heads and tokens.
+
+    positions: of the feature maps whose layers count. tokens [2, B, K]: 1 for the chosen tokens of
+    each source prompt and of each target prompt, else 0. sum [2, B, P]: None if no layer has that
+    many positions.
+    """
+
+    positions: int
+    tokens_2BK: Tensor
+    sum_2BP: Tensor | None = None
+
+    def add(self, maps_RHPK: Tensor) -> None:
+        """Add the maps of the first B rows, the source's, and of the last B, the target's."""
+        rows = self.tokens_2BK.shape[1]
+        both = torch.stack([maps_RHPK[:rows], maps_RHPK[-rows:]]).to(self.tokens_2BK)
+        found = torch.einsum("sbhpk,sbk->sbp", both, self.tokens_2BK)
+        self.sum_2BP = found if self.sum_2BP is None else self.sum_2BP + found
+
+
 @dataclass(frozen=True)
 class Control:
     """Prompt-to-Prompt: the last B rows of a call (target) use maps of the first B rows (source).
@@ -119,20 +153,34 @@ class Control:
     maps [B, K, J]: the mixture of the source's maps that a token of the target uses; tokens whose
     column is empty keep their own map. scale [B, J]: factors applied to the target's maps after
     that. cross: whether this happens in cross-attention. self_positions: self-attention uses the
-    source's maps in feature maps of at most that many positions; 0: nowhere.
+    source's maps in feature maps of at most that many positions; 0: nowhere. seen: records the
+    maps that cross-attention uses.
     """
 
     maps_BKJ: Tensor
     scale_BJ: Tensor
     cross: bool
     self_positions: int
+    seen: WordMaps | None = None
 
     def concerns(self, cross: bool, positions: int) -> bool:
-        """Whether it changes cross-attention, or self-attention over that many positions."""
-        return self.cross if cross else positions <= self.self_positions
+        """Whether it changes or records cross- or self-attention over that many positions."""
+        if cross:
+            return self.cross or self._records(positions)
+        return positions <= self.self_positions
+
+    def _records(self, positions: int) -> bool:
+        return self.seen is not None and positions == self.seen.positions
 
     def edited(self, maps_RHPK: Tensor, cross: bool) -> Tensor:
-        """The maps of a call, with those of the target replaced."""
+        """The maps of a call, with those of the target replaced; records them if asked to."""
+        if self.cross or not cross:
+            maps_RHPK = self._replaced(maps_RHPK, cross)
+        if self.seen and cross and self._records(maps_RHPK.shape[2]):
+            self.seen.add(maps_RHPK)
+        return maps_RHPK
+
+    def _replaced(self, maps_RHPK: Tensor, cross: bool) -> Tensor:
         rows = len(self.maps_BKJ)
         source, target = maps_RHPK[:rows], maps_RHPK[-rows:]
         if cross:

@@ -9,7 +9,7 @@ Letters in tensor names: as in sde_edit/api; h, w of a latent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -36,9 +36,20 @@ from sde_edit.editing.batch import (
     prompts,
 )
 from sde_edit.editing.lora import LoraFit, adapted, lora_fits
-from sde_edit.editing.moves import Move, MovePlan, Size, apply_moves
+from sde_edit.editing.moves import Move, MovePlan, Size, apply_moves, apply_moves_in_turn
 from sde_edit.errors import UserError
 from sde_edit.registry import UNLESS_DEFAULT, plugin
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """What guidance and the scale of the LoRA are linear in: 0 at x_0, `end` where they arrive."""
+
+    read: Callable[[Tensor], Tensor]  # of times [R]
+    end: float
+
+    def __call__(self, t_R: Tensor) -> Tensor:
+        return self.read(t_R)
 
 
 @plugin
@@ -71,8 +82,20 @@ class DragTask(Task):
     lora_steps: steps of the LoRA fit that adapts the network to each image under its prompt; 0 for
     none. The LoRA is scaled by lora_scale at t = 0 and by lora_scale_at_t_0 at t_0 (the paper's
     App. F.6).
-    lora_schedule: the scale in between: `linear` in time, or the half `cosine` of the published
-    code, which leaves both ends slowly.
+    lora_schedule: the scale in between: `linear` in time, or half a `cosine`, which leaves both
+    ends slowly; null: `linear` in the paper's convention, `cosine` in the published one.
+
+    convention: `paper`, as above, or `published`, as in the authors' code. There, in a drag step of
+    n steps up and n down, at least two,
+        x_0 is taken for the state one step of the grid before its end, so t = 0 is never visited
+        and t_0 is a step noisier;
+        what is linear in time goes by steps, and over n - 1 of them: the guidance at t_0 is
+        guidance + (guidance - guidance_at_0) / (n - 1), and the LoRA's scale overshoots as well;
+        m makes a step as nearly 1 / m_factor cells as it can;
+        a point is the upper left corner of its cell, points on the way are rounded towards the
+        source, and the last row and column of the latent are never copied;
+        a pair of points reads x_t0 as the pairs before it left it, and has fresh noise of its own;
+        the mask acts from the first step down on, not yet at t_0.
     """
 
     prompt: str
@@ -91,8 +114,11 @@ class DragTask(Task):
     lora_rate: float = 2e-4
     lora_scale: float = 1.0
     lora_scale_at_t_0: float = 0.5
-    lora_schedule: Literal["linear", "cosine"] = field(
-        default="linear", metadata={"identity": UNLESS_DEFAULT}
+    lora_schedule: Literal["linear", "cosine"] | None = field(
+        default=None, metadata={"identity": UNLESS_DEFAULT}
+    )
+    convention: Literal["paper", "published"] = field(
+        default="paper", metadata={"identity": UNLESS_DEFAULT}
     )
     version: ClassVar[int] = 1
     citation: ClassVar[Citation] = papers.NIE2024BLESSING
@@ -110,7 +136,7 @@ class DragTask(Task):
                 raise UserError(f"task.{key}={value}: must be above 0")
         _ = self.preparations  # raises UserError
         constant = not self.lora_steps or self.lora_scale == self.lora_scale_at_t_0
-        if self.lora_schedule != "linear" and constant:
+        if self.lora_schedule and constant:
             raise UserError(
                 f"task.lora_schedule={self.lora_schedule} has no effect on a constant scale: set "
                 "task.lora_steps above 0, and task.lora_scale_at_t_0 other than task.lora_scale"
@@ -137,17 +163,18 @@ class DragTask(Task):
     ) -> Tensor:
         """The loop of Alg. 1."""
         adapters = prepared.get(LoraFit.name, ())
-        x, grid = model.encode(images(examples)), grid.truncated(self.t_0)
+        grid = self._grid(grid)
+        x, clock = model.encode(images(examples)), self._clock(grid)
         plan, native = self._plan, model.latent_shape[1:]
         plans = [plan.steps(example, (x.shape[2], x.shape[3]), native) for example in examples]
         inside = may_change(examples, x)
         for j in range(max(map(len, plans))):
             rows = [b for b, steps in enumerate(plans) if j < len(steps)]
             own, some = noise.of(rows).within(f"drag {j}"), [examples[b] for b in rows]
-            eps = self._denoiser(some, model, grid.t[0])
+            eps = self._denoiser(some, model, clock)
             moves = [plans[b][j] for b in rows]
             loras = [adapters[b] for b in rows] if adapters else ()
-            with adapted(model, loras, self._lora_scale(grid.t[0])):
+            with adapted(model, loras, self._lora_scale(clock)):
                 inversion = sampler.encode(eps, x[rows], grid, own)
                 change = self._change(inversion.states, moves, inside[rows], own)
                 edited = sampler.decode(eps, inversion.latent, grid, own, change, inversion)
@@ -155,8 +182,36 @@ class DragTask(Task):
         return model.decode(x)
 
     @property
+    def _published(self) -> bool:
+        return self.convention == "published"
+
+    @property
     def _plan(self) -> MovePlan:
-        return MovePlan(self.r, self.m, self.m_factor, in_sequence=self.pairs == "sequence")
+        in_sequence = self.pairs == "sequence"
+        return MovePlan(self.r, self.m, self.m_factor, in_sequence, self._published)
+
+    def _grid(self, grid: Grid) -> Grid:
+        """The times of a drag step, from t_0 to that of x_0."""
+        if not self._published:
+            return grid.truncated(self.t_0)
+        self._check_steps(grid.steps)
+        last = grid.steps
+        first = last - 1 - steps_below(self.t_0, grid.steps)
+        return Grid(grid.t[first:last], grid.alpha[first:last])
+
+    def _check_steps(self, steps: int) -> None:
+        """Raises UserError if the published grid has no room, or its scales no second step."""
+        if self._published and not 2 <= steps_below(self.t_0, steps) < steps:
+            raise UserError(
+                f"task.convention=published needs at least 2 steps below t_0 and one above, and "
+                f"task.t_0={self.t_0} of steps={steps} gives {steps_below(self.t_0, steps)}: "
+                "change one of them, or use task.convention=paper"
+            )
+
+    def _clock(self, grid: Grid) -> _Clock:
+        if not self._published:
+            return _Clock(lambda t: t, grid.t[0])
+        return _Clock(lambda t: _steps_up(grid, t), grid.steps - 1)
 
     def _change(
         self, source: Tensor, moves: Sequence[Sequence[Move]], inside: Tensor, noise: Noise
@@ -165,19 +220,28 @@ class DragTask(Task):
 
         def change(x: Tensor, i: int) -> Tensor:
             if i == 0:
-                fresh = noise.like(x, "source")
-                x = apply_moves(x, moves, fresh, alpha=self.alpha, beta=self.beta)
+                x = self._moved(x, moves, noise)
+                if self._published:
+                    return x
             return torch.where(inside, x, source[i])
 
         return change
 
-    def _lora_scale(self, t_start: float) -> Scale:
-        at_0, span = self.lora_scale, self.lora_scale_at_t_0 - self.lora_scale
-        if self.lora_schedule == "cosine":
-            return lambda t_R: at_0 + span / 2 * (1 - torch.cos(torch.pi / t_start * t_R))
-        return lambda t_R: at_0 + span / t_start * t_R
+    def _moved(self, x: Tensor, moves: Sequence[Sequence[Move]], noise: Noise) -> Tensor:
+        if not self._published:
+            fresh = noise.like(x, "source")
+            return apply_moves(x, moves, fresh, alpha=self.alpha, beta=self.beta)
+        own = [noise.like(x, "source", p) for p in range(max(map(len, moves)))]
+        return apply_moves_in_turn(x, moves, own, alpha=self.alpha, beta=self.beta)
 
-    def _denoiser(self, examples: Sequence[Example], model: Model, t_start: float) -> Denoiser:
+    def _lora_scale(self, clock: _Clock) -> Scale:
+        at_0, span = self.lora_scale, self.lora_scale_at_t_0 - self.lora_scale
+        schedule = self.lora_schedule or ("cosine" if self._published else "linear")
+        if schedule == "cosine":
+            return lambda t_R: at_0 + span / 2 * (1 - torch.cos(torch.pi / clock.end * clock(t_R)))
+        return lambda t_R: at_0 + span / clock.end * clock(t_R)
+
+    def _denoiser(self, examples: Sequence[Example], model: Model, clock: _Clock) -> Denoiser:
         """eps with guidance that is linear in time; one call evaluates both halves of guidance."""
         prompt = prompts(self.prompt, examples)
         negative = prompts(self.negative_prompt, examples)
@@ -189,17 +253,18 @@ class DragTask(Task):
             x, t = (_doubled(part, len(examples)) for part in (x_BCHW, t_B))
             e = halves(x, t).view(-1, 2, len(examples), *x_BCHW.shape[1:])
             e_null, e_cond = (half.flatten(0, 1) for half in e.unbind(1))
-            slope = (self.guidance - self.guidance_at_0) / t_start
-            guidance = (self.guidance_at_0 + slope * t_B).to(x_BCHW).view(-1, 1, 1, 1)
+            slope = (self.guidance - self.guidance_at_0) / clock.end
+            guidance = (self.guidance_at_0 + slope * clock(t_B)).to(x_BCHW).view(-1, 1, 1, 1)
             return guide(e_null, e_cond, guidance)
 
         return eps
 
     def evaluations_per_image(self, steps: int) -> int:
-        """The cost of one drag step."""
+        """The cost of one drag step. Raises UserError for too few steps of task.convention."""
         return 2 * self.encode_evaluations(steps)
 
     def encode_evaluations(self, steps: int) -> int:
+        self._check_steps(steps)
         each = 2 if self.guidance != self.guidance_at_0 else rows_per_evaluation(self.guidance)
         return steps_below(self.t_0, steps) * each
 
@@ -211,6 +276,14 @@ class DragTask(Task):
 
     def derived_settings(self, native: Size) -> str:
         return self._plan.derived(native)
+
+
+def _steps_up(grid: Grid, t_R: Tensor) -> Tensor:
+    """The number of steps from the grid's end up to each time; between two, the share of a step."""
+    times = torch.tensor(grid.t[::-1], dtype=t_R.dtype, device=t_R.device)
+    upper = torch.searchsorted(times, t_R).clamp(1, grid.steps)
+    below = times[upper - 1]
+    return (upper - 1 + (t_R - below) / (times[upper] - below)).to(t_R.dtype)
 
 
 def _doubled(part: Tensor, examples: int) -> Tensor:

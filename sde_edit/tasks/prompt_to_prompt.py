@@ -6,7 +6,7 @@ With `sampler=sde` the source is encoded by Cycle-SDE, with `ode` by DDIM invers
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 import torch
@@ -19,6 +19,7 @@ from sde_edit.api.model import AttentionAccess, Model
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
+from sde_edit.diffusion.denoiser import Project, no_edit
 from sde_edit.diffusion.guidance import guide, rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
@@ -29,11 +30,20 @@ from sde_edit.editing.batch import (
     images,
     prompts,
 )
+from sde_edit.editing.local_blend import LocalBlend, map_size
 from sde_edit.editing.null_text import NullText, rows_per_step
 from sde_edit.errors import UserError, shortened
-from sde_edit.networks.attention import Control, bare_words, refinement, replacement, reweighting
+from sde_edit.networks.attention import (
+    Control,
+    WordMaps,
+    bare_words,
+    refinement,
+    replacement,
+    reweighting,
+    selection,
+)
 from sde_edit.networks.base import in_parts
-from sde_edit.registry import plugin
+from sde_edit.registry import UNLESS_DEFAULT, plugin
 
 _ALIGNED = 5_000  # characters of a prompt; the cost of aligning two grows with their product
 _SHOWN = 200  # characters of a prompt in a message
@@ -63,6 +73,15 @@ class PromptToPrompt(Task):
     reweight: word -> factor for the maps of its tokens, where the target prompt has the word and
     cross_replace is active.
 
+    blend_words: words of the prompts, separated by blanks, for the local blend; "" for none. After
+    every step but the first ones, the result returns to the source's state wherever no such word
+    of the source is seen, nor any of the target.
+    blend_threshold: a word is seen where its attention map, summed over heads, layers and the steps
+    so far, and pooled over 3 x 3 positions by their maximum, is above this share of its maximum.
+    blend_start: the share of the steps, from the first on, without local blend.
+    blend_cells: which maps are taken, by the side of a position in cells of the latent. With 4, as
+    published, these are the maps of 16 x 16 positions for a latent of 64 x 64.
+
     null_steps: steps of optimisation, at every time, that fit the null embedding so that decoding
     follows the encoded source; 0 for none. Only for `sampler=ode`; published with source_guidance
     1. An example may stop early, so evaluations_per_image is an upper bound.
@@ -80,6 +99,10 @@ class PromptToPrompt(Task):
     guidance: float = 7.5
     t_0: float = 1.0
     null_steps: int = 0
+    blend_words: str = field(default="", metadata={"identity": UNLESS_DEFAULT})
+    blend_threshold: float = field(default=0.3, metadata={"identity": UNLESS_DEFAULT})
+    blend_start: float = field(default=0.2, metadata={"identity": UNLESS_DEFAULT})
+    blend_cells: int = field(default=4, metadata={"identity": UNLESS_DEFAULT})
     version: ClassVar[int] = 2
     citation: ClassVar[Citation] = papers.HERTZ2023PROMPT
     uses_mask: ClassVar[bool] = False
@@ -101,6 +124,20 @@ class PromptToPrompt(Task):
                 "task.guidance=1 asks for no null condition, so there is none to fit: "
                 "set task.null_steps=0 or another guidance"
             )
+        self._check_blend()
+
+    def _check_blend(self) -> None:
+        for key in ("blend_threshold", "blend_start"):
+            if not 0 <= getattr(self, key) < 1:
+                raise UserError(f"task.{key}={getattr(self, key)}: must be from 0 to below 1")
+        if self.blend_cells < 1:
+            raise UserError(f"task.blend_cells={self.blend_cells}: must be at least 1")
+        for setting in fields(self):
+            value, unset = getattr(self, setting.name), not self._blended
+            if setting.name.startswith("blend_") and value != setting.default and unset:
+                raise UserError(
+                    f"task.{setting.name}={value} has no effect without task.blend_words"
+                )
 
     @property
     def changes(self) -> str:
@@ -108,7 +145,8 @@ class PromptToPrompt(Task):
             ", under the source's attention maps" if self.cross_replace or self.self_replace else ""
         )
         null = ", the null condition fitted" if self.null_steps else ""
-        return f"the prompt{maps}{null}"
+        blend = ", where the chosen words are seen" if self._blended else ""
+        return f"the prompt{maps}{null}{blend}"
 
     @property
     def samplers(self) -> tuple[str, ...]:
@@ -130,12 +168,27 @@ class PromptToPrompt(Task):
                 f"{example.id}: task.mode=replace needs prompts of as many words, not {shown}: use "
                 "task.mode=refine"
             )
+        if self._blended and not self._blended & {*_words(before), *_words(after)}:
+            shown = " and ".join(repr(shortened(prompt, _SHOWN)) for prompt in (before, after))
+            raise UserError(
+                f"{example.id}: task.blend_words={self.blend_words!r}: none is in the prompts "
+                f"{shown}; give words of them"
+            )
+
+    @property
+    def _blended(self) -> set[str]:
+        return {*_words(self.blend_words)}
 
     def without_effect(self, example: Example) -> list[str]:
-        """The words of `reweight` that the target prompt lacks."""
-        words = bare_words(prompts(self.prompt, [example])[0].split())
+        """The words of `reweight` that the target prompt lacks, of `blend_words` that both lack."""
+        (before,), (after,) = (prompts(p, [example]) for p in (self.source_prompt, self.prompt))
+        words = _words(after)
         lacking = [word for word in self.reweight if word.lower() not in words]
-        return [f"task.reweight.{word}: no target prompt has this word" for word in lacking]
+        unseen = sorted(self._blended - {*_words(before), *words})
+        return [
+            *(f"task.reweight.{word}: no target prompt has this word" for word in lacking),
+            *(f"task.blend_words: no prompt has the word {word!r}" for word in unseen),
+        ]
 
     def edit(
         self,
@@ -152,6 +205,7 @@ class PromptToPrompt(Task):
         source = model.denoiser(before, self.source_guidance, negatives)
         inversion = sampler.encode(source, model.encode(images(examples)), grid, noise)
         text, null = model.embed(before), model.embed(negatives)
+        seen = self._seen(model, inversion.states, before, after)
         decoder = _ControlledDenoiser(
             model=model,
             guidance=self.guidance,
@@ -160,16 +214,18 @@ class PromptToPrompt(Task):
             source_BKD=text,
             target_BKD=model.embed(after),
             nulls=self._nulls(model, inversion.states, grid, text, null),
-            controls=self._controls(model, grid.steps, before, after),
+            controls=self._controls(model, grid.steps, before, after, seen),
         )
-        x = sampler.decode(decoder.eps, inversion.latent, grid, noise, inversion=inversion)
+        blend = self._blend(seen, inversion.states) if seen else no_edit
+        x = sampler.decode(decoder.eps, inversion.latent, grid, noise, blend, inversion)
         return model.decode(x)
 
     def evaluations_per_image(self, steps: int) -> int:
         encode, decode = self.encode_evaluations(steps), 1 if self.guidance == 1 else 2
         fit = rows_per_step(self.null_steps) if self.null_steps else 0
         steps = steps_below(self.t_0, steps)
-        return encode + steps * (fit + decode) + max(self._replaced(steps))
+        with_source = steps if self._blended else max(self._replaced(steps))
+        return encode + steps * (fit + decode) + with_source
 
     def encode_evaluations(self, steps: int) -> int:
         return steps_below(self.t_0, steps) * rows_per_evaluation(self.source_guidance)
@@ -188,10 +244,34 @@ class PromptToPrompt(Task):
         nulls, _ = fitted.fit(path, grid, text_BKD, null_BKD)
         return nulls
 
+    def _seen(
+        self, model: AttentionAccess, path: Tensor, before: Sequence[str], after: Sequence[str]
+    ) -> WordMaps | None:
+        """What records the maps of `blend_words`; None without local blend."""
+        if not self._blended:
+            return None
+        size, words = model.prompt_tokens, sorted(self._blended)
+        tokens = [
+            [selection(prompt.split(), model.word_tokens(prompt), words, size) for prompt in side]
+            for side in (before, after)
+        ]
+        tokens_2BK = torch.stack([torch.stack(side) for side in tokens])
+        height, width = map_size(path, self.blend_cells)
+        return WordMaps(height * width, tokens_2BK.to(model.device, model.state_dtype))
+
+    def _blend(self, seen: WordMaps, path: Tensor) -> Project:
+        start = round(self.blend_start * (len(path) - 1))
+        return LocalBlend(seen, path, self.blend_cells, self.blend_threshold, start)
+
     def _controls(
-        self, model: AttentionAccess, steps: int, before: Sequence[str], after: Sequence[str]
+        self,
+        model: AttentionAccess,
+        steps: int,
+        before: Sequence[str],
+        after: Sequence[str],
+        seen: WordMaps | None,
     ) -> list[Control | None]:
-        """The control of every step; None where the target keeps its own maps."""
+        """The control of every step; None where the target keeps its own maps and none is seen."""
         align = {"refine": refinement, "replace": replacement}[self.mode]
         size = model.prompt_tokens
         maps, scale = [], []
@@ -204,9 +284,14 @@ class PromptToPrompt(Task):
 
         def control(i: int) -> Control | None:
             positions = self.self_max_side**2 if i < own else 0
-            return Control(*both, i < cross, positions) if i < cross or positions else None
+            needed = i < cross or positions or seen
+            return Control(*both, i < cross, positions, seen) if needed else None
 
         return [control(i) for i in range(steps)]
+
+
+def _words(prompt: str) -> list[str]:
+    return bare_words(prompt.split())
 
 
 @dataclass(frozen=True)
@@ -243,6 +328,12 @@ class _ControlledDenoiser:
         states, texts = zip(*parts, strict=True)
         rows = torch.cat(states), t_B.repeat(len(parts)), torch.cat(texts)
         e = torch.split(self.model.attend(*rows, control), len(x_BCHW))
+        if control and control.seen and control.seen.sum_2BP is None:
+            raise UserError(
+                "task.blend_cells: the network has no cross-attention over maps of "
+                f"{control.seen.positions} positions; 4 suits Stable Diffusion, and 2 or 4 "
+                "model=shapes"
+            )
         if self.guidance == 1:
             return e[-1]
         return guide(e[-2], e[-1], self.guidance)

@@ -40,7 +40,8 @@ def picture(name, drags, seed=0, mask=None):
 def plan(chosen, example, size=(8, 8)):
     """The moves of every drag step."""
     in_sequence = chosen.pairs == "sequence"
-    moves = MovePlan(chosen.r, chosen.m, chosen.m_factor, in_sequence=in_sequence)
+    published = chosen.convention == "published"
+    moves = MovePlan(chosen.r, chosen.m, chosen.m_factor, in_sequence, published)
     return moves.steps(example, size, size)
 
 
@@ -144,6 +145,117 @@ def test_the_loop_is_algorithm_1(sampler, eta, mask):
     assert (x - encoded(example)).abs().max() > 0.02
 
 
+# ------------------------------------------------------------------ the published code
+
+
+def published_steps(sources, targets, step_size):
+    """drag_num: the whole number that brings a step nearest to step_size cells."""
+    d = max(math.dist(a, b) for a, b in zip(sources, targets, strict=True))
+    if d <= step_size:
+        return 1
+    m = int(d / step_size)
+    return m + 1 if abs(d / m - step_size) > abs(d / (m + 1) - step_size) else m
+
+
+def copy_and_paste(x, source, target, fresh, r, alpha, beta):
+    """In place, cell by cell, for one pair of cells; the last row and column are out of bounds."""
+    (x_s, y_s), (x_t, y_t), end = source, target, x.shape[-1] - 1
+    columns = range(-min(r, x_s, x_t), min(r, end - x_s, end - x_t))
+    rows = range(-min(r, y_s, y_t), min(r, end - y_s, end - y_t))
+    square = [(dx, dy) for dx in columns for dy in rows]
+    feature = {d: x[..., y_s + d[1], x_s + d[0]].clone() for d in square}
+    for dx, dy in square:
+        noise = math.sqrt(1 - beta**2) * fresh[..., y_s + dy, x_s + dx]
+        x[..., y_s + dy, x_s + dx] = beta * feature[dx, dy] + noise
+    for dx, dy in square:
+        x[..., y_t + dy, x_t + dx] = feature[dx, dy] * alpha
+
+
+def published_drag(example, eta, noise, step_size=2.0, r=2, t_0=0.6, scale=3.0):
+    """The loop of SDE-Drag's published code on the times that its scheduler gives, all but 0; with
+    eta = 0 its ODE arm, which asks for the time where a step up starts."""
+    model, n = WORLD.load("cpu", "float64"), GRID.steps
+    null, cond = model.denoiser([""], 1.0), model.denoiser([example.caption], 1.0)
+    times, alphas = GRID.t[:-1], GRID.alpha[:-1]
+
+    def eps(x, k, cfg):
+        t = torch.tensor([times[k]], dtype=torch.float64)
+        return null(x, t) + cfg * (cond(x, t) - null(x, t))
+
+    sources = [tuple(int(value) for value in drag.source) for drag in example.drags]
+    targets = [tuple(int(value) for value in drag.target) for drag in example.drags]
+    begin = n - int(t_0 * n)
+    length = len(times[begin - 1 : -1]) - 1
+    cfgs = [1 + (scale - 1) * index / length for index in range(n - begin + 1)]
+    img, m = encoded(example), published_steps(sources, targets, step_size)
+    for j in range(m):
+        own, path = noise.within(f"drag {j}"), [img]
+        for up, k in enumerate(range(n - 1, begin - 1, -1)):
+            a, a_up = alphas[k], alphas[k - 1]
+            if eta:
+                w = own.like(img, "forward", int(times[k]))
+                x = math.sqrt(a_up / a) * path[-1] + math.sqrt(1 - a_up / a) * w
+            else:
+                x, _ = mean_and_sigma(path[-1], eps(path[-1], k, cfgs[up]), a, a_up, 0)
+            path.append(x)
+        x = path[-1].clone()
+        for p, (a_s, a_t) in enumerate(zip(sources, targets, strict=True)):
+            d = [b - a for a, b in zip(a_s, a_t, strict=True)]
+            at = [[a + int(i * v / m) for a, v in zip(a_s, d, strict=True)] for i in (j, j + 1)]
+            copy_and_paste(x, *at, own.like(img, "source", p), r, 1.1, 0.3)
+        for k in range(begin - 1, n - 1):
+            a, a_down, source_x = alphas[k], alphas[k + 1], path.pop()
+            cfg = cfgs[len(path)]
+            mean, sigma = mean_and_sigma(x, eps(x, k, cfg), a, a_down, eta)
+            source_mean, _ = mean_and_sigma(source_x, eps(source_x, k, cfg), a, a_down, eta)
+            x = mean + (path[-1] - source_mean if sigma else 0)
+            if example.mask is not None:
+                x = torch.where(torch.from_numpy(example.mask) > 0, x, path[-1])
+        img = x
+    return img
+
+
+PUBLISHED = [
+    picture("one", [Drag((1.9, 3.2), (6.8, 3.9))], seed=1),  # 5 cells: 2 or 3 steps
+    picture("edge", [Drag((6.5, 7.9), (2.1, 4.4))], seed=2, mask=LEFT),
+    # The second pair takes what the first brought; steps of 5/4 and of 3/4 cells are rounded.
+    picture("more", [Drag((1, 2), (5, 4)), Drag((4, 4), (1, 7)), Drag((3, 3), (3, 3))], seed=3),
+]
+
+
+@pytest.mark.parametrize("example", PUBLISHED, ids=lambda example: example.id)
+@pytest.mark.parametrize(("sampler", "eta"), [("sde", 1), ("ode", 0)])
+def test_the_published_convention_is_the_published_code(sampler, eta, example):
+    chosen = task(convention="published", r=2, m_factor=0.5)
+    plain = published_drag(example, eta, Noise(0, (example.id,)))
+    x = latent(chosen, [example], sampler)
+    torch.testing.assert_close(x, plain, rtol=0, atol=1e-9)
+    paper = latent(dataclasses.replace(chosen, convention="paper"), [example], sampler)
+    assert (x - paper).abs().max() > 0.02
+
+
+def test_the_published_number_of_steps_brings_a_step_nearest_to_two_cells():
+    chosen, differ = MovePlan(5, None, None, in_sequence=False, published=True), 0
+    image = np.zeros((64, 64, 3), np.uint8)
+    for dx in range(40):
+        for dy in range(0, 40, 3):
+            example = Example("a", image, drags=(Drag((50.5, 5.5), (50.5 - dx, 5.5 + dy)),))
+            m = published_steps([(50, 5)], [(50 - dx, 5 + dy)], 2.0)
+            assert len(chosen.steps(example, (64, 64), (64, 64))) == m
+            differ += m != max(1, math.ceil(math.hypot(dx, dy) / 2))
+    assert differ > 100
+
+
+@pytest.mark.parametrize(("t_0", "steps"), [(1.0, 10), (0.1, 10), (0.6, 2)])
+def test_the_published_convention_says_when_it_has_too_few_steps(t_0, steps):
+    chosen = task(convention="published", t_0=t_0)
+    message = rf"task\.convention=published needs at least 2 .* task\.t_0={t_0} of steps={steps} "
+    with pytest.raises(UserError, match=message):
+        chosen.evaluations_per_image(steps)
+    with pytest.raises(UserError, match=message):
+        latent(chosen, [picture("a", [DRAG])], grid=WORLD.schedule().grid(steps))
+
+
 # ------------------------------------------------------------------ batches
 
 UNEQUAL = [
@@ -153,10 +265,11 @@ UNEQUAL = [
 ]
 
 
+@pytest.mark.parametrize("convention", ["paper", "published"])
 @pytest.mark.parametrize("pairs", ["together", "sequence"])
 @pytest.mark.parametrize("sampler", INVERTIBLE)
-def test_images_of_unequal_m_are_each_as_alone_in_any_order(sampler, pairs):
-    chosen = task(pairs=pairs)
+def test_images_of_unequal_m_are_each_as_alone_in_any_order(sampler, pairs, convention):
+    chosen = task(pairs=pairs, convention=convention)
     assert len({len(plan(chosen, example)) for example in UNEQUAL}) == 3
     together = latent(chosen, UNEQUAL, sampler)
     backwards = latent(chosen, UNEQUAL[::-1], sampler).flip(0)
@@ -255,8 +368,16 @@ def published_scale(begin, end, n, length, kind):
     return (1 - factor) * begin + factor * end
 
 
-@pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_the_scale_of_the_lora_follows_its_schedule(kind, monkeypatch):
+@pytest.mark.parametrize(
+    ("settings", "kind", "first", "length"),
+    [
+        ({}, "linear", 0, 5),
+        ({"lora_schedule": "cosine"}, "cosine", 0, 5),
+        ({"convention": "published"}, "cosine", 100, 4),
+        ({"convention": "published", "lora_schedule": "linear"}, "linear", 100, 4),
+    ],
+)
+def test_the_scale_of_the_lora_follows_its_schedule(settings, kind, first, length, monkeypatch):
     scales = []
 
     def recorded(model, loras, scale):
@@ -266,11 +387,11 @@ def test_the_scale_of_the_lora_follows_its_schedule(kind, monkeypatch):
     monkeypatch.setattr("sde_edit.tasks.drag.adapted", recorded)
     times = tuple(range(900, -1, -100))
     even = Grid(tuple(map(float, times)), tuple(WORLD.schedule().alpha[t] for t in times))
-    chosen = task(t_0=5 / 9, m=2, lora_scale=0.9, lora_scale_at_t_0=0.4, lora_schedule=kind)
+    chosen = task(t_0=5 / 9, m=2, lora_scale=0.9, lora_scale_at_t_0=0.4, **settings)
     latent(chosen, [picture("a", [DRAG])], grid=even)
     assert len(scales) == chosen.m
-    t = torch.arange(0, 600, 100, dtype=torch.float64)
-    expected = [published_scale(0.9, 0.4, n, 5, kind) for n in range(6)]
+    t = first + torch.arange(0, 600, 100, dtype=torch.float64)
+    expected = [published_scale(0.9, 0.4, n, length, kind) for n in range(6)]
     for scale in scales:
         assert scale(t).tolist() == pytest.approx(expected, abs=1e-12)
 
@@ -323,8 +444,10 @@ def test_wrong_settings_are_named(settings):
         task(**settings)
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
 @pytest.mark.parametrize("constant", [{"lora_steps": 0}, {"lora_scale_at_t_0": 1.0}])
-def test_a_schedule_of_a_constant_scale_is_refused(constant):
-    with pytest.raises(UserError, match=r"task\.lora_schedule=cosine has no effect"):
-        task(lora_schedule="cosine", **constant)
+def test_a_schedule_of_a_constant_scale_is_refused(constant, schedule):
+    with pytest.raises(UserError, match=rf"task\.lora_schedule={schedule} has no effect"):
+        task(lora_schedule=schedule, **constant)
     task(**constant)
+    task(convention="published", **constant)
