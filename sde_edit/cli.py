@@ -270,7 +270,7 @@ def claims(words: tuple[str, ...]) -> None:
 
     \b
         sde-edit claims
-        sde-edit claims inpaint-sde inpaint-few-steps
+        sde-edit claims inpaint drag-over-ode
 
     Without a NAME it also writes results/claims.{md,json,tex}. The only overrides are
     paths.results=DIR and plugins=DIR, for claims of your own.
@@ -282,9 +282,10 @@ def claims(words: tuple[str, ...]) -> None:
     names = [word for word in words if "=" not in word]
     overrides = [word for word in words if "=" in word]
     use_plugins(overrides)
-    _say(listing(judged_claims(overrides, names)))
+    judged = judged_claims(overrides, names)
+    _say(listing(judged))
     if not names:
-        for path in publish_claims(overrides):
+        for path in publish_claims(judged, overrides):
             _say(path)
 
 

@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from pydantic import Field
-from yaml import YAMLError
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.experiment import Experiment, Settings
@@ -524,7 +524,7 @@ def group_file(group: str, name: str) -> dict[str, Any]:
     if name not in files:
         raise UserError(f"no {group} {name!r}.{suggest(name, sorted(files))}")
     try:
-        raw = OmegaConf.to_container(OmegaConf.load(files[name]))
+        raw: Any = OmegaConf.to_container(OmegaConf.load(files[name]))
     except (YAMLError, OmegaConfBaseException, OSError) as error:
         raise UserError(f"{files[name]}: is no YAML: {error}") from error
     if not isinstance(raw, dict):

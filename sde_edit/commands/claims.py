@@ -109,9 +109,8 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def publish_claims(overrides: Sequence[str]) -> list[Path]:
-    """Write results/claims.{md,json,tex}; overrides as in `judged_claims`."""
-    judged = judged_claims(overrides, ())
+def publish_claims(judged: Sequence[Judged], overrides: Sequence[str]) -> list[Path]:
+    """Write results/claims.{md,json,tex}, all or none. overrides: paths.results=DIR."""
     results = results_dir(keyed(overrides, "paths."))
     forms = {".md": claims_markdown, ".json": claims_json, ".tex": claims_latex}
     files = {results / f"claims{end}": form(judged).encode() for end, form in forms.items()}

@@ -32,8 +32,8 @@ _VALUES = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")
 def write_skeleton(group: str, name: str, folder: Path) -> list[Path]:
     """Write <folder>/<plug-ins>/<name>.py and <folder>/conf/<group>/<name>.yaml; return them.
 
-    A table or a claim is a YAML alone. Raises UserError for a name that cannot be one or is taken, and for a
-    file that exists.
+    A table or a claim is a YAML alone. Raises UserError for a name that cannot be one or is taken,
+    and for a file that exists.
     """
     if not re.fullmatch("[a-z][a-z0-9_]*", name) or name in _VALUES:
         raise UserError(

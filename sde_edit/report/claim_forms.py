@@ -14,7 +14,6 @@ from sde_edit.report.claims import Claim, Comparison, Finding, decisive, score
 from sde_edit.report.latex import tex_escape
 from sde_edit.report.table import Cell, format_central, interval, metric_label
 
-BEGIN, END = "<!-- claims: begin -->\n", "<!-- claims: end -->\n"
 _FIRST = "What the papers claim, and what the stored tables say of it"
 
 
@@ -144,7 +143,20 @@ def _effect_or_remedy(claim: Claim, finding: Finding) -> str:
 
 def listing(judged: Sequence[Judged]) -> str:
     """For a terminal: a line for each verdict."""
-    return str(tabulate(flat_records(judged), "keys", tablefmt="github", disable_numparse=True))
+    lines = [
+        {
+            "claim": record["claim"],
+            "paper": record["source"],
+            "model": record["model"],
+            "data": record["data"],
+            "verdict": record["verdict"],
+            "comparisons": record["comparisons"],
+            "least in favour, or the command": record["effect"] or record["remedy"],
+            "table": record["table"],
+        }
+        for record in flat_records(judged)
+    ]
+    return str(tabulate(lines, "keys", tablefmt="github", disable_numparse=True))
 
 
 def flat_records(judged: Sequence[Judged]) -> list[dict[str, str]]:

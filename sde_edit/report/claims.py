@@ -274,7 +274,8 @@ def _bonferroni(comparisons: int) -> float:
 # ------------------------------------------------------------------ the comparisons
 def _comparisons(claim: Claim, table: Table) -> Iterator[Comparison | None]:
     """The comparisons of a claim; None for each that lacks a value."""
-    blocks = [_block(claim, table, metric) for metric in claim.metrics]
+    found = [_block(claim, table, metric) for metric in claim.metrics]
+    blocks = list({block.title: block for block in found}.values())
     places = _places(claim, table)
     if claim.rule == "exact":
         for block in blocks:
