@@ -13,9 +13,10 @@ DEMO := task=inpaint steps=25 data.limit=32 dtype=float32 task.guidance=1
 
 SENSITIVITY := figure8 figure9 figure10 figure11 figure12
 TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 exactness \
-          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r $(SENSITIVITY)
+          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r $(SENSITIVITY) \
+          inpaint-few-steps inpaint-order-ode inpaint-order-sde
 
-.PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity theory clean
+.PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity theory claims clean
 
 help:
 	@echo "demo         both samplers on the embedded model: scores, their difference, a contact sheet"
@@ -28,7 +29,8 @@ help:
 	@echo "figure2      Table 8 as trade-offs, drawn with it"
 	@echo "sensitivity  dragging over its settings: $(SENSITIVITY)"
 	@echo "figure5      Fig. 5, the 1-D toy: results/figures/figure5.*, in a minute"
-	@echo "theory       results/figures/theory_kl.* and the numbers of docs/theory.md, in minutes"
+	@echo "theory       results/{figures,tables}/theory_kl.* and the numbers of docs/theory.md, in minutes"
+	@echo "claims       what the papers claim, decided by results/tables: results/claims.*, docs/claims.md"
 	@echo "shapes-card  measures the embedded model and writes docs/shapes-model-card.md"
 	@echo "ARGS='...'   overrides for the table targets; now: $(ARGS)"
 
@@ -85,6 +87,10 @@ figure5: $(VENV)/installed
 theory: $(VENV)/installed
 	$(BIN)/sde-edit figure theory_kl
 	$(BIN)/python scripts/theory_numbers.py
+
+claims: $(VENV)/installed
+	$(BIN)/sde-edit claims
+	$(BIN)/python scripts/claims_table.py docs/claims.md
 
 shapes-card: $(VENV)/installed
 	$(BIN)/python scripts/shapes_card.py
