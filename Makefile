@@ -16,9 +16,10 @@ BEYOND := schedules-inpaint schedules-roundtrip ood-inpaint ood-reconstruct ood-
           candidates-inpaint candidates-diffedit candidates-drag \
           guidance-cost-roundtrip guidance-cost-diffedit guidance-cost-p2p
 TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 exactness \
-          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r drag-pairs $(SENSITIVITY) $(BEYOND)
+          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r drag-pairs $(SENSITIVITY) $(BEYOND) \
+          inpaint-few-steps inpaint-order-ode inpaint-order-sde
 
-.PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity beyond theory clean
+.PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity beyond theory claims clean
 
 help:
 	@echo "demo         both samplers on the embedded model: scores, their difference, a contact sheet"
@@ -32,7 +33,8 @@ help:
 	@echo "sensitivity  dragging over its settings: $(SENSITIVITY)"
 	@echo "beyond       questions that the paper leaves open, the tables of docs/beyond-the-paper.md"
 	@echo "figure5      Fig. 5, the 1-D toy: results/figures/figure5.*, in a minute"
-	@echo "theory       results/figures/theory_{kl,schedules}.*, the numbers of docs/theory.md, in minutes"
+	@echo "theory       theory_kl.* and theory_schedules.*, the numbers of docs/theory.md, in minutes"
+	@echo "claims       what the papers claim, decided by results/tables: results/claims.*, docs/claims.md"
 	@echo "shapes-card  measures the embedded model and writes docs/shapes-model-card.md"
 	@echo "ARGS='...'   overrides for the table targets; now: $(ARGS)"
 
@@ -92,6 +94,10 @@ theory: $(VENV)/installed
 	$(BIN)/sde-edit figure theory_kl
 	$(BIN)/sde-edit figure theory_schedules
 	$(BIN)/python scripts/theory_numbers.py
+
+claims: $(VENV)/installed
+	$(BIN)/sde-edit claims
+	$(BIN)/python scripts/claims_table.py docs/claims.md
 
 shapes-card: $(VENV)/installed
 	$(BIN)/python scripts/shapes_card.py

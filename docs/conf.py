@@ -25,6 +25,7 @@ include_patterns = [
         "docs/reference/config/*.md",
         "docs/*.ipynb",
         "results/tables/*.md",
+        "results/claims.md",
     ),
     *("CHANGELOG.md", "CONTRIBUTING.md", "data/README.md"),
 ]

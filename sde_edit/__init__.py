@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sde_edit.diffusion.schedule import Grid
     from sde_edit.errors import UserError
     from sde_edit.places import use_folder as use_plugins
+    from sde_edit.python.claims import Claims, claims
     from sde_edit.python.comparison import Comparison, Difference, compare
     from sde_edit.python.mathematics import grid, noise, sampler
     from sde_edit.python.pictures import edit
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Claims",
     "Comparison",
     "Difference",
     "Grid",
@@ -38,6 +40,7 @@ __all__ = [
     "Run",
     "UserError",
     "__version__",
+    "claims",
     "compare",
     "edit",
     "grid",
@@ -52,6 +55,7 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("Run", "load", "run", "runs"), "python.runs"),
+    **dict.fromkeys(("Claims", "claims"), "python.claims"),
     **dict.fromkeys(("Comparison", "Difference", "compare"), "python.comparison"),
     **dict.fromkeys(("grid", "noise", "sampler"), "python.mathematics"),
     **dict.fromkeys(("ResultTable", "table"), "python.tables"),

@@ -114,6 +114,7 @@ def main() -> None:
         sde-edit runs task=inpaint --sort psnr                   every run that fits, best first
         sde-edit export --out values.csv                         the scores of every image
         sde-edit figure figure5                                  a figure that needs no runs
+        sde-edit claims                                          what the papers claim, decided
         sde-edit status                                          what is finished, what is at work
         sde-edit list                                            what there is to choose from
         sde-edit test-plugin mine                                plug-ins of your own, tested
@@ -260,6 +261,32 @@ def figure(name: str, overrides: tuple[str, ...]) -> None:
 
     for path in publish_figure(name, overrides):
         _say(path)
+
+
+@main.command()
+@click.argument("words", nargs=-1, metavar="[NAME]... [KEY=VALUE]...")
+def claims(words: tuple[str, ...]) -> None:
+    """Test what the papers claim against the stored tables: one line for each verdict.
+
+    \b
+        sde-edit claims
+        sde-edit claims inpaint drag-over-ode
+
+    Without a NAME it also writes results/claims.{md,json,tex}. The only overrides are
+    paths.results=DIR and plugins=DIR, for claims of your own.
+    """
+    from sde_edit.commands.claims import judged_claims, publish_claims
+    from sde_edit.config import use_plugins
+    from sde_edit.report.claim_forms import listing
+
+    names = [word for word in words if "=" not in word]
+    overrides = [word for word in words if "=" in word]
+    use_plugins(overrides)
+    judged = judged_claims(overrides, names)
+    _say(listing(judged))
+    if not names:
+        for path in publish_claims(judged, overrides):
+            _say(path)
 
 
 @main.command()
@@ -612,7 +639,9 @@ def show(overrides: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.argument("group", type=click.Choice(["sampler", "task", "metric", "data", "model", "table"]))
+@click.argument(
+    "group", type=click.Choice(["sampler", "task", "metric", "data", "model", "table", "claim"])
+)
 @click.argument("name")
 @click.option(
     "--into",

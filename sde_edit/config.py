@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from pydantic import Field
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.experiment import Experiment, Settings
@@ -140,7 +141,7 @@ def _composed(where: tuple[Place, ...], *choices: str) -> dict[str, Any]:
 
 def _choosable() -> list[str]:
     """The groups of which the config has one choice."""
-    return [group for group in groups() if group not in ("metric", "table")]
+    return [group for group in groups() if group not in ("claim", "metric", "table")]
 
 
 def _choice(given: Override) -> str:
@@ -524,13 +525,19 @@ def metric(name: str) -> NamedMetric:
 
 
 def group_file(group: str, name: str) -> dict[str, Any]:
-    """conf/<group>/<name>.yaml, not composed. Raises UserError with the nearest name."""
+    """conf/<group>/<name>.yaml, not composed.
+
+    Raises UserError with the nearest name, and with the file if it is no YAML mapping.
+    """
     files = configs(group)
     if name not in files:
         raise UserError(f"no {group} {name!r}.{suggest(name, sorted(files))}")
-    raw: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
-        OmegaConf.load(files[name])
-    )
+    try:
+        raw: Any = OmegaConf.to_container(OmegaConf.load(files[name]))
+    except (YAMLError, OmegaConfBaseException, OSError) as error:
+        raise UserError(f"{files[name]}: is no YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{files[name]}: must hold `key: value` lines")
     return raw if raw.get("dtype") == AUTO_DTYPE else dict(_full_dtypes(raw))
 
 

@@ -22,7 +22,12 @@ class Citation:
 
     def __str__(self) -> str:
         """Such as "Song et al. 2021, Denoising Diffusion Implicit Models, ICLR"."""
-        return f"{self._short_authors()} {self.year}, {self.title}, {self.venue}"
+        return f"{self.short}, {self.title}, {self.venue}"
+
+    @property
+    def short(self) -> str:
+        """Such as "Song et al. 2021"."""
+        return f"{self._short_authors()} {self.year}"
 
     def bibtex(self) -> str:
         """The entry, of type `misc`, which fits conferences, journals and arXiv alike."""

@@ -22,6 +22,7 @@ TRIED_BY: Mapping[str, str] = {
     "data": "run {plugins} data={name} sampler=ode,sde steps=10",
     "model": "run {plugins} model={name} sampler=ode,sde steps=10 data.limit=16 metrics=psnr",
     "table": "sweep {plugins} table={name}",
+    "claim": "claims {plugins} {name}",
 }
 
 # Words that YAML or an override reads as a value.
@@ -31,8 +32,8 @@ _VALUES = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")
 def write_skeleton(group: str, name: str, folder: Path) -> list[Path]:
     """Write <folder>/<plug-ins>/<name>.py and <folder>/conf/<group>/<name>.yaml; return them.
 
-    A table is a YAML alone. Raises UserError for a name that cannot be one or is taken, and for a
-    file that exists.
+    A table or a claim is a YAML alone. Raises UserError for a name that cannot be one or is taken,
+    and for a file that exists.
     """
     if not re.fullmatch("[a-z][a-z0-9_]*", name) or name in _VALUES:
         raise UserError(

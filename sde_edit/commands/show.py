@@ -30,7 +30,12 @@ from sde_edit.registry import (
 
 _LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 _NOT_SETTINGS = ("name", "kind", "cites", "defaults")
-_WHOLE_CONFIG = ("experiment", "metric", "table")  # their keys are no overrides of the group
+_WHOLE_CONFIG = (
+    "claim",
+    "experiment",
+    "metric",
+    "table",
+)  # their keys are no overrides of the group
 
 
 @dataclass(frozen=True)

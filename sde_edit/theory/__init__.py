@@ -7,6 +7,7 @@ sobolev     the log-Sobolev constant that the bound rests on
 cycle       Cycle-SDE as a Markov chain of pairs (source, edit)
 plots       Fig. 5, D_KL over time, and under other noise schedules
 tables      the tables of docs/theory.md
+record      the theorems' numbers as a stored table
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ FIGURES = {
 
 
 def figures() -> dict[str, Callable[[Path], list[Path]]]:
-    """Name -> a function of the results folder that writes `figures/<name>.{png,svg}` there."""
+    """Name -> a function of the results folder that writes `figures/<name>.{png,svg,pdf}` there.
+
+    `theory_kl` also writes its numbers, as the table `tables/theory_kl.{md,csv,json,tex}`.
+    """
     return {name: _writer(name) for name in FIGURES}
 
 
@@ -30,9 +34,20 @@ def _writer(name: str) -> Callable[[Path], list[Path]]:
     def write(results: Path) -> list[Path]:
         from sde_edit.theory.plots import DRAWERS  # torch and matplotlib: seconds to import
 
-        return DRAWERS[name](results / "figures")
+        drawn = DRAWERS[name](results / "figures")
+        return [*drawn, *_recorded(results)] if name == "theory_kl" else drawn
 
     return write
+
+
+def _recorded(results: Path) -> list[Path]:
+    from sde_edit.report.formats import rendered
+    from sde_edit.store.files import write_together
+    from sde_edit.theory.record import kl_table
+
+    files = rendered(kl_table(), results / "tables")
+    write_together(files)
+    return list(files)
 
 
 def numbers() -> str:

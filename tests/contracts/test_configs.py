@@ -88,7 +88,7 @@ def test_figure_and_sheets_of_a_table_build(name):
 
 
 def test_there_is_no_group_that_this_file_forgets():
-    assert set(groups()) == {*COMPOSED, "metric", "table"}
+    assert set(groups()) == {*COMPOSED, "claim", "metric", "table"}
 
 
 @pytest.mark.parametrize("group", groups())

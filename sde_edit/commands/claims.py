@@ -1,0 +1,118 @@
+"""Tests the claims of papers against the stored tables, and writes what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sde_edit.commands.table import stored_table
+from sde_edit.config import check_known, compose_config, group_file, plugin_settings, results_dir
+from sde_edit.errors import UserError
+from sde_edit.overrides import keyed
+from sde_edit.registry import citations, names, settings, suggest
+from sde_edit.report.claim_forms import Judged, claims_json, claims_latex, claims_markdown
+from sde_edit.report.claims import Claim, Finding, World, judge
+from sde_edit.store.files import write_together
+from sde_edit.theory import FIGURES
+
+TOPICS = (
+    *("Inpainting", "Image to image", "Dragging", "Reconstruction", "Sampling"),
+    *("Cost", "Theory"),
+)
+
+
+def claim_named(name: str) -> Claim:
+    """The claim of conf/claim/<name>.yaml.
+
+    Raises UserError for an unknown name, a wrong setting, and a table that does not exist.
+    """
+    raw = group_file("claim", name)
+    params = {**plugin_settings("claim", raw), "name": raw.get("name")}
+    claim = settings(Claim, params, of=f"claim {name!r}")
+    claim.check()
+    if claim.name != name:
+        raise UserError(f"claim {name!r}: its file says name: {claim.name}; give both one name")
+    known = sorted({*names("table"), *FIGURES})
+    if claim.table not in known:
+        raise UserError(f"claim {name!r}: no table {claim.table!r}.{suggest(claim.table, known)}")
+    return claim
+
+
+def judged_claims(overrides: Sequence[str], chosen: Sequence[str]) -> list[Judged]:
+    """The claims and what the tables in the results folder say of them, by topic and name.
+
+    chosen: their names; none means all. overrides: paths.results=DIR. Raises UserError for an
+    unknown name, for a claim that does not fit its table, and for another override.
+    """
+    check_known(overrides)
+    if idle := [o for o in overrides if o not in keyed(overrides, ("paths.", "plugins"))]:
+        raise UserError(f"{idle[0]}: claims rest on stored tables; only paths.results=DIR is taken")
+    results = results_dir(keyed(overrides, "paths."))
+    papers = citations("claim")
+    claims = sorted(map(claim_named, chosen or names("claim")), key=_place)
+    return [Judged(claim, papers.get(claim.name), findings(claim, results)) for claim in claims]
+
+
+def _place(claim: Claim) -> tuple[int, str, str]:
+    """Where a claim stands: by topic, those of a user last, and by name."""
+    known = claim.topic in TOPICS
+    return TOPICS.index(claim.topic) if known else len(TOPICS), claim.topic, claim.name
+
+
+def findings(claim: Claim, results: Path) -> tuple[Finding, ...]:
+    """What the stored table says, and that the publication's own setting is not tested if it is
+    not that of the table."""
+    table = stored_table(claim.table, results)
+    command = _command(claim.table)
+    published = claim.published
+    if table is not None:
+        own = judge(claim, table, command)
+    else:
+        untested = published if claim.table in FIGURES else None
+        own = Finding(untested or _default_world(claim.table), "not tested here", remedy=command)
+    if published is None or published.is_that_of(own.world):
+        return (own,)
+    elsewhere = (
+        " ".join([command, *published.overrides])
+        if published.overrides
+        else f"none: it takes a table of its own, such as a copy of conf/table/{claim.table}.yaml"
+    )
+    return own, Finding(published, "not tested here", remedy=elsewhere)
+
+
+def _command(table: str) -> str:
+    """The command that makes a table."""
+    if table in FIGURES:
+        return f"sde-edit figure {table}"
+    verb = "sweep table=" if "runs" in group_file("table", table) else "table "
+    return f"sde-edit {verb}{table}"
+
+
+def _default_world(table: str) -> World:
+    """The model and the data that a table has without overrides."""
+    config: Mapping[str, Any] = {} if table in FIGURES else group_file("table", table)
+    default = compose_config([])
+    arms = [config.get("runs", {}) | arm["set"] for arm in config.get("arms", [])]
+    found = {
+        group: dict.fromkeys(
+            str(name)
+            for arm in arms or [config]
+            for name in _listed(arm.get(group, default[group]["name"]))
+        )
+        for group in ("model", "data")
+    }
+    return World(tuple(found["model"]), tuple(found["data"]))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def publish_claims(judged: Sequence[Judged], overrides: Sequence[str]) -> list[Path]:
+    """Write results/claims.{md,json,tex}, all or none. overrides: paths.results=DIR."""
+    results = results_dir(keyed(overrides, "paths."))
+    forms = {".md": claims_markdown, ".json": claims_json, ".tex": claims_latex}
+    files = {results / f"claims{end}": form(judged).encode() for end, form in forms.items()}
+    write_together(files)
+    return list(files)

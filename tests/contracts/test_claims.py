@@ -1,0 +1,64 @@
+"""Every claim fits its table, and the committed verdicts follow from the committed tables."""
+
+from pathlib import Path
+
+import pytest
+
+from sde_edit.commands.claims import TOPICS, claim_named, judged_claims, publish_claims
+from sde_edit.commands.table import stored_table
+from sde_edit.config import compose_config, group_file, sweep_overrides
+from sde_edit.registry import citations, names
+from sde_edit.report.claims import judge
+from sde_edit.theory import FIGURES
+from tests.builders import ROOT
+
+RESULTS = ROOT / "results"
+CLAIMS = names("claim")
+
+
+def test_committed_verdicts_follow_from_the_committed_tables(tmp_path: Path) -> None:
+    judged = judged_claims([f"paths.results={RESULTS}"], ())
+    assert {one.claim.name for one in judged} == set(CLAIMS)
+    for file in publish_claims(judged, [f"paths.results={tmp_path}"]):
+        assert file.read_text() == (RESULTS / file.name).read_text(), "sde-edit claims"
+
+
+def test_a_summary_fits_a_page() -> None:
+    assert 0 < sum(claim_named(name).headline for name in CLAIMS) <= 20
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claim_is_about_a_paper_and_a_topic(name: str) -> None:
+    claim = claim_named(name)
+    assert claim.topic in TOPICS
+    assert claim.published
+    assert name in citations("claim")
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_the_cells_of_a_claim_are_those_of_its_table(name: str) -> None:
+    """Those of the table where it is committed; else the arms that its config has."""
+    claim = claim_named(name)
+    if table := stored_table(claim.table, RESULTS):
+        assert judge(claim, table, "").comparisons
+        return
+    labels = {arm["label"] for arm in group_file("table", claim.table)["arms"]}
+    assert {*claim.arms, claim.than or claim.arms[0]} <= labels
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_the_setting_of_the_publication_can_be_run(name: str) -> None:
+    claim = claim_named(name)
+    assert claim.published
+    overrides = claim.published.overrides
+    assert overrides or claim.table in (*FIGURES, "table7")
+    if overrides:
+        words = [f"table={claim.table}", *(o.replace("DIR", "images") for o in overrides)]
+        combinations, _ = sweep_overrides(words)
+        for one in (combinations[0], combinations[-1]):
+            config = compose_config(one)
+            assert (config["model"]["name"],) == claim.published.model
+            assert (config["data"]["name"],) == claim.published.data
+            wanted = {m for group in claim.metrics for m in ([group] if isinstance(group, str) else group)}
+            measured = {*config["metrics"], *(config["data"]["metrics"] or ())}
+            assert wanted & measured or not any(m in names("metric") for m in wanted)
