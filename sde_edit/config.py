@@ -459,6 +459,7 @@ def _spec(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> RunSpec:
         last_sigma=config["grid"]["last_sigma"],
         dtype=dtype_name(config["dtype"]),
         seed=config["seed"],
+        defaults=_left_out(plugins),
     )
 
 
@@ -479,6 +480,7 @@ def _external_spec(
         last_sigma="",
         dtype="",
         seed=0,
+        defaults=_left_out({key: plugins[key] for key in ("sampler", "data")}),
     )
 
 
@@ -676,6 +678,20 @@ def _component(group: str, raw: Mapping[str, Any], plugin: Any) -> ComponentSpec
     params = {f.name: value for f, value in given.items() if _identifies(f, value)}
     digest = plugin.digest() if group in ("model", "data") else ""
     return ComponentSpec(raw["name"], raw["kind"], plugin.version, params, digest)
+
+
+def _left_out(plugins: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Group -> the settings of its plug-in that the run id leaves out at their defaults."""
+    own = {
+        group: {
+            f.name: getattr(plugin, f.name)
+            for f in fields(plugin)
+            if f.metadata.get("identity") == UNLESS_DEFAULT
+            and not _identifies(f, getattr(plugin, f.name))
+        }
+        for group, plugin in plugins.items()
+    }
+    return {group: values for group, values in own.items() if values}
 
 
 def _identifies(setting: Setting[Any], value: Any) -> bool:

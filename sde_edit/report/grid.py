@@ -19,6 +19,7 @@ from sde_edit.report.selection import (
     flatten,
     matches,
     specifies,
+    unstated,
 )
 from sde_edit.report.table import Column
 from sde_edit.store.runs import Run
@@ -195,8 +196,13 @@ class Grid:
     def _state(self, arm: Arm, setting: Mapping[str, Setting], runs: Sequence[Run]) -> str:
         """The state of a cell without a sealed run."""
         place = self.values_of(arm) | {key: [value] for key, value in setting.items()}
-        begun = any(matches(run.spec, place) for run in runs)
-        return "begun, not finished" if begun else "no run"
+        if any(matches(run.spec, place) for run in runs):
+            return "begun, not finished"
+        older = ((run.id, unstated(run.spec, place)) for run in runs)
+        for run_id, keys in older:
+            if keys:
+                return f"no run, unless it is {run_id}, which does not state {', '.join(keys)}"
+        return "no run"
 
 
 def _combinations(values: Mapping[str, Sequence[Setting]]) -> list[dict[str, Setting]]:
