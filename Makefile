@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 ARGS ?= dtype=bfloat16
 # Worker processes of the tests; WORKERS= runs them in one process
 WORKERS ?= -n 2 --dist loadgroup
-DEMO := task=inpaint steps=25 data.limit=32 dtype=float32 task.guidance=1
+DEMO := task=inpaint steps=25 data.limit=32 dtype=float32
 
 SENSITIVITY := figure8 figure9 figure10 figure11 figure12
+GUIDANCE := $(addprefix guidance-,inpaint reconstruct diffedit p2p roundtrip sdedit ddib drag sample)
 TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 exactness \
-          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r $(SENSITIVITY)
+          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r $(SENSITIVITY) $(GUIDANCE)
 
-.PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity theory clean
+.PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity guidance theory clean
 
 help:
 	@echo "demo         both samplers on the embedded model: scores, their difference, a contact sheet"
@@ -27,6 +28,7 @@ help:
 	@echo "table4       Table 4: what a data set of drags is made of; needs no runs"
 	@echo "figure2      Table 8 as trade-offs, drawn with it"
 	@echo "sensitivity  dragging over its settings: $(SENSITIVITY)"
+	@echo "guidance     every task over guidance, on validation scenes, and the default that follows"
 	@echo "figure5      Fig. 5, the 1-D toy: results/figures/figure5.*, in a minute"
 	@echo "theory       results/figures/theory_kl.* and the numbers of docs/theory.md, in minutes"
 	@echo "shapes-card  measures the embedded model and writes docs/shapes-model-card.md"
@@ -78,6 +80,9 @@ table4: $(VENV)/installed
 figure2: table8 # drawn with it
 
 sensitivity: $(SENSITIVITY)
+
+guidance: $(GUIDANCE) # then writes the embedded model's default of each task
+	$(BIN)/python scripts/default_guidance.py
 
 figure5: $(VENV)/installed
 	$(BIN)/sde-edit figure $@

@@ -43,6 +43,7 @@ class Arm:
 
     set: override keys -> value or values, in place of those of `runs`.
     short: the name in differences and summaries; by default the label.
+    against: the label of the arm that is subtracted from it; by default the table's baseline.
     evaluations: of eps per step, if the columns are NFE; `sde-edit table` asks the sampler for it.
     same_as: the label of an arm; the table counts the images that equal its images bit for bit.
     """
@@ -52,6 +53,7 @@ class Arm:
     short: str = ""
     evaluations: int = 1
     same_as: str = ""
+    against: str = ""
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     @property
