@@ -9,17 +9,19 @@ BIN := $(VENV)/bin
 ARGS ?= dtype=bfloat16
 # Worker processes of the tests; WORKERS= runs them in one process
 WORKERS ?= -n 2 --dist loadgroup
-DEMO := task=inpaint steps=25 data.limit=32 dtype=float32 task.guidance=1
+DEMO := task=inpaint steps=25 data.limit=32 dtype=float32
 
 SENSITIVITY := figure8 figure9 figure10 figure11 figure12
 BEYOND := schedules-inpaint schedules-roundtrip ood-inpaint ood-reconstruct ood-drag \
           candidates-inpaint candidates-diffedit candidates-drag \
           guidance-cost-roundtrip guidance-cost-diffedit guidance-cost-p2p
+GUIDANCE := $(addprefix guidance-,inpaint reconstruct diffedit p2p roundtrip sdedit ddib drag sample)
 TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 exactness \
-          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r drag-pairs $(SENSITIVITY) $(BEYOND) \
-          inpaint-few-steps inpaint-order-ode inpaint-order-sde
+          bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r drag-pairs \
+          inpaint-few-steps inpaint-order-ode inpaint-order-sde \
+          $(SENSITIVITY) $(GUIDANCE) $(BEYOND)
 
-.PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity beyond theory claims clean
+.PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity guidance beyond theory claims clean
 
 help:
 	@echo "demo         both samplers on the embedded model: scores, their difference, a contact sheet"
@@ -31,6 +33,7 @@ help:
 	@echo "table4       Table 4: what a data set of drags is made of; needs no runs"
 	@echo "figure2      Table 8 as trade-offs, drawn with it"
 	@echo "sensitivity  dragging over its settings: $(SENSITIVITY)"
+	@echo "guidance     every task over guidance, on validation scenes, and the default that follows"
 	@echo "beyond       questions that the paper leaves open, the tables of docs/beyond-the-paper.md"
 	@echo "figure5      Fig. 5, the 1-D toy: results/figures/figure5.*, in a minute"
 	@echo "theory       theory_kl.* and theory_schedules.*, the numbers of docs/theory.md, in minutes"
@@ -84,6 +87,9 @@ table4: $(VENV)/installed
 figure2: table8 # drawn with it
 
 sensitivity: $(SENSITIVITY)
+
+guidance: $(GUIDANCE) # then writes the embedded model's default of each task
+	$(BIN)/python scripts/default_guidance.py
 
 beyond: $(BEYOND)
 

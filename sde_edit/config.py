@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field as Setting
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -50,6 +50,8 @@ from sde_edit.registry import (
     strict,
     suggest,
 )
+from sde_edit.report.selection import COMPONENT_ATTRS
+from sde_edit.store.files import canonical
 
 # Keys of a group's YAML that are not settings of its plug-in, and what they mean.
 RUN_KEYS = {
@@ -57,6 +59,7 @@ RUN_KEYS = {
         "dtype": "number format of the network, unless `dtype` is given; auto: by the device",
         "batch_size": "images per batch, unless `hardware.batch_size` is given",
         "plain_guidance": "guidance that means none: 0 or 1",
+        "guidance": "task -> its default of task.guidance; other tasks have that of the paper",
     },
     "data": {
         "limit": "number of examples, the first ones; null: all",
@@ -103,6 +106,26 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
 
     Raises UserError for an unknown key, name or preset, and for a value that no run could have.
     """
+    config = _unresolved_config(overrides)
+    if missing := sorted(key for key, value in _leaves(_as_dict(config)) if value == "???"):
+        example = " ".join(f"{key}=..." for key in missing)
+        raise UserError(f"config: {', '.join(missing)} must be given: {example}")
+    resolved = _as_dict(config, resolve=True)
+    resolved["metrics"] = _listed(resolved["metrics"])
+    _check_finite(resolved)
+    _check_run(resolved)
+    _check_in_use(resolved["plugins"])
+    return resolved
+
+
+def default_of(key: str, overrides: Sequence[str], absent: Any = None) -> Any:
+    """The value of one key in the config of these overrides, of which others may still be missing;
+    `absent` if the config lacks the key, or if it must be given."""
+    return OmegaConf.select(_unresolved_config(overrides), key, default=absent)
+
+
+def _unresolved_config(overrides: Sequence[str]) -> DictConfig:
+    """The config of one set of overrides, with interpolations and missing values as written."""
     given = read(overrides)
     refuse_swept(given)
     for one in given:
@@ -116,15 +139,7 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
             _check_key(one, tree)
             _refuse_kind(one)
             _set(config, one)
-    if missing := sorted(key for key, value in _leaves(_as_dict(config)) if value == "???"):
-        example = " ".join(f"{key}=..." for key in missing)
-        raise UserError(f"config: {', '.join(missing)} must be given: {example}")
-    resolved = _as_dict(config, resolve=True)
-    resolved["metrics"] = _listed(resolved["metrics"])
-    _check_finite(resolved)
-    _check_run(resolved)
-    _check_in_use(resolved["plugins"])
-    return resolved
+    return config
 
 
 @cache
@@ -316,6 +331,7 @@ class _ModelRun:
     dtype: Text
     batch_size: Count
     plain_guidance: float | None = None
+    guidance: dict[str, float] = field(default_factory=dict)
 
 
 @strict
@@ -461,6 +477,7 @@ def _spec(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> RunSpec:
         last_sigma=config["grid"]["last_sigma"],
         dtype=dtype_name(config["dtype"]),
         seed=config["seed"],
+        defaults=_left_out(plugins),
     )
 
 
@@ -481,6 +498,7 @@ def _external_spec(
         last_sigma="",
         dtype="",
         seed=0,
+        defaults=_left_out({key: plugins[key] for key in ("sampler", "data")}),
     )
 
 
@@ -586,10 +604,14 @@ def sweep_overrides(
 def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The config of a table with overrides applied, and the overrides that do not concern it.
 
-    An override applies to the table's grid and to arms that set the same key. Raises UserError for
-    a key in which the arms differ.
+    A setting that only some arms give has in each other arm the default of that arm's runs, with
+    these overrides. Arms that are then alike, because a model's default is the value that another
+    arm gives, are one arm. An override applies to the table's grid and to arms that set the same
+    key. Raises UserError for a key in which the arms differ.
     """
     config, rest = group_file("table", name), []
+    if "arms" in config:
+        config = _without_twins({**config, "arms": _with_defaults(config, overrides)})
     arms = [arm["set"] for arm in config.get("arms", ())]
     for given in read(overrides):
         key = given.key_or_group
@@ -602,6 +624,68 @@ def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], l
         if not asked:
             rest.append(str(given.input_line))
     return config, rest
+
+
+def _with_defaults(config: Mapping[str, Any], overrides: Sequence[str]) -> list[dict[str, Any]]:
+    """The arms of a table, each with its own default of every setting that only others give."""
+    arms = config["arms"]
+    keys = dict.fromkeys(key for arm in arms for key in arm["set"] if _is_setting(key))
+    given = [one for one in read(overrides) if one.key_or_group not in keys]
+    given = [one for one in given if not _only_selects(one)]
+    return [{**arm, "set": arm["set"] | _defaults_of(arm, keys, config, given)} for arm in arms]
+
+
+def _is_setting(key: str) -> bool:
+    """Whether a key is a setting of a plug-in that images depend on."""
+    group, dot, _ = key.partition(".")
+    return bool(dot) and group in _GROUPS
+
+
+def _only_selects(given: Override) -> bool:
+    """Whether an override has no place in the config of one run: a sweep over a setting, or what
+    only a stored spec has."""
+    key = given.key_or_group
+    return key.rpartition(".")[2] in COMPONENT_ATTRS or (
+        given.is_sweep_override() and key not in _choosable()
+    )
+
+
+def _defaults_of(
+    arm: Mapping[str, Any],
+    keys: Iterable[str],
+    config: Mapping[str, Any],
+    given: Sequence[Override],
+) -> dict[str, Any]:
+    """Key -> default, for the keys that an arm's runs have and that the table leaves open."""
+    grid = config["runs"] | arm["set"]
+    lacking = [key for key in keys if key not in grid]
+    if not lacking:
+        return {}
+    others = [str(one.input_line) for one in given if one.key_or_group not in grid]
+    first = [override(key, v[0] if isinstance(v, list) else v) for key, v in grid.items()]
+    found = {key: default_of(key, [*others, *first], _ABSENT) for key in lacking}
+    return {key: value for key, value in found.items() if value is not _ABSENT}
+
+
+_ABSENT = object()
+
+
+def _without_twins(config: dict[str, Any]) -> dict[str, Any]:
+    """The table without arms that have the settings of an earlier one, which stands for them."""
+    first: dict[str, str] = {}
+    stands = {
+        arm["label"]: first.setdefault(canonical(arm["set"]), arm["label"])
+        for arm in config["arms"]
+    }
+    arms = [
+        {key: stands.get(v, v) if key in ("against", "same_as") else v for key, v in arm.items()}
+        for arm in config["arms"]
+        if stands[arm["label"]] == arm["label"]
+    ]
+    if drawn := (config.get("figure") or {}).get("arms"):
+        kept = list(dict.fromkeys(stands.get(label, label) for label in drawn))
+        config = {**config, "figure": {**config["figure"], "arms": kept}}
+    return {**config, "arms": arms}
 
 
 def _values(given: Override) -> list[Any]:
@@ -692,6 +776,20 @@ def _component(group: str, raw: Mapping[str, Any], plugin: Any) -> ComponentSpec
     params = {f.name: value for f, value in given.items() if _identifies(f, value)}
     digest = plugin.digest() if group in ("model", "data") else ""
     return ComponentSpec(raw["name"], raw["kind"], plugin.version, params, digest)
+
+
+def _left_out(plugins: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Group -> the settings of its plug-in that the run id leaves out at their defaults."""
+    own = {
+        group: {
+            f.name: getattr(plugin, f.name)
+            for f in fields(plugin)
+            if f.metadata.get("identity") == UNLESS_DEFAULT
+            and not _identifies(f, getattr(plugin, f.name))
+        }
+        for group, plugin in plugins.items()
+    }
+    return {group: values for group, values in own.items() if values}
 
 
 def _identifies(setting: Setting[Any], value: Any) -> bool:

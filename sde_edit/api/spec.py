@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sde_edit.errors import UserError
@@ -30,6 +30,10 @@ class RunSpec:
     """Everything that determines the images of a run, and nothing else; its hash is the run id.
 
     Version 0 marks a component that is only a label: it did not influence the images.
+
+    defaults: component -> settings that its params leave out because they have their defaults
+    (`UNLESS_DEFAULT` in `sde_edit/registry.py`). They tell a reader what the run had, and are part
+    neither of its identity nor of equality. Runs that older versions stored lack them.
     """
 
     task: ComponentSpec
@@ -41,6 +45,11 @@ class RunSpec:
     last_sigma: str
     dtype: str
     seed: int
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+
+    def identity(self) -> dict[str, Any]:
+        """What the run id covers, as plain values."""
+        return {key: value for key, value in asdict(self).items() if key != "defaults"}
 
     @property
     def is_external(self) -> bool:

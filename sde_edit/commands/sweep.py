@@ -354,8 +354,7 @@ class Finish:
         run_all([_on_this_node(run.experiment) for run in left.runs if not run.plan.missing])
         if any(run.plan.missing for run in left.runs):
             return []
-        found = (RunStore(left.results).find(e.spec) for e in left.experiments)
-        runs = [run for run in found if run]
+        runs = [RunStore(left.results).open(e.spec) for e in left.experiments]
         written = [
             publish_runs(name, config, runs, left.results, force=self.force)
             for name, config in left.tables.items()

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 # Overrides of where or how much to run; they do not select runs.
 _NOT_IDENTITY = (
     *("paths.", "hardware", "data.limit", "shard", "wandb", "launcher", "metrics", "model.path"),
-    "plugins",
+    *("plugins", "model.guidance"),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sde_edit.engine.damage import damaged_outputs
@@ -97,7 +97,7 @@ def _without_t_0(experiment: Experiment) -> tuple[str, str, tuple[str, ...]]:
     """What the experiments of a group have in common: spec, settings and metrics."""
     spec = experiment.spec
     params = {key: value for key, value in spec.task.params.items() if key != "t_0"}
-    common = asdict(replace(spec, task=replace(spec.task, params=params)))
+    common = replace(spec, task=replace(spec.task, params=params)).identity()
     metrics = tuple(named.spec.name for named in experiment.metrics)
     return canonical(common), repr(experiment.settings), metrics
 

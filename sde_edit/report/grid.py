@@ -20,6 +20,7 @@ from sde_edit.report.selection import (
     flatten,
     matches,
     specifies,
+    unstated,
 )
 from sde_edit.report.table import Column
 from sde_edit.store.runs import Run
@@ -43,6 +44,7 @@ class Arm:
 
     set: override keys -> value or values, in place of those of `runs`.
     short: the name in differences and summaries; by default the label.
+    against: the label of the arm that is subtracted from it; by default the table's baseline.
     evaluations: of eps per step, if the columns are NFE; `sde-edit table` asks the sampler for it.
     same_as: the label of an arm; the table counts the images that equal its images bit for bit.
     keep: what is kept of the runs that share a cell, as candidates for one image: `mean`, or the
@@ -55,6 +57,7 @@ class Arm:
     short: str = ""
     evaluations: int = 1
     same_as: str = ""
+    against: str = ""
     keep: str = ""
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
@@ -217,8 +220,13 @@ class Grid:
     def _state(self, arm: Arm, setting: Mapping[str, Setting], runs: Sequence[Run]) -> str:
         """The state of a cell without a sealed run."""
         place = self.values_of(arm) | {key: [value] for key, value in setting.items()}
-        begun = any(matches(run.spec, place) for run in runs)
-        return "begun, not finished" if begun else "no run"
+        if any(matches(run.spec, place) for run in runs):
+            return "begun, not finished"
+        older = ((run.id, unstated(run.spec, place)) for run in runs)
+        for run_id, keys in older:
+            if keys:
+                return f"no run, unless it is {run_id}, which does not state {', '.join(keys)}"
+        return "no run"
 
 
 def _combinations(values: Mapping[str, Sequence[Setting]]) -> list[dict[str, Setting]]:

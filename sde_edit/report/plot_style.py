@@ -113,6 +113,25 @@ def arms(block: Block) -> list[Row]:
     return [row for row in block.rows if row.kind == "arm"]
 
 
+def compared(block: Block) -> list[tuple[Row, Row, Row]]:
+    """(difference, arm, the arm that it is compared with), where both arms are in the block.
+
+    A difference rests on the runs of its two arms, its own first.
+    """
+    found = []
+    for row in block.rows:
+        runs = next((cell.runs for cell in row.cells if cell.runs), ())
+        if row.kind == "difference" and runs:
+            ends = (_made_of(block, run) for run in (runs[0], runs[-1]))
+            found.append((row, *(arm for arm in ends if arm)))
+    return [three for three in found if len(three) == 3]
+
+
+def _made_of(block: Block, run: str) -> Row | None:
+    """The arm that rests on a run."""
+    return next((row for row in arms(block) if any(run in cell.runs for cell in row.cells)), None)
+
+
 def measured_blocks(table: Table) -> dict[str, Block]:
     """Metric -> its block, for blocks with a number to draw."""
     return {

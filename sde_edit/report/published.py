@@ -26,8 +26,9 @@ class Paper:
     other columns. In a table with groups they are a mapping by group and column, as
     {small: {25: 5.84}}.
     higher: the metrics for which higher is better.
-    where: settings of the published experiment, as `where` of a table. If all runs have them, the
-    numbers are in the metric's own block; otherwise, and without `where`, in a separate block.
+    where: settings of the published experiment, as `where` of a table. If all runs of the arms with
+    these labels have them, the numbers are in the metric's own block; otherwise, and without
+    `where`, in a separate block.
     """
 
     source: str

@@ -3,6 +3,11 @@
 A spec is addressed by dotted keys, the same that override it on the command line: `task` is the
 name of the task, `task.guidance` one of its settings, `steps` a plain field. `.kind`, `.version`
 and `.digest` of a component are keys too.
+
+A setting that run ids leave out at its default is selected by the value that the spec states
+(`RunSpec.defaults`). Runs that older versions stored state none, and no value of such a key selects
+them, until `sde-edit run` or `sweep` comes across them and completes their specs. Two runs are
+compared by what their ids cover: there, a key that both leave out is equal in both.
 """
 
 from __future__ import annotations
@@ -38,6 +43,14 @@ def specifies(spec: RunSpec, key: str) -> bool:
 
 def flatten(spec: RunSpec) -> dict[str, Any]:
     """The spec by dotted key, without the keys that did not influence the images."""
+    flat = identity(spec)
+    for component, own in spec.defaults.items():
+        flat |= dotted(component, own)
+    return {key: value for key, value in flat.items() if specifies(spec, key)}
+
+
+def identity(spec: RunSpec) -> dict[str, Any]:
+    """As `flatten`, without the settings that the run id leaves out at their defaults."""
     flat: dict[str, Any] = {}
     for field in fields(spec):
         value = getattr(spec, field.name)
@@ -45,7 +58,7 @@ def flatten(spec: RunSpec) -> dict[str, Any]:
             attributes = {name: getattr(value, name) for name in COMPONENT_ATTRS}
             flat[field.name] = value.name
             flat |= dotted(field.name, {**attributes, **value.params})
-        else:
+        elif field.name != "defaults":
             flat[_OVERRIDES.get(field.name, field.name)] = value
     return {key: value for key, value in flat.items() if specifies(spec, key)}
 
@@ -65,14 +78,15 @@ def diff_specs(a: RunSpec, b: RunSpec) -> dict[str, tuple[Any, Any]]:
     Leaves out what follows from a different name, such as the kind of another sampler, and keys
     that did not influence the images of one of the runs.
     """
-    left, right = flatten(a), flatten(b)
+    left, right = identity(a), identity(b)
     common = [key for key in left | right if specifies(a, key) and specifies(b, key)]
     keys = [key for key in common if left.get(key) != right.get(key)]
     settings = [key for key in keys if key.rpartition(".")[2] not in COMPONENT_ATTRS]
     attributes = [
         key for key in keys if key not in settings and key.rpartition(".")[0] not in settings
     ]
-    return {key: (left.get(key), right.get(key)) for key in [*settings, *attributes]}
+    shown = flatten(a), flatten(b)
+    return {key: (shown[0].get(key), shown[1].get(key)) for key in [*settings, *attributes]}
 
 
 def varying(specs: Sequence[RunSpec]) -> list[str]:
@@ -82,7 +96,7 @@ def varying(specs: Sequence[RunSpec]) -> list[str]:
     a run lacks has its default; its kind, version and digest only among runs that all its settings
     leave alike.
     """
-    flats = [(spec, flatten(spec)) for spec in specs]
+    flats = [(spec, identity(spec)) for spec in specs]
     keys = list(dict.fromkeys(key for _, flat in flats for key in flat))
     found = [key for key in keys if _varies(key, flats, keys)]
     return sorted(found, key=lambda key: "." in key)
@@ -120,6 +134,15 @@ def matches(spec: RunSpec, allowed: Mapping[str, Sequence[Setting]]) -> bool:
     return all(key in flat and flat[key] in values for key, values in asked.items())
 
 
+def unstated(spec: RunSpec, allowed: Mapping[str, Sequence[Setting]]) -> list[str]:
+    """The keys for want of which a spec does not match: settings that it does not state, though it
+    matches in all others. Such a spec was stored by an older version."""
+    flat = flatten(spec)
+    stated = {key: values for key, values in allowed.items() if key in flat}
+    lacking = [key for key in allowed if key not in flat and specifies(spec, key)]
+    return lacking if matches(spec, stated) else []
+
+
 def check_where(where: Mapping[str, Setting], runs: Sequence[Run]) -> None:
     """Raises UserError for a key of `where` that no run's spec has."""
     known = sorted({key for run in runs for key in flatten(run.spec)})
@@ -141,7 +164,7 @@ def check_uniform(
     restriction. All other parts must be equal everywhere.
     """
     conflicts: dict[str, dict[str, list[str]]] = {}
-    for key in sorted({key for run in runs for key in flatten(run.spec)}):
+    for key in sorted({key for run in runs for key in identity(run.spec)}):
         part = key.partition(".")[0]
         if part in conflicts or part in varying:
             continue  # another model differs in its digest too; its name says enough
@@ -157,17 +180,25 @@ def _grouped(runs: Sequence[RunResult], keys: Sequence[str]) -> list[list[RunRes
     """Runs with equal values at the keys, together."""
     groups: dict[str, list[RunResult]] = {}
     for run in runs:
-        flat = flatten(run.spec)
+        flat = identity(run.spec)
         groups.setdefault(canonical([flat.get(key) for key in keys]), []).append(run)
     return list(groups.values())
 
 
 def _values(runs: Sequence[RunResult], key: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    """The values of a key that differ in what run ids cover -> the ids of their runs."""
+    found: dict[str, list[RunResult]] = {}
     for run in runs:
         if specifies(run.spec, key):
-            found.setdefault(canonical(flatten(run.spec).get(key)), []).append(run.id)
-    return found
+            found.setdefault(canonical(identity(run.spec).get(key)), []).append(run)
+    shown = ((_shown(key, group), group) for group in found.values())
+    return {value: [run.id for run in group] for value, group in shown}
+
+
+def _shown(key: str, runs: Sequence[RunResult]) -> str:
+    """The value of a key in runs that agree in it; null if none states it."""
+    flats = (flatten(run.spec) for run in runs)
+    return canonical(next((flat[key] for flat in flats if key in flat), None))
 
 
 def _conflict_message(conflicts: Mapping[str, Mapping[str, Sequence[str]]]) -> str:

@@ -61,7 +61,7 @@ LOG_VARIABLE = "SDE_EDIT_LOG"
 
 def run_id(spec: RunSpec) -> str:
     """First 12 hex digits of the SHA-256 of the canonical spec."""
-    return short_digest(canonical(asdict(spec)))
+    return short_digest(canonical(spec.identity()))
 
 
 @dataclass(frozen=True)
@@ -208,11 +208,12 @@ class Run:
         file = self.path / "spec.json"
         try:
             spec = read_record(file, _SPEC, _RUN_AGAIN)
-            own = short_digest(canonical(json.loads(read_regular(file))))
+            stored = json.loads(read_regular(file))
         except FileNotFoundError as error:
             raise DamagedFileError(f"{file}: is missing. {_RUN_AGAIN}") from error
         except ValueError as error:
             raise DamagedFileError(f"{file}: {error}. {_RUN_AGAIN}") from error
+        own = short_digest(canonical({k: v for k, v in stored.items() if k != "defaults"}))
         if own != self.id:
             raise DamagedFileError(f"{file}: is the spec of run {own}. {_RUN_AGAIN}")
         return spec
@@ -511,11 +512,11 @@ class RunStore:
     def open(self, spec: RunSpec) -> Run:
         """The run of a spec; creates its folder if it is new.
 
-        Writes a damaged spec anew and clears what killed writers left. Raises UserError if a
-        subfolder is a link.
+        Writes anew a spec that is damaged, or that an older version stored without `defaults`, and
+        clears what killed writers left. Raises UserError if a subfolder is a link.
         """
         run = Run(self.folder(spec))
-        if not run.has_spec:
+        if not run.has_spec or not _states_defaults(run.spec, spec):
             text = json.dumps(asdict(spec), indent=2) + "\n"
             write_atomic(run.path / "spec.json", text.encode())
         run.check()
@@ -551,6 +552,16 @@ class RunStore:
             except DamagedFileError as error:
                 problems.append(f"run {run.path.name}: {error}")
         return runs, problems
+
+
+def _states_defaults(stored: RunSpec, composed: RunSpec) -> bool:
+    """Whether a stored spec states every default that the composed one does."""
+    known = stored.defaults
+    return all(
+        key in known.get(component, {})
+        for component, own in composed.defaults.items()
+        for key in own
+    )
 
 
 def _is_run_folder(folder: Path) -> bool:

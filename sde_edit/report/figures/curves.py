@@ -24,6 +24,7 @@ from sde_edit.report.plot_style import (
     arm_entry,
     arms,
     caption,
+    compared,
     legend,
     mark_entry,
     measured_blocks,
@@ -56,8 +57,9 @@ class Curves:
     column, all others in that of a page.
     log: the metrics with a logarithmic axis.
 
-    Bars are 95 % intervals and hollow points are partial runs. With two arms, a star marks pairs of
-    points whose paired difference excludes 0.
+    Bars are 95 % intervals and hollow points are partial runs. Where no arm is compared with more
+    than one other, a star marks pairs of points whose paired difference excludes 0: grey if there
+    is one such pair of arms, otherwise a line of stars for each, in the colour of its first arm.
     """
 
     metrics: list[str] | None = None
@@ -182,10 +184,16 @@ def _numbers(table: Table, scale: Scale) -> list[float]:
     return sorted(found)
 
 
-def _compared(block: Block) -> list[Row]:
-    """The row of differences if there is only one; a star cannot say which of several it means."""
-    rows = [row for row in block.rows if row.kind == "difference"]
-    return rows if len(rows) == 1 else []
+def _starred(block: Block, styles: Mapping[str, Style]) -> list[tuple[Row, str]]:
+    """The differences with the colour of their stars. None if an arm is compared with several: a
+    star could not say which of them it means."""
+    pairs = compared(block)
+    labels = [arm.label for _, *both in pairs for arm in both]
+    if len(set(labels)) < len(labels):
+        return []
+    colours = [styles[arm.label].colour for _, arm, _ in pairs]
+    rows = [row for row, *_ in pairs]
+    return list(zip(rows, colours if len(pairs) > 1 else [GREY], strict=True)) if pairs else []
 
 
 def _at(table: Table, row: Row, group: str) -> list[tuple[float, Cell]]:
@@ -214,8 +222,8 @@ def _panel(
         }[scale]
         x = [at * factor + shift for at, _ in points]
         _curve(axes, x, [cell for _, cell in points], styles[row.label])
-    for row in _compared(block):
-        _stars(axes, _at(table, row, group))
+    for line, (row, colour) in enumerate(_starred(block, styles)):
+        _stars(axes, _at(table, row, group), 0.95 - 0.08 * line, colour)
 
 
 def _curve(axes: Axes, x: Sequence[float], cells: Sequence[Cell], style: Style) -> None:
@@ -228,10 +236,10 @@ def _curve(axes: Axes, x: Sequence[float], cells: Sequence[Cell], style: Style) 
         axes.plot(at, value, style.marker, mec=style.colour, mfc=face, zorder=3)
 
 
-def _stars(axes: Axes, points: Sequence[tuple[float, Cell]]) -> None:
+def _stars(axes: Axes, points: Sequence[tuple[float, Cell]], height: float, colour: str) -> None:
     for x, cell in points:
         if cell.verdict in ("better", "worse"):
-            axes.plot(x, 0.95, "*", color=GREY, transform=axes.get_xaxis_transform())
+            axes.plot(x, height, "*", color=colour, transform=axes.get_xaxis_transform())
 
 
 def _axis(axes: Axes, ticks: Mapping[float, str], scale: Scale) -> None:
@@ -247,9 +255,12 @@ def _legend(
 ) -> None:
     handles = [arm_entry(style, label) for label, style in styles.items()]
     cells = [cell for block in blocks for row in block.rows for cell in row.cells]
-    starred = [cell for block in blocks for row in _compared(block) for cell in row.cells]
-    if any(cell.verdict in ("better", "worse") for cell in starred):
-        handles.append(mark_entry("*", GREY, "paired difference excludes 0"))
+    starred = [pair for block in blocks for pair in _starred(block, styles)]
+    decided = [c for row, c in starred if any(x.verdict in ("better", "worse") for x in row.cells)]
+    if decided:
+        words = "paired difference excludes 0"
+        words += "; colour: of which pair" if {*decided} != {GREY} else ""
+        handles.append(mark_entry("*", GREY, words))
     if any(cell.partial for cell in cells):
         handles.append(mark_entry("o", "white", "hollow: partial run"))
     legend(figure, handles, title=f"{caption(table)}; arrows point to what is better")

@@ -25,6 +25,7 @@ from sde_edit.report.plot_style import (
     arm_entry,
     arms,
     caption,
+    compared,
     legend,
     mark_entry,
     measured_blocks,
@@ -67,9 +68,10 @@ class Tradeoff:
 
     A list in place of a metric means the first that the table has, as [fid, shapes_fid].
 
-    Each point is labelled with its column, and thin dashes link the arms of a column. Bars are 95 %
-    intervals and hollow points are partial runs. Published numbers of the same metrics, matched by
-    the last word of the name (`fid` for shapes_fid), get panels of their own below.
+    Each point is labelled with its column, and thin dashes link the arms of a column, those that
+    the table compares if it compares any. Bars are 95 % intervals and hollow points are partial
+    runs. Published numbers of the same metrics, matched by the last word of the name (`fid` for
+    shapes_fid), get panels of their own below.
     """
 
     x: str | list[str]
@@ -147,7 +149,8 @@ def _panel(
     x, y = pair
     for label, points in curves.items():
         _curve(axes, points, styles[label])
-    _links(axes, list(curves.values()))
+    for group in _linked(y, curves):
+        _links(axes, group)
     axes.set_xlabel(_label(x))
     axes.set_ylabel(_label(y))
     axes.margins(0.1)
@@ -169,6 +172,17 @@ def _curves(table: Table, x: Block, y: Block) -> dict[str, list[_Point]]:
         if label in up
     }
     return {label: points for label, points in curves.items() if points}
+
+
+def _linked(block: Block, curves: Mapping[str, Sequence[_Point]]) -> list[list[Sequence[_Point]]]:
+    """The curves in groups: each with those that are compared with it; all, without comparisons."""
+    pairs = {arm.label: base.label for _, arm, base in compared(block)}
+    if not pairs:
+        return [list(curves.values())]
+    groups: dict[str, list[Sequence[_Point]]] = {}
+    for label, points in curves.items():
+        groups.setdefault(pairs.get(label, label), []).append(points)
+    return list(groups.values())
 
 
 def _rows(block: Block) -> dict[str, Row]:

@@ -54,13 +54,14 @@ class Arms:
     group: a key whose values span neighbouring columns, as `data.masks` spans steps.
     average: a key, such as seed; runs that differ only in it share a cell. They are repetitions, or
     candidates for each image in an arm with `keep`.
-    baseline: the label of the arm that is subtracted from the others.
+    baseline: the label of the arm that is subtracted from the others, apart from arms that have
+    another one to compare with (`against`) and arms that are that other one.
     summary: whether to count the verdicts of differences and to note why some are missing.
     metrics: the metrics to show; null: all that the runs have, []: none.
     costs: costs per image to show in further blocks.
     also: overrides that the runs need but that do not select them, as {data.limit: 64}.
     where: further keys that select runs, as {model: shapes, seed: 0}.
-    paper: published numbers, and which runs they may stand beside.
+    paper: published numbers, by the labels of the arms, and which runs they may stand beside.
     remarks: notes to print below the table.
     """
 
@@ -120,7 +121,8 @@ class Arms:
 
     def _check(self) -> None:
         labels = [arm.label for arm in self.arms]
-        for label in [self.baseline, *(arm.same_as for arm in self.arms)]:
+        referred = (label for arm in self.arms for label in (arm.same_as, arm.against))
+        for label in (self.baseline, *referred):
             if label and label not in labels:
                 raise UserError(f"{self.name}: no arm is labelled {label!r}. Known: {labels}")
         self._grid.check()
@@ -130,7 +132,7 @@ class Arms:
     def _blocks(self, cells: Cells, runs: Mapping[str, Run]) -> tuple[Block, ...]:
         results = [run for group in cells.values() for run in group]
         metrics = self._metrics(results)
-        comparable = self.paper is not None and self.paper.comparable(results)
+        comparable = self.paper is not None and self.paper.comparable(self._named(cells))
         beside = self._published & set(metrics) if comparable else set()
         blocks = [self._metric_block(m, cells, published=m in beside) for m in metrics]
         if any(arm.same_as for arm in self.arms):
@@ -159,7 +161,7 @@ class Arms:
             return mean_cell(cells.get((arm.label, place), []), metric)
 
         differences = [self._difference_row(arm, metric, cells) for arm in self._contenders]
-        rows = (*self._rows(cell), *differences)
+        rows: tuple[Row, ...] = (*self._rows(cell), *differences)
         if self.paper and published:
             rows += self.paper.rows(metric, self._grid.places())
         summary = " ".join(filter(None, map(self._summary, self._contenders, differences)))
@@ -190,7 +192,12 @@ class Arms:
 
     @property
     def _contenders(self) -> list[Arm]:
-        return [arm for arm in self.arms if self.baseline and arm.label != self.baseline]
+        return [arm for arm in self.arms if self._rival(arm)]
+
+    def _rival(self, arm: Arm) -> str | None:
+        """The label of the arm that is subtracted from this one."""
+        compared_with = {self.baseline, *(other.against for other in self.arms)}
+        return arm.against or (None if arm.label in compared_with else self.baseline)
 
     def _differences(self, arm: Arm, metric: str, cells: Cells) -> list[Cell | str]:
         """For each place the difference, or why there is none; "" where a score is missing."""
@@ -198,11 +205,12 @@ class Arms:
         def scored(label: str | None, place: Place) -> list[RunResult]:
             return [r for r in cells.get((str(label), place), []) if metric in r.scores]
 
-        pairs = [(scored(arm.label, p), scored(self.baseline, p)) for p in self._grid.places()]
+        rival = self._rival(arm)
+        pairs = [(scored(arm.label, p), scored(rival, p)) for p in self._grid.places()]
         return [difference_cell(*pair, metric) if all(pair) else "" for pair in pairs]
 
     def _difference_row(self, arm: Arm, metric: str, cells: Cells) -> Row:
-        (base,) = (other.name for other in self.arms if other.label == self.baseline)
+        (base,) = (other.name for other in self.arms if other.label == self._rival(arm))
         found = self._differences(arm, metric, cells)
         shown = with_common_decimals(c if isinstance(c, Cell) else Cell() for c in found)
         return Row(f"{arm.name} {MINUS} {base}", "difference", shown)
@@ -220,6 +228,17 @@ class Arms:
         )
 
     # -- published numbers
+
+    def _named(self, cells: Cells) -> list[RunResult]:
+        """The runs of the arms that have published numbers; all runs if no arm is named."""
+        lines = self.paper.values.values() if self.paper else ()
+        named = {label for line in lines for label in line} & {arm.label for arm in self.arms}
+        return [
+            run
+            for (label, _), group in cells.items()
+            if label in named or not named
+            for run in group
+        ]
 
     @property
     def _published(self) -> set[str]:

@@ -1,5 +1,6 @@
 """Sweeps before anything is launched."""
 
+import json
 import shutil
 
 import pytest
@@ -131,3 +132,17 @@ def test_an_example_that_cannot_be_edited_is_named(small, tmp_path, tiny_model):
     output = invoke("sweep", *small, *data, code=1)
     assert "a.png" in output
     assert not RunStore(tmp_path).runs()
+
+
+def test_a_spec_that_an_older_version_stored_is_completed(small, tmp_path):
+    """A finished run is not made again, but its spec states the defaults that its id leaves out."""
+    asked = [*small, "task=reconstruct", "sampler=ode", "metrics=[psnr]"]
+    invoke("run", *asked)
+    (run,) = RunStore(tmp_path).runs()
+    file = run.path / "spec.json"
+    stored = json.loads(file.read_text())
+    assert stored.pop("defaults") == {"sampler": {"inversion_time": "start"}}
+    file.write_text(json.dumps(stored))
+    invoke("sweep", *asked)
+    assert run.spec.defaults == {"sampler": {"inversion_time": "start"}}
+    assert len(run.attempts()) == 1

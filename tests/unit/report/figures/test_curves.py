@@ -13,7 +13,8 @@ from PIL import Image
 from sde_edit.commands.table import build_figure
 from sde_edit.errors import UserError
 from sde_edit.report.formats import write_figure
-from sde_edit.report.table import Block, Cell, Column, Row, Table
+from sde_edit.report.plot_style import styles_of
+from sde_edit.report.table import Block, Cell, Column, Row, Table, Verdict
 
 STEPS = (25, 50, 100)
 COLUMNS = tuple(Column(f"{masks} masks", str(s)) for masks in ("small", "large") for s in STEPS)
@@ -21,14 +22,21 @@ COLUMNS = tuple(Column(f"{masks} masks", str(s)) for masks in ("small", "large")
 
 def arm(label: str, start: float, n: int = 256) -> Row:
     values = [start - i for i in range(6)]
-    cells = (Cell(v, v - 0.7, v + 0.6, n, 256, ("run",)) for v in values)
+    cells = (Cell(v, v - 0.7, v + 0.6, n, 256, (label,)) for v in values)
     return Row(label, "arm", tuple(cells))
 
 
+VERDICTS: tuple[Verdict, ...] = ("better", "undecided", "worse", "better", "better", "")
+
+
+def difference(label: str, *arms: str, verdicts: Sequence[Verdict] = VERDICTS) -> Row:
+    cells = (Cell(1.0, runs=arms, verdict=verdict) for verdict in verdicts)
+    return Row(label, "difference", tuple(cells))
+
+
 def example(n: int = 256) -> Table:
-    verdicts = ("better", "undecided", "worse", "better", "better", "")
-    difference = Row("SDE − ODE", "difference", tuple(Cell(1.0, verdict=v) for v in verdicts))
-    rows = (arm("Inpaint-ODE", 10.0), arm("Inpaint-SDE", 9.0, n), difference)
+    pair = difference("SDE − ODE", "Inpaint-SDE", "Inpaint-ODE")
+    rows = (arm("Inpaint-ODE", 10.0), arm("Inpaint-SDE", 9.0, n), pair)
     blocks = (
         Block("shapes_fid", rows, higher_is_better=False),
         Block("psnr", rows, higher_is_better=True),
@@ -85,6 +93,33 @@ def test_decided_differences_and_partial_runs_are_marked() -> None:
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "hollow: partial run" in texts
     assert "paired difference excludes 0" in texts
+
+
+def stars_of(figure: Figure) -> list[tuple[float, str]]:
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
+    return [(float(line.get_xdata()[0]), str(line.get_color())) for line in lines]
+
+
+def test_two_pairs_have_stars_in_their_own_colours() -> None:
+    """Each pair compares its own arms; of an arm with two comparisons no star could say which."""
+    labels = ("Inpaint-ODE", "Inpaint-SDE", "Inpaint-ODE at 7.5", "Inpaint-SDE at 7.5")
+    rows = tuple(arm(label, 10.0 - i) for i, label in enumerate(labels))
+    first = difference("SDE − ODE", "Inpaint-SDE", "Inpaint-ODE")
+    other = difference(
+        "SDE at 7.5 − ODE at 7.5",
+        *("Inpaint-SDE at 7.5", "Inpaint-ODE at 7.5"),
+        verdicts=("undecided", "better", *VERDICTS[2:]),
+    )
+    table = Table("t", "T", "masks, steps", COLUMNS, (Block("psnr", (*rows, first, other), True),))
+    colours = styles_of(labels)
+    own, paler = colours["Inpaint-SDE"].colour, colours["Inpaint-SDE at 7.5"].colour
+    figure = draw(table)
+    assert stars_of(figure) == [(25, own), (100, own), (50, paler), (100, paler)]
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "paired difference excludes 0; colour: of which pair" in texts
+    crossed = difference("SDE at 7.5 − ODE", "Inpaint-SDE at 7.5", "Inpaint-ODE")
+    block = Block("psnr", (*rows, first, crossed), True)
+    assert not stars_of(draw(Table("t", "T", "masks, steps", COLUMNS, (block,))))
 
 
 def test_metrics_can_be_chosen_and_unknown_ones_are_refused() -> None:

@@ -134,3 +134,27 @@ def test_tradeoff_refuses_metrics_that_are_not_there() -> None:
         tradeoff(tradeoff_table(), y=["ssim"])
     with pytest.raises(UserError, match="names no metric"):
         tradeoff(tradeoff_table(), y=[])
+
+
+def test_links_join_the_arms_that_are_compared() -> None:
+    """Two pairs of arms: a link from one pair to the other would compare what differs in more."""
+    labels = ("DiffEdit-ODE", "DiffEdit-SDE", "DiffEdit-ODE at 7.5", "DiffEdit-SDE at 7.5")
+
+    def block(title: str, scale: float, *pairs: tuple[str, str]) -> Block:
+        rows = (
+            Row(label, "arm", tuple(Cell(scale * (i + j), n=8, runs=(label,)) for j in range(6)))
+            for i, label in enumerate(labels)
+        )
+        differences = (Row("d", "difference", (Cell(1.0, runs=pair),) * 6) for pair in pairs)
+        return Block(title, (*rows, *differences), True)
+
+    def links(*pairs: tuple[str, str]) -> set[int]:
+        """How many points the links of the panel join."""
+        blocks = (block("psnr", 1.0, *pairs), block("ssim", 0.1, *pairs))
+        table = Table("t", "T", "t_0", tuple(Column("", t) for t in T_0), blocks)
+        (axes,) = tradeoff(table, x="psnr", y=["ssim"]).axes
+        return {len(line.get_xdata()) for line in axes.lines if line.get_color() == GREY}
+
+    assert links() == {4}
+    assert links((labels[1], labels[0]), (labels[3], labels[2])) == {2}
+    assert links((labels[1], labels[0]), (labels[2], labels[0]), (labels[3], labels[0])) == {4}

@@ -336,3 +336,69 @@ def test_shipped_configs_agree_with_themselves(name: str) -> None:
     assert raw["name"] == name
     assert raw["figure"]["kind"] == "curves"
     assert [arm["set"]["sampler"] for arm in raw["arms"]] == raw["runs"]["sampler"]
+
+
+PAIRS = {
+    "name": "t",
+    "kind": "arms",
+    "title": "T",
+    "runs": {"task": ["sample"], "steps": [10]},
+    "arms": [
+        {"label": "ODE", "set": {"sampler": "ode", "task.guidance": 1.0}},
+        {"label": "SDE", "set": {"sampler": "sde", "task.guidance": 1.0}},
+        {"label": "ODE at 7.5", "set": {"sampler": "ode", "task.guidance": 7.5}},
+        {
+            "label": "SDE at 7.5",
+            "set": {"sampler": "sde", "task.guidance": 7.5},
+            "against": "ODE at 7.5",
+        },
+    ],
+    "column": "steps",
+    "baseline": "ODE",
+    "summary": True,
+}
+
+
+def add_pairs(store):
+    for guidance, ode, sde in ((1.0, 20.0, 23.0), (7.5, 18.0, 17.0)):
+        add(store, ode, steps=10, guidance=guidance)
+        add(store, sde, steps=10, guidance=guidance, sampler="sde")
+
+
+def test_each_pair_is_compared_within_itself(store):
+    add_pairs(store)
+    (block,) = build_table(PAIRS, store.runs()).blocks
+    found = {row.label: row.cells[0] for row in block.rows if row.kind == "difference"}
+    assert {label: cell.value for label, cell in found.items()} == {
+        "SDE − ODE": 3.0,
+        "SDE at 7.5 − ODE at 7.5": -1.0,
+    }
+    assert [cell.verdict for cell in found.values()] == ["worse", "better"]
+    assert "SDE better in 0 of 1 cells, worse in 1" in block.summary
+    assert "SDE at 7.5 better in 1 of 1" in block.summary
+    alone = {**PAIRS, "baseline": None}
+    (block,) = build_table(alone, store.runs()).blocks
+    assert [row.label for row in block.rows if row.kind == "difference"] == [
+        "SDE at 7.5 − ODE at 7.5"
+    ]
+
+
+def test_an_arm_is_compared_with_one_that_is_there(store):
+    arms = [*PAIRS["arms"][:3], {**PAIRS["arms"][3], "against": "ODE at 8"}]
+    with pytest.raises(UserError, match="no arm is labelled 'ODE at 8'"):
+        build_table({**PAIRS, "arms": arms}, store.runs())
+
+
+def test_published_numbers_stand_beside_the_arms_that_they_name(store):
+    add_pairs(store)
+    paper = {
+        "source": "A paper",
+        "setting": "guidance 7.5",
+        "values": {"fid": {"ODE at 7.5": [20.5]}},
+        "where": {"task.guidance": 7.5},
+    }
+    titles = [block.title for block in build_table({**PAIRS, "paper": paper}, store.runs()).blocks]
+    assert titles == ["fid"]
+    paper["values"] = {"fid": {"ODE": [20.5]}}
+    titles = [block.title for block in build_table({**PAIRS, "paper": paper}, store.runs()).blocks]
+    assert titles == ["fid", "Published FID, another experiment"]
