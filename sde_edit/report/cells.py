@@ -24,7 +24,7 @@ from sde_edit.report.multiplicity import (
 from sde_edit.report.power import POWER, detectable, paired_d, sigma_of, superiority
 from sde_edit.report.results import RunResult
 from sde_edit.report.selection import dotted, specifies
-from sde_edit.report.table import DECIDED, Cell, Verdict
+from sde_edit.report.table import DECIDED, SUGGESTED, Cell, Verdict
 from sde_edit.store.runs import Headline
 
 Cost = Literal["evaluations", "calls", "seconds"]
@@ -230,20 +230,46 @@ def family_note(name: str, cells: Sequence[Cell]) -> str:
     )
 
 
-def undecided_note(name: str, cells: Sequence[Cell]) -> list[str]:
-    """How large a difference must be to be seen where none is; [] if all are decided."""
-    sizes = [
-        cell.detectable
-        for cell in cells
-        if cell.verdict == "undecided" and cell.detectable is not None
+def undecided_note(cells: Mapping[str, Sequence[Cell]]) -> list[str]:
+    """How large a difference must be to be seen where none is decided; [] if all are.
+
+    cells: metric -> its differences.
+    """
+    sizes = {
+        metric: [
+            cell.detectable
+            for cell in group
+            if cell.verdict == "undecided" and cell.detectable is not None
+        ]
+        for metric, group in cells.items()
+    }
+    parts = [
+        f"{metric} {' to '.join(dict.fromkeys(f'{size:.2g}' for size in (min(found), max(found))))}"
+        for metric, found in sizes.items()
+        if found
     ]
-    if not sizes:
+    if not parts:
         return []
-    ends = dict.fromkeys(f"{size:.2g}" for size in (min(sizes), max(sizes)))
     return [
-        f"{name}: {len(sizes)} undecided, where a difference of {' to '.join(ends)} would be seen "
-        f"with probability {POWER:g} (alone, at {LEVEL:g})."
+        "Undecided; a difference that n images show with probability "
+        f"{POWER:g}, alone and at {LEVEL:g}, would be: {'; '.join(parts)}."
     ]
+
+
+def rule_note(family: str) -> str:
+    """What the verdicts of a family mean."""
+    return (
+        f"`better` or `worse` holds over {family} together (step-down max-T at {LEVEL:g}) and "
+        f"exceeds rounding ({ROUNDING:.1g} of the value, near 0 the metric's tolerance); "
+        f"{SUGGESTED} is a hint, by Benjamini-Hochberg at {LEVEL:g}; an interval is of its "
+        "difference alone"
+    )
+
+
+def verdict_text(cell: Cell, words: Mapping[str, str] | None = None) -> str:
+    """The verdict of a cell in words, with the mark of a hint; "" without one."""
+    word = (words or {}).get(cell.verdict, cell.verdict)
+    return f"{word} {SUGGESTED}" if cell.suggested else word
 
 
 class Measured(Protocol):

@@ -231,7 +231,9 @@ def _legend(
     cells = [cell for block in blocks for row in block.rows for cell in row.cells]
     starred = [cell for block in blocks for row in _compared(block) for cell in row.cells]
     if any(cell.verdict in ("better", "worse") for cell in starred):
-        handles.append(mark_entry("*", GREY, "paired difference excludes 0"))
+        judged = any(cell.pointwise for cell in starred)
+        meaning = "decided over the family" if judged else "paired difference excludes 0"
+        handles.append(mark_entry("*", GREY, meaning))
     if any(cell.partial for cell in cells):
         handles.append(mark_entry("o", "white", "hollow: partial run"))
     legend(figure, handles, title=f"{caption(table)}; arrows point to what is better")

@@ -299,9 +299,10 @@ class Arms:
             if family:
                 metrics = ", ".join(dict.fromkeys(metric for metric, *_ in family))
                 notes.append(family_note(f"{name} ({metrics})", [*family.values()]))
-        for metric in dict.fromkeys(metric for metric, *_ in judged):
-            notes += undecided_note(metric, [c for key, c in judged.items() if key[0] == metric])
-        return notes
+        of_metric: dict[str, list[Cell]] = {}
+        for (metric, *_), cell in judged.items():
+            of_metric.setdefault(metric, []).append(cell)
+        return [*notes, *undecided_note(of_metric)]
 
     # -- published numbers
 

@@ -20,7 +20,7 @@ from tests.unit.report.inpainting import Fill, N, add_numbered, inpaint_spec
 
 def alike(runs: Sequence[Run]) -> Peers:
     """Runs over the same examples."""
-    results = list(map(load_finished, runs))
+    results = [[load_finished(run)] for run in runs]
     return Peers(results, results)
 
 
@@ -59,7 +59,7 @@ def test_further_runs_have_their_difference_to_the_first_and_a_verdict(
     assert found["shapes_fid ↓", "sde"][2].startswith("−1.0")
     assert found["shapes_fid ↓", "sde"][3] == "better"
     assert found["seconds/image", "sde"][2:] == ["", ""]
-    assert "paired over 8 examples." in markdown(table)
+    assert "paired over 8 examples\n" in markdown(table)
     turned = lines(summary_table([alike([runs[s, "small", 25] for s in ("sde", "ode")])]))
     assert turned["psnr ↑", "ode"][3] == "worse"
 
