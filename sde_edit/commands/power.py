@@ -49,8 +49,9 @@ def power_table(table: Table) -> Table:
     )
     if not rows:
         raise UserError(
-            f"{table.name} compares no runs of two examples or more: it needs a baseline and runs "
-            "to compare with it"
+            f"{table.name} compares no runs of two examples or more. It needs a baseline and "
+            f"runs to compare with it; if it was written by an earlier version, "
+            f"write it again with `sde-edit table {table.name}`"
         )
     note = (
         f"n needed: shows the difference seen so far with probability {POWER:g}, two-sided at "

@@ -345,10 +345,15 @@ def _reading_of_verdicts(table: Table, better: str, worse: str) -> list[str]:
             "corrected for the number of cells; no mark: undecided."
         ]
     suggested = any(cell.suggested for cell in cells)
+    families = (
+        " The primary endpoints are one family, the others another."
+        if any(cell.primary for cell in cells)
+        else ""
+    )
     hint = f"{SUGGESTED}: only by Benjamini-Hochberg at {LEVEL:g}, a hint; " if suggested else ""
     return [
         f"{rows}, with the interval of the cell alone; {marks}, over all comparisons of its family "
-        f"together (step-down max-T at {LEVEL:g}); {hint}no mark: undecided."
+        f"together (step-down max-T at {LEVEL:g}); {hint}no mark: undecided.{families}"
     ]
 
 

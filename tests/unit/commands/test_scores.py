@@ -31,9 +31,11 @@ def store(tmp_path: Path) -> RunStore:
     return RunStore(tmp_path)
 
 
-def add(store: RunStore, sampler: str, values: Mapping[str, float], masks: str = "small") -> Run:
+def add(
+    store: RunStore, sampler: str, values: Mapping[str, float], masks: str = "small", seed: int = 0
+) -> Run:
     """A run whose images have these values of psnr, by id."""
-    run = store.open(make_spec(sampler, data_params={"masks": masks}))
+    run = store.open(make_spec(sampler, data_params={"masks": masks}, seed=seed))
     add_images(run, list(values), of=8)
     rows = {i: torch.tensor([value], dtype=torch.float64) for i, value in values.items()}
     assert run.seal
@@ -116,6 +118,36 @@ def test_samplers_are_compared_at_equal_settings(store: RunStore) -> None:
         assert found[f"ode data.masks={masks}"] == ["", ""]
         assert found[f"sde data.masks={masks}"][1] == "worse"
     assert text.count("paired over 8 examples") == 1
+
+
+def test_seeds_are_averaged_within_an_example(store: RunStore) -> None:
+    """The mean over seeds is compared: noise of one seed that another cancels is none."""
+    noise = {i: (-1) ** place * 3.0 for place, i in enumerate(A)}
+    up, down = ({i: B[i] + sign * noise[i] for i in A} for sign in (1, -1))
+    runs = [add(store, "ode", A, seed=seed) for seed in (0, 1)]
+    runs += [add(store, "sde", up), add(store, "sde", down, seed=1)]
+    text = describe_scores(runs, whole=False)
+    ode, sde = cells(text, "psnr")
+    assert ode[0] == "ode, mean of seeds 0, 1"
+    assert sde[0] == "sde, mean of seeds 0, 1"
+    assert sde[3].startswith("−1.12")
+    assert sde[4] == "worse"
+    alone = cells(describe_scores([runs[0], runs[2]], whole=False), "psnr")
+    assert alone[1][4] == "undecided"
+
+
+def test_if_only_the_seed_differs_seeds_are_compared(store: RunStore) -> None:
+    runs = [add(store, "sde", A), add(store, "sde", B, seed=1)]
+    first, second = cells(describe_scores(runs, whole=False), "psnr")
+    assert (first[0], second[0]) == ("sde seed=0", "sde seed=1")
+    assert second[4] == "worse"
+
+
+def test_of_seeds_with_different_examples_the_common_ones_count(store: RunStore) -> None:
+    few = {i: B[i] for i in list(B)[:6]}
+    runs = [add(store, "ode", A), add(store, "sde", B), add(store, "sde", few, seed=1)]
+    ode, sde = cells(describe_scores(runs, whole=False), "psnr")
+    assert (ode[2], sde[2]) == ("8 of 8", "6 of 8")
 
 
 def test_metrics_that_were_not_asked_for_are_left_out(store: RunStore) -> None:
