@@ -16,11 +16,13 @@ from dataclasses import dataclass, replace
 
 import click
 import numpy as np
+import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from tabulate import tabulate
 
 from sde_edit.api.metric import centred_interval
+from sde_edit.metrics.frechet import frechet_distance
 from sde_edit.report.cells import Difference, over_family, verdict_of
 from sde_edit.report.multiplicity import LEVEL, studentised, two_sided_p
 from sde_edit.report.table import Cell
@@ -64,10 +66,44 @@ class Family:
         scaled_NM: Floats = z_NM * scale_N1 * scale_M
         return scaled_NM
 
+    def drawn(self, counts_BN: Floats, rng: Generator) -> Drawn:
+        """A family whose metric is a mean over examples."""
+        n = counts_BN.shape[1]
+        x_NM = self.draw(n, rng)
+        return Drawn(x_NM.mean(0), counts_BN @ x_NM / n, n)
+
+
+@dataclass(frozen=True)
+class FrechetFamily:
+    """Arms with equal distributions of normal features, against a baseline, by Fréchet distance.
+
+    Features of one example are correlated by 0.8 between arms and with the reference.
+    """
+
+    comparisons: int = 4
+    features: int = 8
+    effects: int = 0
+
+    def drawn(self, counts_BN: Floats, rng: Generator) -> Drawn:
+        """A family of differences of distances to the same references."""
+        n = counts_BN.shape[1]
+        scene_ND = rng.normal(size=(n, self.features))
+        own_AND = rng.normal(size=(self.comparisons + 2, n, self.features))
+        reference_ND, *arms_AND = torch.from_numpy(0.8**0.5 * scene_ND + 0.2**0.5 * own_AND)
+        counts = torch.from_numpy(np.concatenate([np.ones((1, n)), counts_BN]))
+        distances_BA = np.array(
+            [
+                [float(frechet_distance(x_ND, reference_ND, c_N)) for x_ND in arms_AND]
+                for c_N in counts
+            ]
+        )
+        value_M, *replicates_BM = distances_BA[:, 1:] - distances_BA[:, :1]
+        return Drawn(value_M, np.array(replicates_BM), n)
+
 
 _NULL = Family()
 _MIXED = Family(effects=20, effect=0.3)
-FAMILIES = {
+FAMILIES: dict[str, Family | FrechetFamily] = {
     "null": _NULL,
     "null, correlated": replace(_NULL, correlation=0.8),
     "null, heteroscedastic": replace(_NULL, spread=0.5),
@@ -75,6 +111,7 @@ FAMILIES = {
     "null, very skewed": replace(_NULL, skew=1.0),
     "null, binary": replace(_NULL, binary=True),
     "null, 400 comparisons": replace(_NULL, comparisons=400),
+    "null, Fréchet distance": FrechetFamily(),
     "mixed": _MIXED,
     "mixed, correlated": replace(_MIXED, correlation=0.8),
     "mixed, heteroscedastic": replace(_MIXED, spread=0.5),
@@ -103,14 +140,13 @@ class Found:
 
 
 def simulated(
-    family: Family, *, n: int, families: int, resamplings: int, seed: int = 0
+    family: Family | FrechetFamily, *, n: int, families: int, resamplings: int, seed: int = 0
 ) -> Iterator[Drawn]:
     """So many families over n examples, each with resamplings of its own."""
     rng = np.random.default_rng(seed)
     for _ in range(families):
-        x_NM = family.draw(n, rng)
-        counts_BN = rng.multinomial(n, np.full(n, 1 / n), size=resamplings)
-        yield Drawn(x_NM.mean(0), counts_BN @ x_NM / n, n)
+        counts_BN = rng.multinomial(n, np.full(n, 1 / n), size=resamplings).astype(np.float64)
+        yield family.drawn(counts_BN, rng)
 
 
 def judge(drawn: Drawn) -> Found:
@@ -146,7 +182,7 @@ def holm(p_M: Floats) -> Floats:
 RULES = ("uncorrected", "bonferroni", "holm", "max_t", "benjamini_hochberg")
 
 
-def rates(family: Family, **how: int) -> list[tuple[float, float, float]]:
+def rates(family: Family | FrechetFamily, **how: int) -> list[tuple[float, float, float]]:
     """(family-wise error rate, power, false discovery rate) of each of `RULES`.
 
     The power is the share of the effects that are found, 0 without effects.
