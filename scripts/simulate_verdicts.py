@@ -66,11 +66,10 @@ class Family:
         scaled_NM: Floats = z_NM * scale_N1 * scale_M
         return scaled_NM
 
-    def drawn(self, counts_BN: Floats, rng: Generator) -> Drawn:
+    def drawn(self, n: int, resamplings: int, rng: Generator) -> Drawn:
         """A family whose metric is a mean over examples."""
-        n = counts_BN.shape[1]
         x_NM = self.draw(n, rng)
-        return Drawn(x_NM.mean(0), counts_BN @ x_NM / n, n)
+        return Drawn(x_NM.mean(0), _counts(n, resamplings, rng) @ x_NM / n, n)
 
 
 @dataclass(frozen=True)
@@ -84,21 +83,25 @@ class FrechetFamily:
     features: int = 8
     effects: int = 0
 
-    def drawn(self, counts_BN: Floats, rng: Generator) -> Drawn:
+    def drawn(self, n: int, resamplings: int, rng: Generator) -> Drawn:
         """A family of differences of distances to the same references."""
-        n = counts_BN.shape[1]
         scene_ND = rng.normal(size=(n, self.features))
         own_AND = rng.normal(size=(self.comparisons + 2, n, self.features))
         reference_ND, *arms_AND = torch.from_numpy(0.8**0.5 * scene_ND + 0.2**0.5 * own_AND)
-        counts = torch.from_numpy(np.concatenate([np.ones((1, n)), counts_BN]))
+        counts_BN = torch.from_numpy(np.vstack([np.ones(n), _counts(n, resamplings, rng)]))
         distances_BA = np.array(
             [
-                [float(frechet_distance(x_ND, reference_ND, c_N)) for x_ND in arms_AND]
-                for c_N in counts
+                [float(frechet_distance(x_ND, reference_ND, counts_N)) for x_ND in arms_AND]
+                for counts_N in counts_BN
             ]
         )
         value_M, *replicates_BM = distances_BA[:, 1:] - distances_BA[:, :1]
         return Drawn(value_M, np.array(replicates_BM), n)
+
+
+def _counts(n: int, resamplings: int, rng: Generator) -> Floats:
+    """How often each resampling draws each example [B, N]."""
+    return rng.multinomial(n, np.full(n, 1 / n), size=resamplings).astype(np.float64)
 
 
 _NULL = Family()
@@ -145,8 +148,7 @@ def simulated(
     """So many families over n examples, each with resamplings of its own."""
     rng = np.random.default_rng(seed)
     for _ in range(families):
-        counts_BN = rng.multinomial(n, np.full(n, 1 / n), size=resamplings).astype(np.float64)
-        yield family.drawn(counts_BN, rng)
+        yield family.drawn(n, resamplings, rng)
 
 
 def judge(drawn: Drawn) -> Found:
