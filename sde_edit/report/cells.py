@@ -251,8 +251,8 @@ def undecided_note(cells: Mapping[str, Sequence[Cell]]) -> list[str]:
     if not parts:
         return []
     return [
-        "Undecided; a difference that n images show with probability "
-        f"{POWER:g}, alone and at {LEVEL:g}, would be: {'; '.join(parts)}."
+        f"What would have been seen where nothing is decided (with probability {POWER:g}, each "
+        f"alone, at {LEVEL:g}): {'; '.join(parts)}."
     ]
 
 

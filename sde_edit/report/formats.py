@@ -24,10 +24,9 @@ from sde_edit.report.table import (
     Table,
     count,
     counts,
+    effect_text,
     format_central,
     interval,
-    number,
-    percent,
     readable,
     reading_notes,
     runs_by_arm,
@@ -71,10 +70,10 @@ def _markdown_cell(cell: Cell, *, always: bool) -> str:
 def _markdown_effects(table: Table) -> list[str]:
     """The sizes of the differences whose metrics have a value for each image; [] without any."""
     lines = [
-        [f"{block.title}: {row.label}", *map(_effect, row.cells)]
+        [f"{block.title}: {row.label}", *(effect_text(cell) or MISSING for cell in row.cells)]
         for block in table.blocks
         for row in block.rows
-        if any(cell.superiority is not None for cell in row.cells)
+        if row.kind == "difference" and any(map(effect_text, row.cells))
     ]
     if not lines:
         return []
@@ -84,13 +83,6 @@ def _markdown_effects(table: Table) -> list[str]:
     )
     headings = [table.corner, *(column.heading for column in table.columns)]
     return ["## Effect sizes of A \N{MINUS SIGN} B", reading, _pipes(headings, lines)]
-
-
-def _effect(cell: Cell) -> str:
-    if cell.superiority is None:
-        return MISSING
-    d = MISSING if cell.effect is None else number(cell.effect, 2)
-    return f"{d}, {percent(cell.superiority)}"
 
 
 def _markdown_footing(table: Table, shown: Table) -> str:

@@ -32,6 +32,7 @@ from sde_edit.report.table import (
     Row,
     Table,
     arrow,
+    effect_text,
     with_common_decimals,
 )
 
@@ -55,7 +56,8 @@ class Peers:
 
 
 def summary_table(peers: Sequence[Peers]) -> Table:
-    """A line for each metric and trial: value with interval, n, difference to the first, verdict.
+    """A line for each metric and trial: value with interval, n, difference to the first, verdict,
+    effect size.
 
     Then a line for each cost and trial. A metric that a trial lacks is a dash. The verdicts hold
     over all differences that are shown. Raises UserError without runs, or if the runs disagree on
@@ -72,7 +74,7 @@ def summary_table(peers: Sequence[Peers]) -> Table:
     rows += [row for cost in costs for row in _cost_rows(cost, trials, labels)]
     columns, notes = ["run", "value", "n"], why
     if len(trials) > len(peers):  # some group has a further trial
-        columns += [_heading(peers, labels), "verdict"]
+        columns += [_heading(peers, labels), "verdict", "paired d, better in"]
         basis = dict.fromkeys(_basis(group) for group in peers if len(group.whole) > 1)
         notes = [*basis, rule_note("all these comparisons"), *_undecided(found), *why]
     lines = (replace(row, cells=row.cells[: len(columns)]) for row in rows)
@@ -137,6 +139,7 @@ def _metric_rows(
                 Cell(text="" if value.value is None else _count(trial)),
                 difference if difference.value is not None else Cell(text=" "),
                 Cell(text=verdict_text(cell) or " "),
+                Cell(text=effect_text(cell) or " "),
             ),
         )
         for trial, value, difference, cell in zip(trials, values, shown, found, strict=True)
@@ -145,12 +148,12 @@ def _metric_rows(
 
 def _cost_rows(cost: Cost, trials: Sequence[Trials], labels: Mapping[str, str]) -> list[Row]:
     values = with_common_decimals(replace(cost_cell(trial, cost), n=None) for trial in trials)
-    blank = Cell(text=" ")
+    blanks = [Cell(text=" ")] * 3
     return [
         Row(
             f"{cost}/image",
             "arm",
-            (Cell(text=labels[trial[0].id]), value, Cell(text=_count(trial)), blank, blank),
+            (Cell(text=labels[trial[0].id]), value, Cell(text=_count(trial)), *blanks),
         )
         for trial, value in zip(trials, values, strict=True)
     ]

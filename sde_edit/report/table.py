@@ -313,6 +313,14 @@ def format_central(cell: Cell) -> str:
     return cell.text or number(cell.value, cell.decimals)
 
 
+def effect_text(cell: Cell) -> str:
+    """The paired d and the probability of superiority, '0.29, 59 %', or "" without them."""
+    if cell.superiority is None:
+        return ""
+    d = MISSING if cell.effect is None else number(cell.effect, 2)
+    return f"{d}, {percent(cell.superiority)}"
+
+
 def counts(table: Table) -> list[int]:
     """The distinct numbers of images in the table's cells, in ascending order."""
     return sorted({cell.n for *_, cell in table.cells() if cell.n is not None})

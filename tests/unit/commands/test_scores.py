@@ -52,7 +52,7 @@ def cells(text: str, metric: str) -> list[list[str]]:
 def test_each_further_run_is_compared_with_the_first(store: RunStore) -> None:
     runs = [add(store, "ode", A), add(store, "sde", B), add(store, "sde2", A)]
     ode, sde, sde2 = cells(describe_scores(runs, whole=False), "psnr")
-    assert ode[3:] == ["", ""]
+    assert ode[3:] == ["", "", ""]
     assert sde[3].startswith("−1.12")
     assert sde[4] == "worse"
     assert sde2[4] == "undecided"
@@ -93,7 +93,7 @@ def test_runs_without_a_common_example_are_not_compared(store: RunStore) -> None
     text = describe_scores(
         [add(store, s, p) for s, p in zip("ab", parts, strict=True)], whole=False
     )
-    assert cells(text, "psnr")[1][3:] == ["", ""]
+    assert cells(text, "psnr")[1][3:] == ["", "", ""]
     assert "psnr has no difference b − a: the runs have no example in common" in text
 
 
@@ -115,7 +115,7 @@ def test_samplers_are_compared_at_equal_settings(store: RunStore) -> None:
     assert "− ode of the same settings" in text
     found = {line[0]: line[3:] for line in cells(text, "psnr")}
     for masks in settings:
-        assert found[f"ode data.masks={masks}"] == ["", ""]
+        assert found[f"ode data.masks={masks}"] == ["", "", ""]
         assert found[f"sde data.masks={masks}"][1] == "worse"
     assert text.count("paired over 8 examples") == 1
 
@@ -132,6 +132,7 @@ def test_seeds_are_averaged_within_an_example(store: RunStore) -> None:
     assert sde[0] == "sde, mean of seeds 0, 1"
     assert sde[3].startswith("−1.12")
     assert sde[4] == "worse"
+    assert sde[5] == "−3.18, 0 %"  # of the means: 7 differences of −1 and one of −2
     alone = cells(describe_scores([runs[0], runs[2]], whole=False), "psnr")
     assert alone[1][4] == "undecided"
 
