@@ -232,9 +232,11 @@ def table(
         sde-edit table table2
         sde-edit table table2 --metrics shapes_fid,psnr --columns 'small masks' --no-intervals
 
-    The other files hold the whole table always; NAME-notes.tex says what its numbers rest on.
+    The other files hold the whole table always; NAME-notes.tex says what its numbers rest on. Ends
+    with the number of comparisons that are decided, with the correction for their number and
+    without.
     """
-    from sde_edit.commands.table import publish_again, publish_table
+    from sde_edit.commands.table import publish_again, publish_table, tally_of
     from sde_edit.report.excerpt import Excerpt
 
     excerpt = Excerpt(metrics, columns, arms, intervals=not no_intervals)
@@ -247,6 +249,24 @@ def table(
     )
     for path in written:
         _say(path)
+    if counted := tally_of(name, overrides):
+        _say(counted)
+
+
+@main.command()
+@OVERRIDES
+def power(overrides: tuple[str, ...]) -> None:
+    """How many examples a table's comparisons need, from the scores of its finished runs.
+
+    \b
+        sde-edit power table=table2
+
+    For each comparison: the n that shows the difference seen so far with probability 0.8, and the
+    smallest difference that the present n shows. Overrides choose among runs, as in `table`.
+    """
+    from sde_edit.commands.power import describe_power
+
+    _say(describe_power(overrides))
 
 
 @main.command()

@@ -16,13 +16,17 @@ from sde_edit.errors import UserError
 from sde_edit.overrides import keyed
 from sde_edit.registry import build, suggest
 from sde_edit.report.cells import (
-    ROUNDING,
+    Difference,
     common_convention,
-    difference_cell,
+    difference,
     is_rounding,
+    over_family,
     ranked,
+    rule_note,
     score_cell,
     settings_notes,
+    undecided_note,
+    verdict_text,
 )
 from sde_edit.report.contact_sheet import examples_sheet, save_sheet
 from sde_edit.report.formats import markdown
@@ -42,7 +46,7 @@ from sde_edit.report.table import (
 )
 from sde_edit.store.runs import Run, log_damage
 
-_COLUMNS = ("A", "B", f"A {MINUS} B", "verdict", "examples where A is better")
+_COLUMNS = ("A", "B", f"A {MINUS} B", "verdict", "examples where A is better", "paired d")
 VERDICTS = {"better": "A better", "worse": "B better", "undecided": "undecided"}
 
 
@@ -122,12 +126,14 @@ def pair_of(left: Run, right: Run) -> Pair:
 # ------------------------------------------------------------------ the table
 def describe(pair: Pair) -> str:
     """Markdown: every metric of both runs, the settings, and where the specs differ."""
-    found = [_row(pair, metric) for metric in pair.metrics]
+    judged = compared(pair)
+    found = [_row(pair, metric, *one) for metric, one in judged.items()]
+    cells = {metric: [cell] for metric, (_, cell) in judged.items() if isinstance(cell, Cell)}
     a, b = pair.whole
     title = f"{_name(a)} (A) against {_name(b)} (B)"
     columns = tuple(Column("", text) for text in _COLUMNS)
     block = Block("", tuple(row for row, _ in found))
-    notes = (*_runs_notes(pair), *(note for _, notes in found for note in notes))
+    notes = (*_runs_notes(pair), *undecided_note(cells), *(n for _, notes in found for n in notes))
     table = Table("compare", title, "metric", columns, (block,), (*notes, *settings_notes([a, b])))
     return f"{markdown(table)}\n{_differences(pair)}"
 
@@ -136,30 +142,44 @@ def _name(run: RunResult) -> str:
     return f"{run.spec.sampler.name} `{run.id}`"
 
 
-def compared(pair: Pair, metric: str) -> tuple[tuple[RunResult, RunResult], Cell | str]:
-    """A and B as far as they can be compared by a metric, and A - B with a paired interval and a
-    verdict on A, or why there is none. Raises UserError if the conventions differ.
+def compared(pair: Pair) -> dict[str, tuple[tuple[RunResult, RunResult], Cell | str]]:
+    """Metric -> A and B as far as they can be compared, and A - B with a paired interval and a
+    verdict on A that holds over all metrics, or why there is none.
+
+    Raises UserError if the conventions of a metric differ.
     """
+    found = {metric: _compared(pair, metric) for metric in pair.metrics}
+    family = {m: one for m, (_, one) in found.items() if isinstance(one, Difference)}
+    judged = dict(zip(family, over_family([*family.values()]), strict=True))
+    return {
+        metric: (runs, one if isinstance(one, str) else judged[metric])
+        for metric, (runs, one) in found.items()
+    }
+
+
+def _compared(pair: Pair, metric: str) -> tuple[tuple[RunResult, RunResult], Difference | str]:
     common_convention(metric, pair.whole)
     if any(metric not in run.scores for run in pair.shared):
         return pair.whole, "it is of a whole set of images, and A and B hold different examples"
     a, b = pair.shared
-    return pair.shared, difference_cell([a], [b], metric)
+    return pair.shared, difference([a], [b], metric)
 
 
-def _row(pair: Pair, metric: str) -> tuple[Row, list[str]]:
+def _row(
+    pair: Pair, metric: str, runs: Sequence[RunResult], found: Cell | str
+) -> tuple[Row, list[str]]:
     """The row of a metric and its notes. Raises UserError if the conventions differ."""
     convention, higher = common_convention(metric, pair.whole)
     notes = [f"{metric}: {convention}"]
-    runs, difference = compared(pair, metric)
     a, b = with_common_decimals(score_cell(run, metric) for run in runs)
-    if isinstance(difference, str):
-        notes.append(f"{metric} has no paired difference: {difference}")
-        difference = Cell()
-    verdict = Cell(text=VERDICTS.get(difference.verdict, MISSING))
-    (shown,) = with_common_decimals([replace(difference, verdict="")])
+    if isinstance(found, str):
+        notes.append(f"{metric} has no paired difference: {found}")
+        found = Cell()
+    verdict = Cell(text=verdict_text(found, VERDICTS) or MISSING)
+    (shown,) = with_common_decimals([replace(found, verdict="", exploratory=False)])
     share = Cell(text=_share(pair, metric) if metric in pair.per_example else MISSING)
-    return Row(f"{metric} {arrow(higher)}", "arm", (a, b, shown, verdict, share)), notes
+    effect = Cell(found.effect, decimals=2)
+    return Row(f"{metric} {arrow(higher)}", "arm", (a, b, shown, verdict, share, effect)), notes
 
 
 def _share(pair: Pair, metric: str) -> str:
@@ -180,9 +200,8 @@ def _runs_notes(pair: Pair) -> list[str]:
             notes.append(f"Only {letter} has {', '.join(alone)}")
     return [
         *notes,
-        "Differences are paired by example; the verdict names a run where the interval excludes 0 "
-        f"and the difference exceeds rounding ({ROUNDING:.1g} of the value, near 0 the metric's "
-        "tolerance), with no correction for the number of metrics",
+        "Differences are paired by example; the verdict names a run where A is better or worse",
+        rule_note("all these metrics"),
     ]
 
 

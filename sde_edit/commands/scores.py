@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.commands.pairing import on_common_examples
 from sde_edit.report.contact_sheet import runs_sheet, save_sheet
 from sde_edit.report.formats import markdown
 from sde_edit.report.results import RunResult, load_finished
-from sde_edit.report.summary import Peers, background, labels_of, summary_table
+from sde_edit.report.summary import Peers, Trials, background, labels_of, summary_table
 from sde_edit.store.files import canonical, short_digest
 from sde_edit.store.runs import Run
 
@@ -36,7 +36,7 @@ def describe_scores(
     read = [load_finished(run) for run in unique]
     if metrics is not None:
         read = [_only(metrics.get(run.id, ()), run) for run in read]
-    table = summary_table([Peers(group, on_common_examples(group)) for group in _peers(read)])
+    table = summary_table([_paired(group) for group in _peers(read)])
     if whole:
         table = replace(table, notes=(*table.notes, *background(read)))
     return markdown(table)
@@ -72,22 +72,35 @@ def _only(metrics: Collection[str], run: RunResult) -> RunResult:
     return replace(run, scores={name: s for name, s in run.scores.items() if name in metrics})
 
 
-def _peers(runs: Sequence[RunResult]) -> list[list[RunResult]]:
-    """Groups of runs that differ in the sampler alone; if one has no peer, all runs of equal data.
+def _paired(group: Sequence[Trials]) -> Peers:
+    """Trials with their results on the examples that all of their runs have."""
+    shared = {run.id: run for run in on_common_examples([run for trial in group for run in trial])}
+    return Peers(
+        whole=[on_common_examples(trial) for trial in group],
+        shared=[[shared[run.id] for run in trial] for trial in group],
+    )
+
+
+def _peers(runs: Sequence[RunResult]) -> list[list[Trials]]:
+    """Groups of trials that differ in the sampler alone; if one has no peer, all of equal data.
 
     So `sampler=ode,sde steps=25,50` compares the samplers at each number of steps, and
-    `steps=25,50` the steps.
+    `steps=25,50` the steps. Runs that differ in the seed alone are the trials of one setting and
+    are averaged, unless there is no other setting: `seed=0,1,2` compares the seeds.
     """
-    groups = _grouped(runs, lambda run: replace(run.spec, sampler=_ANY))
+    found = _grouped(runs, lambda run: replace(run.spec, seed=0))
+    trials: list[Trials] = [*found] if len(found) > 1 else [[run] for run in runs]
+    groups = _grouped(trials, lambda trial: replace(trial[0].spec, sampler=_ANY, seed=0))
     if min(map(len, groups)) > 1:
         return groups
-    return _grouped(runs, lambda run: run.spec.data)
+    return _grouped(trials, lambda trial: trial[0].spec.data)
 
 
-def _grouped(
-    runs: Sequence[RunResult], key: Callable[[RunResult], RunSpec | ComponentSpec]
-) -> list[list[RunResult]]:
-    groups: dict[str, list[RunResult]] = {}
-    for run in runs:
-        groups.setdefault(canonical(asdict(key(run))), []).append(run)
+_T = TypeVar("_T")
+
+
+def _grouped(items: Sequence[_T], key: Callable[[_T], RunSpec | ComponentSpec]) -> list[list[_T]]:
+    groups: dict[str, list[_T]] = {}
+    for item in items:
+        groups.setdefault(canonical(asdict(key(item))), []).append(item)
     return list(groups.values())

@@ -29,7 +29,7 @@ from sde_edit.report.formats import (
     rendered_figure,
     rendered_to_read,
 )
-from sde_edit.report.table import Table, figure_name
+from sde_edit.report.table import Table, figure_name, tally
 from sde_edit.store.files import (
     DamagedFileError,
     child,
@@ -66,6 +66,13 @@ def stored_table(name: str, results: Path) -> Table | None:
     if table.name != name:
         raise UserError(f"{file} holds the table {table.name!r}, not {name!r}")
     return table
+
+
+def tally_of(name: str, overrides: Sequence[str]) -> str:
+    """How many comparisons of the written table are decided; "" if it makes none, or is so old that
+    it does not say."""
+    table = stored_table(name, results_dir(keyed(overrides, "paths.")))
+    return tally(table) if table else ""
 
 
 def made_table(name: str, overrides: Sequence[str]) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from PIL import Image
 from sde_edit.commands import compare as command
 from sde_edit.python.frames import frame
 from sde_edit.python.runs import Folder, Run, stored_run
+from sde_edit.report.results import RunResult
 from sde_edit.report.table import Cell
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 class Difference:
     """One metric of two runs on the examples that both have.
 
-    a, b: the values. difference: A - B, with its 95 % interval from `low` to `high`, paired by
+    a, b: the values. difference: A - B, with its own 95 % interval from `low` to `high`, paired by
     example; None if it cannot be paired, and `note` says why. verdict: "A better", "B better",
-    "undecided", or "" without a pairing. a_better, equal: the number of the n examples where A is
-    better, and where A and B agree up to rounding; None for a metric without values per example.
+    "undecided", or "" without a pairing; it holds over all metrics together. p, adjusted, effect,
+    superiority, detectable: as in `sde_edit.report.table.Cell`. a_better, equal: the number of the
+    n examples where A is better, and where A and B agree up to rounding; None for a metric without
+    values per example.
     """
 
     metric: str
@@ -39,6 +42,11 @@ class Difference:
     verdict: str
     a_better: int | None
     equal: int | None
+    p: float | None
+    adjusted: float | None
+    effect: float | None
+    superiority: float | None
+    detectable: float | None
     note: str = ""
 
 
@@ -54,7 +62,8 @@ class Comparison:
 
         Raises UserError for a metric that was measured in two ways.
         """
-        return {metric: _difference(self.pair, metric) for metric in self.pair.metrics}
+        found = command.compared(self.pair)
+        return {metric: _difference(self.pair, metric, *one) for metric, one in found.items()}
 
     def per_example(self, metric: str) -> DataFrame:
         """A row per shared example, by id: `a`, `b`, and `gain`, the advantage of A.
@@ -84,8 +93,9 @@ class Comparison:
         return str(self)
 
 
-def _difference(pair: command.Pair, metric: str) -> Difference:
-    runs, found = command.compared(pair, metric)
+def _difference(
+    pair: command.Pair, metric: str, runs: Sequence[RunResult], found: Cell | str
+) -> Difference:
     a, b = (run.scores[metric] for run in runs)
     gains = [*pair.gains(metric).values()] if metric in pair.per_example else None
     cell, note = (Cell(), found) if isinstance(found, str) else (found, "")
@@ -101,6 +111,11 @@ def _difference(pair: command.Pair, metric: str) -> Difference:
         verdict=command.VERDICTS.get(cell.verdict, ""),
         a_better=None if gains is None else sum(gain > 0 for gain in gains),
         equal=None if gains is None else sum(gain == 0 for gain in gains),
+        p=cell.p,
+        adjusted=cell.adjusted,
+        effect=cell.effect,
+        superiority=cell.superiority,
+        detectable=cell.detectable,
         note=note,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sde_edit.commands.power import power_table
 from sde_edit.commands.table import made_table, stored_table
 from sde_edit.config import results_dir, use_plugins
 from sde_edit.python.frames import frame
@@ -27,6 +28,13 @@ class ResultTable:
         `low`, `high`, `n`, `of`, `verdict`, `runs`, ... Raises UserError without pandas.
         """
         return frame([dict(zip(CSV_HEADINGS, row, strict=True)) for row in csv_rows(self.table)])
+
+    def power(self) -> ResultTable:
+        """How many examples each comparison needs, as `sde-edit power` shows it.
+
+        Raises UserError for a table that compares nothing, or that is too old to say.
+        """
+        return ResultTable(power_table(self.table))
 
     def __str__(self) -> str:
         return markdown(self.table)

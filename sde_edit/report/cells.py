@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -13,9 +13,18 @@ from numpy.typing import NDArray
 from sde_edit.api.metric import Score, centred_interval
 from sde_edit.api.spec import ComponentSpec
 from sde_edit.errors import UserError
+from sde_edit.report.multiplicity import (
+    LEVEL,
+    benjamini_hochberg,
+    normal_score,
+    step_down_max_t,
+    studentised,
+    two_sided_p,
+)
+from sde_edit.report.power import POWER, detectable, paired_d, sigma_of, superiority
 from sde_edit.report.results import RunResult
 from sde_edit.report.selection import dotted, specifies
-from sde_edit.report.table import Cell, Verdict
+from sde_edit.report.table import DECIDED, SUGGESTED, Cell, Verdict
 from sde_edit.store.runs import Headline
 
 Cost = Literal["evaluations", "calls", "seconds"]
@@ -58,10 +67,8 @@ def mean_cell(runs: Sequence[RunResult], metric: str) -> Cell:
 
 
 def without_spread(cell: Cell) -> Cell:
-    """A cell of one example has no spread: drop its interval, and make its verdict undecided."""
-    if cell.n != 1:
-        return cell
-    return replace(cell, low=None, high=None, verdict="undecided" if cell.verdict else "")
+    """A cell of one example has no spread: drop its interval."""
+    return replace(cell, low=None, high=None) if cell.n == 1 else cell
 
 
 def cost_cell(runs: Sequence[RunResult], cost: Cost) -> Cell:
@@ -73,15 +80,27 @@ def cost_cell(runs: Sequence[RunResult], cost: Cost) -> Cell:
     return Cell(sum(costs) / len(costs), n=runs[0].n, of=runs[0].of, runs=ids)
 
 
-def difference_cell(
-    ours: Sequence[RunResult], theirs: Sequence[RunResult], metric: str
-) -> Cell | str:
-    """Ours - theirs, with a paired interval and a verdict on ours; or why they cannot be paired.
+@dataclass(frozen=True)
+class Difference:
+    """A - B, not yet judged with the others of its family.
 
-    Several runs on one side, such as three seeds, are averaged. The interval is the difference plus
-    the quantiles of the centred differences of the replicates. They are centred because bootstrap
-    values of a Fréchet distance lie above the value itself. A difference within rounding has no
-    verdict.
+    cell: with the verdict of its own interval alone. null_B: its replicates, centred and
+    studentised; None where nothing can be decided, within rounding or on one example.
+    """
+
+    cell: Cell
+    null_B: NDArray[np.float64] | None
+
+
+def difference(
+    ours: Sequence[RunResult], theirs: Sequence[RunResult], metric: str
+) -> Difference | str:
+    """Ours - theirs, paired by example, to be judged by `over_family`; or why they are no pairs.
+
+    Several runs on one side, such as three seeds, are averaged within each example; examples are
+    what is resampled. The interval is the difference plus the quantiles of the centred differences
+    of the replicates. They are centred because bootstrap values of a Fréchet distance lie above the
+    value itself. A difference within rounding has no verdict.
     """
     first, *others = [*ours, *theirs]
     score = first.scores[metric]
@@ -92,13 +111,89 @@ def difference_cell(
         if len(rival.replicates) != len(score.replicates):
             return f"{who} have different numbers of bootstrap resamplings"
     (left, left_replicates), (right, right_replicates) = (_mean(g, metric) for g in (ours, theirs))
-    value = left - right
-    low, high = centred_interval(value, left_replicates - right_replicates)
-    verdict = verdict_of(low, high, higher_is_better=score.higher_is_better)
-    if is_rounding(left, right, max(run.scores[metric].tolerance for run in [first, *others])):
-        verdict = "undecided"
+    value, replicates_B = left - right, left_replicates - right_replicates
+    low, high = centred_interval(value, replicates_B)
+    tolerance = max(run.scores[metric].tolerance for run in [first, *others])
+    effect, share = _effects(ours, theirs, metric, tolerance)
     ids = tuple(run.id for run in [first, *others])
-    return without_spread(Cell(value, low, high, score.n, first.of, ids, verdict))
+    cell = Cell(
+        value, low, high, score.n, first.of, ids, "undecided", pointwise="undecided",
+        effect=effect, superiority=share,
+    )  # fmt: skip
+    if score.n < 2:
+        return Difference(replace(cell, low=None, high=None), None)
+    cell = replace(cell, detectable=detectable(sigma_of(replicates_B, score.n), score.n))
+    if is_rounding(left, right, tolerance):
+        return Difference(cell, None)
+    pointwise = verdict_of(low, high, higher_is_better=score.higher_is_better)
+    p = two_sided_p(value, replicates_B, score.n)
+    return Difference(replace(cell, pointwise=pointwise, p=p), studentised(replicates_B))
+
+
+def over_family(differences: Sequence[Difference], *, primary: bool = False) -> list[Cell]:
+    """The cells of a family of comparisons, with verdicts that hold for all of them together.
+
+    A difference is better or worse if its own interval excludes 0 and its p-value, adjusted by
+    step-down max-T, is at most `LEVEL`. Replicates of one number are of the same resampling, so
+    comparisons over the same examples keep their dependence. Those over other examples are
+    resampled independently of each other; if the sets overlap, that is on the safe side. Of
+    unequally many replicates the first are used, which belong together.
+    """
+    cells = [replace(one.cell, primary=primary) for one in differences]
+    tested = [i for i, one in enumerate(differences) if one.null_B is not None]
+    if not tested:
+        return cells
+    nulls = [null_B for one in differences if (null_B := one.null_B) is not None]
+    resamplings = min(map(len, nulls))
+    p_M = np.array([cells[i].p for i in tested], dtype=np.float64)
+    null_BM = np.stack([null_B[:resamplings] for null_B in nulls], axis=1)
+    adjusted_M = np.maximum(step_down_max_t(normal_score(p_M), null_BM), p_M)
+    q_M = benjamini_hochberg(p_M)
+    for i, adjusted, q in zip(tested, adjusted_M.tolist(), q_M.tolist(), strict=True):
+        own = cells[i].pointwise
+        cells[i] = replace(
+            cells[i],
+            adjusted=adjusted,
+            verdict=own if adjusted <= LEVEL else "undecided",
+            exploratory=own != "undecided" and q <= LEVEL,
+        )
+    return cells
+
+
+def difference_cell(
+    ours: Sequence[RunResult], theirs: Sequence[RunResult], metric: str
+) -> Cell | str:
+    """`difference` as a family of its own, for the one comparison that somebody asks for."""
+    found = difference(ours, theirs, metric)
+    return found if isinstance(found, str) else over_family([found])[0]
+
+
+def _effects(
+    ours: Sequence[RunResult], theirs: Sequence[RunResult], metric: str, tolerance: float
+) -> tuple[float | None, float | None]:
+    """The paired d and our probability of superiority; None without a value for each example.
+
+    Values that agree within rounding are ties.
+    """
+    a, b = (_per_example(group, metric) for group in (ours, theirs))
+    if a is None or b is None:
+        return None, None
+    sign = 1 if ours[0].scores[metric].higher_is_better else -1
+    pairs = zip(a.tolist(), b.tolist(), strict=True)
+    tied_N = np.array([is_rounding(x, y, tolerance) for x, y in pairs])
+    differences_N = np.where(tied_N, 0.0, a - b)
+    return paired_d(differences_N), superiority(sign * differences_N)
+
+
+def _per_example(runs: Sequence[RunResult], metric: str) -> NDArray[np.float64] | None:
+    """The value of each example [N], by id, averaged over the runs; None if there are none."""
+    values = [run.scores[metric].per_example for run in runs]
+    known = [of for of in values if of]
+    if len(known) < len(values):
+        return None
+    ids = sorted(known[0])
+    mean_N: NDArray[np.float64] = np.mean([[of[i] for i in ids] for of in known], axis=0)
+    return mean_N
 
 
 def is_rounding(a: float, b: float, tolerance: float) -> bool:
@@ -121,6 +216,60 @@ def verdict_of(low: float, high: float, *, higher_is_better: bool) -> Verdict:
     if low <= 0 <= high:
         return "undecided"
     return "better" if (low > 0) == higher_is_better else "worse"
+
+
+def family_note(name: str, cells: Sequence[Cell]) -> str:
+    """How many comparisons of a family are decided, and without the correction."""
+    tested = sum(cell.adjusted is not None for cell in cells)
+    decided = sum(cell.verdict in DECIDED for cell in cells)
+    alone = sum(cell.pointwise in DECIDED for cell in cells)
+    found = sum(cell.exploratory for cell in cells)
+    return (
+        f"{name}: {tested} comparisons tested together, {decided} decided (step-down max-T at "
+        f"{LEVEL:g}); {alone} by their own intervals alone, {found} by Benjamini-Hochberg."
+    )
+
+
+def undecided_note(cells: Mapping[str, Sequence[Cell]]) -> list[str]:
+    """How large a difference must be to be seen where none is decided; [] if all are.
+
+    cells: metric -> its differences.
+    """
+    sizes = {
+        metric: [
+            cell.detectable
+            for cell in group
+            if cell.verdict == "undecided" and cell.detectable is not None
+        ]
+        for metric, group in cells.items()
+    }
+    parts = [
+        f"{metric} {' to '.join(dict.fromkeys(f'{size:.2g}' for size in (min(found), max(found))))}"
+        for metric, found in sizes.items()
+        if found
+    ]
+    if not parts:
+        return []
+    return [
+        f"What would have been seen where nothing is decided (with probability {POWER:g}, each "
+        f"alone, at {LEVEL:g}): {'; '.join(parts)}."
+    ]
+
+
+def rule_note(family: str) -> str:
+    """What the verdicts of a family mean."""
+    return (
+        f"`better` or `worse` holds over {family} together (step-down max-T at {LEVEL:g}) and "
+        f"exceeds rounding ({ROUNDING:.1g} of the value, near 0 the metric's tolerance); "
+        f"{SUGGESTED} is a hint, by Benjamini-Hochberg at {LEVEL:g}; an interval is of its "
+        "difference alone"
+    )
+
+
+def verdict_text(cell: Cell, words: Mapping[str, str] | None = None) -> str:
+    """The verdict of a cell in words, with the mark of a hint; "" without one."""
+    word = (words or {}).get(cell.verdict, cell.verdict)
+    return f"{word} {SUGGESTED}" if cell.suggested else word
 
 
 class Measured(Protocol):

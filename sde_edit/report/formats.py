@@ -16,12 +16,15 @@ from tabulate import tabulate
 from sde_edit.report.excerpt import EVERYTHING, Excerpt
 from sde_edit.report.latex import latex, latex_notes
 from sde_edit.report.table import (
+    DECIDED,
     MISSING,
+    SUGGESTED,
     Block,
     Cell,
     Table,
     count,
     counts,
+    effect_text,
     format_central,
     interval,
     readable,
@@ -44,6 +47,7 @@ def markdown(table: Table) -> str:
     for block in shown.blocks:
         parts.append(f"## {block.heading}" if block.heading else "")
         parts.append(_markdown_block(shown, block))
+    parts += _markdown_effects(table)
     parts.append(_markdown_footing(table, shown))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -57,10 +61,28 @@ def _markdown_block(table: Table, block: Block) -> str:
 
 
 def _markdown_cell(cell: Cell, *, always: bool) -> str:
-    mark = f"**{cell.verdict}**" if cell.verdict in ("better", "worse") else ""
+    mark = f"**{cell.verdict}**" if cell.verdict in DECIDED else SUGGESTED * cell.suggested
     return " ".join(
         filter(None, (format_central(cell), interval(cell), mark, count(cell, always=always)))
     )
+
+
+def _markdown_effects(table: Table) -> list[str]:
+    """The sizes of the differences whose metrics have a value for each image; [] without any."""
+    lines = [
+        [f"{block.title}: {row.label}", *(effect_text(cell) or MISSING for cell in row.cells)]
+        for block in table.blocks
+        for row in block.rows
+        if row.kind == "difference" and any(map(effect_text, row.cells))
+    ]
+    if not lines:
+        return []
+    reading = (
+        "The mean of the paired differences over their standard deviation, and the share of images "
+        "in which A is better (ties half)."
+    )
+    headings = [table.corner, *(column.heading for column in table.columns)]
+    return ["## Effect sizes of A \N{MINUS SIGN} B", reading, _pipes(headings, lines)]
 
 
 def _markdown_footing(table: Table, shown: Table) -> str:
@@ -91,8 +113,12 @@ def _pipes(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 # ------------------------------------------------------------------ CSV and JSON
 CSV_HEADINGS = (
     "table", "metric", "row", "kind", "group", "column", "value", "low", "high", "n", "of",
-    "verdict", "runs", "text",
+    "verdict", "runs", "text", "primary", "pointwise", "p", "adjusted", "exploratory", "effect",
+    "superiority", "detectable",
 )  # fmt: skip
+
+
+_BLANK = (None,) * 5  # of a cell that is no judged difference
 
 
 def to_csv(table: Table) -> str:
@@ -108,7 +134,11 @@ def csv_rows(table: Table) -> Iterator[tuple[Any, ...]]:
     """The values under `CSV_HEADINGS` of every cell."""
     for block, row, column, c in table.cells():
         place = (table.name, block.title, row.label, row.kind, column.group, column.label)
-        yield (*place, c.value, c.low, c.high, c.n, c.of, c.verdict, " ".join(c.runs), c.text)
+        judged = (c.primary, c.pointwise, c.p, c.adjusted, c.exploratory) if c.pointwise else _BLANK
+        yield (
+            *(*place, c.value, c.low, c.high, c.n, c.of, c.verdict, " ".join(c.runs), c.text),
+            *(*judged, c.effect, c.superiority, c.detectable),
+        )
 
 
 def to_json(table: Table) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from sde_edit.report.table import (
+    SUGGESTED,
     Block,
     Cell,
     RowKind,
@@ -31,6 +32,7 @@ from sde_edit.report.table import (
     runs_by_arm,
 )
 
+_TEX_SUGGESTED = r"$^{\circ}$"
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -38,7 +40,7 @@ _TEX = {
     "“": r"\textquotedblleft{}", "”": r"\textquotedblright{}",
     "\N{NO-BREAK SPACE}": r"\nobreakspace{}", "\N{MINUS SIGN}": "$-$", "—": "---",
     "\N{EN DASH}": "--", "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", SUGGESTED: _TEX_SUGGESTED,
 }  # fmt: skip
 _TEX_MARKS = {"better": "$^{+}$", "worse": "$^{-}$"}
 
@@ -164,7 +166,7 @@ def _column_width(table: Table, column: int, beside: bool) -> float:
 
 
 def _cell_width(table: Table, cell: Cell, beside: bool) -> float:
-    value = _width(format_central(cell)) + _MARK * (cell.verdict in _TEX_MARKS)
+    value = _width(format_central(cell)) + _MARK * bool(_mark(cell))
     small = _width(_under(table, cell), _SMALL_LETTER)
     return value + small + _SMALL_LETTER * bool(small) if beside else max(value, small)
 
@@ -351,7 +353,12 @@ def _best_of(cells: dict[str, Cell], higher_is_better: bool | None) -> list[str]
 
 def _value(cell: Cell, *, bold: bool) -> str:
     text = tex_escape(format_central(cell))
-    return (rf"\textbf{{{text}}}" if bold else text) + _TEX_MARKS.get(cell.verdict, "")
+    return (rf"\textbf{{{text}}}" if bold else text) + _mark(cell)
+
+
+def _mark(cell: Cell) -> str:
+    """The mark of a verdict, or of a hint; "" for undecided."""
+    return _TEX_MARKS.get(cell.verdict, _TEX_SUGGESTED * cell.suggested)
 
 
 def _small(table: Table, cell: Cell) -> str:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from sde_edit.errors import UserError
 from sde_edit.report.cells import (
-    ROUNDING,
     Cost,
+    Difference,
     common_convention,
     cost_cell,
-    difference_cell,
+    difference,
+    mean_cell,
     metrics_of,
-    score_cell,
+    over_family,
+    rule_note,
     settings_notes,
+    undecided_note,
+    verdict_text,
 )
 from sde_edit.report.results import RunResult
 from sde_edit.report.selection import flatten, varying
@@ -27,6 +32,7 @@ from sde_edit.report.table import (
     Row,
     Table,
     arrow,
+    effect_text,
     with_common_decimals,
 )
 
@@ -34,41 +40,43 @@ if TYPE_CHECKING:
     from sde_edit.store.runs import Run
 
 
+Trials = Sequence[RunResult]  # runs that differ in the seed alone; a single one is usual
+
+
 @dataclass(frozen=True)
 class Peers:
-    """Runs of the same data; the first is the one with which the others are compared.
+    """Trials of the same data; the first is the one with which the others are compared.
 
-    whole: their results on all their examples. shared: on the examples that all of them have,
-    without the metrics of a whole set of images if a run has others.
+    whole: their results on all the examples that the runs of a trial share. shared: on the examples
+    that all runs have, without the metrics of a whole set of images if a run has others.
     """
 
-    whole: Sequence[RunResult]
-    shared: Sequence[RunResult]
+    whole: Sequence[Trials]
+    shared: Sequence[Trials]
 
 
 def summary_table(peers: Sequence[Peers]) -> Table:
-    """A line for each metric and run: value with interval, n, difference to the first, verdict.
+    """A line for each metric and trial: value with interval, n, difference to the first, verdict,
+    effect size.
 
-    Then a line for each cost and run. A metric that a run lacks is a dash. Raises UserError without
-    runs, or if the runs disagree on the convention of a metric.
+    Then a line for each cost and trial. A metric that a trial lacks is a dash. The verdicts hold
+    over all differences that are shown. Raises UserError without runs, or if the runs disagree on
+    the convention of a metric.
     """
-    runs = [run for group in peers for run in group.whole]
-    if not runs:
+    trials = [trial for group in peers for trial in group.whole]
+    if not trials:
         raise UserError("no runs to summarise")
-    labels = labels_of(runs)
-    rows: list[Row] = []
-    notes: list[str] = []
-    for metric in metrics_of(runs):
-        differences, why = _differences(metric, peers, labels)
-        rows += _metric_rows(metric, runs, labels, differences)
-        notes += why
+    runs = [run for trial in trials for run in trial]
+    labels = _labels_of_trials(trials)
+    found, why = _differences(metrics_of(runs), peers, labels)
+    rows = [row for m in metrics_of(runs) for row in _metric_rows(m, trials, labels, found)]
     costs: tuple[Cost, ...] = ("seconds", "evaluations")
-    rows += [row for cost in costs for row in _cost_rows(cost, runs, labels)]
-    columns = ["run", "value", "n"]
-    if len(runs) > len(peers):  # some group has a further run
-        columns += [_heading(peers, labels), "verdict"]
+    rows += [row for cost in costs for row in _cost_rows(cost, trials, labels)]
+    columns, notes = ["run", "value", "n"], why
+    if len(trials) > len(peers):  # some group has a further trial
+        columns += [_heading(peers, labels), "verdict", "paired d, better in"]
         basis = dict.fromkeys(_basis(group) for group in peers if len(group.whole) > 1)
-        notes = [*basis, *notes]
+        notes = [*basis, rule_note("all these comparisons"), *_undecided(found), *why]
     lines = (replace(row, cells=row.cells[: len(columns)]) for row in rows)
     headings = tuple(Column("", text) for text in columns)
     return Table("summary", "", "metric", headings, (Block("", tuple(lines)),), tuple(notes))
@@ -97,100 +105,117 @@ def labels_of(runs: Sequence[RunResult | Run]) -> dict[str, str]:
     }
 
 
+def _labels_of_trials(trials: Sequence[Trials]) -> dict[str, str]:
+    """Id of the first run of each trial -> its label, which names the seeds that are averaged."""
+    labels = labels_of([trial[0] for trial in trials])
+    for first, *others in trials:
+        if others:
+            seeds = ", ".join(str(run.spec.seed) for run in (first, *others))
+            labels[first.id] += f", mean of seeds {seeds}"
+    return labels
+
+
 # ------------------------------------------------------------------ rows
+Differences = Mapping[tuple[str, str], Cell]  # (metric, id of the first run) -> the difference
+
+
 def _metric_rows(
-    metric: str,
-    runs: Sequence[RunResult],
-    labels: Mapping[str, str],
-    differences: Mapping[str, Cell],
+    metric: str, trials: Sequence[Trials], labels: Mapping[str, str], differences: Differences
 ) -> list[Row]:
-    _, higher = common_convention(metric, [run for run in runs if metric in run.scores])
-    values = with_common_decimals(
-        replace(score_cell(run, metric), n=None) if metric in run.scores else Cell() for run in runs
+    scored = [run for trial in trials for run in trial if metric in run.scores]
+    _, higher = common_convention(metric, scored)
+    values = with_common_decimals(replace(mean_cell(trial, metric), n=None) for trial in trials)
+    found = [differences.get((metric, trial[0].id), Cell()) for trial in trials]
+    shown = with_common_decimals(
+        replace(cell, n=None, verdict="", exploratory=False) for cell in found
     )
-    found = [differences.get(run.id, Cell()) for run in runs]
-    shown = with_common_decimals(replace(cell, n=None, verdict="") for cell in found)
     return [
         Row(
             f"{metric} {arrow(higher)}",
             "arm",
             (
-                Cell(text=labels[run.id]),
+                Cell(text=labels[trial[0].id]),
                 value,
-                Cell(text=_count(run) if metric in run.scores else ""),
-                difference if run.id in differences else Cell(text=" "),
-                Cell(text=cell.verdict or " "),
+                Cell(text="" if value.value is None else _count(trial)),
+                difference if difference.value is not None else Cell(text=" "),
+                Cell(text=verdict_text(cell) or " "),
+                Cell(text=effect_text(cell) or " "),
             ),
         )
-        for run, value, difference, cell in zip(runs, values, shown, found, strict=True)
+        for trial, value, difference, cell in zip(trials, values, shown, found, strict=True)
     ]
 
 
-def _cost_rows(cost: Cost, runs: Sequence[RunResult], labels: Mapping[str, str]) -> list[Row]:
-    values = with_common_decimals(replace(cost_cell([run], cost), n=None) for run in runs)
-    blank = Cell(text=" ")
+def _cost_rows(cost: Cost, trials: Sequence[Trials], labels: Mapping[str, str]) -> list[Row]:
+    values = with_common_decimals(replace(cost_cell(trial, cost), n=None) for trial in trials)
+    blanks = [Cell(text=" ")] * 3
     return [
         Row(
             f"{cost}/image",
             "arm",
-            (Cell(text=labels[run.id]), value, Cell(text=_count(run)), blank, blank),
+            (Cell(text=labels[trial[0].id]), value, Cell(text=_count(trial)), *blanks),
         )
-        for run, value in zip(runs, values, strict=True)
+        for trial, value in zip(trials, values, strict=True)
     ]
 
 
-def _count(run: RunResult) -> str:
-    return f"{run.n} of {run.of}"
+def _count(trial: Trials) -> str:
+    return f"{trial[0].n} of {trial[0].of}"
 
 
 # ------------------------------------------------------------------ differences
 def _differences(
-    metric: str, peers: Sequence[Peers], labels: Mapping[str, str]
-) -> tuple[dict[str, Cell], list[str]]:
-    """Run id -> its difference to the first of its peers, and notes of why some have none."""
-    found: dict[str, Cell] = {}
+    metrics: Sequence[str], peers: Sequence[Peers], labels: Mapping[str, str]
+) -> tuple[Differences, list[str]]:
+    """The differences to the first of the peers, and notes of why some are missing."""
+    found: dict[tuple[str, str], Difference] = {}
     notes = []
-    for group in peers:
+    for metric, group in product(metrics, peers):
         first, *others = group.shared
-        whole = {run.id: run for run in group.whole}
+        whole = {trial[0].id: trial for trial in group.whole}
         for other in others:
-            if not all(metric in whole[run.id].scores for run in (first, other)):
+            ids = first[0].id, other[0].id
+            if not all(metric in run.scores for i in ids for run in whole[i]):
                 continue  # the dash says so
-            difference = _difference(metric, first, other)
-            if isinstance(difference, Cell):
-                found[other.id] = difference
+            one = _difference(metric, first, other)
+            if isinstance(one, Difference):
+                found[metric, ids[1]] = one
             else:
-                pair = f"{labels[other.id]} {MINUS} {labels[first.id]}"
-                notes.append(f"{metric} has no difference {pair}: {difference}")
-    return found, notes
+                pair = f"{labels[ids[1]]} {MINUS} {labels[ids[0]]}"
+                notes.append(f"{metric} has no difference {pair}: {one}")
+    return dict(zip(found, over_family([*found.values()]), strict=True)), notes
 
 
-def _difference(metric: str, first: RunResult, other: RunResult) -> Cell | str:
+def _difference(metric: str, first: Trials, other: Trials) -> Difference | str:
     """Other - first, or why there is none."""
-    if not first.examples:
+    if not first[0].examples:
         return "the runs have no example in common"
-    if not all(metric in run.scores for run in (first, other)):
+    if not all(metric in run.scores for run in (*first, *other)):
         return "it is of a whole set of images, and the runs hold different ones"
-    return difference_cell([other], [first], metric)
+    return difference(other, first, metric)
+
+
+def _undecided(differences: Differences) -> list[str]:
+    of_metric: dict[str, list[Cell]] = {}
+    for (metric, _), cell in differences.items():
+        of_metric.setdefault(metric, []).append(cell)
+    return undecided_note(of_metric)
 
 
 def _heading(peers: Sequence[Peers], labels: Mapping[str, str]) -> str:
     if len(peers) == 1:
-        return f"{MINUS} {labels[peers[0].whole[0].id]}"
-    samplers = {group.whole[0].spec.sampler.name for group in peers}
+        return f"{MINUS} {labels[peers[0].whole[0][0].id]}"
+    samplers = {group.whole[0][0].spec.sampler.name for group in peers}
     if len(samplers) == 1 and all(len(group.whole) > 1 for group in peers):
         return f"{MINUS} {samplers.pop()} of the same settings"
     return f"{MINUS} the first run of its data"
 
 
 def _basis(group: Peers) -> str:
-    n = len(group.shared[0].examples)
-    given = "" if all(run.n == n for run in group.whole) else ", those that all of them have"
-    return (
-        f"Differences are paired over {n} examples{given}. `better` or `worse` stands where the "
-        f"interval excludes 0 and the difference exceeds rounding ({ROUNDING:.1g} of the value), "
-        "with no correction for the number of metrics"
-    )
+    n = len(group.shared[0][0].examples)
+    everything = all(run.n == n for trial in group.whole for run in trial)
+    given = "" if everything else ", those that all of them have"
+    return f"Differences are paired over {n} examples{given}"
 
 
 def _devices(runs: Sequence[RunResult]) -> list[str]:

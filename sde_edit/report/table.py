@@ -13,13 +13,27 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from sde_edit.report.multiplicity import LEVEL
 
 MISSING = "—"
 MINUS = "\N{MINUS SIGN}"
+SUGGESTED = "\N{DEGREE SIGN}"
 _TIE = "\N{NO-BREAK SPACE}"
 Verdict = Literal["better", "worse", "undecided", ""]
 RowKind = Literal["arm", "difference", "paper"]
+DECIDED: tuple[Verdict, ...] = ("better", "worse")
+
+
+def _unset(value: Any) -> bool:
+    """Whether JSON leaves it out, as in tables that were written before there was such a field."""
+    return value is None or value is False or value == ""
+
+
+_OMITTED = Field(exclude_if=_unset)
 
 
 # ------------------------------------------------------------------ the table
@@ -27,9 +41,19 @@ RowKind = Literal["arm", "difference", "paper"]
 class Cell:
     """One entry of a table. value: None if it is missing. text: shown in place of the number.
 
-    low, high: 95 % interval. n, of: number of images, and of those in the data set.
-    runs: the ids of the runs behind it. verdict: whether the interval of a difference excludes 0,
-    and to whose advantage.
+    low, high: 95 % interval, of this cell alone. n, of: number of images, and of those in the data
+    set. runs: the ids of the runs behind it.
+
+    The others are of differences A - B. verdict: whether A is better or worse, over all comparisons
+    of its family together. primary: whether that is the family of the primary endpoints.
+    pointwise: the verdict of its own interval, which decides if it excludes 0. p: two-sided, of
+    this cell alone. adjusted: p over the family, by step-down max-T. exploratory: whether
+    Benjamini-Hochberg finds a difference. effect: the mean of the paired differences of single
+    images over their standard deviation. superiority: the share of images in which A is better,
+    ties half. detectable: the smallest difference that n images show with probability 0.8.
+
+    In tables from before there were families, `verdict` is that of its own interval, and the fields
+    from `primary` on are empty.
     """
 
     value: float | None = None
@@ -41,6 +65,19 @@ class Cell:
     verdict: Verdict = ""
     decimals: int = 3
     text: str = ""
+    primary: Annotated[bool, _OMITTED] = False
+    pointwise: Annotated[Verdict, _OMITTED] = ""
+    p: Annotated[float | None, _OMITTED] = None
+    adjusted: Annotated[float | None, _OMITTED] = None
+    exploratory: Annotated[bool, _OMITTED] = False
+    effect: Annotated[float | None, _OMITTED] = None
+    superiority: Annotated[float | None, _OMITTED] = None
+    detectable: Annotated[float | None, _OMITTED] = None
+
+    @property
+    def suggested(self) -> bool:
+        """Whether only Benjamini-Hochberg finds a difference, not the family."""
+        return self.exploratory and self.verdict not in DECIDED
 
     @property
     def partial(self) -> bool:
@@ -69,8 +106,10 @@ class Block:
 
     @property
     def heading(self) -> str:
-        """The title, with an arrow towards better values."""
-        return " ".join(filter(None, (self.title, arrow(self.higher_is_better))))
+        """The title, with an arrow towards better values, and whether it is a primary endpoint."""
+        primary = any(cell.primary for row in self.rows for cell in row.cells)
+        mark = "(primary)" if primary else ""
+        return " ".join(filter(None, (self.title, arrow(self.higher_is_better), mark)))
 
 
 @dataclass(frozen=True)
@@ -274,13 +313,17 @@ def format_central(cell: Cell) -> str:
     return cell.text or number(cell.value, cell.decimals)
 
 
+def effect_text(cell: Cell) -> str:
+    """The paired d and the probability of superiority, '0.29, 59 %', or "" without them."""
+    if cell.superiority is None:
+        return ""
+    d = MISSING if cell.effect is None else number(cell.effect, 2)
+    return f"{d}, {percent(cell.superiority)}"
+
+
 def counts(table: Table) -> list[int]:
     """The distinct numbers of images in the table's cells, in ascending order."""
     return sorted({cell.n for *_, cell in table.cells() if cell.n is not None})
-
-
-def _decided(table: Table) -> bool:
-    return any(cell.verdict for *_, cell in table.cells())
 
 
 def _intervals(table: Table) -> bool:
@@ -294,13 +337,45 @@ def reading_notes(table: Table, better: str, worse: str) -> list[str]:
         lines.append(f"Every value is measured on n = {counts(table)[0]} images.")
     if _intervals(table):
         lines.append("Brackets hold the 95 % bootstrap interval over the images.")
-    if _decided(table):
-        lines.append(
-            f"Rows “A{_TIE}{MINUS}{_TIE}B” are differences on the same images; {better}: A is "
-            f"better than B, {worse}: it is worse, by a 95 % interval that excludes 0 and is not "
+    return [*lines, *_reading_of_verdicts(table, better, worse)]
+
+
+def _reading_of_verdicts(table: Table, better: str, worse: str) -> list[str]:
+    """What the marks of differences mean."""
+    rows = f"Rows “A{_TIE}{MINUS}{_TIE}B” are differences on the same images"
+    marks = f"{better}: A is better than B, {worse}: it is worse"
+    cells = [cell for *_, cell in table.cells() if cell.verdict]
+    if not cells:
+        return []
+    if not any(cell.pointwise for cell in cells):
+        return [
+            f"{rows}; {marks}, by a 95 % interval that excludes 0 and is not "
             "corrected for the number of cells; no mark: undecided."
-        )
-    return lines
+        ]
+    suggested = any(cell.suggested for cell in cells)
+    families = (
+        " The primary endpoints are one family, the others another."
+        if any(cell.primary for cell in cells)
+        else ""
+    )
+    hint = f"{SUGGESTED}: only by Benjamini-Hochberg at {LEVEL:g}, a hint; " if suggested else ""
+    return [
+        f"{rows}, with the interval of the cell alone; {marks}, over all comparisons of its family "
+        f"together (step-down max-T at {LEVEL:g}); {hint}no mark: undecided.{families}"
+    ]
+
+
+def tally(table: Table) -> str:
+    """How many differences are decided, with and without the correction; "" if none is compared."""
+    cells = [cell for *_, cell in table.cells() if cell.pointwise]
+    if not cells:
+        return ""
+    decided = sum(cell.verdict in DECIDED for cell in cells)
+    alone = sum(cell.pointwise in DECIDED for cell in cells)
+    return (
+        f"{decided} of {len(cells)} comparisons decided; {alone} without the correction for their "
+        "number"
+    )
 
 
 def runs_by_arm(table: Table) -> list[tuple[str, list[str]]]:

@@ -258,7 +258,8 @@ def _legend(
     starred = [pair for block in blocks for pair in _starred(block, styles)]
     decided = [c for row, c in starred if any(x.verdict in ("better", "worse") for x in row.cells)]
     if decided:
-        words = "paired difference excludes 0"
+        judged = any(cell.pointwise for row, _ in starred for cell in row.cells)
+        words = "decided over the family" if judged else "paired difference excludes 0"
         words += "; colour: of which pair" if {*decided} != {GREY} else ""
         handles.append(mark_entry("*", GREY, words))
     if any(cell.partial for cell in cells):

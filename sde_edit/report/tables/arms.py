@@ -6,17 +6,24 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from typing import ClassVar
+
+from pydantic import ConfigDict
 
 from sde_edit.errors import UserError
 from sde_edit.registry import plugin
 from sde_edit.report.cells import (
     Cost,
+    Difference,
     common_convention,
     cost_cell,
-    difference_cell,
+    difference,
+    family_note,
     mean_cell,
     metrics_of,
+    over_family,
     settings_notes,
+    undecided_note,
 )
 from sde_edit.report.grid import Arm, Cells, Grid, Place
 from sde_edit.report.published import Paper
@@ -41,6 +48,22 @@ _COSTS: dict[Cost, str] = {
 }
 
 
+Compared = tuple[str, str, Place]  # metric, label of the arm that is compared, place
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The comparisons that a table is made for; all others are secondary, a family of their own.
+
+    metrics: their metrics, of which the runs may lack some. arms: the labels of the arms that are
+    compared with the baseline; all if empty.
+    """
+
+    metrics: tuple[str, ...]
+    arms: tuple[str, ...] = ()
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+
 @plugin
 @dataclass(frozen=True)
 class Arms:
@@ -56,6 +79,8 @@ class Arms:
     candidates for each image in an arm with `keep`.
     baseline: the label of the arm that is subtracted from the others, apart from arms that have
     another one to compare with (`against`) and arms that are that other one.
+    primary: the differences that the table is made for; their verdicts are corrected for their own
+    number only.
     summary: whether to count the verdicts of differences and to note why some are missing.
     metrics: the metrics to show; null: all that the runs have, []: none.
     costs: costs per image to show in further blocks.
@@ -73,6 +98,7 @@ class Arms:
     group: str | None = None
     average: str | None = None
     baseline: str | None = None
+    primary: Primary | None = None
     summary: bool = False
     metrics: list[str] | None = None
     costs: tuple[Cost, ...] = ()
@@ -85,7 +111,8 @@ class Arms:
         """The table of the sealed runs among `runs`; a missing one is a dash and a note.
 
         Raises UserError if no run fits, if the runs are of more than one experiment, if they
-        disagree in a metric's convention, or for a number that is not finite.
+        disagree in a metric's convention, for a number that is not finite, or if the runs have
+        none of the primary metrics.
         """
         self._check()
         check_where(self.where or {}, runs)
@@ -94,16 +121,19 @@ class Arms:
         missing = self._grid.missing(cells, runs)
         if not results:
             raise UserError(f"no finished run for {self.name}. {missing[0]}")
+        differences = self._differences(cells)
+        judged = self._judged(differences)
         notes = (
+            *self._verdict_notes(judged),
             *settings_notes(results),
             *self._timing_note(results),
             *missing,
-            *(self._not_compared(cells) if self.summary else ()),
+            *(self._not_compared(cells, differences) if self.summary else ()),
             *([self.paper.note()] if self.paper else []),
             *self.remarks,
         )
         columns = tuple(map(self._grid.heading, self._grid.places()))
-        blocks = self._blocks(cells, {run.id: run for run in runs})
+        blocks = self._blocks(cells, judged, {run.id: run for run in runs})
         return Table(self.name, self.title, self._grid.corner(), columns, blocks, notes)
 
     @cached_property
@@ -121,20 +151,29 @@ class Arms:
 
     def _check(self) -> None:
         labels = [arm.label for arm in self.arms]
+        primary = self.primary.arms if self.primary else ()
         referred = (label for arm in self.arms for label in (arm.same_as, arm.against))
-        for label in (self.baseline, *referred):
+        for label in (self.baseline, *primary, *referred):
             if label and label not in labels:
                 raise UserError(f"{self.name}: no arm is labelled {label!r}. Known: {labels}")
+        compared = [arm.label for arm in self._contenders]
+        if self.primary and (not compared or {*primary} - {*compared}):
+            raise UserError(
+                f"{self.name}: primary names differences; baseline is {self.baseline}, and the arms "
+                f"that are compared with another are {compared}. Name these, or another baseline"
+            )
         self._grid.check()
 
     # -- blocks
 
-    def _blocks(self, cells: Cells, runs: Mapping[str, Run]) -> tuple[Block, ...]:
+    def _blocks(
+        self, cells: Cells, judged: Mapping[Compared, Cell], runs: Mapping[str, Run]
+    ) -> tuple[Block, ...]:
         results = [run for group in cells.values() for run in group]
         metrics = self._metrics(results)
         comparable = self.paper is not None and self.paper.comparable(self._named(cells))
         beside = self._published & set(metrics) if comparable else set()
-        blocks = [self._metric_block(m, cells, published=m in beside) for m in metrics]
+        blocks = [self._metric_block(m, cells, judged, published=m in beside) for m in metrics]
         if any(arm.same_as for arm in self.arms):
             blocks.append(self._identity_block(cells, runs))
         blocks += [self._cost_block(cost, cells) for cost in self.costs]
@@ -151,7 +190,9 @@ class Arms:
         cells = with_common_decimals(cell_of(arm, place) for arm, place in both)
         return split_into_rows([arm.label for arm in self.arms], "arm", cells)
 
-    def _metric_block(self, metric: str, cells: Cells, *, published: bool) -> Block:
+    def _metric_block(
+        self, metric: str, cells: Cells, judged: Mapping[Compared, Cell], *, published: bool
+    ) -> Block:
         scored = [run for group in cells.values() for run in group if metric in run.scores]
         if not scored:
             return Block(metric, self._rows(lambda arm, place: Cell()))
@@ -160,7 +201,7 @@ class Arms:
         def cell(arm: Arm, place: Place) -> Cell:
             return mean_cell(cells.get((arm.label, place), []), metric)
 
-        differences = [self._difference_row(arm, metric, cells) for arm in self._contenders]
+        differences = [self._difference_row(arm, metric, judged) for arm in self._contenders]
         rows: tuple[Row, ...] = (*self._rows(cell), *differences)
         if self.paper and published:
             rows += self.paper.rows(metric, self._grid.places())
@@ -199,33 +240,79 @@ class Arms:
         compared_with = {self.baseline, *(other.against for other in self.arms)}
         return arm.against or (None if arm.label in compared_with else self.baseline)
 
-    def _differences(self, arm: Arm, metric: str, cells: Cells) -> list[Cell | str]:
-        """For each place the difference, or why there is none; "" where a score is missing."""
+    def _differences(self, cells: Cells) -> dict[Compared, Difference | str]:
+        """Each difference from the baseline, or why there is none; no entry without two scores."""
+        metrics = self._metrics([run for group in cells.values() for run in group])
+        found: dict[Compared, Difference | str] = {}
 
-        def scored(label: str | None, place: Place) -> list[RunResult]:
-            return [r for r in cells.get((str(label), place), []) if metric in r.scores]
+        def scored(label: str, place: Place, metric: str) -> list[RunResult]:
+            return [r for r in cells.get((label, place), []) if metric in r.scores]
 
-        rival = self._rival(arm)
-        pairs = [(scored(arm.label, p), scored(rival, p)) for p in self._grid.places()]
-        return [difference_cell(*pair, metric) if all(pair) else "" for pair in pairs]
+        for metric, arm, place in product(metrics, self._contenders, self._grid.places()):
+            pair = (str(arm.label), str(self._rival(arm)))
+            ours, theirs = (scored(label, place, metric) for label in pair)
+            if ours and theirs:
+                found[metric, arm.label, place] = difference(ours, theirs, metric)
+        self._check_primary(dict.fromkeys(metric for metric, *_ in found))
+        return found
 
-    def _difference_row(self, arm: Arm, metric: str, cells: Cells) -> Row:
+    def _check_primary(self, compared: Collection[str]) -> None:
+        """Raises UserError if metrics are compared, and none of them is primary."""
+        wanted = self.primary.metrics if self.primary else compared
+        if compared and not {*compared} & {*wanted}:
+            raise UserError(
+                f"{self.name}: its primary metrics are {', '.join(wanted)}, and its runs have "
+                f"{', '.join(compared)}. Measure one of the former, or change primary"
+            )
+
+    def _is_primary(self, compared: Compared) -> bool:
+        metric, label, _ = compared
+        chosen = self.primary
+        return bool(chosen and metric in chosen.metrics and label in (chosen.arms or [label]))
+
+    def _judged(self, differences: Mapping[Compared, Difference | str]) -> dict[Compared, Cell]:
+        """The differences with verdicts: the primary ones are a family, and so are the others."""
+        judged: dict[Compared, Cell] = {}
+        paired = {key: one for key, one in differences.items() if isinstance(one, Difference)}
+        for primary in (True, False):
+            family = [key for key in paired if self._is_primary(key) is primary]
+            cells = over_family([paired[key] for key in family], primary=primary)
+            judged |= zip(family, cells, strict=True)
+        return judged
+
+    def _difference_row(self, arm: Arm, metric: str, judged: Mapping[Compared, Cell]) -> Row:
         (base,) = (other.name for other in self.arms if other.label == self._rival(arm))
-        found = self._differences(arm, metric, cells)
-        shown = with_common_decimals(c if isinstance(c, Cell) else Cell() for c in found)
+        places = self._grid.places()
+        shown = with_common_decimals(judged.get((metric, arm.label, p), Cell()) for p in places)
         return Row(f"{arm.name} {MINUS} {base}", "difference", shown)
 
     def _summary(self, arm: Arm, difference: Row) -> str:
         if not self.summary:
             return ""
         verdicts = [cell.verdict for cell in difference.cells if cell.verdict]
+        own = [cell.pointwise for cell in difference.cells]
         better, worse = verdicts.count("better"), verdicts.count("worse")
         lacking = len(difference.cells) - len(verdicts)
         return (
             f"{arm.name} better in {better} of {len(verdicts)} cells, worse in {worse}, "
-            f"undecided in {len(verdicts) - better - worse} (95 % paired bootstrap)"
-            + (f"; {lacking} not compared." if lacking else ".")
+            f"undecided in {len(verdicts) - better - worse} over the family "
+            f"(by their own intervals better in {own.count('better')}, "
+            f"worse in {own.count('worse')})" + (f"; {lacking} not compared." if lacking else ".")
         )
+
+    def _verdict_notes(self, judged: Mapping[Compared, Cell]) -> list[str]:
+        """How many differences each family decides, and how large undecided ones must be."""
+        names = {True: "Primary endpoints", False: "Secondary" if self.primary else "All together"}
+        notes = []
+        for primary, name in names.items():
+            family = {key: cell for key, cell in judged.items() if cell.primary is primary}
+            if family:
+                metrics = ", ".join(dict.fromkeys(metric for metric, *_ in family))
+                notes.append(family_note(f"{name} ({metrics})", [*family.values()]))
+        of_metric: dict[str, list[Cell]] = {}
+        for (metric, *_), cell in judged.items():
+            of_metric.setdefault(metric, []).append(cell)
+        return [*notes, *undecided_note(of_metric)]
 
     # -- published numbers
 
@@ -264,7 +351,9 @@ class Arms:
             return []
         return [f"Seconds: an image's share of the wall time, on {'; '.join(machines)}."]
 
-    def _not_compared(self, cells: Cells) -> list[str]:
+    def _not_compared(
+        self, cells: Cells, differences: Mapping[Compared, Difference | str]
+    ) -> list[str]:
         """Why differences are missing although there are runs."""
         metrics = self._metrics([run for group in cells.values() for run in group])
         unscored = [
@@ -273,12 +362,7 @@ class Arms:
             for setting in self._grid.settings_of(arm)
             for note in self._unscored(arm, setting, metrics, cells)
         ]
-        found = [
-            difference
-            for metric, arm in product(metrics, self._contenders)
-            for difference in self._differences(arm, metric, cells)
-        ]
-        reasons = dict.fromkeys(why for why in found if isinstance(why, str) and why)
+        reasons = dict.fromkeys(why for why in differences.values() if isinstance(why, str))
         return [*unscored, *(f"No paired difference: {reason}." for reason in reasons)]
 
     def _unscored(

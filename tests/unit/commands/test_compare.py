@@ -100,12 +100,13 @@ def cells(text, metric):
 def test_the_table_holds_values_difference_verdict_and_share(store):
     pair = pair_of(add(store, A, sampler="sde", fid=3.0), add(store, B, fid=4.0))
     text = describe(pair)
-    a, b, difference, verdict, share = cells(text, "psnr ↑")
+    a, b, difference, verdict, share, effect = cells(text, "psnr ↑")
     assert a.startswith("24.5 [")
     assert b.startswith("24.1 [")
     assert difference.startswith("0.40 [")
     assert verdict == "undecided"
     assert share == "80 % (8 of 10, 1 equal)"
+    assert effect == "0.25"
     assert cells(text, "fid ↓")[2].startswith("−1.0")
     assert cells(text, "fid ↓")[4] == "—"
     assert "convention of psnr" in text
@@ -211,7 +212,7 @@ def test_no_sheet_where_no_example_differs(store, attempted):
     twin = add(store, A, sampler="edict")
     pair = pair_of(attempted[0], twin)
     assert write_sheet(pair, [], metric="psnr", examples=4) is None
-    assert cells(describe(pair), "psnr ↑")[3:] == ["undecided", "0 % (0 of 10, 10 equal)"]
+    assert cells(describe(pair), "psnr ↑")[3:] == ["undecided", "0 % (0 of 10, 10 equal)", "—"]
 
 
 def test_the_metric_of_the_sheet_is_the_data_sets_first_per_example(store):

@@ -68,6 +68,11 @@ def test_one_example_has_no_interval_and_decides_nothing(store: RunStore) -> Non
         add_score(run, "psnr", value)
     ours, theirs = map(load_finished, runs)
     assert difference_cell([ours], [theirs], "psnr") == Cell(
-        5.0, n=1, of=N, runs=(ours.id, theirs.id), verdict="undecided"
+        5.0,
+        n=1,
+        of=N,
+        runs=(ours.id, theirs.id),
+        verdict="undecided",
+        pointwise="undecided",
     )
     assert score_cell(ours, "psnr") == Cell(25.0, n=1, of=N, runs=(ours.id,))

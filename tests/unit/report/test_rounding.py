@@ -22,7 +22,7 @@ def verdict(tmp_path):
         store, results = RunStore(tmp_path), []
         for sampler, shift in (("ode", 0.0), ("sde", gap)):
             run = store.open(make_spec(sampler))
-            add_images(run, ["a", "b"], pixels="same")
+            add_images(run, [f"{i:02d}" for i in range(16)], pixels="same")
             moved = [value - 0.3 + replicate + shift for replicate in REPLICATES]
             add_score(run, "lpips", value + shift, replicates=moved, tolerance=tolerance)
             results.append(load_finished(run))

@@ -7,17 +7,20 @@ import io
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
+from sde_edit.commands.power import power_table
 from sde_edit.commands.table import build_table
 from sde_edit.config import table_grids
 from sde_edit.errors import UserError
 from sde_edit.overrides import expand
 from sde_edit.report.formats import from_json, markdown, to_csv, to_json
 from sde_edit.report.latex import latex
+from sde_edit.report.table import tally
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import RunStore
-from tests.builders import finished_run, make_spec
+from tests.builders import add_score, finished_run, make_spec
 from tests.unit.report.inpainting import Fill, config
 
 N = 6
@@ -402,3 +405,113 @@ def test_published_numbers_stand_beside_the_arms_that_they_name(store):
     paper["values"] = {"fid": {"ODE": [20.5]}}
     titles = [block.title for block in build_table({**PAIRS, "paper": paper}, store.runs()).blocks]
     assert titles == ["fid", "Published FID, another experiment"]
+
+
+# ------------------------------------------------------------------ families
+def fill_family(store):
+    """Metrics of 64 examples: decided by far, by its own interval alone, and not at all."""
+    rng = np.random.default_rng(1)
+    z_3N = rng.normal(size=(3, 64))
+    z_3N = (z_3N - z_3N.mean(1, keepdims=True)) / z_3N.std(1, keepdims=True)
+    ids = [f"{i:03d}" for i in range(64)]
+    counts = rng.multinomial(64, np.full(64, 1 / 64), size=400)
+    gains = {"psnr": 1.0 + z_3N[0], "ssim": 0.263 + z_3N[1], "lpips": 0.02 + z_3N[2]}
+    for steps in (10, 20):
+        for sampler in ("ode", "sde"):
+            run = finished_run(store, make_spec(sampler, steps, task="sample"), {}, n=64)
+            for metric in gains:
+                values = np.full(64, 20.0) + (sampler == "sde") * gains[metric]
+                add_score(
+                    run,
+                    metric,
+                    float(values.mean()),
+                    replicates=(counts @ values / 64).tolist(),
+                    per_example=dict(zip(ids, values.tolist(), strict=True)),
+                )
+
+
+FAMILY = {
+    "name": "t",
+    "kind": "arms",
+    "title": "T",
+    "runs": {"task": ["sample"], "steps": [10, 20]},
+    "arms": [
+        {"label": "ODE", "set": {"sampler": "ode"}},
+        {"label": "SDE", "set": {"sampler": "sde"}},
+    ],
+    "column": "steps",
+    "baseline": "ODE",
+}
+
+
+def test_a_verdict_holds_over_the_family(store):
+    """Of three metrics at two numbers of steps, which are equal and so cost nothing."""
+    fill_family(store)
+    table = build_table(FAMILY, store.runs())
+    psnr, ssim = (line(table, metric, "SDE − ODE")["10"] for metric in ("psnr", "ssim"))
+    assert (psnr.verdict, psnr.pointwise) == ("better", "better")
+    assert (ssim.verdict, ssim.pointwise) == ("undecided", "better")
+    assert ssim.p < 0.05 < ssim.adjusted
+    assert ssim.suggested
+    assert not psnr.suggested
+    assert tally(table) == ("2 of 6 comparisons decided; 4 without the correction for their number")
+    text = markdown(table)
+    assert "°" in text
+    assert "SDE − ODE" in text.partition("## Effect sizes")[2]
+    assert r"$^{\circ}$" in latex(table)
+    assert from_json(to_json(table)) == table
+
+
+def test_primary_endpoints_are_a_family_of_their_own(store):
+    fill_family(store)
+    config = FAMILY | {"primary": {"metrics": ["ssim", "fid"]}}
+    table = build_table(config, store.runs())
+    ssim = line(table, "ssim", "SDE − ODE")["10"]
+    assert (ssim.primary, ssim.verdict) == (True, "better")
+    assert not line(table, "psnr", "SDE − ODE")["10"].primary
+    notes = " ".join(table.notes)
+    assert "Primary endpoints (ssim): 2 comparisons" in notes
+    assert "Secondary (lpips, psnr): 4 comparisons" in notes
+    assert "## ssim ↑ (primary)" in markdown(table)
+
+
+def test_primary_endpoints_may_be_those_of_some_arms(store):
+    fill_family(store)
+    config = FAMILY | {"primary": {"metrics": ["ssim"], "arms": ["SDE"]}}
+    assert line(build_table(config, store.runs()), "ssim", "SDE − ODE")["10"].primary
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"primary": {"metrics": ["fid"]}},
+            "primary metrics are fid, and its runs have lpips, psnr, ssim",
+        ),
+        ({"primary": {"metrics": ["ssim"], "arms": ["DDIM"]}}, "no arm is labelled 'DDIM'"),
+        ({"primary": {"metrics": ["ssim"]}, "baseline": None}, "baseline is None"),
+        ({"primary": {"metrics": ["ssim"], "arms": ["ODE"]}}, "baseline is ODE"),
+    ],
+)
+def test_primary_endpoints_that_are_none_are_refused(store, changes, message):
+    fill_family(store)
+    with pytest.raises(UserError, match=message):
+        build_table(FAMILY | changes, store.runs())
+
+
+def test_effect_sizes_stand_beside_a_difference(store):
+    fill_family(store)
+    cell = line(build_table(FAMILY, store.runs()), "psnr", "SDE − ODE")["10"]
+    assert cell.effect == pytest.approx(np.sqrt(63 / 64))  # 1 over the unbiased deviation
+    assert 0.75 < cell.superiority < 0.95  # 0.84 for a normal distribution
+    assert cell.detectable == pytest.approx(0.355, rel=0.1)
+
+
+def test_power_is_of_the_variance_seen_so_far(store):
+    fill_family(store)
+    table = power_table(build_table(FAMILY, store.runs()))
+    ssim = next(row for row in table.blocks[0].rows if row.label == "ssim")
+    needed = ssim.cells[4].value
+    assert needed == pytest.approx((2.8016 / 0.263) ** 2 + 1.92, rel=0.2)
+    with pytest.raises(UserError, match="needs a baseline"):
+        power_table(build_table(FAMILY | {"baseline": None}, store.runs()))
