@@ -47,7 +47,7 @@ CYCLES = {
     "recogniser": [(1500, 2e-3), (900, 1.2e-3)],
     "unet": [(4000, 1e-3), (1900, 7e-4), (7000, 8e-4)],
     "decoder_on": [(1200, 5e-4)],
-    "unet_on": [(6000, 7e-4)],
+    "unet_on": [(5000, 7e-4)],
 }
 # Two things in one scene are harder than one: from this step of the UNet on, captioned rows hold
 # them twice as often as the world does. Every caption says how many things there are and rows

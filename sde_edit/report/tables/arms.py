@@ -159,7 +159,7 @@ class Arms:
         compared = [arm.label for arm in self._contenders]
         if self.primary and (not compared or {*primary} - {*compared}):
             raise UserError(
-                f"{self.name}: primary names differences; baseline is {self.baseline}, and the arms "
+                f"{self.name}: primary names differences; baseline is {self.baseline}, the arms "
                 f"that are compared with another are {compared}. Name these, or another baseline"
             )
         self._grid.check()
