@@ -28,7 +28,7 @@ from sde_edit.theory.mixture import Mixture
 SCHEDULE = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000)
 DATA = Mixture()
 GUIDANCE = (1.0, 3.0, 7.5)
-POINTS = 20_000
+POINTS = 4_000
 
 
 @dataclass(frozen=True)
