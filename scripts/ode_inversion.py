@@ -105,16 +105,18 @@ def block(runs: Runs, steps: int, *, equal_evaluations: bool) -> list[str]:
     lines.append("|---" * (2 + len(GUIDANCE)) + "|")
     for form in FORMS:
         n = steps_of(form, steps, equal_evaluations=equal_evaluations)
-        cells = [shown(form, gain(runs, form, g, n, steps)) for g in GUIDANCE]
+        cells = [shown(runs, form, g, n, steps) for g in GUIDANCE]
         lines.append(f"| {form.label} | {n} | {' | '.join(cells)} |")
     return lines
 
 
-def shown(form: Form, found: se.Difference) -> str:
+def shown(runs: Runs, form: Form, guidance: float, n: int, steps: int) -> str:
     """PSNR, and its difference from that of `start` with the paired 95 % interval."""
-    if form == START or found.difference is None:
-        return f"{found.a:.2f}"
-    return f"{found.a:.2f} ({found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}])"
+    if form == START:
+        return f"{runs[form, guidance, n].scores['psnr'].value:.2f}"
+    found = gain(runs, form, guidance, n, steps)
+    interval = f"[{found.low:+.2f}, {found.high:+.2f}]"
+    return f"{found.a:.2f} ({found.a - found.b:+.2f} {interval})"
 
 
 def report(tasks: dict[str, Runs], steps: int, ways: Sequence[bool]) -> str:
