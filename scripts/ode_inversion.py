@@ -1,7 +1,7 @@
 """Which form of ODE inversion is the best ODE arm? Measured on scenes that no table uses.
 
-    python scripts/ode_inversion.py [--scenes 64] [--tasks reconstruct diffedit] [--equal-steps]
-        [--out FILE] [dtype=bfloat16 ...]
+    python scripts/ode_inversion.py [dtype=bfloat16 ...] [--scenes 64] [--equal-steps]
+        [--tasks reconstruct diffedit] [--out FILE]
 
 Every form inverts and decodes the same validation scenes at equal network evaluations, with
 --equal-steps also at equal steps: a step with k iterations costs 2 + k evaluations up and down, a
@@ -105,16 +105,18 @@ def block(runs: Runs, steps: int, *, equal_evaluations: bool) -> list[str]:
     lines.append("|---" * (2 + len(GUIDANCE)) + "|")
     for form in FORMS:
         n = steps_of(form, steps, equal_evaluations=equal_evaluations)
-        cells = [shown(form, gain(runs, form, g, n, steps)) for g in GUIDANCE]
+        cells = [shown(runs, form, g, n, steps) for g in GUIDANCE]
         lines.append(f"| {form.label} | {n} | {' | '.join(cells)} |")
     return lines
 
 
-def shown(form: Form, found: se.Difference) -> str:
+def shown(runs: Runs, form: Form, guidance: float, n: int, steps: int) -> str:
     """PSNR, and its difference from that of `start` with the paired 95 % interval."""
-    if form == START or found.difference is None:
-        return f"{found.a:.2f}"
-    return f"{found.a:.2f} ({found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}])"
+    if form == START:
+        return f"{runs[form, guidance, n].scores['psnr'].value:.2f}"
+    found = gain(runs, form, guidance, n, steps)
+    interval = f"[{found.low:+.2f}, {found.high:+.2f}]"
+    return f"{found.a:.2f} ({found.a - found.b:+.2f} {interval})"
 
 
 def report(tasks: dict[str, Runs], steps: int, ways: Sequence[bool]) -> str:
@@ -138,13 +140,14 @@ def report(tasks: dict[str, Runs], steps: int, ways: Sequence[bool]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the forms of ODE inversion.")
+    parser.add_argument("overrides", nargs="*", help="of all runs, as dtype=bfloat16")
     parser.add_argument("--scenes", type=int, default=64)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--steps", type=int, default=50, help="steps of a plain inversion")
     parser.add_argument("--equal-steps", action="store_true", help="also at equal steps")
     parser.add_argument("--out", type=Path, help="a Markdown file; otherwise it is printed")
-    args, given = parser.parse_known_args()
-    given = [f"data.limit={args.scenes}", *given]
+    args = parser.parse_args()
+    given = [f"data.limit={args.scenes}", *args.overrides]
     ways = (True, False) if args.equal_steps else (True,)
     tasks = {task: made(task, args.steps, ways, given) for task in args.tasks}
     text = report(tasks, args.steps, ways)

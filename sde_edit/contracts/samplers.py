@@ -229,6 +229,25 @@ def check_inversion(sampler: Sampler) -> None:
         require(error > _EXACT, 'it is exact: say inversion = "exact"')
 
 
+def check_encode_cost(sampler: Sampler) -> None:
+    """encode evaluates eps as often as it says"""
+    if sampler.inversion == "none":
+        return
+    rows: list[int] = []
+
+    def counted(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        rows.append(len(x_BCHW))
+        return eps(x_BCHW, t_B)
+
+    x, noise = start(IDS)
+    sampler.encode(counted, x, grid(), noise)
+    said = sampler.encode_evaluations_per_step * grid().steps * len(IDS)
+    require(
+        sum(rows) == said,
+        f"encode costs {sum(rows)} rows, and encode_evaluations_per_step says {said}",
+    )
+
+
 def check_encode_batch(sampler: Sampler) -> None:
     """encode of a batch of four is four of one"""
     if sampler.inversion != "none":
@@ -252,5 +271,5 @@ def check_other_prompt(sampler: Sampler) -> None:
 CHECKS = (
     *(check_declarations, check_batch, check_order_in_batch, check_generators, check_dtype),
     *(check_projections, check_last_projection, check_cost, check_convergence),
-    *(check_inversion, check_encode_batch, check_other_prompt),
+    *(check_inversion, check_encode_cost, check_encode_batch, check_other_prompt),
 )

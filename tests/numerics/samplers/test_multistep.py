@@ -1,10 +1,15 @@
 """The solvers of DPM-Solver++'s family, against diffusers' multistep scheduler."""
 
+from dataclasses import dataclass, field
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
-from sde_edit.diffusion.schedule import SPACINGS
+from sde_edit.diffusion.noise import Noise
+from sde_edit.diffusion.schedule import SPACINGS, Grid
+from sde_edit.diffusion.steps import half_log_snr
 from tests.numerics.samplers.inputs import (
     CONFIG,
     NOISE,
@@ -12,6 +17,7 @@ from tests.numerics.samplers.inputs import (
     decode,
     in_float64,
     network,
+    sampler,
     start,
 )
 
@@ -83,3 +89,55 @@ def test_first_order_multistep_solvers_are_ddim_and_ddpm():
     grid = SCHEDULE.grid(2)
     torch.testing.assert_close(decode("ode2", grid), decode("ode", grid))
     torch.testing.assert_close(decode("sde2", grid), decode("sde", grid))
+
+
+MEAN, VARIANCE = 0.5, 0.04
+
+
+class FirstOrderEnd(Grid):
+    """A grid on whose last step no sampler looks back, whatever the number of steps."""
+
+    def is_second_order(self, i):
+        return 0 < i < self.steps - 1
+
+
+@dataclass(frozen=True)
+class Impulses(Noise):
+    """Zeros, but for a one in row k at the k-th draw, from k = 1 on."""
+
+    draws: list = field(default_factory=list)
+
+    def like(self, x_BCHW, purpose, step=0):
+        drawn = torch.zeros_like(x_BCHW)
+        self.draws.append(step)
+        drawn[len(self.draws) : len(self.draws) + 1] = 1.0
+        return drawn
+
+
+def spread(kind, grid):
+    """The exact standard deviation of samples of N(MEAN, VARIANCE), as a multiple of the data's at
+    the last alpha: the eps of a Gaussian is linear, so every draw adds its own variance."""
+
+    def eps(x, t):
+        a = SCHEDULE.alpha[int(t[0])]
+        return (1 - a) ** 0.5 * (x - a**0.5 * MEAN) / (a * VARIANCE + 1 - a)
+
+    rows = grid.steps + 2
+    x = torch.zeros(rows, 1, 1, 1, dtype=torch.float64)
+    x[-1] = 1.0  # N(0, 1) at the noisiest time
+    out = sampler(kind).decode(eps, x, grid, Impulses(0, tuple(map(str, range(rows))))).flatten()
+    a = grid.alpha[-1]
+    return float((out[1:] - out[0]).norm()) / (a * VARIANCE + 1 - a) ** 0.5
+
+
+def test_the_long_last_step_is_what_makes_sde2_spread_too_far():
+    """docs/open-questions.md: of 25 even steps, the last one is 4.7 times as long in log-SNR as the
+    one before, and SDE2 extrapolates over it, noise included."""
+    grid = SCHEDULE.grid(25)
+    h_prev, h = (half_log_snr(b) - half_log_snr(a) for a, b in pairwise(grid.alpha[-3:]))
+    assert h / h_prev == pytest.approx(4.75, abs=0.01)
+    assert spread("sde2", grid) == pytest.approx(1.45, abs=0.03)
+    first_order = spread("sde", grid)
+    assert first_order == pytest.approx(0.69, abs=0.03)
+    for end in (FirstOrderEnd(grid.t, grid.alpha), SCHEDULE.grid(25, last_sigma="zero")):
+        assert spread("sde2", end) == pytest.approx(first_order, abs=0.06)
