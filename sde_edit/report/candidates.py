@@ -34,9 +34,17 @@ def as_candidates(runs: Sequence[RunResult], kept: str) -> list[RunResult]:
     Raises UserError if the runs have no value per example by which to choose, or hold different
     examples.
     """
-    costs = {name: _total(runs, name) for name in ("seconds", "evaluations", "calls")}
+    paid = [
+        replace(
+            run,
+            seconds=_total([one.seconds for one in runs]),
+            evaluations=_total([one.evaluations for one in runs]),
+            calls=_total([one.calls for one in runs]),
+        )
+        for run in runs
+    ]
     if kept == MEAN:
-        return [replace(run, **costs) for run in runs]
+        return paid
     chosen_N = _best(runs, kept)
     common = set.intersection(*(set(run.scores) for run in runs))
     scores = {
@@ -44,13 +52,13 @@ def as_candidates(runs: Sequence[RunResult], kept: str) -> list[RunResult]:
         for name in runs[0].scores
         if name in common and (score := _score_of(runs, name, chosen_N))
     }
-    return [replace(run, scores=scores, **costs) for run in runs]
+    return [replace(run, scores=scores) for run in paid]
 
 
-def _total(runs: Sequence[RunResult], cost: str) -> float | None:
+def _total(costs: Sequence[float | None]) -> float | None:
     """The sum of a cost per image over the runs; None if one is unknown."""
-    costs = [getattr(run, cost) for run in runs]
-    return None if None in costs else math.fsum(costs)
+    known = [cost for cost in costs if cost is not None]
+    return math.fsum(known) if len(known) == len(costs) else None
 
 
 def _best(runs: Sequence[RunResult], metric: str) -> NDArray[np.int64]:

@@ -49,7 +49,8 @@ def linear(t: float) -> float:
 def exponential(t: float) -> float:
     """alpha_t of noise-to-signal ratios that grow exponentially: 1 / (1 + sigma^2) with sigma =
     sigma_0 (sigma_1 / sigma_0)^t, as in the VE SDE (the same). The log-SNR is linear in time."""
-    return 1 / (1 + (_SIGMA_0 * (_SIGMA_1 / _SIGMA_0) ** t) ** 2)
+    sigma: float = _SIGMA_0 * (_SIGMA_1 / _SIGMA_0) ** t
+    return 1 / (1 + sigma * sigma)
 
 
 SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine, "exponential": exponential}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib import rc_context
@@ -211,7 +212,7 @@ def _by_schedule(
 ) -> None:
     over_time, over_alpha, over_steps = panels
     most = SCHEDULE_STEPS[-1]
-    looks = {"color": style.colour, "ls": style.dash, "label": label}
+    looks: dict[str, Any] = {"color": style.colour, "ls": style.dash, "label": label}
     half = even_grid(schedule, 0.5, time_at(schedule, DOWN_TO), most)
     over_time.plot(half.t, left(arm, half), **looks)
     grids = [between(schedule, n) for n in SCHEDULE_STEPS]
