@@ -42,8 +42,8 @@ class LocalBlend:
     def mask(self) -> Tensor:
         """Where the edit may differ from the source: bool [B, 1, H, W]."""
         assert self.seen.sum_2BP is not None
-        maps = self.seen.sum_2BP.unflatten(-1, map_size(self.path, self.cells))
-        pooled = F.max_pool2d(maps, 3, stride=1, padding=1)
+        maps_2Bhw = self.seen.sum_2BP.view(2, -1, *map_size(self.path, self.cells))
+        pooled = F.max_pool2d(maps_2Bhw, 3, stride=1, padding=1)
         cells = F.interpolate(pooled, size=self.path.shape[-2:])
         above = cells > self.threshold * cells.amax((2, 3), keepdim=True)
         return above.any(0)[:, None]

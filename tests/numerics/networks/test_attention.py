@@ -13,6 +13,7 @@ from sde_edit.networks.attention import (
     refinement,
     replacement,
     reweighting,
+    selection,
 )
 
 GRID = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(4)
@@ -127,6 +128,12 @@ def test_reweighting_by_hand():
     scale = reweighting(prompt, words, {"red": 2.0, "Cat": -1.0}, SIZE)
     assert scale.tolist() == [1, 2, -1, -1, 2, 1, 1, 1]
     assert reweighting(prompt, words, {"red": 2.0}, 4).tolist() == [1, 2, 1, 1]
+
+
+def test_selection_by_hand():
+    prompt, words = ["Red", "cat,", "red"], [[1], [2, 3], [1]]
+    assert selection(prompt, words, ["CAT", "dog"], SIZE).tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
+    assert selection(prompt, words, ["red"], 4).tolist() == [0, 1, 0, 0]
 
 
 def test_the_targets_maps_by_hand():
