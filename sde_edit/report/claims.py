@@ -44,6 +44,7 @@ Verdict = Literal["reproduced", "not reproduced", "undecided", "not tested here"
 
 _COUNT = re.compile(r"(\d+) of (\d+)")  # of the images that are equal in every bit
 _LEVEL = 0.05
+_CERTAIN = 1e-9  # stands for half the interval of what is known without error
 
 
 # ------------------------------------------------------------------ what is claimed
@@ -195,7 +196,7 @@ def _favour(claim: Claim, one: Comparison) -> float:
         return -max(abs(end or 0.0) for end in ends) / _margin(claim, one)
     half = (one.high - one.low) / 2 if one.low is not None and one.high is not None else 0.0
     gain = one.value if one.higher_is_better else -one.value
-    return gain / half if half else gain * 1e9
+    return gain / (half or _CERTAIN)
 
 
 def score(claim: Claim, finding: Finding) -> str:

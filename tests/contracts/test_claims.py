@@ -59,6 +59,8 @@ def test_the_setting_of_the_publication_can_be_run(name: str) -> None:
             config = compose_config(one)
             assert (config["model"]["name"],) == claim.published.model
             assert (config["data"]["name"],) == claim.published.data
-            wanted = {m for group in claim.metrics for m in ([group] if isinstance(group, str) else group)}
+            wanted = {
+                m for group in claim.metrics for m in ([group] if isinstance(group, str) else group)
+            }
             measured = {*config["metrics"], *(config["data"]["metrics"] or ())}
             assert wanted & measured or not any(m in names("metric") for m in wanted)
