@@ -27,6 +27,7 @@ from sde_edit.registry import (
     plugin_group,
     suggest,
 )
+from sde_edit.report.claims import Claim
 
 _LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 _NOT_SETTINGS = ("name", "kind", "cites", "defaults")
@@ -80,6 +81,8 @@ def describe_choice(group: str, name: str) -> ChoiceHelp:
 
 def _plugin(group: str, raw: Mapping[str, Any]) -> type[Any] | None:
     """The class whose fields are the settings; None for groups of plain values."""
+    if group == "claim":
+        return Claim
     package = plugin_group(group)
     return plugin_class(package, raw["kind"]) if package and "kind" in raw else None
 

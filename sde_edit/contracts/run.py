@@ -15,12 +15,14 @@ import torch
 from sde_edit import config
 from sde_edit.api.model import Model
 from sde_edit.api.sampler import Sampler
+from sde_edit.commands.claims import claim_named
 from sde_edit.contracts import datasets, metrics, models, samplers, tables, tasks
 from sde_edit.contracts.check import BrokenContract, require
 from sde_edit.errors import UserError
 from sde_edit.overrides import keyed
 from sde_edit.places import Place, use_folder
 from sde_edit.registry import build, configs, listing, plugin_group
+from sde_edit.report.claims import Claim
 
 Check = Callable[[Any], None]
 
@@ -143,6 +145,10 @@ def _table(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     return config.group_file("table", name)
 
 
+def _claim(name: str, overrides: Sequence[str]) -> Claim:
+    return claim_named(name)
+
+
 def _built(group: str, name: str, overrides: Sequence[str]) -> Any:
     raw = config.compose_config([f"{group}={name}", *overrides])[group]
     params = config.plugin_settings(group, raw)
@@ -156,4 +162,5 @@ _SUBJECTS: dict[str, tuple[Callable[[str, Sequence[str]], Any], tuple[Check, ...
     "data": (_data, datasets.CHECKS),
     "model": (_model, models.CHECKS),
     "table": (_table, tables.CHECKS),
+    "claim": (_claim, ()),
 }

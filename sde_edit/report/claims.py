@@ -44,6 +44,7 @@ Verdict = Literal["reproduced", "not reproduced", "undecided", "not tested here"
 
 _COUNT = re.compile(r"(\d+) of (\d+)")  # of the images that are equal in every bit
 _LEVEL = 0.05
+_CERTAIN = 1e-9  # stands for half the interval of what is known without error
 
 
 # ------------------------------------------------------------------ what is claimed
@@ -69,16 +70,21 @@ class World:
 class Claim:
     """Settings of a claim.
 
-    topic: the heading under which it stands. sentence: what is claimed. where: in the paper.
-    table: the name of the table whose cells decide. rule: see the module.
-    arms: the rows that the claim is about. than: the row that each of them is compared with;
-    without it each column is compared with the one before it, in the order of `columns`.
+    topic: the heading under which it stands.
+    sentence: what is claimed.
+    where: section, table or figure of the paper.
+    table: the name of the table whose cells decide.
+    rule: how they decide; docs/claims.md explains the four.
+    arms: the rows that the claim is about.
+    than: the row that each of them is compared with; without it each column is compared with the
+    one before it, in the order of `columns`.
     columns: labels, as 25, groups, as "small masks", or both, as "small masks, 25"; default: all.
     metrics: titles of blocks; of several in a list the first that the table has counts, as
     [fid, shapes_fid].
-    margin: of the rule `equal`, in units of the metric. relative: the margin is a share of the
-    value that is compared with.
-    published: the models and data of the publication. headline: whether it is in the summary.
+    margin: of the rule `equal`, in units of the metric.
+    relative: whether the margin is a share of the value that is compared with.
+    published: the models and data of the publication, and the overrides that choose them.
+    headline: whether it is in the summary.
     note: what the reader must know to judge the verdict.
     """
 
@@ -195,7 +201,7 @@ def _favour(claim: Claim, one: Comparison) -> float:
         return -max(abs(end or 0.0) for end in ends) / _margin(claim, one)
     half = (one.high - one.low) / 2 if one.low is not None and one.high is not None else 0.0
     gain = one.value if one.higher_is_better else -one.value
-    return gain / half if half else gain * 1e9
+    return gain / (half or _CERTAIN)
 
 
 def score(claim: Claim, finding: Finding) -> str:

@@ -173,3 +173,20 @@ def test_from_python(results):
     assert list(frame["model"]) == ["shapes", "sd15"]
     with pytest.raises(UserError, match="no claim"):
         se.claims("inpant")
+
+
+# ------------------------------------------------------------------ the contract
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        (MINE, 0, "ok      claim mine: it is described, and builds"),
+        (changed("table: table2", "table: tabel2"), 1, "Did you mean 'table2'?"),
+        (changed("# Mine\n", ""), 1, "its file has no docstring, and its config no comment"),
+    ],
+)
+def test_the_claims_of_a_folder_are_checked(results, text, code, message):
+    folder = write(results, text).removeprefix("plugins=")
+    with no_plugins_left():
+        done = CliRunner().invoke(main, ["test-plugin", folder])
+    assert done.exit_code == code
+    assert message in done.output
