@@ -125,9 +125,20 @@ def publish_again(name: str, overrides: Sequence[str], excerpt: Excerpt) -> list
         file = child(results / "tables", f"{name}.json")
         raise UserError(f"{file} is not there. Write it with `sde-edit table {name}`")
     files = rendered_to_read(table, results / "tables", excerpt)
-    files |= _rendered_figure(name, config, table, results)
+    files |= _rendered_figure(name, _drawing_its_arms(config, table), table, results)
     write_together(files)
     return list(files)
+
+
+def _drawing_its_arms(config: Mapping[str, Any], table: Table) -> Mapping[str, Any]:
+    """The config whose figure draws those of its arms that a stored table has: for another model,
+    two arms may have been one."""
+    figure = config.get("figure") or {}
+    if "arms" not in figure:
+        return config
+    there = {row.label for block in table.blocks for row in block.rows}
+    arms = [label for label in figure["arms"] if label in there]
+    return {**config, "figure": {**figure, "arms": arms}}
 
 
 def _composition(name: str, config: Mapping[str, Any], overrides: Sequence[str]) -> Table:

@@ -11,7 +11,8 @@ from sde_edit.store.runs import RunStore
 from tests.builders import without_workers
 
 pytestmark = pytest.mark.xdist_group("table2")  # so that one worker makes its runs
-GRID = ["steps=2,3", "data.masks=small,large", "data.n=4"]
+# At the paper's guidance the two pairs of arms are one.
+GRID = ["model.guidance.inpaint=7.5", "steps=2,3", "data.masks=small,large", "data.n=4"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def invoke(*arguments, code=0):
 
 
 def test_table_in_four_formats_and_its_figure(results):
-    written = invoke("table", "table2", *GRID[:2], f"paths.results={results}").split()
+    written = invoke("table", "table2", *GRID[:3], f"paths.results={results}").split()
     assert [path.split("/results")[-1].split("/", 1)[-1] for path in written]
     names = {path.rsplit("/", 1)[1] for path in written}
     suffixes = ("md", "csv", "tex", "json", "png", "svg", "pdf")
@@ -53,7 +54,7 @@ def test_table_in_four_formats_and_its_figure(results):
 
 def test_the_same_table_twice_is_the_same_bytes(results):
     def read():
-        invoke("table", "table2", *GRID[:2], f"paths.results={results}")
+        invoke("table", "table2", *GRID[:3], f"paths.results={results}")
         return [f.read_bytes() for f in sorted(results.glob("*/table2.*"))]
 
     assert read() == read()
@@ -68,7 +69,7 @@ def test_a_table_without_runs_says_how_to_make_them(tmp_path):
 
 
 def test_a_filter_that_fits_no_run(results):
-    arguments = ["table", "table2", *GRID[:2], f"paths.results={results}"]
+    arguments = ["table", "table2", *GRID[:3], f"paths.results={results}"]
     invoke(*arguments, "model=shapes")
     assert "task.guidence" in invoke(*arguments, "task.guidence=3", code=1)
     invoke(*arguments, "experiment=inpaint_places_sd15", code=1)
@@ -79,6 +80,7 @@ def test_summary_shows_both_arms_and_a_contact_sheet(results, tiny_model):
         "summary",
         "sampler=ode,sde",
         "steps=2",
+        "task.guidance=7.5",
         "data.n=4",
         "metrics=[psnr,truth_error]",
         f"model.path={tiny_model}",
@@ -93,6 +95,7 @@ def test_summary_shows_both_arms_and_a_contact_sheet(results, tiny_model):
 
 def test_evaluate_again_and_list_and_status(results, tiny_model):
     where = [f"model.path={tiny_model}", f"paths.results={results}", "data.n=4", "metrics=[psnr]"]
+    where.append("task.guidance=7.5")
     first = invoke("evaluate", "sampler=ode", "steps=2", *where)
     assert first == invoke("evaluate", "sampler=ode", "steps=2", *where, "--force")
     assert "not finished yet" in invoke("evaluate", "steps=7", *where, code=1)
@@ -123,3 +126,23 @@ def test_two_runs_compared_example_by_example(results):
     assert "Did you mean 'psnr'" in invoke(
         "compare", sde.id, ode.id, where, "--metric", "psn", code=1
     )
+
+
+def test_one_table_shows_both_values_of_an_option(tiny_model, tmp_path):
+    """One value is the default, which the run id leaves out."""
+    asked = ["task=reconstruct", "sampler=ode", "sampler.inversion_time=start,end", "steps=2"]
+    how = ["task.guidance=3", "data.limit=2", "metrics=[psnr]", f"model.path={tiny_model}"]
+    where = f"paths.results={tmp_path}"
+    done = invoke("run", *asked, *how, where)
+    assert "inversion_time=start" in done
+    assert "inversion_time=end" in done
+    invoke("table", "exactness", "steps=2", "task.guidance=3", where)
+    table = json.loads((tmp_path / "tables" / "exactness.json").read_text())
+    values = {row["label"]: row["cells"][0]["value"] for row in table["blocks"][0]["rows"]}
+    forms = [values[f"DDIM inversion, {form}float32"] for form in ("", "end, ")]
+    assert None not in forms
+    assert forms[0] != forms[1]
+    (start, end) = sorted(RunStore(tmp_path).runs(), key=lambda run: not run.spec.defaults)
+    listed = invoke("runs", "sampler.inversion_time=start", where)
+    assert start.id in listed
+    assert end.id not in listed

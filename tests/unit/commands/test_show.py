@@ -43,6 +43,14 @@ def test_a_setting_has_default_type_and_meaning() -> None:
     )
 
 
+def test_a_default_that_depends_on_the_model_is_that_of_the_default_run() -> None:
+    of = {setting.key: setting for setting in describe_choice("task", "diffedit").settings}
+    for key in ("guidance", "source_guidance"):
+        expected = compose_config(["task=diffedit"])["task"][key]
+        assert of[f"task.{key}"].default == str(expected)
+        assert "Shown for the default model and data" in of[f"task.{key}"].meaning
+
+
 def test_a_setting_that_the_yaml_leaves_out_has_the_default_of_its_plug_in() -> None:
     of = {setting.key: setting for setting in describe_choice("data", "coco").settings}
     assert (of["data.side"].default, of["data.side"].type) == ("short", "short | long")
