@@ -2,10 +2,9 @@
 
     python scripts/simulate_verdicts.py --families 400
 
-prints the tables of docs/statistics.md (seven minutes of one core, and more with the Fréchet
-distance, which is drawn only if --only names it). Families of comparisons are drawn at random, each a matrix
-of paired differences [N, M], bootstrapped over its N examples, and judged by the code that judges
-the tables.
+prints the tables of docs/statistics.md, in about ten minutes of one core. The Fréchet distance is
+drawn only if --only names it. Families of comparisons are drawn at random, each a matrix of paired
+differences [N, M], bootstrapped over its N examples, and judged by the code that judges the tables.
 
 Letters: B resamplings, N examples, M comparisons.
 """
