@@ -27,6 +27,9 @@ from sde_edit.engine.attempt import Attempt
 from sde_edit.engine.plan import plan_run
 from sde_edit.imaging.files import png_bytes
 from sde_edit.registry import build
+from sde_edit.report.cells import difference, over_family
+from sde_edit.report.results import RunResult
+from sde_edit.report.table import Cell
 from sde_edit.store.files import canonical, safe_name, write_atomic
 from sde_edit.store.runs import ImageRecord, Run, RunStore
 
@@ -146,6 +149,14 @@ def add_score(run: Run, metric: str, value: float, **changes: Any) -> None:
     """Write a score of a sealed run into its folder."""
     text = json.dumps(stored_score(run, metric, value, **changes))
     write_atomic(run.score_file(metric, 1, {}), text.encode())
+
+
+def difference_alone(
+    ours: Sequence[RunResult], theirs: Sequence[RunResult], metric: str
+) -> Cell | str:
+    """A difference that is a family of its own, or why there is none."""
+    found = difference(ours, theirs, metric)
+    return found if isinstance(found, str) else over_family([found])[0]
 
 
 def finished_run(

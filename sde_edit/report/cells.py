@@ -160,14 +160,6 @@ def over_family(differences: Sequence[Difference], *, primary: bool = False) -> 
     return cells
 
 
-def difference_cell(
-    ours: Sequence[RunResult], theirs: Sequence[RunResult], metric: str
-) -> Cell | str:
-    """`difference` as a family of its own, for the one comparison that somebody asks for."""
-    found = difference(ours, theirs, metric)
-    return found if isinstance(found, str) else over_family([found])[0]
-
-
 def _effects(
     ours: Sequence[RunResult], theirs: Sequence[RunResult], metric: str, tolerance: float
 ) -> tuple[float | None, float | None]:

@@ -24,11 +24,10 @@ from sde_edit.commands.find import find_run
 from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import score_of
 from sde_edit.registry import build
-from sde_edit.report.cells import difference_cell
 from sde_edit.report.selection import diff_specs
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import RunStore, write_score
-from tests.builders import add_images, grey, make_spec, png
+from tests.builders import add_images, difference_alone, grey, make_spec, png
 
 IDS = [f"e{i}" for i in range(10)]
 PSNR = NamedMetric(ComponentSpec("psnr", "psnr", 1), build("metrics", "psnr", {}))
@@ -130,7 +129,7 @@ def test_of_runs_with_different_examples_the_common_ones_are_compared(store, tmp
         add(small, {i: A[i] for i in common}, sampler="sde"),
         add(small, {i: B[i] for i in common}),
     )
-    found, wanted = (difference_cell(*[[r] for r in p.shared], "psnr") for p in (pair, alone))
+    found, wanted = (difference_alone(*[[r] for r in p.shared], "psnr") for p in (pair, alone))
     assert found == wanted
     text = describe(pair)
     assert "A holds 10 examples and B 6; the 6 that both have are compared" in text

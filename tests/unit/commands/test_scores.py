@@ -16,10 +16,9 @@ from sde_edit.commands.compare import pair_of
 from sde_edit.commands.scores import describe_places, describe_scores
 from sde_edit.evaluation.bootstrap import score_of
 from sde_edit.registry import build
-from sde_edit.report.cells import difference_cell
 from sde_edit.report.table import number
 from sde_edit.store.runs import Run, RunStore, write_score
-from tests.builders import add_images, add_score, make_spec
+from tests.builders import add_images, add_score, difference_alone, make_spec
 
 PSNR = NamedMetric(ComponentSpec("psnr", "psnr", 1), build("metrics", "psnr", {}))
 A = {f"e{i}": 20.0 + i for i in range(8)}
@@ -66,7 +65,7 @@ def test_of_unlike_runs_the_common_examples_are_compared(store: RunStore) -> Non
     text = describe_scores(runs, whole=False)
     ode, sde = cells(text, "psnr")
     assert (ode[2], sde[2]) == ("8 of 8", "5 of 8")
-    wanted = difference_cell(*([one] for one in reversed(pair_of(*runs).shared)), "psnr")
+    wanted = difference_alone(*([one] for one in reversed(pair_of(*runs).shared)), "psnr")
     assert not isinstance(wanted, str)
     assert wanted.value is not None
     assert sde[3].startswith(number(wanted.value, 2))

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from sde_edit.api.metric import centred_interval
 from sde_edit.commands.table import build_table
-from sde_edit.report.cells import difference_cell, score_cell, settings_notes, verdict_of
+from sde_edit.report.cells import (
+    Difference,
+    over_family,
+    score_cell,
+    settings_notes,
+    verdict_of,
+)
+from sde_edit.report.multiplicity import studentised, two_sided_p
 from sde_edit.report.results import RunResult, load_finished, load_result
 from sde_edit.report.table import Cell
 from sde_edit.store.runs import RunStore
-from tests.builders import add_score, finished_run, make_spec
+from tests.builders import add_score, difference_alone, finished_run, make_spec
 from tests.unit.report.inpainting import Fill, N, add_numbered, config, inpaint_spec, row_of
 
 
@@ -46,7 +56,7 @@ def test_different_examples_are_not_paired(store: RunStore) -> None:
     a, b = (load_result(run) for run in runs)
     assert a
     assert b
-    assert "different examples" in str(difference_cell([a], [b], "psnr"))
+    assert "different examples" in str(difference_alone([a], [b], "psnr"))
 
 
 def test_the_notes_count_the_cut_prompts_of_all_runs(store: RunStore) -> None:
@@ -67,7 +77,7 @@ def test_one_example_has_no_interval_and_decides_nothing(store: RunStore) -> Non
         add_numbered(run, 1)
         add_score(run, "psnr", value)
     ours, theirs = map(load_finished, runs)
-    assert difference_cell([ours], [theirs], "psnr") == Cell(
+    assert difference_alone([ours], [theirs], "psnr") == Cell(
         5.0,
         n=1,
         of=N,
@@ -76,3 +86,66 @@ def test_one_example_has_no_interval_and_decides_nothing(store: RunStore) -> Non
         pointwise="undecided",
     )
     assert score_cell(ours, "psnr") == Cell(25.0, n=1, of=N, runs=(ours.id,))
+
+
+# ------------------------------------------------------------------ families
+def made_up(gain: float, *, seed: int = 0, n: int = 64, resamplings: int = 200) -> Difference:
+    """A difference of `n` examples with this mean in standard deviations."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=n)
+    values = gain + (z - z.mean()) / z.std()
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=resamplings)
+    replicates = counts @ values / n
+    low, high = centred_interval(gain, replicates)
+    verdict = verdict_of(low, high, higher_is_better=True)
+    p = two_sided_p(gain, replicates, n)
+    return Difference(Cell(gain, low, high, n, pointwise=verdict, p=p), studentised(replicates))
+
+
+def test_what_is_within_rounding_is_in_no_family() -> None:
+    rounding = Difference(Cell(0.0, verdict="undecided", pointwise="undecided"), None)
+    alone = over_family([made_up(0.3)])
+    beside, other = over_family([made_up(0.3), rounding])
+    assert beside == alone[0]
+    assert (other.verdict, other.p, other.adjusted) == ("undecided", None, None)
+    assert over_family([rounding]) == [other]
+    assert over_family([]) == []
+
+
+def test_of_unequally_many_replicates_the_first_count() -> None:
+    """The first resamplings belong together; p comes from all replicates of a comparison."""
+    many, few = made_up(0.2), made_up(0.25, seed=1, resamplings=100)
+    assert many.null_B is not None
+    cut = replace(many, null_B=many.null_B[:100])
+    assert over_family([many, few]) == over_family([cut, few])
+
+
+def test_a_family_of_many_decides_less() -> None:
+    """As the comparisons are of other examples, they are resampled independently."""
+    family = [made_up(0.32)] + [made_up(0.02, seed=i) for i in range(1, 30)]
+    alone, (together, *_) = over_family(family[:1])[0], over_family(family)
+    assert (alone.verdict, alone.pointwise) == ("better", "better")
+    assert (together.verdict, together.pointwise) == ("undecided", "better")
+    assert together.p == alone.p
+    assert together.adjusted is not None
+    assert alone.adjusted is not None
+    assert together.adjusted > 5 * alone.adjusted
+
+
+def test_seeds_are_averaged_before_effect_sizes(store: RunStore) -> None:
+    """Noise of one seed that another cancels makes no d smaller and no sample larger."""
+    ids = [f"{i:03d}" for i in range(N)]
+    gain = np.linspace(0.5, 1.5, N)
+    noise = 4.0 * (-1) ** np.arange(N)
+    results = []
+    for sampler, seed, values in (
+        ("ode", 0, np.zeros(N)), ("sde", 0, gain + noise), ("sde", 1, gain - noise),
+    ):  # fmt: skip
+        run = store.open(inpaint_spec(sampler, seed=seed))
+        add_numbered(run, N)
+        add_score(run, "psnr", 1.0, per_example=dict(zip(ids, values.tolist(), strict=True)))
+        results.append(load_finished(run))
+    cell = difference_alone(results[1:], results[:1], "psnr")
+    assert isinstance(cell, Cell)
+    assert cell.effect == pytest.approx(1.0 / gain.std(ddof=1))
+    assert cell.superiority == 1.0

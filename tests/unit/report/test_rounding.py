@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from sde_edit import config
-from sde_edit.report.cells import difference_cell, is_rounding
+from sde_edit.report.cells import is_rounding
 from sde_edit.report.results import load_finished
 from sde_edit.store.runs import RunStore
-from tests.builders import add_images, add_score, make_spec
+from tests.builders import add_images, add_score, difference_alone, make_spec
 
 REPLICATES = [0.3 + 0.001 * (k % 7) for k in range(100)]
 
@@ -26,7 +26,7 @@ def verdict(tmp_path):
             moved = [value - 0.3 + replicate + shift for replicate in REPLICATES]
             add_score(run, "lpips", value + shift, replicates=moved, tolerance=tolerance)
             results.append(load_finished(run))
-        return difference_cell(results[1:], results[:1], "lpips").verdict
+        return difference_alone(results[1:], results[:1], "lpips").verdict
 
     return of
 
