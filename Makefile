@@ -13,8 +13,7 @@ DEMO := task=inpaint steps=25 data.limit=32 dtype=float32
 
 SENSITIVITY := figure8 figure9 figure10 figure11 figure12
 BEYOND := schedules-inpaint schedules-roundtrip ood-inpaint ood-reconstruct ood-drag \
-          candidates-inpaint candidates-diffedit candidates-drag \
-          guidance-cost-roundtrip guidance-cost-diffedit guidance-cost-p2p
+          candidates-inpaint candidates-diffedit candidates-drag
 GUIDANCE := $(addprefix guidance-,inpaint reconstruct diffedit p2p roundtrip sdedit ddib drag sample)
 TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 exactness \
           bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r drag-pairs \
