@@ -1,5 +1,6 @@
 """The stored table of the theorems, on few steps and one prior."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -48,3 +49,11 @@ def test_both_sides_of_eq_9(rows):
     found = descent(of_prior(RIGHT), SDE(), DATA, cosine_grid(0.5, 0.02, 100))
     assert rows["Theorem 3.1", "decrease of KL"][2] == found.drop
     assert rows["Theorem 3.1", "integral of g² D_Fisher"][2] == found.integral
+
+
+def test_bdia_converges_to_the_second_order_and_ddim_to_the_first(rows):
+    """From 12 to 100 steps the error falls by about (100 / 12) to the power of the order."""
+    title = "mean error of the ODE's solution"
+    for arm, order in (("BDIA-DDIM", 2), ("DDIM", 1)):
+        _, few, many = rows[title, arm]
+        assert math.log(few / many) / math.log(100 / 12) == pytest.approx(order, abs=0.15)
