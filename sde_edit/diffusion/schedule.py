@@ -59,6 +59,14 @@ class Grid:
         first = max(0, self.steps - steps_below(t_0, self.steps + self.left_out))
         return replace(self, t=self.t[first:], alpha=self.alpha[first:])
 
+    def one_step_in(self) -> Grid:
+        """The grid without its last step; a grid that leaves it out already stays."""
+        return (
+            self
+            if self.left_out
+            else replace(self, t=self.t[:-1], alpha=self.alpha[:-1], left_out=1)
+        )
+
     def index_of(self, t: float) -> int:
         """The index of the step that starts at t. Raises UserError if there is none."""
         if t not in self.t[:-1]:
@@ -157,12 +165,12 @@ class Schedule:
         alpha = [self.alpha[i] for i in times]
         if last_sigma == "zero":
             alpha[-1] = 1.0
-        whole = Grid(tuple(float(i) for i in times), tuple(alpha))
+        grid = Grid(tuple(float(i) for i in times), tuple(alpha))
         if last_sigma != "one_step_in":
-            return whole
+            return grid
         if steps == 1:
             raise UserError("grid.last_sigma=one_step_in leaves out the only step: use more steps")
-        return Grid(whole.t[:-1], whole.alpha[:-1], left_out=1)
+        return grid.one_step_in()
 
     def _times_even_in_log_snr(self, steps: int) -> NDArray[np.float64]:
         """steps + 1 times from 0 to T-1, interpolated between the train times."""

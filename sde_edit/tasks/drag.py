@@ -192,12 +192,10 @@ class DragTask(Task):
 
     def _grid(self, grid: Grid) -> Grid:
         """The times of a drag step, from t_0 to that of x_0."""
-        if not self._published:
-            return grid.truncated(self.t_0)
-        self._check_steps(grid.steps)
-        last = grid.steps
-        first = last - 1 - steps_below(self.t_0, grid.steps)
-        return Grid(grid.t[first:last], grid.alpha[first:last])
+        if self._published:
+            self._check_steps(grid.steps + grid.left_out)
+            grid = grid.one_step_in()
+        return grid.truncated(self.t_0)
 
     def _check_steps(self, steps: int) -> None:
         """Raises UserError if the published grid has no room, or its scales no second step."""
