@@ -54,15 +54,10 @@ CYCLES = {
 # without a caption stay as the world is, so no conditional distribution moves.
 FAVOUR_TWO_THINGS_FROM = 5900
 BATCH = {"vae": 24, "decoder": 24, "recogniser": 96, "unet": 64, "decoder_on": 24, "unet_on": 64}
-# Decays of the moving averages of the weights; of several, the best on validation is kept.
-EMA = {
-    "vae": [0.995],
-    "decoder": [0.99],
-    "recogniser": [0.995],
-    "unet": [0.999],
-    "decoder_on": [0.99, 0.997],
-    "unet_on": [0.999, 0.9997],
-}
+# Decay of the moving average of the weights. At step k it is at most k / (k + 9), so the average is
+# over about the last ninth of a training at most.
+EMA = {"vae": 0.995, "decoder": 0.99, "recogniser": 0.995, "unet": 0.999}
+EMA |= {"decoder_on": 0.99, "unet_on": 0.999}
 CHECKPOINT_EVERY = 200
 MAX_TOKENS = 16  # "a red circle and an orange star on yellow background" is 10 words
 
@@ -235,15 +230,11 @@ def train(
     name: str,
     model: nn.Module,
     loss_of: Callable[[int, torch.Generator], Tensor],
-    validate: Callable[[], tuple[float, str]],
+    validate: Callable[[], str],
     work: Path,
     device: torch.device,
 ) -> None:
-    """Fit `model` through CYCLES[name]; leaves averaged weights in it and in <name>.safetensors.
-
-    `validate` measures the model as it is: a loss (lower is better) and a text to show. The
-    average with the lowest final loss is kept.
-    """
+    """Fit `model` through CYCLES[name]; leaves the EMA weights in it and in <name>.safetensors."""
     final = work / f"{name}.safetensors"
     checkpoint = work / f"{name}.checkpoint.pt"
     rates = learning_rates(CYCLES[name])
@@ -254,13 +245,13 @@ def train(
         betas=(0.9, 0.99),
         weight_decay=1e-3,
     )
-    averages = [{k: v.detach().clone() for k, v in model.state_dict().items()} for _ in EMA[name]]
+    ema = {key: value.detach().clone() for key, value in model.state_dict().items()}
     start = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        averages, start = state["averages"], state["step"]
+        ema, start = state["ema"], state["step"]
     bar = tqdm(range(start, steps), initial=start, total=steps, desc=name, smoothing=0.05)
     running = 0.0
     for step in bar:
@@ -272,14 +263,12 @@ def train(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        live = model.state_dict()
-        for decay, average in zip(EMA[name], averages, strict=True):
-            keep = min(decay, (1 + step) / (10 + step))
-            for key, value in live.items():
-                if value.dtype.is_floating_point:
-                    average[key].lerp_(value, 1 - keep)
-                else:
-                    average[key].copy_(value)
+        keep = min(EMA[name], (1 + step) / (10 + step))
+        for key, value in model.state_dict().items():
+            if value.dtype.is_floating_point:
+                ema[key].lerp_(value, 1 - keep)
+            else:
+                ema[key].copy_(value)
         running = loss.item() if step == start else 0.98 * running + 0.02 * loss.item()
         bar.set_postfix(loss=f"{running:.4f}")
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
@@ -288,32 +277,22 @@ def train(
                 {
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
-                    "averages": averages,
+                    "ema": ema,
                     "step": step + 1,
                 },
                 temporary,
             )
             os.replace(temporary, checkpoint)
             live = {key: value.clone() for key, value in model.state_dict().items()}
-            for decay, average in zip(EMA[name], averages, strict=True):
-                _, text = validated(model, average, validate)
-                tqdm.write(f"{name} step {step + 1}, average {decay}: loss {running:.4f}; {text}")
+            model.load_state_dict(ema)
+            model.eval()
+            with torch.no_grad():
+                tqdm.write(f"{name} step {step + 1}: loss {running:.4f}; {validate()}")
             model.train()
             model.load_state_dict(live)
-    best = min(averages, key=lambda average: validated(model, average, validate)[0])
-    model.load_state_dict(best)
+    model.load_state_dict(ema)
     model.eval()
-    save_file({k: v.contiguous() for k, v in best.items()}, final)
-
-
-@torch.no_grad()
-def validated(
-    model: nn.Module, weights: dict[str, Tensor], validate: Callable[[], tuple[float, str]]
-) -> tuple[float, str]:
-    """The validation of `weights`, which stay in the model."""
-    model.load_state_dict(weights)
-    model.eval()
-    return validate()
+    save_file({k: v.contiguous() for k, v in ema.items()}, final)
 
 
 def load_final(name: str, model: nn.Module, work: Path) -> nn.Module:
@@ -344,9 +323,8 @@ def train_vae(work: Path, device: torch.device) -> None:
         error = y.float() - x
         return error.abs().mean() + 4 * error.square().mean() + 1e-6 * kl
 
-    def validate() -> tuple[float, str]:
-        value = psnr(model, val, device)
-        return -value, f"PSNR {value:.2f} dB"
+    def validate() -> str:
+        return f"PSNR {psnr(model, val, device):.2f} dB"
 
     train("vae", model, loss_of, validate, work, device)
 
@@ -387,9 +365,8 @@ def train_decoder(name: str, work: Path, device: torch.device) -> None:
             return error.square().mean(dim=(1, 2, 3)).log().mean()
         return 0.2 * error.abs().mean() + 10 * error.square().mean()
 
-    def validate() -> tuple[float, str]:
-        value = psnr(model, val, device)
-        return -value, f"PSNR {value:.2f} dB"
+    def validate() -> str:
+        return f"PSNR {psnr(model, val, device):.2f} dB"
 
     train(name, model, loss_of, validate, work, device)
 
@@ -451,7 +428,7 @@ def train_recogniser(work: Path, device: torch.device) -> None:
         ) / n + F.cross_entropy(background_logits.float(), backgrounds.to(device))
         return 0.5 * (by_text + by_image) + heads
 
-    def validate() -> tuple[float, str]:
+    def validate() -> str:
         correct = []
         for start in range(0, N_VAL, 64):
             found = model.recognise(to_unit(val[start : start + 64], device))
@@ -466,7 +443,7 @@ def train_recogniser(work: Path, device: torch.device) -> None:
                 )
             ]
         rates = np.mean(correct, axis=0)
-        return -rates.sum(), "shape {:.3f} colour {:.3f} background {:.3f}".format(*rates)
+        return "shape {:.3f} colour {:.3f} background {:.3f}".format(*rates)
 
     train("recogniser", model, loss_of, validate, work, device)
 
@@ -504,15 +481,16 @@ def finished_pair(tokenizer: CLIPTokenizer, work: Path) -> TextAndUNet:
     )
 
 
-def latents(split: str, n: int, work: Path, device: torch.device) -> tuple[Tensor, float]:
-    """Posterior means [n, 4, 16, 16] scaled to unit standard deviation, and the scale.
+def trained_here(work: Path) -> bool:
+    """Whether `work` has an encoder of its own; if not, the shipped one makes the latents."""
+    return (work / "vae.safetensors").exists()
 
-    The encoder and the scale are those trained in `work`, else the shipped ones.
-    """
-    trained_here = (work / "vae.safetensors").exists()
+
+def posterior_means(split: str, n: int, work: Path, device: torch.device) -> Tensor:
+    """[n, 4, 16, 16], cached under `work`."""
     cache = work / f"latents-{split}-{n}.pt"
     if not cache.exists():
-        vae = load_final("vae", build_vae(), work) if trained_here else finished_vae(work)
+        vae = load_final("vae", build_vae(), work) if trained_here(work) else finished_vae(work)
         vae = vae.to(device, memory_format=torch.channels_last)  # type: ignore[call-arg]
         batches: Iterator[Tensor] = iter(images(split, n, work).split(64))
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
@@ -521,22 +499,27 @@ def latents(split: str, n: int, work: Path, device: torch.device) -> tuple[Tenso
             )
         torch.save(means, cache.with_suffix(".tmp"))
         os.replace(cache.with_suffix(".tmp"), cache)
-    means = torch.load(cache, weights_only=True)
-    if not trained_here:
-        scale = AutoencoderKL.load_config(SHIPPED / "vae")["scaling_factor"]
-    elif split == "train" and n == N_TRAIN:
-        scale = 1 / means.std().item()
-    else:
-        scale = latents("train", N_TRAIN, work, device)[1]
-    return means * scale, scale
+    return torch.load(cache, weights_only=True)
+
+
+def latent_scale(work: Path, device: torch.device) -> float:
+    """What gives latents unit standard deviation, measured on the training scenes."""
+    if not trained_here(work):
+        return float(AutoencoderKL.load_config(SHIPPED / "vae")["scaling_factor"])
+    return 1 / posterior_means("train", N_TRAIN, work, device).std().item()
+
+
+def latents(split: str, n: int, work: Path, device: torch.device) -> Tensor:
+    """Posterior means [n, 4, 16, 16] of unit standard deviation."""
+    return posterior_means(split, n, work, device) * latent_scale(work, device)
 
 
 def train_unet(name: str, work: Path, device: torch.device) -> None:
     tokenizer = build_tokenizer(work / "tokenizer")
     on = name == "unet_on"
     n = N_TRAIN_ON if on else N_TRAIN
-    x0, _ = latents("train", n, work, device)
-    x0_val, _ = latents("val", N_VAL, work, device)
+    x0 = latents("train", n, work, device)
+    x0_val = latents("val", N_VAL, work, device)
     train_scenes, val_scenes = scenes("train", n), scenes("val", N_VAL)
     n_things = torch.tensor([float(len(scene.things)) for scene in train_scenes])
     torch.manual_seed(SEED)
@@ -577,7 +560,7 @@ def train_unet(name: str, work: Path, device: torch.device) -> None:
         rows = torch.where(torch.tensor([c == "" for c in captions]), rows, captioned)
         return loss_at(x0[rows], t, noise, tokenize(tokenizer, captions))
 
-    def validate() -> tuple[float, str]:
+    def validate() -> str:
         rng = torch.Generator().manual_seed(1)
         losses = []
         for start in range(0, N_VAL, 64):
@@ -586,8 +569,7 @@ def train_unet(name: str, work: Path, device: torch.device) -> None:
             texts = [scene.caption() for scene in val_scenes[start : start + 64]]
             part = loss_at(x0_val[start : start + 64], t, noise, tokenize(tokenizer, texts))
             losses.append(part.item())
-        loss = float(np.mean(losses))
-        return loss, f"validation {loss:.5f}"
+        return f"validation {np.mean(losses):.5f}"
 
     train(name, model, loss_of, validate, work, device)
 
@@ -596,9 +578,7 @@ def export(work: Path, out: Path) -> None:
     """The standard diffusers folder (float16 safetensors) and the recogniser beside it."""
     tokenizer = build_tokenizer(work / "tokenizer")
     vae = finished_vae(work)
-    if (work / "vae.safetensors").exists():
-        _, scale = latents("train", N_TRAIN, work, torch.device("cpu"))
-        vae.register_to_config(scaling_factor=round(scale, 5))
+    vae.register_to_config(scaling_factor=round(latent_scale(work, torch.device("cpu")), 5))
     pair = finished_pair(tokenizer, work)
     StableDiffusionPipeline(
         vae=vae,
