@@ -671,10 +671,13 @@ _ABSENT = object()
 
 
 def _without_twins(config: dict[str, Any]) -> dict[str, Any]:
-    """The table without arms that have the settings of an earlier one, which stands for them."""
+    """The table without arms that show the same as an earlier one, which stands for them.
+
+    Arms that keep different ones of the same candidates do not.
+    """
     first: dict[str, str] = {}
     stands = {
-        arm["label"]: first.setdefault(canonical(arm["set"]), arm["label"])
+        arm["label"]: first.setdefault(canonical([arm["set"], arm.get("keep")]), arm["label"])
         for arm in config["arms"]
     }
     arms = [

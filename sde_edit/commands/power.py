@@ -8,7 +8,7 @@ from sde_edit.commands.table import made_table
 from sde_edit.errors import UserError
 from sde_edit.overrides import keyed
 from sde_edit.report.formats import markdown
-from sde_edit.report.multiplicity import LEVEL
+from sde_edit.report.multiplicity import LEAST, LEVEL
 from sde_edit.report.power import POWER, detectable, sample_size
 from sde_edit.report.table import (
     MISSING,
@@ -49,7 +49,7 @@ def power_table(table: Table) -> Table:
     )
     if not rows:
         raise UserError(
-            f"{table.name} compares no runs of two examples or more. It needs a baseline and "
+            f"{table.name} compares no runs of {LEAST} examples or more. It needs a baseline and "
             f"runs to compare with it; if it was written by an earlier version, "
             f"write it again with `sde-edit table {table.name}`"
         )

@@ -14,6 +14,7 @@ from sde_edit.api.metric import Score, centred_interval
 from sde_edit.api.spec import ComponentSpec
 from sde_edit.errors import UserError
 from sde_edit.report.multiplicity import (
+    LEAST,
     LEVEL,
     benjamini_hochberg,
     normal_score,
@@ -122,7 +123,8 @@ def difference(
     )  # fmt: skip
     if score.n < 2:
         return Difference(replace(cell, low=None, high=None), None)
-    cell = replace(cell, detectable=detectable(sigma_of(replicates_B, score.n), score.n))
+    if score.n >= LEAST:
+        cell = replace(cell, detectable=detectable(sigma_of(replicates_B, score.n), score.n))
     if is_rounding(left, right, tolerance):
         return Difference(cell, None)
     pointwise = verdict_of(low, high, higher_is_better=score.higher_is_better)

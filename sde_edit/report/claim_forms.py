@@ -66,7 +66,8 @@ def rule_in_words(claim: Claim) -> str:
         return f"`exact`: in every cell of {arms}{columns} all images equal in every bit"
     whom = f"{arms} against {claim.than}, each column{columns}"
     if claim.than is None:
-        whom = f"{arms}: each column{columns} against the one before it"
+        before = "all before it" if claim.rule == "equal" else "the one before it"
+        whom = f"{arms}: each column{columns} against {before}"
     margin = ""
     if claim.margin is not None:
         size = f"{100 * claim.margin:g} %" if claim.relative else f"{claim.margin:g}"

@@ -14,7 +14,11 @@ equal   Each 95 % interval must lie within the margin (equivalence by two one-si
 exact   All images of each cell must be equal in every bit. Nothing is estimated.
 
 Control over all comparisons is the `verdict` of a difference that the table holds. For what it does
-not hold it is Bonferroni's: the half intervals are stretched by the ratio of the normal quantiles.
+not hold, and in tables from before there were families, it is Bonferroni's: the half intervals are
+stretched by the ratio of the normal quantiles.
+
+Better by its own interval means, for a difference of the table, that its own p-value is at most
+.05 too: among few images a percentile interval is too narrow.
 
 A comparison is paired if the table holds the difference. Otherwise its interval is that of two
 cells: [low_A - high_B, high_A - low_B]. The standard deviation of a difference is at most the sum
@@ -26,8 +30,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
 from statistics import NormalDist
 from typing import Annotated, Literal
 
@@ -36,6 +40,7 @@ from pydantic import Field
 from sde_edit.errors import UserError
 from sde_edit.registry import Text, strict, suggest
 from sde_edit.report.cells import is_rounding, verdict_of
+from sde_edit.report.multiplicity import LEVEL
 from sde_edit.report.table import Block, Cell, Row, Table
 from sde_edit.report.table import Verdict as Sign
 
@@ -43,7 +48,6 @@ Rule = Literal["every", "most", "equal", "exact"]
 Verdict = Literal["reproduced", "not reproduced", "undecided", "not tested here"]
 
 _COUNT = re.compile(r"(\d+) of (\d+)")  # of the images that are equal in every bit
-_LEVEL = 0.05
 _CERTAIN = 1e-9  # stands for half the interval of what is known without error
 
 
@@ -77,7 +81,8 @@ class Claim:
     rule: how they decide; docs/claims.md explains the four.
     arms: the rows that the claim is about.
     than: the row that each of them is compared with; without it each column is compared with the
-    one before it, in the order of `columns`.
+    one before it, in the order of `columns`, and under the rule `equal` with all before it, since
+    small differences add up.
     columns: labels, as 25, groups, as "small masks", or both, as "small masks, 25"; default: all.
     metrics: titles of blocks; of several in a list the first that the table has counts, as
     [fid, shapes_fid].
@@ -261,8 +266,12 @@ def _margin(claim: Claim, one: Comparison) -> float:
     return claim.margin * abs(one.against) if claim.relative else claim.margin
 
 
-def _interval(one: Comparison, stretch: float) -> tuple[float, float]:
-    """The interval with its halves stretched. Of one image it is the whole line."""
+def _interval(one: Comparison | Cell, stretch: float) -> tuple[float, float]:
+    """The interval with its halves stretched; the whole line if it rests on one image.
+
+    A number without an interval is known without error otherwise.
+    """
+    assert one.value is not None
     if one.low is None or one.high is None:
         return (one.value, one.value) if one.n != 1 else (-float("inf"), float("inf"))
     return (
@@ -274,7 +283,7 @@ def _interval(one: Comparison, stretch: float) -> tuple[float, float]:
 def _bonferroni(comparisons: int) -> float:
     """By how much half a normal 95 % interval grows when several must hold together."""
     quantile = NormalDist().inv_cdf
-    return quantile(1 - _LEVEL / 2 / comparisons) / quantile(1 - _LEVEL / 2)
+    return quantile(1 - LEVEL / 2 / comparisons) / quantile(1 - LEVEL / 2)
 
 
 # ------------------------------------------------------------------ the comparisons
@@ -294,7 +303,7 @@ def _comparisons(claim: Claim, table: Table) -> Iterator[Comparison | None]:
         for block in blocks
         for label in claim.arms
         for i, j in (
-            _neighbours(claim, table, places) if claim.than is None else [(i, i) for i in places]
+            _of_columns(claim, table, places) if claim.than is None else [(i, i) for i in places]
         )
     ]
     for block, ours, theirs, i, j in pairs:
@@ -305,13 +314,14 @@ def _comparisons(claim: Claim, table: Table) -> Iterator[Comparison | None]:
         yield _compared(block, names, a.cells[i], b.cells[j], len(pairs))
 
 
-def _neighbours(claim: Claim, table: Table, places: Sequence[int]) -> list[tuple[int, int]]:
-    """Each column with the one before it in its group."""
+def _of_columns(claim: Claim, table: Table, places: Sequence[int]) -> list[tuple[int, int]]:
+    """Each column with the one before it in its group; for `equal` with all before it."""
     groups = dict.fromkeys(table.columns[i].group for i in places)
+    members = ([i for i in places if table.columns[i].group == group] for group in groups)
     found = [
         (after, before)
-        for group in groups
-        for before, after in pairwise(i for i in places if table.columns[i].group == group)
+        for group in members
+        for before, after in (combinations(group, 2) if claim.rule == "equal" else pairwise(group))
     ]
     if not found:
         raise UserError(
@@ -330,57 +340,63 @@ def _compared(
     difference = _stored_difference(block, a, b) or _of_two(a, b)
     assert difference.value is not None
     paired = bool(difference.runs)
-    higher = bool(block.higher_is_better)
-    low, high, value = difference.low, difference.high, difference.value
-    own = controlled = _sign(value, low, high, difference.n, higher=higher)
+    own, controlled = _signs(difference, together, higher=bool(block.higher_is_better))
     if is_rounding(a.value, b.value, 0.0):
         own = controlled = "undecided"
-    elif paired:
-        controlled = difference.verdict
-    elif low is not None and high is not None:
-        stretch = _bonferroni(together)
-        low_all, high_all = value - stretch * (value - low), value + stretch * (high - value)
-        controlled = verdict_of(low_all, high_all, higher_is_better=higher)
     return Comparison(
-        metric=block.title, a=names[0], b=names[1], value=value, low=low, high=high,
-        n=difference.n, paired=paired, own=own, controlled=controlled,
-        higher_is_better=block.higher_is_better, against=b.value,
+        metric=block.title, a=names[0], b=names[1], value=difference.value,
+        low=difference.low, high=difference.high, n=difference.n, paired=paired,
+        own=own, controlled=controlled, higher_is_better=block.higher_is_better, against=b.value,
         decimals=difference.decimals if paired else max(a.decimals, b.decimals),
     )  # fmt: skip
 
 
-def _sign(
-    value: float, low: float | None, high: float | None, n: int | None, *, higher: bool
-) -> Sign:
-    """A number without an interval is known without error, unless it rests on one image."""
-    if low is None or high is None:
-        low = high = value
-        if n == 1:
-            return "undecided"
-    return verdict_of(low, high, higher_is_better=higher)
+def _signs(difference: Cell, together: int, *, higher: bool) -> tuple[Sign, Sign]:
+    """Whether A - B is better, alone and under control over all comparisons.
+
+    Only a difference of a table with families has `pointwise`, and p if it was tested.
+    """
+    if difference.pointwise:
+        surely = difference.p is not None and difference.p <= LEVEL
+        return (difference.pointwise if surely else "undecided"), difference.verdict
+    own, controlled = (
+        verdict_of(*_interval(difference, stretch), higher_is_better=higher)
+        for stretch in (1.0, _bonferroni(together))
+    )
+    return own, controlled
 
 
 def _stored_difference(block: Block, a: Cell, b: Cell) -> Cell | None:
-    """A - B of a difference row, found by the runs that it rests on; None if there is none."""
+    """A - B of a difference row; None if there is none."""
     for row in block.rows:
         for cell in row.cells if row.kind == "difference" else ():
-            if cell.value is None or not a.runs or not b.runs:
-                continue
-            if cell.runs == (*a.runs, *b.runs):
+            if _is_difference(cell, a, b):
                 return cell
-            if cell.runs == (*b.runs, *a.runs):
+            if _is_difference(cell, b, a):
                 return _negative(cell)
     return None
 
 
+def _is_difference(cell: Cell, a: Cell, b: Cell) -> bool:
+    """Whether a cell is A - B, by its runs and its value.
+
+    The runs alone do not say: the mean and the best of the same candidates rest on the same runs.
+    """
+    if cell.value is None or a.value is None or b.value is None or not a.runs or not b.runs:
+        return False
+    rounding = 1e-9 * max(abs(a.value), abs(b.value))
+    return cell.runs == (*a.runs, *b.runs) and abs(cell.value - a.value + b.value) <= rounding
+
+
 def _negative(cell: Cell) -> Cell:
     """B - A of the difference A - B."""
-    assert cell.value is not None
     other: dict[Sign, Sign] = {"better": "worse", "worse": "better"}
-    return Cell(
-        -cell.value, None if cell.high is None else -cell.high,
-        None if cell.low is None else -cell.low, cell.n, cell.of, cell.runs,
-        other.get(cell.verdict, cell.verdict), cell.decimals,
+    value, low, high = (None if end is None else -end for end in (cell.value, cell.high, cell.low))
+    return replace(
+        cell, value=value, low=low, high=high,
+        verdict=other.get(cell.verdict, cell.verdict),
+        pointwise=other.get(cell.pointwise, cell.pointwise),
+        effect=None, superiority=None,
     )  # fmt: skip
 
 

@@ -160,8 +160,11 @@ class Grid:
                 for place in self._places_of(arm, result.spec):
                     own.setdefault((arm.label, place), []).append(result)
             if arm.keep:
-                complete = {k: group for k, group in own.items() if len(group) == self._edits(arm)}
-                own = {k: as_candidates(group, arm.keep) for k, group in complete.items()}
+                own = {
+                    key: as_candidates(group, arm.keep)
+                    for key, group in own.items()
+                    if len(group) == self._edits(arm)
+                }
             cells |= dict(sorted(own.items(), key=lambda item: groups.index(item[0][1].group)))
         varying = {key.partition(".")[0] for arm in self.arms for key in arm.set}
         check_uniform([run for group in cells.values() for run in group], depends, varying=varying)

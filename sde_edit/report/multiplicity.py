@@ -9,11 +9,14 @@ null_BM   their bootstrap distribution under the null hypothesis, w*_k
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr
 
 LEVEL = 0.05  # of a family, of a comparison alone, and of the false discovery rate
+LEAST = 1 + math.ceil(-math.log2(LEVEL))  # examples; p of fewer never reaches LEVEL
 
 Floats = NDArray[np.float64]
 

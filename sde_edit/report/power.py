@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from sde_edit.report.multiplicity import LEVEL
+from sde_edit.report.multiplicity import LEAST, LEVEL
 
 POWER = 0.8  # the probability of seeing a difference that is there
 
@@ -51,13 +51,13 @@ def sample_size(difference: float, sigma: float) -> int:
     """The n at which a two-sided paired t-test sees a difference with probability `POWER`.
 
     n = ((z_{1 - a/2} + z_power) sigma / difference)^2 + z_{1 - a/2}^2 / 2 (Guenther 1981), rounded
-    up, at least 2. difference: not 0.
+    up, at least `LEAST`. difference: not 0.
     """
-    return max(2, math.ceil((_Z * sigma / difference) ** 2 + _Z_LEVEL**2 / 2))
+    return max(LEAST, math.ceil((_Z * sigma / difference) ** 2 + _Z_LEVEL**2 / 2))
 
 
 def detectable(sigma: float, n: int) -> float:
-    """The smallest difference that n >= 2 examples show with probability `POWER`.
+    """The smallest difference that n >= `LEAST` examples show with probability `POWER`.
 
     The inverse of `sample_size`; in units of sigma.
     """

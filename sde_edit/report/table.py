@@ -50,7 +50,8 @@ class Cell:
     this cell alone. adjusted: p over the family, by step-down max-T. exploratory: whether
     Benjamini-Hochberg finds a difference. effect: the mean of the paired differences of single
     images over their standard deviation. superiority: the share of images in which A is better,
-    ties half. detectable: the smallest difference that n images show with probability 0.8.
+    ties half. detectable: the smallest difference that n images show with probability 0.8; None for
+    so few that they can decide nothing.
 
     In tables from before there were families, `verdict` is that of its own interval, and the fields
     from `primary` on are empty.

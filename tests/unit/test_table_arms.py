@@ -48,6 +48,13 @@ def test_arms_that_a_model_makes_alike_are_one() -> None:
     assert arms("table2", "model=sd15", "task.guidance=3")["Inpaint-ODE"]["task.guidance"] == [3]
 
 
+@pytest.mark.parametrize("name", ["candidates-inpaint", "candidates-drag", "candidates-diffedit"])
+def test_arms_that_keep_different_candidates_are_not_one(name: str) -> None:
+    kept = [arm.get("keep") for arm in table_config(name, ())[0]["arms"]]
+    assert len(kept) == 5
+    assert len({*kept} - {None}) == 3
+
+
 def test_a_setting_that_tells_arms_apart_is_refused() -> None:
     with pytest.raises(UserError, match=r"task\.guidance tells the arms of table2 apart"):
         table_config("table2", [*OTHER, "task.guidance=3"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,7 +27,7 @@ from sde_edit.report.cells import (
     undecided_note,
 )
 from sde_edit.report.grid import Arm, Cells, Grid, Place
-from sde_edit.report.published import Paper
+from sde_edit.report.published import Paper, Published
 from sde_edit.report.results import RunResult
 from sde_edit.report.selection import Setting, check_where, command
 from sde_edit.report.table import (
@@ -151,16 +152,20 @@ class Arms:
 
     def _check(self) -> None:
         labels = [arm.label for arm in self.arms]
+        if twice := [label for label, times in Counter(labels).items() if times > 1]:
+            raise UserError(f"{self.name}: two arms are labelled {twice[0]!r}; give each its own")
         primary = self.primary.arms if self.primary else ()
         referred = (label for arm in self.arms for label in (arm.same_as, arm.against))
         for label in (self.baseline, *primary, *referred):
             if label and label not in labels:
                 raise UserError(f"{self.name}: no arm is labelled {label!r}. Known: {labels}")
-        compared = [arm.label for arm in self._contenders]
-        if self.primary and (not compared or {*primary} - {*compared}):
+        if own := [arm.label for arm in self.arms if arm.against == arm.label]:
+            raise UserError(f"{self.name}: arm {own[0]!r} is against itself; name another one")
+        contenders = [arm.label for arm in self._contenders]
+        if self.primary and (not contenders or {*primary} - {*contenders}):
             raise UserError(
                 f"{self.name}: primary names differences; baseline is {self.baseline}, the arms "
-                f"that are compared with another are {compared}. Name these, or another baseline"
+                f"that are compared with another are {contenders}. Name these, or another baseline"
             )
         self._grid.check()
 
@@ -171,7 +176,7 @@ class Arms:
     ) -> tuple[Block, ...]:
         results = [run for group in cells.values() for run in group]
         metrics = self._metrics(results)
-        comparable = self.paper is not None and self.paper.comparable(self._named(cells))
+        comparable = self.paper is not None and self.paper.comparable(self._beside_paper(cells))
         beside = self._published & set(metrics) if comparable else set()
         blocks = [self._metric_block(m, cells, judged, published=m in beside) for m in metrics]
         if any(arm.same_as for arm in self.arms):
@@ -256,13 +261,12 @@ class Arms:
         self._check_primary(dict.fromkeys(metric for metric, *_ in found))
         return found
 
-    def _check_primary(self, compared: Collection[str]) -> None:
+    def _check_primary(self, metrics: Collection[str]) -> None:
         """Raises UserError if metrics are compared, and none of them is primary."""
-        wanted = self.primary.metrics if self.primary else compared
-        if compared and not {*compared} & {*wanted}:
+        if self.primary and metrics and not {*metrics} & {*self.primary.metrics}:
             raise UserError(
-                f"{self.name}: its primary metrics are {', '.join(wanted)}, and its runs have "
-                f"{', '.join(compared)}. Measure one of the former, or change primary"
+                f"{self.name}: its primary metrics are {', '.join(self.primary.metrics)}, and its "
+                f"runs have {', '.join(metrics)}. Measure one of the former, or change primary"
             )
 
     def _is_primary(self, compared: Compared) -> bool:
@@ -316,21 +320,21 @@ class Arms:
 
     # -- published numbers
 
-    def _named(self, cells: Cells) -> list[RunResult]:
-        """The runs of the arms that have published numbers; all runs if no arm is named."""
-        lines = self.paper.values.values() if self.paper else ()
-        named = {label for line in lines for label in line} & {arm.label for arm in self.arms}
-        return [
-            run
-            for (label, _), group in cells.items()
-            if label in named or not named
-            for run in group
-        ]
+    def _beside_paper(self, cells: Cells) -> list[RunResult]:
+        """The runs of the arms that have published numbers; all runs if no arm has."""
+        published = {label for line in self._paper_values.values() for label in line}
+        every = {arm.label for arm in self.arms}
+        labels = every & published or every
+        return [run for (label, _), group in cells.items() if label in labels for run in group]
 
     @property
     def _published(self) -> set[str]:
         """The metrics and costs with published numbers."""
-        return set(self.paper.values) if self.paper else set()
+        return set(self._paper_values)
+
+    @property
+    def _paper_values(self) -> Mapping[str, Mapping[str, Published]]:
+        return self.paper.values if self.paper else {}
 
     def _paper_blocks(self, apart: Collection[str]) -> list[Block]:
         if not self.paper:

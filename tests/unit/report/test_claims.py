@@ -34,7 +34,7 @@ def table(*differences, higher=False, family=None, n=8, stored=True):
     ]
     signs = family or ["undecided"] * len(columns)
     paired = [
-        Cell(*one, n, n, (f"a{c}", f"b{c}"), sign)
+        Cell(*one, n, n, (f"a{c}", f"b{c}"), sign, pointwise=own(*one, higher=higher), p=0.01)
         for c, one, sign in zip(columns, differences, signs, strict=True)
     ]
     rows = [Row("A", "arm", tuple(arm_a)), Row("B", "arm", tuple(arm_b))]
@@ -43,6 +43,20 @@ def table(*differences, higher=False, family=None, n=8, stored=True):
         "t", "", "steps", tuple(Column("", c) for c in columns),
         (Block("fid", tuple(rows), higher),), ("Model: m.", "Data: d."),
     )  # fmt: skip
+
+
+def own(_, low, high, *, higher):
+    """The verdict of an interval alone."""
+    return "undecided" if low <= 0 <= high else "better" if (low > 0) == higher else "worse"
+
+
+def with_differences(table, **changes):
+    """The table with other differences."""
+    (block,) = table.blocks
+    *arms, paired = block.rows
+    cells = tuple(replace(cell, **changes) for cell in paired.cells)
+    rows = (*arms, replace(paired, cells=cells))
+    return replace(table, blocks=(replace(block, rows=rows),))
 
 
 def verdict(claim, table):
@@ -85,6 +99,41 @@ def test_the_reverse_claim_reads_the_same_difference():
     assert one.controlled == "worse"
 
 
+def test_a_part_needs_its_own_p_value_too():
+    """The percentile interval of five images excludes 0 where no paired test can be sure."""
+    few = table(BETTER, BETTER, family=["undecided"] * 2, n=5)
+    assert verdict(EVERY, few) == "reproduced"
+    assert verdict(EVERY, with_differences(few, p=2.0**-4)) == "undecided"
+    assert verdict(EVERY, with_differences(few, pointwise="undecided", p=None)) == "undecided"
+
+
+def test_tables_from_before_there_were_families_refute_only_together():
+    """Their verdicts are of single intervals, so Bonferroni's rule stands for the family."""
+
+    def old(*differences):
+        found = table(*differences, family=["worse"] * len(differences))
+        return with_differences(found, pointwise="", p=None)
+
+    barely = (2.1, 0.1, 4.1)
+    assert verdict(EVERY, old(barely)) == "not reproduced"
+    assert verdict(EVERY, old(barely, OPEN)) == "undecided"
+    assert verdict(EVERY, old(WORSE, OPEN)) == "not reproduced"
+
+
+def test_a_difference_is_told_from_another_of_the_same_runs():
+    """The mean and the best of the same candidates rest on the same runs."""
+    both = table(BETTER, WORSE, family=["better", "worse"])
+    (block,) = both.blocks
+    same = tuple(
+        replace(row, cells=tuple(replace(c, runs=("a",) if row.label == "A" else ("b",))
+                                 if row.kind == "arm" else replace(c, runs=("a", "b"))
+                                 for c in row.cells))
+        for row in block.rows
+    )  # fmt: skip
+    found = judge(EVERY, replace(both, blocks=(replace(block, rows=same),)), "").comparisons
+    assert [one.value for one in found] == [-2.0, 2.0]
+
+
 # ------------------------------------------------------------------ what is not paired
 def test_without_a_stored_difference_the_intervals_of_the_cells_add_up():
     (one,) = judge(EVERY, table((-3.0, 0, 0), stored=False), "").comparisons
@@ -118,6 +167,22 @@ def test_without_than_each_column_is_compared_with_the_one_before():
     assert verdict(backwards, falling) == "not reproduced"
     found = judge(columns, falling, "").comparisons
     assert [(one.a, one.b) for one in found] == [("A | 1", "A | 0"), ("A | 2", "A | 1")]
+
+
+def test_equality_of_columns_is_that_of_each_two():
+    """Steps of 0.9 lie within a margin of 1 each; two of them do not."""
+    drifting = table((0.0, 0, 0), (0.9, 0, 0), (1.8, 0, 0))
+    (block,) = drifting.blocks
+    (arm,) = (row for row in block.rows if row.label == "A")
+    exact = replace(arm, cells=tuple(replace(c, low=None, high=None) for c in arm.cells))
+    known = replace(drifting, blocks=(replace(block, rows=(exact,)),))
+    columns = replace(EQUAL, than=None)
+    assert verdict(columns, known) == "not reproduced"
+    assert verdict(replace(columns, columns=("0", "1")), known) == "reproduced"
+    found = judge(columns, known, "").comparisons
+    assert [(one.a, one.b) for one in found] == [
+        ("A | 1", "A | 0"), ("A | 2", "A | 0"), ("A | 2", "A | 1"),
+    ]  # fmt: skip
 
 
 def test_columns_are_compared_within_their_group():

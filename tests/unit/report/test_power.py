@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sde_edit.report.multiplicity import LEAST, LEVEL, two_sided_p
 from sde_edit.report.power import (
     POWER,
     detectable,
@@ -34,6 +35,13 @@ def test_the_sample_size_is_the_least_that_has_the_power(effect: float) -> None:
 def test_a_detectable_difference_is_seen_with_that_power(n: int) -> None:
     assert power_of(detectable(2.0, n), 2.0, n) == pytest.approx(POWER, abs=0.05 / n**0.5)
     assert sample_size(detectable(2.0, n) * 1.0001, 2.0) == n
+
+
+def test_no_sample_is_too_small_to_decide() -> None:
+    """However large the difference, n pairs have only 2^n patterns of signs."""
+    assert sample_size(1000.0, 1.0) == LEAST
+    certain = np.zeros(10)
+    assert two_sided_p(1.0, certain, LEAST) <= LEVEL < two_sided_p(1.0, certain, LEAST - 1)
 
 
 def test_sigma_follows_from_the_replicates_of_a_mean() -> None:

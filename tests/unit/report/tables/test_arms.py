@@ -392,6 +392,19 @@ def test_an_arm_is_compared_with_one_that_is_there(store):
         build_table({**PAIRS, "arms": arms}, store.runs())
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"label": "ODE"}, "two arms are labelled 'ODE'"),
+        ({"against": "SDE at 7.5"}, "'SDE at 7.5' is against itself"),
+    ],
+)
+def test_arms_that_cannot_be_told_apart_are_refused(store, change, said):
+    arms = [*PAIRS["arms"][:3], {**PAIRS["arms"][3], **change}]
+    with pytest.raises(UserError, match=said):
+        build_table({**PAIRS, "arms": arms}, store.runs())
+
+
 def test_published_numbers_stand_beside_the_arms_that_they_name(store):
     add_pairs(store)
     paper = {
