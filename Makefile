@@ -36,7 +36,7 @@ help:
 	@echo "beyond       questions that the paper leaves open, the tables of docs/beyond-the-paper.md"
 	@echo "figure5      Fig. 5, the 1-D toy: results/figures/figure5.*, in a minute"
 	@echo "theory       theory_kl.* and theory_schedules.*, the numbers of docs/theory.md, in minutes"
-	@echo "claims       what the papers claim, decided by results/tables: results/claims.*, docs/claims.md"
+	@echo "claims       what the papers claim, decided by results/tables: results/claims.*, README, docs/claims.md"
 	@echo "shapes-card  measures the embedded model and writes docs/shapes-model-card.md"
 	@echo "ARGS='...'   overrides for the table targets; now: $(ARGS)"
 
@@ -102,7 +102,7 @@ theory: $(VENV)/installed
 
 claims: $(VENV)/installed
 	$(BIN)/sde-edit claims
-	$(BIN)/python scripts/claims_table.py docs/claims.md
+	$(BIN)/python scripts/claims_table.py README.md docs/claims.md
 
 shapes-card: $(VENV)/installed
 	$(BIN)/python scripts/shapes_card.py

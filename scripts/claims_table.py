@@ -1,7 +1,7 @@
 """Put the summary of all claims between the two marker comments of pages.
 
     sde-edit claims
-    python scripts/claims_table.py docs/claims.md
+    python scripts/claims_table.py README.md docs/claims.md
 
 A page has the lines of BEGIN and END where the summary should be.
 """

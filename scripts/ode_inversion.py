@@ -1,4 +1,4 @@
-"""Which form of ODE inversion is the best ODE arm? Measured on scenes that no table uses.
+"""Which form of ODE inversion is the best ODE arm? Measured on validation scenes.
 
     python scripts/ode_inversion.py [dtype=bfloat16 ...] [--scenes 64] [--equal-steps]
         [--tasks reconstruct diffedit] [--out FILE]

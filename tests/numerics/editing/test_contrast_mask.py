@@ -57,6 +57,31 @@ def test_the_mask_is_diffedits_whatever_the_guidance(model, guidance):
         assert torch.equal(masks[row], plain)
 
 
+@pytest.mark.parametrize(("spacing", "time"), [("linspace", 500), ("leading", 481)])
+def test_the_prompts_are_compared_at_half_of_t_of_the_grid(model, spacing, time):
+    """The published code asks at 481 of 50 leading times; the default grid has 500."""
+    grid = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(50, spacing)
+    examples, noise = given(IDS[:1])
+    asked = set()
+
+    class Listening:
+        def __getattr__(self, name):
+            return getattr(model, name)
+
+        def denoiser(self, *prompts):
+            eps = model.denoiser(*prompts)
+
+            def heard(x, t):
+                asked.update(t.tolist())
+                return eps(x, t)
+
+            return heard
+
+    with torch.inference_mode():
+        build_task("diffedit").preparations[0].find(examples, Listening(), grid, noise)
+    assert asked == {time}
+
+
 def test_a_mask_is_of_its_own_image_alone(model):
     chosen = build_task("diffedit")
     alone = torch.cat([find(chosen, model, [i]) for i in IDS])

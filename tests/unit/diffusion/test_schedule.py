@@ -1,9 +1,9 @@
-"""DOC"""
+"""Noise schedules, and the times of a grid."""
 
 import numpy as np
 import pytest
 
-from sde_edit.diffusion.schedule import SPACINGS, Schedule
+from sde_edit.diffusion.schedule import SPACINGS, Schedule, steps_below
 from sde_edit.errors import UserError
 
 SCHEDULE = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000)
@@ -58,6 +58,15 @@ def test_times_that_round_to_one_move_up_to_the_next(spacing, last):
     grid = SCHEDULE.grid(50, spacing)
     assert list(grid.t[-len(last) :]) == last
     assert grid.t[0] == 999
+
+
+@pytest.mark.parametrize(
+    ("t_0", "steps", "count"), [(0.7, 20, 14), (0.7, 25, 18), (0.3, 25, 8), (0.01, 10, 1)]
+)
+def test_steps_up_to_t_0_are_rounded(t_0, steps, count):
+    """Published code cuts: 14, 17, 7 and none."""
+    assert steps_below(t_0, steps) == count
+    assert SCHEDULE.grid(steps).truncated(t_0).steps == count
 
 
 @pytest.mark.parametrize(

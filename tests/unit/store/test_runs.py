@@ -1,4 +1,4 @@
-"""DOC"""
+"""Run ids, and what the files of a run hold."""
 
 import json
 from dataclasses import asdict, replace
