@@ -443,7 +443,7 @@ def experiment(overrides: Sequence[str], *, on_gpu: bool | None = None) -> Exper
     else:
         _check_way_back(config, plugins)
         _check_end(config, plugins["task"])
-        _check_sampler(config, plugins["task"])
+        _check_sampler(config, plugins)
         dataset, excluded, spec = plugins["data"], 0, _spec(config, plugins)
     return Experiment(
         spec=spec,
@@ -526,13 +526,17 @@ def _check_end(config: Mapping[str, Any], task: Task) -> None:
         )
 
 
-def _check_sampler(config: Mapping[str, Any], task: Task) -> None:
-    kinds, sampler = task.samplers, config["sampler"]
+def _check_sampler(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> None:
+    task, kinds, sampler = plugins["task"], plugins["task"].samplers, config["sampler"]
+    name = f"task={config['task']['name']}"
     if kinds and sampler["kind"] not in kinds:
         raise UserError(
-            f"task={config['task']['name']} does not work with sampler={sampler['name']}: "
-            f"use sampler={' or '.join(kinds)}"
+            f"{name} does not work with sampler={sampler['name']}: use sampler={' or '.join(kinds)}"
         )
+    try:
+        plugins["sampler"].check(inverts=task.inverts, follows_source=task.follows_source)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
 
 
 def metric(name: str) -> NamedMetric:

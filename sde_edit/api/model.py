@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -82,6 +82,10 @@ class AttentionAccess(Model, Protocol):
     @property
     def up_blocks(self) -> int:
         """The number of up blocks of its UNet."""
+
+    @property
+    def cross_attention_cells(self) -> Collection[int]:
+        """The sides of a position of the maps of its cross-attention, in cells of the latent."""
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Text embeddings [B, K, D]."""

@@ -48,6 +48,12 @@ class Sampler(ABC):
     def order(self) -> int:
         """Order of convergence in the step size; 0 without steps."""
 
+    def check(self, *, inverts: bool, follows_source: bool) -> None:  # noqa: B027
+        """Raises UserError for settings that do not fit a task, which says both in `Task`.
+
+        By default all settings fit every task.
+        """
+
     @abstractmethod
     def decode(
         self,

@@ -102,6 +102,20 @@ class Task(ABC):
         return ()
 
     @property
+    def follows_source(self) -> bool:
+        """Whether `decode` may ask the network only at times where a step starts.
+
+        So it is for tasks that show the network the source's state beside that of the edit.
+        """
+        return False
+
+    def check_model(self, model: Model) -> None:  # noqa: B027
+        """Raises UserError if the loaded model lacks what the task needs.
+
+        It is called before anything is prepared or evaluated.
+        """
+
+    @property
     def preparations(self) -> Sequence[Preparation]:
         """What must be computed for each example before `edit`."""
         return ()

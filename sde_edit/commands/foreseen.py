@@ -1,4 +1,6 @@
-"""The table that a sweep will write, before its runs are made: how much each cell will rest on."""
+"""The table that a sweep will write, before its runs are made: whether it can be made, and how much
+each cell will rest on.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,23 @@ if TYPE_CHECKING:
     from sde_edit.api.spec import RunSpec
 
 
-def refuse_future_loss(
-    experiments: Sequence[Experiment], tables: Mapping[str, Mapping[str, Any]], results: Path
+def rehearse_tables(
+    experiments: Sequence[Experiment],
+    tables: Mapping[str, Mapping[str, Any]],
+    results: Path,
+    *,
+    force: bool = False,
 ) -> None:
-    """Raises UserError if a table that is there rests on more than the finished runs will give."""
-    known = [name for name in tables if (results / "tables" / f"{name}.json").exists()]
-    runs = [_foreseen(experiment) for experiment in experiments] if known else []
-    for name in known:
-        refuse_loss(build_table(tables[name], runs), results / "tables")
+    """Raises UserError if a table could not be made of the finished runs or, unless `force` is
+    given, if the one that is there rests on more than they will give.
+
+    Every metric is taken to have a value for each image, which only its scores can tell.
+    """
+    runs = [_foreseen(experiment) for experiment in experiments] if tables else []
+    for config in tables.values():
+        table = build_table(config, runs)
+        if not force:
+            refuse_loss(table, results / "tables")
 
 
 def _foreseen(experiment: Experiment) -> ForeseenRun:
@@ -84,5 +95,6 @@ class ForeseenRun(Run):
             low=0.0,
             high=0.0,
             n=len(self._ids),
-            replicates=[0.0],
+            replicates=[0.0, 0.0],
+            per_example=dict.fromkeys(self._ids, 0.0),
         )

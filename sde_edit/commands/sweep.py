@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sde_edit.api.launcher import Job, Launched
 from sde_edit.bench.result import estimate_seconds
 from sde_edit.commands.contact_sheets import check_sheets
-from sde_edit.commands.foreseen import refuse_future_loss
+from sde_edit.commands.foreseen import rehearse_tables
 from sde_edit.commands.run import Worker, is_finished, run_all, without_empty_runs
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, launcher, sweep_overrides, use_plugins
@@ -138,9 +138,9 @@ def _common_overrides(group: Sequence[Experiment]) -> tuple[str, ...]:
 def check_sweep(sweep: Sweep, *, force: bool = False) -> None:
     """Check all that can be known before jobs start.
 
-    These are launcher, machine, disk, metrics, sheets, examples and, unless `force` is given, that
-    no table is replaced by one that rests on less. Raises UserError naming the first problem and
-    its remedy.
+    These are launcher, machine, disk, metrics, sheets, examples, that the tables can be made of the
+    runs and, unless `force` is given, that none is replaced by one that rests on less. Raises
+    UserError naming the first problem and its remedy.
     """
     chosen = launcher(sweep.overrides)
     chosen.check()
@@ -154,8 +154,7 @@ def check_sweep(sweep: Sweep, *, force: bool = False) -> None:
         raise UserError("\n".join(problems))
     for config in sweep.tables.values():
         check_sheets(config, metrics)
-    if not force:
-        refuse_future_loss(sweep.experiments, sweep.tables, sweep.results)
+    rehearse_tables(sweep.experiments, sweep.tables, sweep.results, force=force)
     _ = sweep.evaluations  # checks the examples
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,13 +15,12 @@ from PIL import Image, ImageFilter
 from sde_edit.api.example import Drag, Example, Point
 from sde_edit.errors import UserError
 from sde_edit.imaging.image_drags import label_counts
+from sde_edit.imaging.scene_moves import apart, moved
 from sde_edit.imaging.shapes_world import (
-    IMAGE_SIZE,
     MOST_THINGS,
     WORLD_VERSION,
     FirstScenes,
     Scene,
-    Thing,
     draw_things,
     make_scene,
 )
@@ -31,9 +29,6 @@ from sde_edit.registry import UNLESS_DEFAULT, plugin
 if TYPE_CHECKING:
     from sde_edit.api.example import Mask, Pixels
 
-DISTANCES = (8.0, 24.0)  # pixels
-_REACH = 1.15  # distance of the outermost point of any shape, in radii (a star)
-_TRIES = 100
 _GROWN = 4  # margin of masks in pixels: one cell of the embedded latents
 
 
@@ -110,12 +105,12 @@ class ShapesDrags(FirstScenes):
         return path[: 1 + self.pairs_of_points]
 
     def _drags(self, path: Sequence[Scene]) -> tuple[Drag, ...]:
-        moved = [_difference(*both) for both in itertools.pairwise(path)]
-        points = [_points(path[0], i, self.pairs_of_points) for i, _ in moved]
+        moves = [_difference(*both) for both in itertools.pairwise(path)]
+        points = [_points(path[0], i, self.pairs_of_points) for i, _ in moves]
         rounds = [
             Drag((x, y), (x + dx, y + dy))
             for each in zip(*points, strict=True)
-            for (x, y), (_, (dx, dy)) in zip(each, moved, strict=True)
+            for (x, y), (_, (dx, dy)) in zip(each, moves, strict=True)
         ]
         return tuple(rounds[: self.pairs_of_points])
 
@@ -144,32 +139,17 @@ class ShapesDrags(FirstScenes):
 
 def _moves(scene: Scene, rng: random.Random, n: int) -> list[Scene] | None:
     """The scene, and the scene after each of n objects in turn moved; None if one found no room."""
-    if not _apart(scene):
+    if not apart(scene.things):
         return None
     path, unmoved = [scene], list(range(len(scene.things)))
     for _ in range(n):
-        found = _moved(path[-1], rng, unmoved)
+        found = moved(path[-1], rng, unmoved, first_angle=0.0)
         if found is None:
             return None
         scene, i = found
         path.append(scene)
         unmoved.remove(i)
     return path
-
-
-def _moved(scene: Scene, rng: random.Random, unmoved: Sequence[int]) -> tuple[Scene, int] | None:
-    """The scene with one of these objects moved by whole pixels, and which; None if no attempt
-    found room."""
-    low, high = DISTANCES
-    for _ in range(_TRIES):
-        i = unmoved[int(rng.random() * len(unmoved))]
-        distance, angle = low + (high - low) * rng.random(), 2 * math.pi * rng.random()
-        dx, dy = round(distance * math.cos(angle)), round(distance * math.sin(angle))
-        thing = scene.things[i]
-        after = scene.with_thing(i, x=thing.x + dx, y=thing.y + dy)
-        if low <= math.hypot(dx, dy) <= high and _in_image(after.things[i]) and _apart(after):
-            return after, i
-    return None
 
 
 def _difference(before: Scene, after: Scene) -> tuple[int, Point]:
@@ -190,21 +170,6 @@ def _points(scene: Scene, i: int, n: int) -> list[Point]:
         x, y = pixels[away.argmax()]
         points.append((float(x), float(y)))
     return points
-
-
-def _in_image(thing: Thing) -> bool:
-    """Whether the object keeps the margin that `make_scene` keeps."""
-    margin = thing.radius + 1
-    return all(margin <= place <= IMAGE_SIZE - margin for place in (thing.x, thing.y))
-
-
-def _apart(scene: Scene) -> bool:
-    """Whether no two objects can touch."""
-    return all(
-        math.hypot(a.x - b.x, a.y - b.y) > _REACH * (a.radius + b.radius) + 1
-        for i, a in enumerate(scene.things)
-        for b in scene.things[:i]
-    )
 
 
 def _grown(image: Pixels, truth: Pixels) -> Mask:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from sde_edit.api.example import Drag, Example
+from sde_edit.errors import UserError
 from sde_edit.imaging.masks import MASKS_VERSION, MaskSize, draw_mask
 from sde_edit.imaging.shapes_world import IMAGE_SIZE, WORLD_VERSION, FirstScenes, Scene
 from sde_edit.imaging.shifted_scenes import (
@@ -37,6 +38,14 @@ class ShapesOod(FirstScenes):
     shift: Shift = "none"
     ask: Literal["fill", "move"] = "fill"
     masks: MaskSize = "small"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ask == "move" and self.masks != "small":
+            raise UserError(
+                f"data.masks={self.masks} has no effect with data.ask=move, which hides nothing: "
+                "leave it at small"
+            )
 
     def load(self, example_id: str) -> Example:
         """image, truth: uint8 [64, 64, 3]; mask: float32 [64, 64] of 0 and 1, or None.

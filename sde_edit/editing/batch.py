@@ -19,15 +19,16 @@ from sde_edit.api.task import Task
 from sde_edit.errors import UserError
 
 _WORDS = {"{caption}": "caption", "{target}": "target"}
+_SCENES = "shapes, shapes-ood"
 _EDITS = "shapes-edits, shapes-object-edits, shapes-classes, coco-bison, imagenet"
 # What an example may lack -> the data sets that have it.
 HAVING = {
-    "caption": f"shapes, shapes-drags, {_EDITS}, coco, dragbench, dragbench-205; folder with "
-    "data.captions",
+    "caption": f"{_SCENES}, shapes-drags, shapes-ood-drags, {_EDITS}, coco, dragbench, "
+    "dragbench-205; folder with data.captions",
     "target": _EDITS,
-    "mask": "shapes, shapes-edits, shapes-object-edits, shapes-classes, places; folder with "
+    "mask": f"{_SCENES}, shapes-edits, shapes-object-edits, shapes-classes, places; folder with "
     "data.mask_root",
-    "drags": "shapes-drags, dragbench, dragbench-205",
+    "drags": "shapes-drags, shapes-ood-drags, dragbench, dragbench-205",
 }
 
 

@@ -72,6 +72,7 @@ def execute(active_runs: Sequence[ActiveRun], sampler: Sampler, models: ModelCac
         experiment.spec.steps, experiment.spec.spacing, experiment.spec.last_sigma
     )
     model = models.get(experiment, active_runs[0].attempt.device)
+    experiment.task.check_model(model)
     with (
         torch.inference_mode(),
         ExitStack() as stack,  # closes the writers after the pool, whose last writes need them

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal, get_args
 
+from sde_edit.imaging.scene_moves import TRIES, apart, moved
 from sde_edit.imaging.shapes_world import (
     CALLED,
     COLOURS,
@@ -37,9 +38,6 @@ NEW: dict[Shift, str] = {
     "background": "a textured background",
 }
 _RADII = 9.0, 10.5  # of three things; those of two are 9 to 14
-_REACH = 1.15  # distance of the outermost point of any shape, in radii (a star)
-_DISTANCES = 8.0, 24.0  # of drags
-_TRIES = 100
 
 
 def shifted_scene(index: int, shift: Shift) -> Scene:
@@ -63,12 +61,20 @@ def shifted_drag(index: int, shift: Shift) -> tuple[Scene, Scene]:
     rng = random.Random(f"shapes-ood-drag-{index}")
     three = shift == "things"
     scene = _with_three(make_scene(index), rng) if three else make_scene(index)
-    while (found := _drag(scene, rng)) is None:
+    while (found := _moved(scene, rng)) is None:
         scene = _with_three(scene, rng) if three else make_scene(index, things_in_it=1)
-    i, thing = found
+    after, i = found
+    thing = after.things[i]
     look = random.Random(f"shapes-ood-{shift}-{index}")
     before = scene if three else _shifted(scene, shift, look)
     return before, before.with_thing(i, x=thing.x, y=thing.y)
+
+
+def _moved(scene: Scene, rng: random.Random) -> tuple[Scene, int] | None:
+    """The scene with one thing elsewhere, and which; None if things touch or none finds room."""
+    if not apart(scene.things):
+        return None
+    return moved(scene, rng, range(len(scene.things)), first_angle=-math.pi)
 
 
 def _shifted(scene: Scene, shift: Shift, rng: random.Random) -> Scene:
@@ -93,10 +99,10 @@ def _with_three(scene: Scene, rng: random.Random) -> Scene:
     tries = 0
     while len(things) < 3:
         tries += 1
-        if tries % _TRIES == 0:
+        if tries % TRIES == 0:
             things = []  # the first ones may have left no room
         thing = _thing(rng, {scene.background, *(thing.colour for thing in things)})
-        if _apart([*things, thing]):
+        if apart([*things, thing]):
             things.append(thing)
     return replace(scene, things=tuple(things))
 
@@ -110,38 +116,6 @@ def _thing(rng: random.Random, taken: set[str]) -> Thing:
         y=_uniform(rng, radius + 1, IMAGE_SIZE - radius - 1),
         radius=radius,
         angle=_uniform(rng, -math.pi, math.pi),
-    )
-
-
-# ------------------------------------------------------------------ drags
-def _drag(scene: Scene, rng: random.Random) -> tuple[int, Thing] | None:
-    """The number of a thing, and the thing at another place; None if no attempt found room."""
-    for _ in range(_TRIES if _apart(scene.things) else 0):
-        i = int(rng.random() * len(scene.things))
-        distance, angle = _uniform(rng, *_DISTANCES), _uniform(rng, -math.pi, math.pi)
-        dx, dy = round(distance * math.cos(angle)), round(distance * math.sin(angle))
-        old = scene.things[i]
-        moved = replace(old, x=old.x + dx, y=old.y + dy)
-        others = [thing for j, thing in enumerate(scene.things) if j != i]
-        low, high = _DISTANCES
-        if low <= math.hypot(dx, dy) <= high and _inside(moved) and _apart([*others, moved]):
-            return i, moved
-    return None
-
-
-def _inside(thing: Thing) -> bool:
-    """Whether the thing keeps the margin that `make_scene` keeps."""
-    margin = thing.radius + 1
-    return all(margin <= place <= IMAGE_SIZE - margin for place in (thing.x, thing.y))
-
-
-def _apart(things: Iterable[Thing]) -> bool:
-    """Whether no two things can touch."""
-    things = list(things)
-    return all(
-        math.hypot(a.x - b.x, a.y - b.y) > _REACH * (a.radius + b.radius) + 1
-        for i, a in enumerate(things)
-        for b in things[:i]
     )
 
 

@@ -180,6 +180,17 @@ class LoadedStableDiffusion(Network):
     def up_blocks(self) -> int:
         return len(self.unet.up_blocks)
 
+    @property
+    def cross_attention_cells(self) -> set[int]:
+        """Down block i works on positions of 2^i cells on a side, the middle one as the last, and
+        the up blocks on those of the down blocks in reverse.
+        """
+        down = list(self.unet.down_blocks)
+        blocks = [*down, self.unet.mid_block, *self.unet.up_blocks]
+        levels = [*range(len(down)), len(down) - 1, *reversed(range(len(down)))]
+        both = zip(blocks, levels, strict=True)
+        return {2**i for block, i in both if getattr(block, "has_cross_attention", False)}
+
     def features(
         self, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor, block: int
     ) -> tuple[Tensor, Tensor]:

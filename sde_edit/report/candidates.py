@@ -63,13 +63,18 @@ def _total(costs: Sequence[float | None]) -> float | None:
 
 def _best(runs: Sequence[RunResult], metric: str) -> NDArray[np.int64]:
     """The number of the best run for each example, in the order of the ids."""
-    scores = [run.scores.get(metric) for run in runs]
-    found = [score for score in scores if score is not None and score.per_example]
+    found = [run.scores[metric] for run in runs if metric in run.scores]
     who = ", ".join(run.id for run in runs)
     if len(found) < len(runs):
         raise UserError(
-            f"not all of runs {who} have {metric} per example, by which the best candidate is "
-            f"chosen. Measure them with `sde-edit evaluate {who.replace(',', '')} metrics={metric}`"
+            f"not all of runs {who} have {metric}, by which the best candidate is chosen: "
+            f"give {metric} in the table's `also: metrics`, or measure it with `sde-edit evaluate "
+            f"{who.replace(',', '')} metrics={metric}`"
+        )
+    if not all(score.per_example for score in found):
+        raise UserError(
+            f"{metric} has no value for each image, so the best candidate cannot be chosen by it: "
+            "keep `mean`, or the best by a metric that has, such as psnr"
         )
     if len({run.examples for run in runs}) > 1:
         raise UserError(f"runs {who} are candidates for each other and hold different examples")

@@ -69,10 +69,22 @@ class BDIA(Sampler):
     def order(self) -> int:
         return 2 if self.gamma == 1 else 1
 
-    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
-        """Raises UserError for gamma = 0, which has no exact inverse."""
+    def check(self, *, inverts: bool, follows_source: bool) -> None:
+        if inverts:
+            self._check_inverse()
+        if follows_source and self.ending != "state":
+            raise UserError(
+                f"sampler.ending={self.ending} asks the network once more where the last step "
+                "ends, for which this task has no state of the source: use sampler.ending=state"
+            )
+
+    def _check_inverse(self) -> None:
         if self.gamma == 0:
             raise UserError("sampler.gamma=0 is DDIM, which has no exact inverse: use sampler=ode")
+
+    def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
+        """Raises UserError for gamma = 0, which has no exact inverse."""
+        self._check_inverse()
         to_noise = grid.reversed()
         z_next = on_lattice(x_BCHW.double())
         e = at(eps, z_next, to_noise.t[0])

@@ -9,7 +9,7 @@ a_s, a_t    alpha_s, alpha_t (alpha_bar) of the step s -> t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 import torch
@@ -23,6 +23,7 @@ from sde_edit.diffusion.inversion import Inversion
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
+from sde_edit.errors import UserError
 from sde_edit.registry import UNLESS_DEFAULT, Natural, plugin
 
 
@@ -63,6 +64,15 @@ class ODE(Sampler):
     @property
     def encode_evaluations_per_step(self) -> int:
         return 1 + self.fixed_point
+
+    def check(self, *, inverts: bool, follows_source: bool) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if not inverts and value != setting.default:
+                raise UserError(
+                    f"sampler.{setting.name}={value} is for the way to noise, which this task "
+                    f"does not take: leave it at {setting.default}"
+                )
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         up, path = grid.reversed(), [x_BCHW]

@@ -96,6 +96,13 @@ class DragDiffusion(Task):
             self.prompt, steps=self.lora_steps, rank=self.lora_rank, rate=self.lora_rate
         )
 
+    @property
+    def follows_source(self) -> bool:
+        return self.reference_blocks > 0
+
+    def check_model(self, model: Model) -> None:
+        self._block(attention_access(model, "drag_diffusion"))
+
     def check(self, example: Example) -> None:
         check_prompts(self, example, "prompt")
         check_drags(example)

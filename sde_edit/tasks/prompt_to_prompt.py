@@ -107,6 +107,7 @@ class PromptToPrompt(Task):
     citation: ClassVar[Citation] = papers.HERTZ2023PROMPT
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = True
+    follows_source: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for key in ("cross_replace", "self_replace"):
@@ -175,6 +176,21 @@ class PromptToPrompt(Task):
                 f"{shown}; give words of them"
             )
 
+    def check_model(self, model: Model) -> None:
+        self._access(model)
+
+    def _access(self, model: Model) -> AttentionAccess:
+        """The model. Raises UserError if it gives no access, or has no maps of `blend_cells`."""
+        access = attention_access(model, "p2p")
+        known = sorted(access.cross_attention_cells)
+        if self._blended and self.blend_cells not in known:
+            raise UserError(
+                f"task.blend_cells={self.blend_cells}: no cross-attention of the model has "
+                "positions of so many cells of the latent on a side: give "
+                f"{' or '.join(map(str, known))}"
+            )
+        return access
+
     @property
     def _blended(self) -> set[str]:
         return {*_words(self.blend_words)}
@@ -199,7 +215,7 @@ class PromptToPrompt(Task):
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
-        model, grid = attention_access(model, "p2p"), grid.truncated(self.t_0)
+        model, grid = self._access(model), grid.truncated(self.t_0)
         before, after = prompts(self.source_prompt, examples), prompts(self.prompt, examples)
         negatives = prompts(self.negative_prompt, examples)
         source = model.denoiser(before, self.source_guidance, negatives)
@@ -221,9 +237,11 @@ class PromptToPrompt(Task):
         return model.decode(x)
 
     def evaluations_per_image(self, steps: int) -> int:
+        """Raises UserError if the local blend starts after the last step."""
         encode, decode = self.encode_evaluations(steps), 1 if self.guidance == 1 else 2
         fit = rows_per_step(self.null_steps) if self.null_steps else 0
         steps = steps_below(self.t_0, steps)
+        self._blend_start(steps)
         with_source = steps if self._blended else max(self._replaced(steps))
         return encode + steps * (fit + decode) + with_source
 
@@ -260,8 +278,18 @@ class PromptToPrompt(Task):
         return WordMaps(height * width, tokens_2BK.to(model.device, model.state_dtype))
 
     def _blend(self, seen: WordMaps, path: Tensor) -> Project:
-        start = round(self.blend_start * (len(path) - 1))
+        start = self._blend_start(len(path) - 1)
         return LocalBlend(seen, path, self.blend_cells, self.blend_threshold, start)
+
+    def _blend_start(self, steps: int) -> int:
+        """The number of steps without local blend. Raises UserError if none is left with it."""
+        start = round(self.blend_start * steps)
+        if self._blended and start >= steps:
+            raise UserError(
+                f"task.blend_start={self.blend_start} leaves none of {steps} steps to the local "
+                "blend: make it smaller, or leave out task.blend_words"
+            )
+        return start
 
     def _controls(
         self,
@@ -328,12 +356,6 @@ class _ControlledDenoiser:
         states, texts = zip(*parts, strict=True)
         rows = torch.cat(states), t_B.repeat(len(parts)), torch.cat(texts)
         e = torch.split(self.model.attend(*rows, control), len(x_BCHW))
-        if control and control.seen and control.seen.sum_2BP is None:
-            raise UserError(
-                "task.blend_cells: the network has no cross-attention over maps of "
-                f"{control.seen.positions} positions; 4 suits Stable Diffusion, and 2 or 4 "
-                "model=shapes"
-            )
         if self.guidance == 1:
             return e[-1]
         return guide(e[-2], e[-1], self.guidance)

@@ -236,3 +236,17 @@ def test_only_the_up_blocks_asked_for_refer(model):
     assert names == {
         f"up_blocks.0.attentions.{i}.transformer_blocks.0.attn1.processor" for i in (0, 1)
     }
+
+
+def test_the_cells_of_cross_attention_are_those_of_the_layers(model):
+    x, found = latent(model), set()
+
+    class Sizes(Control):
+        def concerns(self, cross, positions):
+            if cross:
+                found.add(round((x.shape[-1] * x.shape[-2] / positions) ** 0.5))
+            return False
+
+    both = torch.cat([x, x]), torch.full((2,), 500.0, dtype=torch.float64)
+    model.attend(*both, model.embed(PROMPT.split()), Sizes(x, x, cross=False, self_positions=0))
+    assert model.cross_attention_cells == found != set()

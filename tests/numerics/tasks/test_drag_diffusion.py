@@ -135,11 +135,11 @@ def test_what_it_cannot_do_is_said(model):
         with pytest.raises(UserError, match=f"test-000000: .*{message}"):
             chosen.check(dataclasses.replace(example(), **broken))
     with pytest.raises(UserError, match=r"task\.block=2: the model has up blocks 0 to 1"):
-        edited(task(block=2), model, [example()])
+        task(block=2).check_model(model)
     settings = {"shape": (3, 8, 8), "components": [{"name": "a", "mean": 0.0, "sd": 1.0}]}
     gmm = build("models", "gmm", settings).load("cpu", "float64")
     with pytest.raises(UserError, match="stable_diffusion"):
-        edited(task(), gmm, [example()])
+        task().check_model(gmm)
 
 
 def test_each_image_has_its_lora_all_the_way(model):

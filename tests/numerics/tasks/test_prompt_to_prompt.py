@@ -227,8 +227,12 @@ def test_what_local_blend_cannot_do_is_said(model):
     p2p = task(blend_words="X, q")
     p2p.check(example)
     assert p2p.without_effect(example) == ["task.blend_words: no prompt has the word 'q'"]
-    with pytest.raises(UserError, match=r"task\.blend_cells: .* no cross-attention .* 4 positions"):
-        edited(task(blend_words="x"), model, [example])
+    with pytest.raises(UserError, match=r"task\.blend_cells=4: .* on a side: give 2"):
+        task(blend_words="x").check_model(model)
+    late = task(blend_words="a", blend_start=0.9)
+    with pytest.raises(UserError, match=r"task\.blend_start=0\.9 leaves none of 4 steps"):
+        late.evaluations_per_image(4)
+    assert late.evaluations_per_image(10)
     for settings, message in (
         ({"blend_start": 0.1}, r"task\.blend_start=0\.1 has no effect without task\.blend_words"),
         ({"blend_words": "a", "blend_threshold": 1.0}, r"task\.blend_threshold=1\.0"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from sde_edit.cli import main
-from sde_edit.commands.foreseen import refuse_future_loss
+from sde_edit.commands.foreseen import rehearse_tables
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, group_file
 from sde_edit.errors import UserError
@@ -88,10 +89,10 @@ def test_a_loss_is_foreseen_from_the_plan(
     both = [experiment([*task, *overrides, f"steps={s}"]) for s in (25, 50)]
     made = [finished_run(RunStore(tmp_path / "a"), e.spec, {"psnr": 20.0}, n=3) for e in both]
     publish_runs("t", config, made, tmp_path)
-    refuse_future_loss(both, {"t": config}, tmp_path)
+    rehearse_tables(both, {"t": config}, tmp_path)
     fewer = [experiment([*task, *overrides, f"steps={s}", *changes]) for s in steps]
     with pytest.raises(UserError, match=r"t\.json has \d cells .*psnr, ODE, .*--force"):
-        refuse_future_loss(fewer, {"t": config}, tmp_path)
+        rehearse_tables(fewer, {"t": config}, tmp_path)
 
 
 def test_more_images_that_a_seal_holds_are_no_loss(tmp_path: Path, overrides: list[str]) -> None:
@@ -102,7 +103,52 @@ def test_more_images_that_a_seal_holds_are_no_loss(tmp_path: Path, overrides: li
     add_images(run, chosen.dataset.ids())
     add_score(run, "psnr", 20.0)
     publish_runs("t", config, [run], tmp_path)
-    refuse_future_loss([chosen], {"t": config}, tmp_path)
+    rehearse_tables([chosen], {"t": config}, tmp_path)
+
+
+SEEDS: dict[str, Any] = {"sampler": "sde", "seed": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"arms": [{"label": "SDE", "set": SEEDS, "keep": "ssim"}]},
+            "runs .* have ssim",
+        ),
+        ({"arms": [{"label": "SDE", "set": SEEDS}], "average": None}, "several values of seed"),
+        ({"primary": {"metrics": ["ssim"]}, "baseline": "ODE"}, "primary metrics are ssim"),
+        ({"baseline": "DDIM"}, "no arm is labelled 'DDIM'"),
+    ],
+    ids=["keep", "average", "primary", "baseline"],
+)
+@pytest.mark.parametrize("force", [False, True])
+def test_a_table_that_could_not_be_made_is_refused_before_its_runs(
+    tmp_path: Path, overrides: list[str], changes: dict[str, Any], message: str, force: bool
+) -> None:
+    grid = {"runs": {"task": ["reconstruct"], "steps": [25]}, "average": "seed"}
+    arms = [{"label": "ODE", "set": {"sampler": "ode"}}, {"label": "SDE", "set": SEEDS}]
+    config = CONFIG | grid | {"arms": arms} | changes
+    given = ["task=reconstruct", "metrics=[psnr]", "steps=25", *overrides]
+    arms = ["sampler=ode"], ["sampler=sde", "seed=0"], ["sampler=sde", "seed=1"]
+    runs = [experiment([*given, *arm]) for arm in arms]
+    with pytest.raises(UserError, match=message):
+        rehearse_tables(runs, {"t": config}, tmp_path, force=force)
+
+
+def test_a_table_with_candidates_can_be_made_again_of_more(
+    tmp_path: Path, overrides: list[str]
+) -> None:
+    runs = {"task": ["reconstruct"], "steps": [25]}
+    arm = {"label": "SDE", "set": SEEDS, "keep": "psnr"}
+    config = CONFIG | {"runs": runs, "arms": [arm], "average": "seed"}
+    given = ["task=reconstruct", "metrics=[psnr]", "steps=25", "sampler=sde", *overrides]
+    both = [experiment([*given, f"seed={seed}"]) for seed in (0, 1)]
+    made = [finished_run(RunStore(tmp_path / "a"), e.spec, {}, n=2) for e in both]
+    for run in made:
+        add_score(run, "psnr", 20.0, per_example={"000": 19.0, "001": 21.0})
+    publish_runs("t", config, made, tmp_path)
+    rehearse_tables(both, {"t": config}, tmp_path)
 
 
 def test_a_sweep_is_refused_before_its_runs_are_made(tmp_path: Path, overrides: list[str]) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sde_edit.datasets.shapes_drags import DISTANCES, ShapesDrags
+from sde_edit.datasets.shapes_drags import ShapesDrags
 from sde_edit.errors import UserError
+from sde_edit.imaging.scene_moves import DISTANCES
 from sde_edit.imaging.shapes_world import SPLITS, Scene
 
 N = 60

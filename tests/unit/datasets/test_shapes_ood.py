@@ -47,6 +47,11 @@ def test_settings_tell_digests_apart_and_n_does_not() -> None:
     assert ShapesOod(n=3).digest() == ShapesOod(n=9).digest()
 
 
+def test_masks_are_refused_where_nothing_is_hidden() -> None:
+    with pytest.raises(UserError, match=r"data\.masks=large has no effect with data\.ask=move"):
+        ShapesOod(ask="move", masks="large")
+
+
 @pytest.mark.parametrize("shift", NEW_ONES)
 @pytest.mark.parametrize("name", ["attributes", "shapes_clip"])
 def test_metrics_that_name_things_refuse_what_is_new(name: str, shift: Shift) -> None:

@@ -97,6 +97,9 @@ def test_a_score_that_is_no_mean_over_examples_is_left_out() -> None:
 def test_runs_that_cannot_be_chosen_from_are_refused() -> None:
     with pytest.raises(UserError, match=r"evaluate run0 run1 run2 metrics=clip"):
         as_candidates(RUNS, "clip")
+    whole = [replace(r, scores={"fid": replace(r.scores["psnr"], per_example=None)}) for r in RUNS]
+    with pytest.raises(UserError, match="fid has no value for each image"):
+        as_candidates(whole, "fid")
     others = run(2, examples=frozenset(IDS[1:]))
     with pytest.raises(UserError, match="hold different examples"):
         as_candidates([*RUNS[:2], others], "psnr")
