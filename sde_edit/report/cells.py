@@ -49,8 +49,8 @@ def mean_cell(runs: Sequence[RunResult], metric: str) -> Cell:
     The interval is that of the mean under the common resampling of the examples. Runs that lack the
     metric do not count. Raises UserError if the runs hold different examples.
     """
-    scores = [run.scores[metric] for run in runs if metric in run.scores]
-    if not scores:
+    scored = [run for run in runs if metric in run.scores]
+    if not scored:
         return Cell()
     if len({run.examples for run in runs}) != 1:
         who = ", ".join(f"{run.id} ({run.n} images)" for run in runs)
@@ -58,13 +58,13 @@ def mean_cell(runs: Sequence[RunResult], metric: str) -> Cell:
             f"runs {who} share a cell and hold different examples: finish those that have fewer, "
             "with the data.limit of the others"
         )
-    value = sum(score.value for score in scores) / len(scores)
-    if len(scores) == 1:
-        low, high = scores[0].low, scores[0].high
-    else:
-        low, high = centred_interval(value, np.mean([s.replicates for s in scores], axis=0))
+    score = scored[0].scores[metric]
+    value, replicates_B = _mean(scored, metric)
+    low, high = (
+        (score.low, score.high) if len(scored) == 1 else centred_interval(value, replicates_B)
+    )
     ids = tuple(run.id for run in runs)
-    return without_spread(Cell(value, low, high, scores[0].n, runs[0].of, ids))
+    return without_spread(Cell(value, low, high, score.n, runs[0].of, ids))
 
 
 def without_spread(cell: Cell) -> Cell:
@@ -199,10 +199,11 @@ def is_rounding(a: float, b: float, tolerance: float) -> bool:
 
 
 def _mean(runs: Sequence[RunResult], metric: str) -> tuple[float, NDArray[np.float64]]:
-    """Value and replicates, averaged over runs."""
+    """Value and replicates [B], averaged over runs; of unequally many replicates the first."""
     scores = [run.scores[metric] for run in runs]
-    replicates: NDArray[np.float64] = np.mean([score.replicates for score in scores], axis=0)
-    return float(np.mean([score.value for score in scores])), replicates
+    resamplings = min(len(score.replicates) for score in scores)
+    replicates_B: NDArray[np.float64] = np.mean([s.replicates[:resamplings] for s in scores], 0)
+    return float(np.mean([score.value for score in scores])), replicates_B
 
 
 def verdict_of(low: float, high: float, *, higher_is_better: bool) -> Verdict:

@@ -11,6 +11,7 @@ from sde_edit.api.metric import centred_interval
 from sde_edit.commands.table import build_table
 from sde_edit.report.cells import (
     Difference,
+    mean_cell,
     over_family,
     score_cell,
     settings_notes,
@@ -118,6 +119,18 @@ def test_of_unequally_many_replicates_the_first_count() -> None:
     assert many.null_B is not None
     cut = replace(many, null_B=many.null_B[:100])
     assert over_family([many, few]) == over_family([cut, few])
+
+
+def test_seeds_with_unequally_many_replicates_share_a_cell(store: RunStore) -> None:
+    """`evaluate --bootstrap` measures one of them again; the first resamplings are the same."""
+    found = []
+    for seed, replicates in ((0, [1.0, 3.0, 2.0]), (1, [5.0, 7.0, 6.0, 60.0])):
+        run = finished_run(store, make_spec("sde", seed=seed), {}, n=8)
+        add_score(run, "psnr", replicates[2], replicates=replicates)
+        found.append(load_finished(run))
+    cell = mean_cell(found, "psnr")
+    assert cell.value == 4.0
+    assert (cell.low, cell.high) == centred_interval(4.0, [3.0, 5.0, 4.0])
 
 
 def test_a_family_of_many_decides_less() -> None:
