@@ -11,7 +11,8 @@ from typing import ClassVar
 from pydantic import ConfigDict
 
 from sde_edit.errors import UserError
-from sde_edit.registry import plugin
+from sde_edit.registry import names, plugin, suggest
+from sde_edit.report.candidates import MEAN
 from sde_edit.report.cells import (
     Cost,
     Difference,
@@ -136,6 +137,14 @@ class Arms:
         blocks = self._blocks(cells, judged, {run.id: run for run in runs})
         return Table(self.name, self.title, self._grid.corner(), columns, blocks, notes)
 
+    def _check_metrics(self) -> None:
+        """Raises UserError for a name that no metric has: it would pass for one not measured."""
+        kept = [arm.keep for arm in self.arms if arm.keep not in ("", MEAN)]
+        known = names("metric")
+        for name in (*(self.metrics or ()), *(self.primary.metrics if self.primary else ()), *kept):
+            if name not in known:
+                raise UserError(f"{self.name}: no metric {name!r}.{suggest(name, known)}")
+
     @cached_property
     def _grid(self) -> Grid:
         return Grid(
@@ -156,6 +165,14 @@ class Arms:
         for label in (self.baseline, *primary, *referred):
             if label and label not in labels:
                 raise UserError(f"{self.name}: no arm is labelled {label!r}. Known: {labels}")
+        rivals = {arm.label: arm.against for arm in self.arms}
+        for arm in self.arms:
+            if arm.label in (arm.same_as, arm.against):
+                raise UserError(f"{self.name}: arm {arm.label!r} is compared with itself")
+            if arm.label == rivals.get(arm.against):
+                pair = f"{arm.label!r} and {arm.against!r}"
+                raise UserError(f"{self.name}: {pair} are each `against` the other: give it once")
+        self._check_metrics()
         compared = [arm.label for arm in self._contenders]
         if self.primary and (not compared or {*primary} - {*compared}):
             raise UserError(

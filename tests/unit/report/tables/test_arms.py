@@ -24,6 +24,7 @@ from tests.builders import add_score, finished_run, make_spec
 from tests.unit.report.inpainting import Fill, config
 
 N = 6
+ODE = {"label": "ODE", "set": {"sampler": "ode"}}
 NFE = {
     "name": "t",
     "kind": "arms",
@@ -272,6 +273,17 @@ def test_arms_of_different_tasks_are_refused(store):
     ("change", "said"),
     [
         ({"baseline": "DDMI"}, "no arm is labelled 'DDMI'"),
+        ({"metrics": ["fidd"]}, "no metric 'fidd'. Did you mean 'fid'?"),
+        ({"primary": {"metrics": ["fid", "psnrr"]}}, "no metric 'psnrr'. Did you mean 'psnr'?"),
+        ({"arms": [ODE | {"against": "ODE"}], "baseline": None}, "with itself"),
+        ({"arms": [ODE | {"same_as": "ODE"}], "baseline": None}, "with itself"),
+        (
+            {
+                "arms": [ODE | {"against": "B"}, ODE | {"label": "B", "against": "ODE"}],
+                "baseline": None,
+            },
+            "it once",
+        ),
         ({"runs": {"task": ["sample"], "steps": [10], "seed": [0, 1]}}, "several values of seed"),
         ({"colunm": "nfe"}, "colunm"),
         ({"paper": {"source": "s", "setting": "t", "values": {"fid": {"DDIM": [1.0]}}}}, "2 are"),
