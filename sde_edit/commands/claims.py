@@ -36,7 +36,20 @@ def claim_named(name: str) -> Claim:
     known = sorted({*names("table"), *FIGURES})
     if claim.table not in known:
         raise UserError(f"claim {name!r}: no table {claim.table!r}.{suggest(claim.table, known)}")
+    _check_arms(claim)
     return claim
+
+
+def _check_arms(claim: Claim) -> None:
+    """Raises UserError for an arm that the table's config does not have."""
+    config = {} if claim.table in FIGURES else group_file("table", claim.table)
+    labels = [arm["label"] for arm in config.get("arms", ())]
+    for label in (*claim.arms, *([claim.than] if claim.than else [])):
+        if labels and label not in labels:
+            raise UserError(
+                f"claim {claim.name!r}: table {claim.table} has no arm {label!r}."
+                f"{suggest(label, labels)}"
+            )
 
 
 def judged_claims(overrides: Sequence[str], chosen: Sequence[str]) -> list[Judged]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sde_edit.api.metric import Score
-from sde_edit.commands.table import build_table, refuse_loss
+from sde_edit.commands.table import build_figure, build_table, refuse_loss
 from sde_edit.engine.plan import is_sealed, plan_run
 from sde_edit.store.runs import AttemptRecord, ImageRecord, Run, RunStore, Seal, as_stored
 
@@ -25,14 +25,15 @@ def rehearse_tables(
     *,
     force: bool = False,
 ) -> None:
-    """Raises UserError if a table could not be made of the finished runs or, unless `force` is
-    given, if the one that is there rests on more than they will give.
+    """Raises UserError if a table or its figure could not be made of the finished runs or, unless
+    `force` is given, if the one that is there rests on more than they will give.
 
     Every metric is taken to have a value for each image, which only its scores can tell.
     """
     runs = [_foreseen(experiment) for experiment in experiments] if tables else []
     for config in tables.values():
         table = build_table(config, runs)
+        build_figure(config, table)
         if not force:
             refuse_loss(table, results / "tables")
 

@@ -12,7 +12,8 @@ from typing import ClassVar
 from pydantic import ConfigDict
 
 from sde_edit.errors import UserError
-from sde_edit.registry import plugin
+from sde_edit.registry import names, plugin, suggest
+from sde_edit.report.candidates import MEAN
 from sde_edit.report.cells import (
     Cost,
     Difference,
@@ -137,6 +138,14 @@ class Arms:
         blocks = self._blocks(cells, judged, {run.id: run for run in runs})
         return Table(self.name, self.title, self._grid.corner(), columns, blocks, notes)
 
+    def _check_metrics(self) -> None:
+        """Raises UserError for a name that no metric has: it would pass for one not measured."""
+        kept = [arm.keep for arm in self.arms if arm.keep not in ("", MEAN)]
+        known = names("metric")
+        for name in (*(self.metrics or ()), *(self.primary.metrics if self.primary else ()), *kept):
+            if name not in known:
+                raise UserError(f"{self.name}: no metric {name!r}.{suggest(name, known)}")
+
     @cached_property
     def _grid(self) -> Grid:
         return Grid(
@@ -159,8 +168,14 @@ class Arms:
         for label in (self.baseline, *primary, *referred):
             if label and label not in labels:
                 raise UserError(f"{self.name}: no arm is labelled {label!r}. Known: {labels}")
-        if own := [arm.label for arm in self.arms if arm.against == arm.label]:
-            raise UserError(f"{self.name}: arm {own[0]!r} is against itself; name another one")
+        rivals = {arm.label: arm.against for arm in self.arms}
+        for arm in self.arms:
+            if arm.label in (arm.same_as, arm.against):
+                raise UserError(f"{self.name}: arm {arm.label!r} is compared with itself")
+            if arm.label == rivals.get(arm.against):
+                pair = f"{arm.label!r} and {arm.against!r}"
+                raise UserError(f"{self.name}: {pair} are each `against` the other: give it once")
+        self._check_metrics()
         contenders = [arm.label for arm in self._contenders]
         if self.primary and (not contenders or {*primary} - {*contenders}):
             raise UserError(
@@ -258,16 +273,7 @@ class Arms:
             ours, theirs = (scored(label, place, metric) for label in pair)
             if ours and theirs:
                 found[metric, arm.label, place] = difference(ours, theirs, metric)
-        self._check_primary(dict.fromkeys(metric for metric, *_ in found))
         return found
-
-    def _check_primary(self, metrics: Collection[str]) -> None:
-        """Raises UserError if metrics are compared, and none of them is primary."""
-        if self.primary and metrics and not {*metrics} & {*self.primary.metrics}:
-            raise UserError(
-                f"{self.name}: its primary metrics are {', '.join(self.primary.metrics)}, and its "
-                f"runs have {', '.join(metrics)}. Measure one of the former, or change primary"
-            )
 
     def _is_primary(self, compared: Compared) -> bool:
         metric, label, _ = compared
@@ -313,6 +319,9 @@ class Arms:
             if family:
                 metrics = ", ".join(dict.fromkeys(metric for metric, *_ in family))
                 notes.append(family_note(f"{name} ({metrics})", [*family.values()]))
+        if self.primary and judged and not any(cell.primary for cell in judged.values()):
+            wanted = ", ".join(self.primary.metrics)
+            notes.append(f"None of the primary endpoints ({wanted}) was measured.")
         of_metric: dict[str, list[Cell]] = {}
         for (metric, *_), cell in judged.items():
             of_metric.setdefault(metric, []).append(cell)

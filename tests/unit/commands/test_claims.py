@@ -195,3 +195,10 @@ def test_the_claims_of_a_folder_are_checked(results, text, code, message):
         done = CliRunner().invoke(main, ["test-plugin", folder])
     assert done.exit_code == code
     assert message in done.output
+
+
+def test_an_arm_that_the_table_lacks_is_refused_before_the_table_is_made(said, results):
+    (results / "tables" / "table2.json").unlink()
+    outcome = said("mine", write(results, changed("[Inpaint-SDE]", "[SDE]")))
+    assert outcome.exit_code == 1
+    assert "table table2 has no arm 'SDE'" in outcome.output

@@ -141,8 +141,9 @@ def test_a_spec_that_an_older_version_stored_is_completed(small, tmp_path):
     (run,) = RunStore(tmp_path).runs()
     file = run.path / "spec.json"
     stored = json.loads(file.read_text())
-    assert stored.pop("defaults") == {"sampler": {"inversion_time": "start"}}
+    defaults = {"sampler": {"inversion_time": "start", "fixed_point": 0}}
+    assert stored.pop("defaults") == defaults
     file.write_text(json.dumps(stored))
     invoke("sweep", *asked)
-    assert run.spec.defaults == {"sampler": {"inversion_time": "start"}}
+    assert run.spec.defaults == defaults
     assert len(run.attempts()) == 1
