@@ -139,7 +139,7 @@ def test_one_table_shows_both_values_of_an_option(tiny_model, tmp_path):
     invoke("table", "exactness", "steps=2", "task.guidance=3", where)
     table = json.loads((tmp_path / "tables" / "exactness.json").read_text())
     values = {row["label"]: row["cells"][0]["value"] for row in table["blocks"][0]["rows"]}
-    forms = [values[f"DDIM inversion, {form}float32"] for form in ("", "end, ")]
+    forms = [values[f"DDIM inversion, {form}float32"] for form in ("", "asks at the end, ")]
     assert None not in forms
     assert forms[0] != forms[1]
     (start, end) = sorted(RunStore(tmp_path).runs(), key=lambda run: not run.spec.defaults)
