@@ -2,13 +2,13 @@
 
     python scripts/train_shapes.py all --work results/train-shapes
     python scripts/train_shapes.py vae | decoder | recogniser | unet | export
-    python scripts/train_shapes.py decoder_on | unet_on
+    python scripts/train_shapes.py unet_on
 
 Every stage checkpoints and resumes where it stopped; the data of step k depends on (seed, k)
-alone, so an interrupted training sees the same batches as an undisturbed one. The stages
-`decoder_on` and `unet_on` train finished networks on: those in `--work` if there are any, else the
-shipped ones, so they need none of the earlier stages. Runs on the CPU (bf16 autocast; about four
-hours on two cores) or on a GPU (--device cuda).
+alone, so an interrupted training sees the same batches as an undisturbed one. `unet_on` trains
+finished networks on: those in `--work` if there are any, else the shipped ones, so it needs none of
+the earlier stages. Runs on the CPU (bf16 autocast; about three hours on two cores) or on a GPU
+(--device cuda).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from sde_edit.networks.recogniser import ShapesCLIP, ShapesCLIPConfig
 SHIPPED = Path("sde_edit/assets/shapes")
 SEED = 0
 N_TRAIN = 24_000
-N_TRAIN_ON = 64_000  # of the stages that train on
+N_TRAIN_ON = 64_000  # of unet_on
 N_VAL = 512
 # (steps, peak learning rate) of each cosine cycle; the UNet has warm restarts.
 CYCLES = {
@@ -46,18 +46,16 @@ CYCLES = {
     "decoder": [(500, 7e-4)],
     "recogniser": [(1500, 2e-3), (900, 1.2e-3)],
     "unet": [(4000, 1e-3), (1900, 7e-4), (7000, 8e-4)],
-    "decoder_on": [(1200, 5e-4)],
     "unet_on": [(5000, 7e-4)],
 }
 # Two things in one scene are harder than one: from this step of the UNet on, captioned rows hold
 # them twice as often as the world does. Every caption says how many things there are and rows
 # without a caption stay as the world is, so no conditional distribution moves.
 FAVOUR_TWO_THINGS_FROM = 5900
-BATCH = {"vae": 24, "decoder": 24, "recogniser": 96, "unet": 64, "decoder_on": 24, "unet_on": 64}
+BATCH = {"vae": 24, "decoder": 24, "recogniser": 96, "unet": 64, "unet_on": 64}
 # Decay of the moving average of the weights. At step k it is at most k / (k + 9), so the average is
 # over about the last ninth of a training at most.
-EMA = {"vae": 0.995, "decoder": 0.99, "recogniser": 0.995, "unet": 0.999}
-EMA |= {"decoder_on": 0.99, "unet_on": 0.999}
+EMA = {"vae": 0.995, "decoder": 0.99, "recogniser": 0.995, "unet": 0.999, "unet_on": 0.999}
 CHECKPOINT_EVERY = 200
 MAX_TOKENS = 16  # "a red circle and an orange star on yellow background" is 10 words
 
@@ -339,12 +337,10 @@ def psnr(vae: AutoencoderKL, images_u8: Tensor, device: torch.device) -> float:
     return float((-10 * torch.log10(torch.cat(errors))).mean())
 
 
-def train_decoder(name: str, work: Path, device: torch.device) -> None:
+def train_decoder(work: Path, device: torch.device) -> None:
     """Sharpen the decoder on the latents as they are: the UNet's world does not move."""
-    n = N_TRAIN_ON if name == "decoder_on" else N_TRAIN
-    data, val = images("train", n, work), images("val", N_VAL, work)
-    model = finished_vae(work) if name == "decoder_on" else load_final("vae", build_vae(), work)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-arg]
+    data, val = images("train", N_TRAIN, work), images("val", N_VAL, work)
+    model = load_final("vae", build_vae(), work).to(device, memory_format=torch.channels_last)  # type: ignore[call-arg]
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
     model.train()
@@ -357,18 +353,16 @@ def train_decoder(name: str, work: Path, device: torch.device) -> None:
         return y
 
     def loss_of(step: int, rng: torch.Generator) -> Tensor:
-        x = to_unit(data[torch.randint(len(data), (BATCH[name],), generator=rng)], device)
+        x = to_unit(data[torch.randint(len(data), (BATCH["decoder"],), generator=rng)], device)
         with torch.autocast(device.type, torch.bfloat16):
             y = decode(x)
         error = y.float() - x
-        if name == "decoder_on":  # what the PSNR of an image asks for
-            return error.square().mean(dim=(1, 2, 3)).log().mean()
         return 0.2 * error.abs().mean() + 10 * error.square().mean()
 
     def validate() -> str:
         return f"PSNR {psnr(model, val, device):.2f} dB"
 
-    train(name, model, loss_of, validate, work, device)
+    train("decoder", model, loss_of, validate, work, device)
 
 
 def match_keys(scene: Scene) -> list[str]:
@@ -462,10 +456,9 @@ class TextAndUNet(nn.Module):
 
 
 def finished_vae(work: Path) -> AutoencoderKL:
-    """The VAE of the last stage that is finished in `work`, else the shipped one."""
-    for name in ("decoder_on", "decoder"):
-        if (work / f"{name}.safetensors").exists():
-            return load_final(name, build_vae(), work)
+    """The VAE that was trained in `work`, else the shipped one."""
+    if (work / "decoder.safetensors").exists():
+        return load_final("decoder", build_vae(), work)
     return AutoencoderKL.from_pretrained(SHIPPED / "vae")
 
 
@@ -602,10 +595,9 @@ def export(work: Path, out: Path) -> None:
 
 STAGES: dict[str, Callable[[Path, torch.device], None]] = {
     "vae": train_vae,
-    "decoder": partial(train_decoder, "decoder"),
+    "decoder": train_decoder,
     "recogniser": train_recogniser,
     "unet": partial(train_unet, "unet"),
-    "decoder_on": partial(train_decoder, "decoder_on"),
     "unet_on": partial(train_unet, "unet_on"),
 }
 
