@@ -665,7 +665,8 @@ def _defaults_of(
     lacking = [key for key in keys if key not in grid]
     if not lacking:
         return {}
-    grid |= {one.key_or_group: _values(one) for one in given if one.key_or_group in grid}
+    swept = {key for key in config["runs"] if key not in arm["set"]}
+    grid |= {one.key_or_group: _values(one) for one in given if one.key_or_group in swept}
     others = [str(one.input_line) for one in given if one.key_or_group not in grid]
     first = [override(key, v[0] if isinstance(v, list) else v) for key, v in grid.items()]
     found = {key: default_of(key, [*others, *first], _ABSENT) for key in lacking}

@@ -31,6 +31,9 @@ class Sweeps(NamedTuple):
     def arguments(self, results, *overrides, verb="sweep"):
         """Of `sde-edit sweep table=table2`, or of `sde-edit run` with the same runs."""
         where = [f"model.path={self.model}", f"paths.results={results}"]
+        where.append(
+            "model.guidance.inpaint=7.5"
+        )  # the paper's, so that Table 2 has one pair of arms
         table = ["table=table2"] if verb == "sweep" else ["sampler=ode,sde"]
         return [verb, *table, *GRID, *where, *overrides]
 

@@ -36,7 +36,7 @@ def test_backslashes_at_the_end_survive(text):
 def test_a_table_is_its_grid_and_a_grid_is_itself():
     combinations, tables = sweep_overrides(["table=table2,table5", "dtype=bfloat16"])
     assert set(tables) == {"table2", "table5"}
-    assert len(combinations) == 24
+    assert len(combinations) == 48  # two pairs of samplers each, at two guidances
     assert all("dtype=bfloat16" in overrides for overrides in combinations)
     combinations, tables = sweep_overrides(["steps=25,50", "sampler=ode", "launcher.workers=2"])
     assert combinations == [("steps=25", "sampler=ode"), ("steps=50", "sampler=ode")]

@@ -57,7 +57,7 @@ def pictures(tmp_path):
 
 def test_the_embedded_model_ends_well_and_says_what_it_takes(check):
     output = check(*SMALL, "data.limit=50", "sampler=ode,sde", code=0)
-    assert "100 images, 400 network evaluations, about 0.0" in " ".join(output.split())
+    assert "100 images, 200 network evaluations, about 0.0" in " ".join(output.split())
     assert re.search(r"[\d.]+ MiB of disk, [\d.]+ GiB of memory", output)
     assert "nothing is missing" in output
 

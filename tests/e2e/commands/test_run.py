@@ -55,7 +55,7 @@ def test_second_time_there_is_nothing_left_to_do(edit, tmp_path, caplog):
     assert run.seal == seal
     assert sorted(run.path.rglob("*")) == files
     assert run.scores()["psnr"].n == 5
-    assert all(row.evaluations == 8 for row in run.rows().values())  # 4 steps, two rows each
+    assert all(row.evaluations == 4 for row in run.rows().values())  # 4 steps at guidance 1
     assert (run.path / "contact.png").is_file()
 
 

@@ -30,7 +30,7 @@ def results(tmp_path: Path) -> str:
 def test_power_says_the_n_that_is_needed_and_what_could_be_seen(results: str) -> None:
     (line,) = [x for x in describe_power(["table=table2", results]).splitlines() if "−1.00" in x]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[:2] == ["shapes_fid", "SDE − ODE"]
+    assert cells[:2] == ["shapes_fid", "SDE at 7.5 − ODE at 7.5"]
     assert cells[2] == "small masks, 25"
     # sigma = 0.4 * 32 / sqrt(31): n = (2.8016 sigma)^2 + 1.92, and 2.8016 sigma / sqrt(30.08)
     assert cells[4:6] == ["32", "44"]

@@ -37,7 +37,7 @@ def test_several_runs_end_with_scores_differences_costs_and_places(
     shown = float(psnr["sde"][2].split()[0].replace("−", "-"))
     assert shown == pytest.approx(difference, abs=0.06 * abs(difference) + 0.06)
     assert psnr["sde"][3] in ("better", "worse", "undecided")
-    assert rows(text, "evaluations/image")["ode"][:2] == ["8", "3 of 256"]
+    assert rows(text, "evaluations/image")["ode"][:2] == ["4", "3 of 256"]
     assert text.count(f": {runs['ode'].path}\n") == 1
     assert f"contact sheet: {runs['ode'].path / 'contact.png'}" in text
 
