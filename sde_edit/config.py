@@ -118,10 +118,17 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     return resolved
 
 
-def default_of(key: str, overrides: Sequence[str], absent: Any = None) -> Any:
-    """The value of one key in the config of these overrides, of which others may still be missing;
-    `absent` if the config lacks the key, or if it must be given."""
-    return OmegaConf.select(_unresolved_config(overrides), key, default=absent)
+def defaults_of(keys: Iterable[str], overrides: Sequence[str]) -> dict[str, Any]:
+    """Key -> value in the config of these overrides, of which others may still be missing.
+
+    Without the keys that the config lacks, or that must be given.
+    """
+    config = _unresolved_config(overrides)
+    found = {key: OmegaConf.select(config, key, default=_ABSENT) for key in keys}
+    return {key: value for key, value in found.items() if value is not _ABSENT}
+
+
+_ABSENT = object()
 
 
 def _unresolved_config(overrides: Sequence[str]) -> DictConfig:
@@ -669,11 +676,7 @@ def _defaults_of(
     grid |= {one.key_or_group: _values(one) for one in given if one.key_or_group in swept}
     others = [str(one.input_line) for one in given if one.key_or_group not in grid]
     first = [override(key, v[0] if isinstance(v, list) else v) for key, v in grid.items()]
-    found = {key: default_of(key, [*others, *first], _ABSENT) for key in lacking}
-    return {key: value for key, value in found.items() if value is not _ABSENT}
-
-
-_ABSENT = object()
+    return defaults_of(lacking, [*others, *first])
 
 
 def _without_twins(config: dict[str, Any]) -> dict[str, Any]:

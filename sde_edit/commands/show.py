@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from omegaconf import OmegaConf
 
 from sde_edit.api.override import format_override
-from sde_edit.config import RUN_KEYS, RUN_TYPES, compose_config, default_of, group_file
+from sde_edit.config import RUN_KEYS, RUN_TYPES, compose_config, defaults_of, group_file
 from sde_edit.errors import UserError
 from sde_edit.overrides import read
 from sde_edit.registry import (
@@ -101,7 +101,7 @@ def _settings(
         value = raw[key] if key in raw else _default(own[key])
         meaning = comments.get(key) or documented.get(key) or RUN_KEYS.get(group, {}).get(key, "")
         if group == "task" and isinstance(value, str) and "${" in value:
-            value = default_of(f"task.{key}", [f"task={name}"])
+            value = defaults_of([f"task.{key}"], [f"task={name}"]).get(f"task.{key}")
             meaning += ". Shown for the default model and data"
         kind = type_words(hints[key]) if key in hints else _kind_of(value)
         yield SettingHelp(_prefixed(group, key), _written(value), kind, meaning)

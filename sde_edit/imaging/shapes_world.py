@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -244,8 +244,8 @@ def make_scene(index: int, *, things_in_it: Literal[1, 2] | None = None) -> Scen
     are drawn again under the same background and light.
     """
     rng = random.Random(f"shapes-{WORLD_VERSION}-{index}")
-    background = _pick(rng, list(BACKGROUNDS))
-    light, contrast = _uniform(rng, -math.pi, math.pi), _uniform(rng, 0.06, 0.26)
+    background = pick(rng, list(BACKGROUNDS))
+    light, contrast = uniform(rng, -math.pi, math.pi), uniform(rng, 0.06, 0.26)
     drawn = 1 if rng.random() < 0.5 else 2
     things = draw_things(rng, things_in_it or drawn, background)
     return Scene(things, background, light, contrast)
@@ -255,16 +255,7 @@ def draw_things(rng: random.Random, n: int, background: str) -> tuple[Thing, ...
     """From 1 to MOST_THINGS objects of different colours; the more, the smaller."""
     things: list[Thing] = []
     while len(things) < n:
-        radius = _uniform(rng, *_RADII[n])
-        taken = {background, *(thing.colour for thing in things)}
-        thing = Thing(
-            shape=_pick(rng, list(SHAPES)),
-            colour=_pick(rng, [colour for colour in COLOURS if colour not in taken]),
-            x=_uniform(rng, radius + 1, IMAGE_SIZE - radius - 1),
-            y=_uniform(rng, radius + 1, IMAGE_SIZE - radius - 1),
-            radius=radius,
-            angle=_uniform(rng, -math.pi, math.pi),
-        )
+        thing = draw_thing(rng, _RADII[n], {background, *(thing.colour for thing in things)})
         # The object in front may hide a part of the other, but never most of it.
         if all(
             math.hypot(thing.x - other.x, thing.y - other.y) > 0.8 * (thing.radius + other.radius)
@@ -274,11 +265,26 @@ def draw_things(rng: random.Random, n: int, background: str) -> tuple[Thing, ...
     return tuple(things)
 
 
-def _uniform(rng: random.Random, low: float, high: float) -> float:
+def draw_thing(rng: random.Random, radii: tuple[float, float], taken: Collection[str]) -> Thing:
+    """An object within the image, of a radius between these and of no colour that is taken."""
+    radius = uniform(rng, *radii)
+    return Thing(
+        shape=pick(rng, SHAPES),
+        colour=pick(rng, [colour for colour in COLOURS if colour not in taken]),
+        x=uniform(rng, radius + 1, IMAGE_SIZE - radius - 1),
+        y=uniform(rng, radius + 1, IMAGE_SIZE - radius - 1),
+        radius=radius,
+        angle=uniform(rng, -math.pi, math.pi),
+    )
+
+
+def uniform(rng: random.Random, low: float, high: float) -> float:
+    """A number from [low, high)."""
     return low + (high - low) * rng.random()
 
 
-def _pick(rng: random.Random, options: list[str]) -> str:
+def pick(rng: random.Random, options: Sequence[str]) -> str:
+    """One of the options, each as likely as another."""
     return options[int(rng.random() * len(options))]
 
 

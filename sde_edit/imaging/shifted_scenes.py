@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal, get_args
 
 from sde_edit.imaging.scene_moves import TRIES, apart, moved
 from sde_edit.imaging.shapes_world import (
     CALLED,
-    COLOURS,
-    IMAGE_SIZE,
     NEW_COLOURS,
     NEW_SHAPES,
-    SHAPES,
     Scene,
     Thing,
+    draw_thing,
     make_scene,
+    pick,
+    uniform,
 )
 
 SHIFTS_VERSION = 1
@@ -81,14 +80,14 @@ def _shifted(scene: Scene, shift: Shift, rng: random.Random) -> Scene:
     if shift == "things":
         return _with_three(scene, rng)
     if shift == "background":
-        return replace(scene, stripes=_uniform(rng, -math.pi, math.pi))
+        return replace(scene, stripes=uniform(rng, -math.pi, math.pi))
     for i in range(len(scene.things)):
         if shift == "shape":
-            scene = scene.with_thing(i, shape=_pick(rng, NEW_SHAPES))
+            scene = scene.with_thing(i, shape=pick(rng, NEW_SHAPES))
         if shift == "colour":
             taken = {scene.background, *(CALLED.get(t.colour, t.colour) for t in scene.things)}
             free = [colour for colour in NEW_COLOURS if CALLED[colour] not in taken]
-            scene = scene.with_thing(i, colour=_pick(rng, free))
+            scene = scene.with_thing(i, colour=pick(rng, free))
     return scene
 
 
@@ -101,28 +100,7 @@ def _with_three(scene: Scene, rng: random.Random) -> Scene:
         tries += 1
         if tries % TRIES == 0:
             things = []  # the first ones may have left no room
-        thing = _thing(rng, {scene.background, *(thing.colour for thing in things)})
+        thing = draw_thing(rng, _RADII, {scene.background, *(thing.colour for thing in things)})
         if apart([*things, thing]):
             things.append(thing)
     return replace(scene, things=tuple(things))
-
-
-def _thing(rng: random.Random, taken: set[str]) -> Thing:
-    radius = _uniform(rng, *_RADII)
-    return Thing(
-        shape=_pick(rng, SHAPES),
-        colour=_pick(rng, [colour for colour in COLOURS if colour not in taken]),
-        x=_uniform(rng, radius + 1, IMAGE_SIZE - radius - 1),
-        y=_uniform(rng, radius + 1, IMAGE_SIZE - radius - 1),
-        radius=radius,
-        angle=_uniform(rng, -math.pi, math.pi),
-    )
-
-
-def _uniform(rng: random.Random, low: float, high: float) -> float:
-    return low + (high - low) * rng.random()
-
-
-def _pick(rng: random.Random, options: Iterable[str]) -> str:
-    listed = list(options)
-    return listed[int(rng.random() * len(listed))]
