@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sde_edit.api.example import Example
-from sde_edit.imaging.masks import MASKS_VERSION, MaskSize, draw_mask
-from sde_edit.imaging.shapes_world import IMAGE_SIZE, WORLD_VERSION, FirstScenes, make_scene
+from sde_edit.imaging.masks import MASKS_VERSION, MaskSize
+from sde_edit.imaging.shapes_world import WORLD_VERSION, FirstScenes, make_scene
 from sde_edit.registry import plugin
 
 
@@ -23,16 +23,7 @@ class Shapes(FirstScenes):
 
     def load(self, example_id: str) -> Example:
         """image = truth: uint8 [64, 64, 3]; mask: float32 [64, 64] of 0 and 1."""
-        index = self.index(example_id)
-        scene = make_scene(index)
-        image = scene.render()
-        return Example(
-            id=example_id,
-            image=image,
-            caption=scene.caption(),
-            mask=draw_mask(self.masks, str(index), height=IMAGE_SIZE, width=IMAGE_SIZE),
-            truth=image.copy(),
-        )
+        return self.to_fill(example_id, make_scene(self.index(example_id)), self.masks)
 
     def digest(self) -> str:
         """SHA-256 over the settings and the versions of scenes and masks; n changes no example."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from sde_edit.api.example import Drag, Example
 from sde_edit.errors import UserError
-from sde_edit.imaging.masks import MASKS_VERSION, MaskSize, draw_mask
-from sde_edit.imaging.shapes_world import IMAGE_SIZE, WORLD_VERSION, FirstScenes, Scene
+from sde_edit.imaging.masks import MASKS_VERSION, MaskSize
+from sde_edit.imaging.shapes_world import WORLD_VERSION, FirstScenes, Scene
 from sde_edit.imaging.shifted_scenes import (
     NEW,
     SHIFTS_VERSION,
@@ -55,17 +55,8 @@ class ShapesOod(FirstScenes):
         """
         if self.ask == "move":
             return self._to_move(example_id)
-        index = self.index(example_id)
-        scene = shifted_scene(index, self.shift)
-        image = scene.render()
-        return Example(
-            id=example_id,
-            image=image,
-            caption=scene.caption(),
-            mask=draw_mask(self.masks, str(index), height=IMAGE_SIZE, width=IMAGE_SIZE),
-            truth=image.copy(),
-            novel=NEW[self.shift],
-        )
+        scene = shifted_scene(self.index(example_id), self.shift)
+        return replace(self.to_fill(example_id, scene, self.masks), novel=NEW[self.shift])
 
     def _to_move(self, example_id: str) -> Example:
         before, after = self.scenes(example_id)

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
+from sde_edit.api.example import Example
 from sde_edit.errors import UserError
+from sde_edit.imaging.masks import MaskSize, draw_mask
 
 WORLD_VERSION = 1
 IMAGE_SIZE = 64
@@ -312,6 +314,17 @@ class FirstScenes:
 
     def ids(self) -> Sequence[str]:
         return [self._id(i) for i in range(self.n)]
+
+    def to_fill(self, example_id: str, scene: Scene, masks: MaskSize) -> Example:
+        """An example whose image is the truth, with the mask of its index."""
+        image, key = scene.render(), str(self.index(example_id))
+        return Example(
+            id=example_id,
+            image=image,
+            caption=scene.caption(),
+            mask=draw_mask(masks, key, height=IMAGE_SIZE, width=IMAGE_SIZE),
+            truth=image.copy(),
+        )
 
     def index(self, example_id: str) -> int:
         """The index for `make_scene`. Raises UserError for an unknown id."""
