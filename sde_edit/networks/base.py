@@ -58,9 +58,15 @@ class Network(ABC):
         """A part of the model, moved to the device and into the memory layout of its inputs.
 
         If compiled, it gets one graph for each number of rows, at the first call with that number.
+        On a CPU the graph holds the weights, in the blocked layout that the convolutions want: 1.1
+        times as fast as a graph that gets them. On a GPU it would keep them twice.
         """
         placed = module.to(self.device, memory_format=self.layout)
-        return torch.compile(placed, dynamic=False) if compile else placed
+        if not compile:
+            return placed
+        return torch.compile(
+            placed, dynamic=False, options={"freezing": self.device.type == "cpu"}
+        )
 
     def _as_input(self, x_BCHW: Tensor) -> Tensor:
         """The state in the dtype and memory layout of the network."""

@@ -6,7 +6,9 @@ import platform
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -224,13 +226,17 @@ def test_a_batch_that_another_process_leaves_is_made_here(tmp_path, tiny_model, 
         waited = []
 
         def sleep(seconds):
+            """Threads still write what was made; the other process ends when all of it is there."""
             waited.append(seconds)
             made = {record.id for record in run.iter_records()}
-            assert len(made) == 11
             assert first[0] not in made
-            other.release(first)
+            if len(made) == 11:
+                other.release(first)
+            else:
+                assert len(waited) < 6000
+                time.sleep(0.01)
 
-        monkeypatch.setattr(shared_work.time, "sleep", sleep)
+        monkeypatch.setattr(shared_work, "time", SimpleNamespace(sleep=sleep))
         outcome = CliRunner().invoke(main, ["run", *arguments], catch_exceptions=False)
     assert outcome.exit_code == 0, outcome.output
     assert waited
