@@ -1,0 +1,1 @@
+"""A study with people: the plan, the trials, the answers and their statistics."""

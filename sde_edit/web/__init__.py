@@ -1,0 +1,1 @@
+"""Pages in the browser: the local server and what its pages share."""
