@@ -115,6 +115,7 @@ def main() -> None:
         sde-edit export --out values.csv                         the scores of every image
         sde-edit figure figure5                                  a figure that needs no runs
         sde-edit claims                                          what the papers claim, decided
+        sde-edit report                                          pages to browse, with the images
         sde-edit status                                          what is finished, what is at work
         sde-edit list                                            what there is to choose from
         sde-edit test-plugin mine                                plug-ins of your own, tested
@@ -307,6 +308,26 @@ def claims(words: tuple[str, ...]) -> None:
     if not names:
         for path in publish_claims(judged, overrides):
             _say(path)
+
+
+@main.command()
+@OVERRIDES
+def report(overrides: tuple[str, ...]) -> None:
+    """Write results/report/index.html: claims, tables and figures, and the images behind them.
+
+    \b
+        sde-edit report
+        sde-edit report paths.results=results paths.data=/data
+
+    The pages open from the disk, without a server. What is there is not made again. Needs
+    pip install 'sde-edit[web]'.
+    """
+    from sde_edit.web.extra import require_web
+
+    require_web("report")
+    from sde_edit.web.report.write import write_report
+
+    _say(write_report(overrides))
 
 
 @main.command()

@@ -204,6 +204,13 @@ def found_masks(examples: Sequence[Example], runs: Sequence[Run]) -> dict[str, l
     return {}
 
 
+def found_mask(example: Example, run: Run) -> NDArray[np.float64] | None:
+    """The mask [H, W] that the run's task found for an example, 1 = may change; None if it found
+    none."""
+    file = run.mask_file(example.id)
+    return _read_mask(file, example) if file.exists() else None
+
+
 def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
     """A mask file, which has a pixel for each cell of the latent, for the example's image [H, W];
     1 = white."""
