@@ -189,6 +189,8 @@ def table_record(table: Table, here: _Here) -> Record:
     """The runs behind a table, and its metrics, as the viewer reads them."""
     return {
         "name": table.name,
+        "title": table.title or table.name,
+        "corner": table.corner,
         "columns": [column.heading for column in table.columns],
         "entries": _entries(table, here),
         "metrics": _metrics(block.title for block in table.blocks),
@@ -229,6 +231,8 @@ def runs_record(runs: Sequence[ShownRun], metrics: Sequence[str]) -> Record:
     ]
     return {
         "name": "runs",
+        "title": "Runs",
+        "corner": "data",
         "columns": [group[0].spec.data.name for group in groups.values()],
         "entries": entries,
         "metrics": _metrics(metrics),
@@ -303,11 +307,14 @@ def counted_verdicts(claims: Sequence[ClaimView]) -> list[tuple[str, int]]:
 # ------------------------------------------------------------------ runs
 @dataclass(frozen=True)
 class RunView:
-    """A line of the list of runs. cells: for each column the text, and what it is sorted by."""
+    """A line of the list of runs.
+
+    cells: for each column the text, the interval, and what it is sorted by.
+    """
 
     id: str
     state: str
-    cells: tuple[tuple[str, str], ...]
+    cells: tuple[tuple[str, str, str], ...]
 
 
 def run_views(leaderboard: Table, states: Mapping[str, str]) -> list[RunView]:
@@ -319,9 +326,9 @@ def run_views(leaderboard: Table, states: Mapping[str, str]) -> list[RunView]:
     ]
 
 
-def _sortable(cell: Cell) -> tuple[str, str]:
-    text = " ".join(filter(None, (format_central(cell), interval(cell))))
-    return text, cell.text if cell.value is None else repr(cell.value)
+def _sortable(cell: Cell) -> tuple[str, str, str]:
+    key = cell.text if cell.value is None else repr(cell.value)
+    return format_central(cell), interval(cell), key
 
 
 # ------------------------------------------------------------------ figures

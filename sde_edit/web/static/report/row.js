@@ -42,7 +42,7 @@
     });
   }
 
-  document.getElementById("row-title").textContent = id;
+  if (id) document.getElementById("row-title").textContent = id;
   document.getElementById("row-pictures").append(...figures);
   const save = document.getElementById("save");
   if (location.protocol === "file:") {

@@ -56,7 +56,7 @@ report.stage = (() => {
   function pane(label, className, images, saved = null) {
     const view = element("div", { className: `view ${className}` },
       element("div", { className: "layers" }, ...images));
-    const link = saved && element("a", { href: report.address(saved), download: "", target: "_blank", textContent: "image" });
+    const link = saved && element("a", { href: report.address(saved), download: "", target: "_blank", textContent: "image file" });
     return element("figure", { className: "pane" }, view, element("figcaption", {}, `${label} `, link));
   }
 

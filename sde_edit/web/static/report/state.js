@@ -43,11 +43,14 @@ report.state = (() => {
   }
 
   function reread() {
-    if (location.hash.slice(1) === hash().slice(1)) return;
+    const skipped = document.getElementById(location.hash.slice(1));
+    if (skipped) return history.replaceState(null, "", hash()); // a link within the page
+    if (location.hash.slice(1) === hash().slice(1)) return undefined;
     clearTimeout(timer);
     timer = 0;
     current = parsed();
     for (const listener of listeners) listener(Object.keys(defaults));
+    return undefined;
   }
 
   addEventListener("popstate", reread);

@@ -7,9 +7,9 @@
   const numbers = document.getElementById("numbers");
   const controls = document.getElementById("controls");
   const fields = controls.elements;
-  const back = document.getElementById("back");
   const MOST = 6; // runs that are shown unless one asks for more
   const LISTED = ["c", "a", "b", "m", "show", "sort", "verdict", "from", "to", "category", "words"];
+  let pageNow = null; // the data of the page
   let drawn = null; // what the list shows
   let turn = 0; // of the latest change, as data may come late
 
@@ -30,9 +30,8 @@
     const b = [entry(page, given.b, column), ...beside].find((one) => one && alike(one)) ?? null;
     const asked = given.show.split(",").map((run) => entry(page, run, column)).filter(Boolean);
     const shown = asked.length ? asked : beside.slice(0, MOST);
-    const all = [a, b, ...shown.filter(({ data }) => data === a.data)].filter(Boolean);
-    const runs = [...new Map(all.map((one) => [one.run, one])).values()];
-    return { a, b, shown: page.entries.filter((one) => runs.includes(one)) };
+    const all = [a, b, ...shown].filter((one) => one?.data === a.data);
+    return { a, b, shown: [...new Map(all.map((one) => [one.run, one])).values()] };
   }
 
   function withPlaces(run) {
@@ -129,8 +128,8 @@
     const all = compare.items(ready.data.examples, ready.a, ready.b, metric.name, page.rounding);
     const items = compare.chosen(all, state.get());
     drawn = { ...ready, items, metric };
-    const where = page.columns[pick.a.column];
-    document.getElementById("viewer-title").textContent = where ? `Examples: ${where}` : "Examples";
+    document.getElementById("viewer-title").textContent = page.title;
+    document.getElementById("where").textContent = `Examples: ${page.corner} ${page.columns[pick.a.column]}`;
     document.getElementById("found").textContent = found(items, all);
     document.getElementById("notice").textContent = notice(page, metric, ready);
     list.show(items, { shown: ready.shown, metric: metric.label });
@@ -146,8 +145,6 @@
   }
 
   // -------------------------------------------------------------- changes
-  let pageNow = null;
-
   async function update(changed) {
     const mine = ++turn;
     const open = state.get().c !== "";

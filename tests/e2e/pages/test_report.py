@@ -1,0 +1,404 @@
+"""The report in a browser, opened from the disk."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from sde_edit.config import data_set
+from sde_edit.imaging.files import from_png
+from sde_edit.store.files import write_atomic
+from sde_edit.store.runs import Run
+from sde_edit.web.report.write import write_report
+from tests.builders import box_mask, picture
+from tests.edited import edited_runs, write_table
+
+CHROMIUM = Path("/usr/bin/chromium")
+ATTACK = "<img src=x onerror=document.title='attacked'>'\"&</script><script>alert(1)</script>"
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Run], list[Run]]:
+    """A results folder with runs that inpaint and runs that drag, two tables and their report."""
+    results = tmp_path_factory.mktemp("report") / "results"
+    photos = _photos(results.parent)
+    inpaint = edited_runs(results, "task=inpaint", "steps=25", *photos)
+    drag = edited_runs(results, "task=drag", "data=shapes-drags", "data.n=4", "steps=25")
+    write_table(results, "filled", inpaint, title=f"Filled {ATTACK}")
+    write_table(results, "dragged", drag)
+    write_report([f"paths.results={results}"])
+    return results, inpaint, drag
+
+
+def _photos(folder: Path) -> list[str]:
+    """Six wide pictures with masks and captions, two of them in a folder of their own."""
+    captions = {}
+    for k in range(6):
+        name = f"{'park/' if k > 3 else ''}photo #{k}?%20"
+        for kind, made in (("images", picture(48, 32, seed=k)), ("masks", _mask(k))):
+            file = folder / kind / f"{name}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            made.save(file)
+        captions[name] = ATTACK if k == 1 else f"picture {k}"
+    write_atomic(folder / "captions.json", json.dumps(captions).encode())
+    where = [f"data.images={folder / 'images'}", f"data.mask_root={folder / 'masks'}"]
+    return [
+        *("data=folder", *where, "data.hole=white", "data.resolution=32", "data.fit=keep"),
+        *(f"data.captions={folder / 'captions.json'}", "data.prompt='{caption}'"),
+    ]
+
+
+def _mask(k: int) -> Image.Image:
+    """A mask that hides 1/12, 2/12, ... of a picture of 48 x 32."""
+    return box_mask(48, 32, (0, 0, 4 * (k + 1), 32))
+
+
+class Watched:
+    """A page with what went wrong on it, and what it asked for."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+
+@pytest.fixture
+def page(browser: Browser, store: object) -> Iterator[Page]:
+    """A page on which nothing may go wrong and that may ask for nothing foreign."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    watched = Watched(context.new_page())
+    yield watched.page
+    assert watched.errors == []
+    foreign = [url for url in watched.requests if not url.startswith(("file:", "blob:", "data:"))]
+    assert foreign == []
+    context.close()
+
+
+def goto(page: Page, store, name: str, hash_: str = "") -> None:
+    page.goto(f"{(store[0] / 'report' / name).as_uri()}{hash_}")
+
+
+def open_examples(page: Page, store, table: str = "filled") -> None:
+    """Follow the difference in PSNR to its examples."""
+    goto(page, store, f"tables/{table}.html")
+    page.click("tr.difference a >> nth=0")
+    expect(page.locator("#examples li").first).to_be_visible()
+
+
+def ids(page: Page) -> list[str]:
+    return page.locator("#examples .id").all_inner_texts()
+
+
+def state(page: Page) -> dict[str, str]:
+    """What the address keeps, once it is written."""
+    page.wait_for_timeout(300)
+    return page.evaluate("Object.fromEntries(new URLSearchParams(location.hash.slice(1)))")
+
+
+# ------------------------------------------------------------------ the overview
+def test_overview_loads_a_table_when_it_is_opened_and_leads_to_its_examples(page, store):
+    goto(page, store, "index.html")
+    assert page.locator("details[data-load] table").count() == 0
+    page.get_by_text("Table dragged").click()
+    page.locator("details[open] tr.difference a").first.click()
+    expect(page.locator("#examples li")).to_have_count(4)
+    page.get_by_role("link", name="Back to the numbers").click()
+    expect(page.get_by_role("heading", name="Table dragged")).to_be_visible()
+
+
+def test_note_of_a_number_shows_on_hover_and_focus_and_goes_with_escape(page, store):
+    goto(page, store, "tables/filled.html")
+    number = page.locator("tbody a").first
+    note = page.locator("#note")
+    for show in (number.hover, number.focus):
+        show()
+        expect(note).to_contain_text("n = 6")
+        expect(note).to_contain_text("psnr by its convention")
+        expect(note).to_contain_text(f"run {store[1][0].id}")
+        page.keyboard.press("Escape")
+        expect(note).to_be_hidden()
+        page.mouse.move(0, 0)
+
+
+def test_number_whose_runs_are_not_here_says_so(page, store):
+    goto(page, store, "tables/filled.html")
+    page.locator("tbody button").first.click()
+    expect(page.locator("#note")).to_contain_text("Its images are not here")
+    expect(page.get_by_text("The images of 4 cells are not here")).to_be_visible()
+
+
+def test_runs_are_sorted_by_a_column_and_lead_to_their_examples(page, store):
+    goto(page, store, "runs.html")
+    page.get_by_role("button", name="psnr").click()
+    page.get_by_role("button", name="psnr").click()
+    assert page.locator("th[aria-sort=descending]").count() == 1
+    best = page.locator("tbody tr").first
+    values = page.locator("tbody td[data-key]").evaluate_all("all => all.map(x => x.dataset.key)")
+    assert len(values) > 4
+    best.get_by_role("link").click()
+    expect(page.locator("#examples li").first).to_be_visible()
+    expect(page.locator("#controls [name=a]")).to_have_value(store[1][1].id)
+
+
+# ------------------------------------------------------------------ the list
+def test_examples_are_sorted_by_the_paired_difference_or_a_value(page, store):
+    open_examples(page, store)
+    expect(page.locator("#found")).to_have_text(
+        "6 of 6 examples. A is better on 2 of 6, B on 2, equal 2."
+    )
+    by_id = sorted(ids(page))
+    gains = dict(zip(by_id, [2, -1, 0, 2, -1, 0], strict=True))
+    assert [gains[i] for i in ids(page)] == [2, 2, 0, 0, -1, -1]
+    page.select_option("[name=sort]", "last")
+    assert [gains[i] for i in ids(page)] == [-1, -1, 0, 0, 2, 2]
+    page.select_option("[name=sort]", "-b")
+    assert ids(page) == by_id[::-1]
+
+
+def test_examples_are_filtered_by_verdict_mask_category_and_words(page, store):
+    open_examples(page, store)
+    page.select_option("[name=sort]", "id")
+    every = ids(page)
+    page.select_option("[name=verdict]", "b")
+    assert ids(page) == [every[1], every[4]]
+    page.select_option("[name=verdict]", "")
+    page.select_option("[name=category]", "park")
+    assert ids(page) == every[:2]
+    page.select_option("[name=category]", "")
+    page.fill("[name=from]", "15")
+    page.fill("[name=to]", "35")
+    assert ids(page) == ["photo #1?%20", "photo #2?%20", "photo #3?%20"]
+    page.keyboard.press("Tab")
+    page.locator("#viewer-title").focus()
+    page.keyboard.press("/")
+    page.keyboard.type("PICTURE 3")
+    assert ids(page) == ["photo #3?%20"]
+    expect(page.locator("#found")).to_contain_text("1 of 6 examples.")
+
+
+def test_metric_without_single_values_is_said(page, store):
+    goto(page, store, "tables/filled.html")
+    page.locator("tr.difference a").last.click()
+    expect(page.locator("#notice")).to_contain_text("shapes FID has no value for single images")
+    expect(page.locator("[name=m]")).to_have_value("psnr")
+
+
+def test_values_are_downloaded_as_they_are_filtered(page, store, tmp_path):
+    open_examples(page, store)
+    page.select_option("[name=verdict]", "b")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download these values").click()
+    download.value.save_as(tmp_path / "values.csv")
+    with (tmp_path / "values.csv").open(encoding="utf-8", newline="") as file:
+        head, *lines = csv.reader(file)
+    assert head[:3] == ["id", "caption", "target"]
+    assert [line[0] for line in lines] == ids(page)
+    captions = {line[0]: line[1] for line in lines}
+    assert captions == {"park/photo #5?%20": "picture 5", "photo #2?%20": "picture 2"}
+
+
+# ------------------------------------------------------------------ the stage
+def test_panes_pan_and_zoom_together(page, store):
+    open_examples(page, store)
+    page.locator("#examples button").first.click()
+    layers = page.locator("#panes .layers")
+    expect(layers).to_have_count(4)  # source, A, B, their difference
+    box = page.locator("#panes .view").nth(1).bounding_box()
+    assert box
+    assert box["width"] / box["height"] == pytest.approx(48 / 32, rel=0.02)
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
+    page.mouse.wheel(0, -100)
+    page.mouse.wheel(0, -100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4 - 30, box["y"] + box["height"] / 4 - 20)
+    page.mouse.up()
+    moved = layers.evaluate_all("all => all.map(x => getComputedStyle(x).transform)")
+    assert len({*moved}) == 1
+    scale, _, _, _, x, y = (float(part) for part in moved[0][7:-1].split(","))
+    assert scale == pytest.approx(1.25**2)
+    # The place below the pointer stayed where it was, and then followed the pointer.
+    assert x == pytest.approx(-box["width"] / 4 * (1.25**2 - 1) - 30, abs=1)
+    assert y == pytest.approx(-box["height"] / 4 * (1.25**2 - 1) - 20, abs=1)
+    page.keyboard.press("0")
+    assert layers.first.evaluate("x => getComputedStyle(x).transform") == "matrix(1, 0, 0, 1, 0, 0)"
+
+
+def test_keyboard_alone_goes_through_examples_and_views(page, store):
+    open_examples(page, store)
+    order = ids(page)
+    page.locator("#examples button").first.focus()
+    page.keyboard.press("Enter")
+    title = page.locator("#stage-title")
+    expect(title).to_have_text(order[0])
+    page.keyboard.press("ArrowRight")
+    expect(title).to_have_text(order[1])
+    page.keyboard.press("b")
+    caption = page.locator("#panes figcaption")
+    expect(caption).to_contain_text("A: SDE")
+    page.keyboard.press("Space")
+    expect(caption).to_contain_text("B: ODE")
+    page.keyboard.press("l")
+    expect(page.locator("#panes .slider")).to_be_visible()
+    page.locator("input[name=slider]").focus()
+    page.keyboard.press("End")
+    assert state(page)["slider"] == "100"
+    page.keyboard.press("Escape")
+    expect(page.locator("#stage")).to_be_hidden()
+    assert page.evaluate("document.activeElement.dataset.id") == order[1]
+
+
+def test_state_survives_a_reload(page, store):
+    open_examples(page, store)
+    page.select_option("[name=sort]", "last")
+    page.select_option("[name=verdict]", "b")
+    page.locator("#examples button").nth(1).click()
+    page.keyboard.press("l")
+    page.keyboard.press("+")
+    page.keyboard.press("m")
+    before, shown = state(page), page.locator("#stage-title").inner_text()
+    page.reload()
+    expect(page.locator("#panes .slider")).to_be_visible()
+    assert state(page) == before
+    assert page.locator("#stage-title").inner_text() == shown
+    assert page.locator("#panes .mask").count() == 0
+    page.keyboard.press("Escape")
+    assert len(ids(page)) == 2
+
+
+def test_back_closes_the_stage_and_then_the_examples(page, store):
+    open_examples(page, store)
+    page.locator("#examples button").first.click()
+    expect(page.locator("#stage")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#stage")).to_be_hidden()
+    expect(page.locator("#viewer")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#numbers")).to_be_visible()
+
+
+def pixels(locator: Locator) -> NDArray[np.int64]:
+    """The colours of a part of the page, read from a screenshot: [H, W, 3]."""
+    shot = from_png(locator.screenshot(animations="disabled"), name="screenshot")
+    return np.asarray(shot.convert("RGB")).astype(np.int64)
+
+
+def test_mask_and_points_lie_where_the_data_have_them(page, store):
+    open_examples(page, store)
+    page.select_option("[name=sort]", "id")
+    page.locator("#examples button").filter(has_text="photo #2?%20").click()
+    source = page.locator("#panes .view").first
+    page.wait_for_timeout(200)
+    covered = pixels(source)
+    page.keyboard.press("m")
+    page.wait_for_timeout(200)
+    changed = (abs(covered - pixels(source)).sum(axis=-1) > 8).mean(axis=0)
+    share = len(changed) * 12 / 48  # the mask hides 12 of 48 columns
+    assert changed[: int(share) - 2].min() > 0.9
+    assert changed[int(share) + 2 :].max() < 0.1
+
+
+def test_arrows_of_drags_are_drawn_from_source_to_target(page, store):
+    open_examples(page, store, "dragged")
+    page.locator("#examples button").first.click()
+    view = page.locator("#panes .view").first.locator("svg")
+    expect(view).to_have_attribute("viewBox", "0 0 64 64")
+    example = page.locator("#stage-title").inner_text()
+    drag = data_set(["data=shapes-drags", "data.n=4"])[1].load(example).drags[0]
+    path = view.locator("path").first.get_attribute("d")
+    assert path
+    first = [float(part) for part in re.split("[ ML]", path)[1:5]]
+    assert first == pytest.approx([*drag.source, *drag.target])
+    expect(page.locator("#panes figure")).to_have_count(5)  # with the truth
+
+
+def test_row_has_a_page_of_its_own(page, store):
+    open_examples(page, store)
+    page.locator("#examples button").first.click()
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="The row on a page of its own").click()
+    row = opened.value
+    expect(row.locator("figure img")).to_have_count(3)
+    sizes = row.locator("figure img").evaluate_all("all => all.map(x => x.naturalWidth)")
+    assert sizes == [48, 48, 48]
+    expect(row.locator("#save")).to_contain_text("Save this page")
+
+
+# ------------------------------------------------------------------ safety and access
+def test_texts_of_the_data_are_never_markup(page, store):
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    goto(page, store, "index.html")
+    page.locator("summary").filter(has_text="Filled").click()
+    expect(page.locator("details[open] table").first).to_be_visible()
+    open_examples(page, store)
+    expect(page.locator("#examples").get_by_text(ATTACK)).to_be_visible()
+    page.locator("#examples button").filter(has_text="photo #1").click()
+    expect(page.locator("#texts")).to_have_text(ATTACK)
+    assert page.locator("img[src=x]").count() == 0
+    assert page.title() == f"Filled {ATTACK}"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(page, store, scheme):
+    page.emulate_media(color_scheme=scheme)
+    for name in ("index.html", "runs.html", "tables/filled.html", "row.html"):
+        goto(page, store, name)
+        for summary in page.locator("summary:visible").all():
+            summary.click()
+        page.wait_for_timeout(100)
+        assert violations(page) == ""
+    open_examples(page, store)
+    assert violations(page) == ""
+    page.locator("#examples button").first.click()
+    for key in ("s", "l", "b"):
+        page.keyboard.press(key)
+        assert violations(page) == ""
+
+
+def violations(page: Page) -> str:
+    """What axe finds. It does not load the style sheets, which a file may not."""
+    found = Axe().run(page, options={"preload": False})
+    return found.generate_report() if found.violations_count else ""
+
+
+def test_link_to_the_content_keeps_what_is_shown(page, store):
+    open_examples(page, store)
+    before = state(page)
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    assert state(page) == before
+    expect(page.locator("#viewer")).to_be_visible()
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_narrow_page_does_not_scroll_sideways(page, store):
+    page.set_viewport_size({"width": 360, "height": 700})
+    goto(page, store, "index.html")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    open_examples(page, store)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.locator("#examples button").first.click()
+    assert page.locator("#stage").evaluate("x => x.scrollWidth - x.clientWidth") <= 0
