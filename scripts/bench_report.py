@@ -23,7 +23,6 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from sde_edit.api.dataset import Dataset
 from sde_edit.api.metric import Score
 from sde_edit.api.spec import RunSpec
 from sde_edit.config import data_set, experiment
@@ -59,26 +58,24 @@ def specs(overrides: Sequence[str], runs: int) -> list[RunSpec]:
     return [dataclasses.replace(base, steps=steps) for steps, base in islice(pairs, runs)]
 
 
-def fill(run: Run, dataset: Dataset, overrides: Sequence[str], *, side: int) -> None:
-    """Images, scores and a seal."""
+def fill(run: Run, sources: Mapping[str, Image.Image], overrides: Sequence[str]) -> None:
+    """Images, scores and a seal. sources: id -> what its output is made of."""
     rng = np.random.default_rng(int(run.id, 16))
-    ids = dataset.ids()
     for name in ("outputs", "rows", "attempts", "metrics"):
         (run.path / name).mkdir()
-    rows = [_output(run, i, dataset, rng, side) for i in ids]
+    rows = [_output(run, i, source, rng) for i, source in sources.items()]
     lines = "".join(f"{canonical(dataclasses.asdict(row))}\n" for row in rows)
     run.row_file("a").write_text(lines)
     run.attempt_file("a").write_text(AttemptRecord("a", list(overrides)).to_json())
-    run.write_seal(ids, len(ids))
+    run.write_seal(list(sources), len(sources))
     for metric in METRICS:
-        write_score(run.score_file(metric, 1, {}), _score(run, metric, ids, rng))
+        write_score(run.score_file(metric, 1, {}), _score(run, metric, list(sources), rng))
 
 
 def _output(
-    run: Run, example_id: str, dataset: Dataset, rng: np.random.Generator, side: int
+    run: Run, example_id: str, source: Image.Image, rng: np.random.Generator
 ) -> ImageRecord:
-    source = Image.fromarray(dataset.load(example_id).image).resize((side, side))
-    noise = rng.integers(-8, 9, (side, side, 1))
+    noise = rng.integers(-8, 9, (source.height, source.width, 1))
     pixels = (np.asarray(source).astype(int) + noise).clip(0, 255).astype(np.uint8)
     content, file = png_bytes(Image.fromarray(pixels)), output_name(example_id)
     (run.path / "outputs" / file).write_bytes(content)
@@ -131,10 +128,12 @@ def make_store(results: Path, *, tables: int, runs: int, examples: int, side: in
     """Runs and tables. side: of an output, in pixels."""
     overrides = ["task=inpaint", f"data.n={examples}"]
     dataset = data_set(overrides)[1]
+    images = {i: Image.fromarray(dataset.load(i).image) for i in dataset.ids()}
+    sources = {i: image.resize((side, side)) for i, image in images.items()}
     store = RunStore(results)
     made = [store.open(spec) for spec in specs(overrides, runs)]
     for run in made:
-        fill(run, dataset, [*overrides, f"sampler={run.spec.sampler.name}"], side=side)
+        fill(run, sources, [*overrides, f"sampler={run.spec.sampler.name}"])
     scores = {run.id: run.scores() for run in made}
     (results / "tables").mkdir()
     for k in range(tables):

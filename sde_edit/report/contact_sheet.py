@@ -197,25 +197,24 @@ def _given(examples: Sequence[Example], *, hidden: bool) -> dict[str, list[Pixel
 def found_masks(examples: Sequence[Example], runs: Sequence[Run]) -> dict[str, list[Pixels]]:
     """The masks that a task found by itself; all runs that have masks have the same ones."""
     for run in runs:
-        files = [run.mask_file(example.id) for example in examples]
-        if all(file.exists() for file in files):
-            given = zip(examples, files, strict=True)
-            return {"mask found": [masked(e.image, _read_mask(file, e)) for e, file in given]}
+        found = [found_mask(run, e.id, e.image.shape[:2]) for e in examples]
+        shown = [masked(e.image, m) for e, m in zip(examples, found, strict=True) if m is not None]
+        if len(shown) == len(examples):
+            return {"mask found": shown}
     return {}
 
 
-def found_mask(example: Example, run: Run) -> NDArray[np.float64] | None:
+def found_mask(run: Run, example_id: str, shape: tuple[int, int]) -> NDArray[np.float64] | None:
     """The mask [H, W] that the run's task found for an example, 1 = may change; None if it found
-    none."""
-    file = run.mask_file(example.id)
-    return _read_mask(file, example) if file.exists() else None
+    none.
 
-
-def _read_mask(path: Path, example: Example) -> NDArray[np.float64]:
-    """A mask file, which has a pixel for each cell of the latent, for the example's image [H, W];
-    1 = white."""
-    height, width = example.image.shape[:2]
-    mask = read_output(path).convert("1")
+    shape: (H, W) of the example's image. The file has a pixel for each cell of the latent.
+    """
+    file = run.mask_file(example_id)
+    if not file.exists():
+        return None
+    height, width = shape
+    mask = read_output(file).convert("1")
     side = pixels_per_cell(mask.size, (width, height))
     enlarged = np.asarray(mask).repeat(side, axis=0).repeat(side, axis=1)
     return enlarged[:height, :width].astype(np.float64)

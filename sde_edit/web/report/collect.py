@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -22,6 +22,7 @@ from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.commands.table import stored_table
 from sde_edit.config import chosen_data
 from sde_edit.errors import UserError
+from sde_edit.imaging.files import Size
 from sde_edit.report.contact_sheet import found_mask
 from sde_edit.report.leaderboard import MAIN_KEYS, Listing
 from sde_edit.report.selection import flatten, varying
@@ -35,6 +36,9 @@ from sde_edit.web.report.pictures import (
     thumbnail_name,
     thumbnails_of,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 log = logging.getLogger("sde_edit")
 Record = Mapping[str, Any]
@@ -86,10 +90,12 @@ def shown_runs(listings: Sequence[Listing]) -> list[ShownRun]:
     return [run for run in read if run.records]
 
 
-def run_record(run: ShownRun) -> Record:
+def run_record(run: ShownRun, sizes: Mapping[str, Size], folder: Path) -> Record:
     """A run as the viewer reads it; lists are in the order of `ids`.
 
-    values: metric -> the value of each example; null for one without.
+    masks: those that the task found, which are written into the report's folder; null for others.
+    values: metric -> the value of each example; null for one without. sizes: id -> (width, height)
+    of the image of an example that is known.
     """
     flat = flatten(run.spec)
     ids = list(run.records)
@@ -101,6 +107,7 @@ def run_record(run: ShownRun) -> Record:
         "folder": f"{run.folder}/outputs/",
         "files": [quote(record.file) for record in run.records.values()],
         "thumbnails": [thumbnail_name(record) for record in run.records.values()],
+        "masks": [_found_mask(run.run, i, sizes.get(i), folder) for i in ids],
         "metrics": {
             name: {
                 "higher": score.higher_is_better,
@@ -111,6 +118,19 @@ def run_record(run: ShownRun) -> Record:
             if score.per_example
         },
     }
+
+
+def _found_mask(run: Run, example_id: str, size: Size | None, folder: Path) -> Record | None:
+    if size is None:
+        return None
+    width, height = size
+    mask = found_mask(run, example_id, (height, width))
+    return None if mask is None else _mask(mask, folder)
+
+
+def _mask(mask: NDArray[np.floating], folder: Path) -> Record:
+    """The path of a mask, and the share of the image that it hides."""
+    return {"path": keep_mask(folder, mask), "hidden": round(float(mask.mean()), 4)}
 
 
 def settings_labels(runs: Sequence[ShownRun]) -> dict[str, str]:
@@ -144,7 +164,7 @@ def examples_record(runs: Sequence[ShownRun], overrides: Sequence[str], folder: 
     return {
         "name": spec.name,
         "here": dataset is not None,
-        "examples": [_example_record(_load(dataset, i), i, runs, folder) for i in ids],
+        "examples": [_example_record(dataset, i, folder) for i in ids],
     }
 
 
@@ -165,16 +185,11 @@ def _dataset(run: Run, spec: ComponentSpec, overrides: Sequence[str]) -> Dataset
     return None
 
 
-def _load(dataset: Dataset | None, example_id: str) -> Example | None:
-    return None if dataset is None else dataset.load(example_id)
-
-
-def _example_record(
-    example: Example | None, example_id: str, runs: Sequence[ShownRun], folder: Path
-) -> Record:
+def _example_record(dataset: Dataset | None, example_id: str, folder: Path) -> Record:
     """Pictures are lists: the path of the file and, if it is heavy, that of a thumbnail."""
-    if example is None:
+    if dataset is None:
         return {"id": example_id}
+    example = dataset.load(example_id)
     height, width = example.image.shape[:2]
     fields = {
         "id": example.id,
@@ -185,9 +200,14 @@ def _example_record(
         "drags": [[*drag.source, *drag.target] for drag in example.drags],
         "source": keep_image(folder, example.image),
         "truth": _truth(example, folder),
-        **_mask(example, runs, folder),
+        "mask": None if example.mask is None else _mask(example.mask, folder),
     }
     return {key: value for key, value in fields.items() if value}
+
+
+def sizes_in(examples: Record) -> dict[str, Size]:
+    """Id -> (width, height), of the examples whose images are known."""
+    return {one["id"]: tuple(one["size"]) for one in examples["examples"] if "size" in one}
 
 
 def _category(example: Example) -> str:
@@ -200,12 +220,3 @@ def _truth(example: Example, folder: Path) -> list[str]:
     if example.truth is None or np.array_equal(example.truth, example.image):
         return []
     return keep_image(folder, example.truth)
-
-
-def _mask(example: Example, runs: Sequence[ShownRun], folder: Path) -> Record:
-    """The example's mask, or else the one that a task found, and the share of the image that it
-    hides."""
-    for mask in (example.mask, *(found_mask(example, run.run) for run in runs)):
-        if mask is not None:
-            return {"mask": keep_mask(folder, mask), "hidden": round(float(mask.mean()), 4)}
-    return {}

@@ -39,6 +39,7 @@ from sde_edit.web.report.collect import (
     log,
     run_record,
     shown_runs,
+    sizes_in,
     stored_tables,
 )
 from sde_edit.web.report.pictures import make_thumbnails
@@ -145,9 +146,11 @@ def _copy_assets(folder: Folder) -> None:
 def _put_runs(folder: Folder, runs: Sequence[ShownRun], overrides: Sequence[str]) -> None:
     """Write what the viewer reads of runs and of their examples, and their thumbnails."""
     for key, group in by_data(runs).items():
-        folder.put(f"examples/{key}", examples_record(group, overrides, folder.path))
-    for run in runs:
-        folder.put(f"runs/{run.id}", run_record(run))
+        examples = examples_record(group, overrides, folder.path)
+        folder.put(f"examples/{key}", examples)
+        sizes = sizes_in(examples)
+        for run in group:
+            folder.put(f"runs/{run.id}", run_record(run, sizes, folder.path))
     make_thumbnails(folder.path, (one for run in runs for one in run.thumbnails()))
 
 

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from sde_edit.commands.compare import pair_of
 from sde_edit.config import data_set
 from sde_edit.imaging.files import from_png
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import Run
+from sde_edit.web.report.collect import ShownRun
 from sde_edit.web.report.write import write_report
 from tests.builders import box_mask, picture
 from tests.edited import edited_runs, write_table
@@ -198,6 +200,27 @@ def test_examples_are_filtered_by_verdict_mask_category_and_words(page, store):
     page.keyboard.type("PICTURE 3")
     assert ids(page) == ["photo #3?%20"]
     expect(page.locator("#found")).to_contain_text("1 of 6 examples.")
+
+
+def test_differences_are_those_of_the_program(page, store):
+    """By `sde-edit compare`, with the same rounding."""
+    open_examples(page, store)
+    ode, sde = store[1]
+    shown = page.evaluate(
+        """async ([a, b, data]) => {
+          const left = await report.load(`runs/${a}`);
+          const right = await report.load(`runs/${b}`);
+          const { examples } = await report.load(`examples/${data}`);
+          const { rounding } = await report.load("pages/tables/filled");
+          left.metrics.psnr.values[0] = right.metrics.psnr.values[0] * (1 + rounding / 2);
+          const items = report.compare.items(examples, left, right, "psnr", rounding);
+          return Object.fromEntries(items.map(({ example, gain }) => [example.id, gain]));
+        }""",
+        [sde.id, ode.id, ShownRun(sde, sde.spec, {}).data],
+    )
+    gains = pair_of(sde, ode).gains("psnr")
+    first = min(gains)
+    assert shown == {**gains, first: 0}
 
 
 def test_metric_without_single_values_is_said(page, store):

@@ -13,6 +13,11 @@ report.compare = (() => {
     return place === undefined ? null : (run.metrics[metric]?.values[place] ?? null);
   }
 
+  // The mask that a run's task found.
+  function maskOf(run, { id }) {
+    return run?.masks[run.place.get(id)];
+  }
+
   // Each example that A has, with both values and the advantage of A; null where one is unknown.
   function items(examples, a, b, metric, rounding) {
     const tolerance = Math.max(a.metrics[metric]?.tolerance ?? 0, b?.metrics[metric]?.tolerance ?? 0);
@@ -20,7 +25,8 @@ report.compare = (() => {
     return examples.filter((example) => a.place.has(example.id)).map((example) => {
       const [of_a, of_b] = [value(a, metric, example.id), value(b, metric, example.id)];
       const known = of_a !== null && of_b !== null;
-      return { example, a: of_a, b: of_b, gain: known ? gain(of_a, of_b, measure, rounding) : null };
+      const mask = maskOf(a, example) ?? maskOf(b, example) ?? example.mask;
+      return { example, mask, a: of_a, b: of_b, gain: known ? gain(of_a, of_b, measure, rounding) : null };
     });
   }
 
@@ -31,7 +37,8 @@ report.compare = (() => {
   };
 
   function fits(item, { verdict, from, to, category, words }) {
-    const { id, caption = "", target = "", hidden = null } = item.example;
+    const { id, caption = "", target = "" } = item.example;
+    const hidden = item.mask?.hidden ?? null;
     const text = `${id} ${caption} ${target}`.toLowerCase();
     return (
       (VERDICTS[verdict]?.(item) ?? true) &&

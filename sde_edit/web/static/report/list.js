@@ -13,12 +13,13 @@ report.list = (() => {
     return element("span", { className: "thumbnail" }, frame, element("span", { textContent: label }));
   }
 
-  function pictures({ example }, shown) {
+  function pictures(item, shown) {
+    const { example } = item;
     const { ofExample, ofRun, mask, points } = report.picture;
     const source = ofExample(example, "source");
     const truth = ofExample(example, "truth");
     return [
-      source && thumbnail(source, "source", mask(example), points(example)),
+      source && thumbnail(source, "source", mask(item), points(example)),
       ...shown.map(({ run, label }) => thumbnail(ofRun(run, example.id), label)),
       truth && thumbnail(truth, "truth"),
     ];

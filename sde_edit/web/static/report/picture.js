@@ -46,8 +46,10 @@ report.picture = (() => {
     return svg;
   }
 
-  function mask(example) {
-    return example.mask ? image(example.mask, "", { className: "mask", loading: "lazy" }) : null;
+  // outline: whether to draw its edge alone, which leaves what is below to be seen.
+  function mask(item, { outline = false } = {}) {
+    const className = outline ? "mask outline" : "mask";
+    return item.mask ? image(item.mask.path, "", { className, loading: "lazy" }) : null;
   }
 
   return { ofRun, ofExample, image, points, mask };

@@ -44,12 +44,11 @@ report.stage = (() => {
     return picture.image(found.full, label, { draggable: false, ...properties });
   }
 
-  function overlays() {
-    const { example } = what.item;
+  function overlays(options) {
     const given = state.get();
     return [
-      given.mask === "1" ? picture.mask(example) : null,
-      given.points === "1" ? picture.points(example) : null,
+      given.mask === "1" ? picture.mask(what.item, options) : null,
+      given.points === "1" ? picture.points(what.item.example) : null,
     ];
   }
 
@@ -74,10 +73,10 @@ report.stage = (() => {
     side: (pair) => [...choices().map(([name]) => single(name)), difference(pair)],
     slider: ({ left, right }) => [
       pane(`${find(left).label} | ${find(right).label}`, "slider",
-        [layer(left), layer(right, { className: "over" }), ...overlays()]),
+        [layer(left), layer(right, { className: "over" }), ...overlays({ outline: true })]),
     ],
     blink: (pair) => [
-      pane(find(pair[side]).label, `blink ${side}`, [layer(pair.left), layer(pair.right, { className: "over" }), ...overlays()]),
+      pane(find(pair[side]).label, `blink ${side}`, [layer(pair.left), layer(pair.right, { className: "over" }), ...overlays({ outline: true })]),
     ],
   };
 

@@ -75,7 +75,7 @@
     return page.metrics.filter(({ name }) => a.metrics[name] && (!b || b.metrics[name]));
   }
 
-  function fill(page, pick, ready, metric) {
+  function fill(page, pick, ready, metric, all) {
     const given = state.get();
     grouped(fields.a, page, () => true, pick.a);
     grouped(fields.b, page, (one) => one.data === pick.a.data && one.run !== pick.a.run, pick.b);
@@ -85,7 +85,7 @@
     const categories = [...new Set(examples.map(({ category = "" }) => category))].sort();
     options(fields.category, [["", "all"], ...categories.filter(Boolean).map((name) => [name, name])], given.category);
     fields.category.parentElement.hidden = categories.join("") === "";
-    document.getElementById("sizes").hidden = examples.every(({ hidden }) => hidden === undefined);
+    document.getElementById("sizes").hidden = all.every(({ mask }) => !mask);
     for (const name of ["verdict", "from", "to", "words"]) {
       if (fields[name].value !== given[name]) fields[name].value = given[name];
     }
@@ -124,8 +124,8 @@
   function draw(page, pick, ready) {
     const measured = perExample(page, ready);
     const metric = measured.find(({ name }) => name === state.get().m) ?? measured[0] ?? NONE;
-    fill(page, pick, ready, metric);
     const all = compare.items(ready.data.examples, ready.a, ready.b, metric.name, page.rounding);
+    fill(page, pick, ready, metric, all);
     const items = compare.chosen(all, state.get());
     drawn = { ...ready, items, metric };
     document.getElementById("viewer-title").textContent = page.title;
