@@ -29,6 +29,7 @@ from sde_edit.report.selection import flatten, varying
 from sde_edit.report.table import Table
 from sde_edit.store.files import canonical, short_digest
 from sde_edit.store.runs import ImageRecord, Run
+from sde_edit.web.report.folder import Folder
 from sde_edit.web.report.pictures import (
     Thumbnail,
     keep_image,
@@ -90,7 +91,7 @@ def shown_runs(listings: Sequence[Listing]) -> list[ShownRun]:
     return [run for run in read if run.records]
 
 
-def run_record(run: ShownRun, sizes: Mapping[str, Size], folder: Path) -> Record:
+def run_record(run: ShownRun, sizes: Mapping[str, Size], folder: Folder) -> Record:
     """A run as the viewer reads it; lists are in the order of `ids`.
 
     masks: those that the task found, which are written into the report's folder; null for others.
@@ -120,7 +121,7 @@ def run_record(run: ShownRun, sizes: Mapping[str, Size], folder: Path) -> Record
     }
 
 
-def _found_mask(run: Run, example_id: str, size: Size | None, folder: Path) -> Record | None:
+def _found_mask(run: Run, example_id: str, size: Size | None, folder: Folder) -> Record | None:
     if size is None:
         return None
     width, height = size
@@ -128,7 +129,7 @@ def _found_mask(run: Run, example_id: str, size: Size | None, folder: Path) -> R
     return None if mask is None else _mask(mask, folder)
 
 
-def _mask(mask: NDArray[np.floating], folder: Path) -> Record:
+def _mask(mask: NDArray[np.floating], folder: Folder) -> Record:
     """The path of a mask, and the share of the image that it hides."""
     return {"path": keep_mask(folder, mask), "hidden": round(float(mask.mean()), 4)}
 
@@ -152,7 +153,7 @@ def by_data(runs: Sequence[ShownRun]) -> dict[str, list[ShownRun]]:
     return dict(found)
 
 
-def examples_record(runs: Sequence[ShownRun], overrides: Sequence[str], folder: Path) -> Record:
+def examples_record(runs: Sequence[ShownRun], overrides: Sequence[str], folder: Folder) -> Record:
     """The examples that runs of one data set edit, as the viewer reads them.
 
     Writes their pictures into the report's folder. Where the data set is not on this machine,
@@ -185,7 +186,7 @@ def _dataset(run: Run, spec: ComponentSpec, overrides: Sequence[str]) -> Dataset
     return None
 
 
-def _example_record(dataset: Dataset | None, example_id: str, folder: Path) -> Record:
+def _example_record(dataset: Dataset | None, example_id: str, folder: Folder) -> Record:
     """Pictures are lists: the path of the file and, if it is heavy, that of a thumbnail."""
     if dataset is None:
         return {"id": example_id}
@@ -215,7 +216,7 @@ def _category(example: Example) -> str:
     return example.id.rpartition("/")[0] or example.novel
 
 
-def _truth(example: Example, folder: Path) -> list[str]:
+def _truth(example: Example, folder: Folder) -> list[str]:
     """The correct result, unless it is the source."""
     if example.truth is None or np.array_equal(example.truth, example.image):
         return []

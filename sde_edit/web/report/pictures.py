@@ -19,6 +19,7 @@ from PIL import Image
 from sde_edit.imaging.files import png_bytes, read_output
 from sde_edit.store.files import short_digest, write_atomic
 from sde_edit.store.runs import ImageRecord, Run
+from sde_edit.web.report.folder import Folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 SIDE = 160  # pixels of the long side of a thumbnail
 LIGHT = 32 * 1024  # bytes; a smaller file is its own thumbnail
 _QUALITY = 80
+_TINT, _OPACITY = (217, 26, 153), 0.45  # of masks
 _DIGITS = 16
 
 
@@ -39,27 +41,30 @@ class Thumbnail:
     name: str
 
 
-def keep_image(folder: Path, pixels: Pixels) -> list[str]:
+def keep_image(folder: Folder, pixels: Pixels) -> list[str]:
     """Write an image [H, W, 3] unless it is there; returns its path in the folder and, if it is
     heavy, that of its thumbnail."""
     name = _keep(folder, pixels)
-    file = folder / _picture(name)
+    file = folder.file(_picture(name))
     if file.stat().st_size <= LIGHT:
         return [_picture(name)]
     make_thumbnails(folder, [Thumbnail(file, name)])
     return [_picture(name), _thumbnail(name)]
 
 
-def keep_mask(folder: Path, mask: NDArray[np.floating]) -> str:
-    """Write a mask [H, W] in [0, 1], white = hidden, unless it is there; returns its path in the
-    folder."""
-    return _picture(_keep(folder, np.rint(mask * 255).astype(np.uint8)))
+def keep_mask(folder: Folder, mask: NDArray[np.floating]) -> str:
+    """Write a mask [H, W] in [0, 1], 1 = hidden, unless it is there; returns its path in the
+    folder. It is a tint, as opaque as the mask hides, to be laid over an image."""
+    tint = np.empty((*mask.shape, 4), np.uint8)
+    tint[..., :3] = _TINT
+    tint[..., 3] = np.rint(mask * _OPACITY * 255)
+    return _picture(_keep(folder, tint))
 
 
-def _keep(folder: Path, pixels: NDArray[np.uint8]) -> str:
-    """Write pixels, [H, W, 3] or [H, W], under a name that follows from them; returns the name."""
+def _keep(folder: Folder, pixels: NDArray[np.uint8]) -> str:
+    """Write pixels [H, W, 3 or 4] under a name that follows from them; returns the name."""
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    file = folder / _picture(digest[:_DIGITS])
+    file = folder.file(_picture(digest[:_DIGITS]))
     if not file.exists():
         write_atomic(file, png_bytes(Image.fromarray(pixels)))
     return digest[:_DIGITS]
@@ -86,12 +91,12 @@ def thumbnails_of(run: Run, records: Iterable[ImageRecord]) -> Iterator[Thumbnai
             yield Thumbnail(run.output(record), name)
 
 
-def make_thumbnails(folder: Path, wanted: Iterable[Thumbnail]) -> None:
+def make_thumbnails(folder: Folder, wanted: Iterable[Thumbnail]) -> None:
     """Write the thumbnails that are not there, on all cores.
 
     Raises UserError naming a file that is no image.
     """
-    files = {folder / _thumbnail(one.name): one.image for one in wanted}
+    files = {folder.file(_thumbnail(one.name)): one.image for one in wanted}
     missing = [(file, image) for file, image in files.items() if not file.exists()]
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(lambda pair: _make(*pair), missing):

@@ -16,7 +16,6 @@ file may not fetch, so data are scripts that call `report.put`. The same runs gi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ from sde_edit.overrides import keyed
 from sde_edit.report.claim_forms import Judged
 from sde_edit.report.leaderboard import leaderboard_table
 from sde_edit.report.table import Table
-from sde_edit.store.files import canonical, write_atomic
 from sde_edit.store.runs import RunStore
 from sde_edit.web.pages import STATIC, environment
 from sde_edit.web.report.collect import (
@@ -42,6 +40,7 @@ from sde_edit.web.report.collect import (
     sizes_in,
     stored_tables,
 )
+from sde_edit.web.report.folder import Folder
 from sde_edit.web.report.pictures import make_thumbnails
 from sde_edit.web.report.views import (
     FigureView,
@@ -65,41 +64,16 @@ _SCRIPTS = {  # of each kind of page, in the order in which they build on each o
 _STYLES = ("icon.svg", "style.css", "report.css")
 
 
-@dataclass
-class Folder:
-    """The folder of the report. written: the files that belong to it."""
-
-    path: Path
-    written: set[Path] = field(default_factory=set)
-
-    def write(self, name: str, text: str) -> None:
-        """Write a file unless it is there with this text."""
-        file, data = self.path / name, text.encode()
-        self.written.add(file)
-        if not file.is_file() or file.read_bytes() != data:
-            write_atomic(file, data)
-
-    def put(self, key: str, value: Any) -> None:
-        """Write the data that pages know by a key, as a script."""
-        self.write(f"data/{key}.js", f"report.put({canonical(key)}, {canonical(value)});\n")
-
-    def page(self, name: str, template: str, **values: Any) -> None:
-        """Write a page. `root` is the way from it to the folder."""
-        root = "../" * name.count("/")
-        shared = {"root": root, "static": f"{root}assets", "scripts": _SCRIPTS[template]}
-        self.write(name, _rendered(template, **shared, **values))
-
-    def remove_others(self) -> None:
-        """Remove pages and data of what is no longer stored."""
-        for folder in ("data", "tables"):
-            for file in (self.path / folder).rglob("*"):
-                if file.is_file() and file not in self.written:
-                    file.unlink()
-
-
 def _rendered(template: str, **values: Any) -> str:
     """A template of the report, filled."""
     return environment().get_template(f"report/{template}.html").render(**values)
+
+
+def _write_page(folder: Folder, name: str, template: str, **values: Any) -> None:
+    """Write a page. `root` is the way from it to the folder of the report."""
+    root = "../" * name.count("/")
+    shared = {"root": root, "static": f"{root}assets", "scripts": _SCRIPTS[template]}
+    folder.write(name, _rendered(template, **shared, **values))
 
 
 def write_report(overrides: Sequence[str]) -> Path:
@@ -121,10 +95,10 @@ def write_report(overrides: Sequence[str]) -> Path:
     for table in tables:
         _write_table(folder, table, here, figures)
     _write_runs(folder, choice, runs)
-    folder.page("row.html", "row")
+    _write_page(folder, "row.html", "row")
     shown = {"tables": [table_view(table, here) for table in tables], "figures": figures}
     counted = {"runs": len(choice.listings)}
-    folder.page("index.html", "index", **shown, **counted, **_claims(tables, overrides))
+    _write_page(folder, "index.html", "index", **shown, **counted, **_claims(tables, overrides))
     folder.remove_others()
     return folder.path / "index.html"
 
@@ -146,12 +120,12 @@ def _copy_assets(folder: Folder) -> None:
 def _put_runs(folder: Folder, runs: Sequence[ShownRun], overrides: Sequence[str]) -> None:
     """Write what the viewer reads of runs and of their examples, and their thumbnails."""
     for key, group in by_data(runs).items():
-        examples = examples_record(group, overrides, folder.path)
+        examples = examples_record(group, overrides, folder)
         folder.put(f"examples/{key}", examples)
         sizes = sizes_in(examples)
         for run in group:
-            folder.put(f"runs/{run.id}", run_record(run, sizes, folder.path))
-    make_thumbnails(folder.path, (one for run in runs for one in run.thumbnails()))
+            folder.put(f"runs/{run.id}", run_record(run, sizes, folder))
+    make_thumbnails(folder, (one for run in runs for one in run.thumbnails()))
 
 
 def _write_table(
@@ -159,10 +133,13 @@ def _write_table(
 ) -> None:
     """Write the page of a table, and the table alone for the overview."""
     view, key = table_view(table, here), f"pages/tables/{table.name}"
+    shown = {"table": view, "key": key, "page": ""}
     own = [one for one in figures if f"{one.name}-".startswith(f"{table.name}-")]
     folder.put(key, table_record(table, here))
     folder.put(f"overview/tables/{table.name}", _rendered("_table", table=view, page=view.page))
-    folder.page(f"tables/{table.name}.html", "table", table=view, key=key, page="", figures=own)
+    _write_page(
+        folder, f"tables/{table.name}.html", "table", table=view, key=key, page="", figures=own
+    )
 
 
 def _write_runs(folder: Folder, choice: Choice, runs: Sequence[ShownRun]) -> None:
@@ -172,7 +149,7 @@ def _write_runs(folder: Folder, choice: Choice, runs: Sequence[ShownRun]) -> Non
     shown = {"board": board, "runs": run_views(board, run_states(record))}
     folder.put("pages/runs", record)
     folder.put("overview/runs", _rendered("_runs", page="runs.html", **shown))
-    folder.page("runs.html", "runs", key="pages/runs", page="", **shown)
+    _write_page(folder, "runs.html", "runs", key="pages/runs", page="", **shown)
 
 
 def _claims(tables: Sequence[Table], overrides: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from sde_edit.errors import UserError
+from sde_edit.store.runs import RunStore
 from sde_edit.web.report.write import write_report
 from tests.edited import edited_runs, write_table
 
@@ -69,6 +70,14 @@ def test_page_of_a_table_that_is_gone_is_removed(results):
     assert not [name for name in report(results) if "filled" in name]
 
 
+def test_picture_that_nothing_shows_is_removed_and_other_files_stay(results):
+    before = report(results)
+    for name in ("pictures/0123.png", "thumbnails/0123.webp", "notes.txt"):
+        (results / "report" / name).parent.mkdir(exist_ok=True)
+        (results / "report" / name).write_bytes(b"mine")
+    assert report(results) == before | {"notes.txt": b"mine"}
+
+
 def test_file_that_is_no_table_is_named_and_left_out(results, caplog):
     (results / "tables" / "broken.json").write_text("{")
     files = report(results)
@@ -78,8 +87,6 @@ def test_file_that_is_no_table_is_named_and_left_out(results, caplog):
 
 
 def test_index_of_forty_tables_is_below_a_megabyte(results):
-    from sde_edit.store.runs import RunStore
-
     runs = sorted(RunStore(results).runs(), key=lambda run: run.spec.sampler.name)
     for k in range(40):
         write_table(results, f"made{k}", runs)
@@ -107,8 +114,6 @@ def test_folder_that_is_not_there_is_named(tmp_path):
 
 
 def test_claims_that_do_not_fit_their_table_are_left_out_with_a_warning(results, caplog):
-    from sde_edit.store.runs import RunStore
-
     write_table(results, "table2", RunStore(results).runs())
     assert b"No claim is tested" in report(results)["index.html"]
     assert "the report shows no claims" in caplog.text
