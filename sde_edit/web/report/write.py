@@ -15,7 +15,7 @@ file may not fetch, so data are scripts that call `report.put`. The same runs gi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ from sde_edit.web.report.folder import Folder
 from sde_edit.web.report.pictures import make_thumbnails
 from sde_edit.web.report.views import (
     FigureView,
+    TableView,
     claim_views,
     counted_verdicts,
     figure_views,
@@ -90,15 +91,12 @@ def write_report(overrides: Sequence[str]) -> Path:
     folder = Folder(results / "report")
     _copy_assets(folder)
     _put_runs(folder, runs, overrides)
-    here = {run.id: run.data for run in runs}
     figures = figure_views(results)
-    for table in tables:
-        _write_table(folder, table, here, figures)
+    views = [_write_table(folder, table, runs, figures) for table in tables]
     _write_runs(folder, choice, runs)
     _write_page(folder, "row.html", "row")
-    shown = {"tables": [table_view(table, here) for table in tables], "figures": figures}
-    counted = {"runs": len(choice.listings)}
-    _write_page(folder, "index.html", "index", **shown, **counted, **_claims(tables, overrides))
+    shown = {"tables": views, "figures": figures, "runs": len(choice.listings)}
+    _write_page(folder, "index.html", "index", **shown, **_claims(tables, overrides))
     folder.remove_others()
     return folder.path / "index.html"
 
@@ -129,17 +127,17 @@ def _put_runs(folder: Folder, runs: Sequence[ShownRun], overrides: Sequence[str]
 
 
 def _write_table(
-    folder: Folder, table: Table, here: Mapping[str, str], figures: Sequence[FigureView]
-) -> None:
+    folder: Folder, table: Table, runs: Sequence[ShownRun], figures: Sequence[FigureView]
+) -> TableView:
     """Write the page of a table, and the table alone for the overview."""
+    here = {run.id: run.data for run in runs}
     view, key = table_view(table, here), f"pages/tables/{table.name}"
-    shown = {"table": view, "key": key, "page": ""}
     own = [one for one in figures if f"{one.name}-".startswith(f"{table.name}-")]
     folder.put(key, table_record(table, here))
     folder.put(f"overview/tables/{table.name}", _rendered("_table", table=view, page=view.page))
-    _write_page(
-        folder, f"tables/{table.name}.html", "table", table=view, key=key, page="", figures=own
-    )
+    shown = {"table": view, "page": "", "key": key, "figures": own}
+    _write_page(folder, f"tables/{table.name}.html", "table", **shown)
+    return view
 
 
 def _write_runs(folder: Folder, choice: Choice, runs: Sequence[ShownRun]) -> None:

@@ -92,14 +92,23 @@ report.stage = (() => {
     for (const name of ["left", "right"]) fillSelect(tools.elements[name], choices(), pair[name]);
     for (const name of ["mode", "gain", "slider"]) tools.elements[name].value = state.get()[name];
     for (const name of ["mask", "points"]) tools.elements[name].checked = state.get()[name] === "1";
-    document.getElementById("slider").hidden = mode !== "slider";
-    document.getElementById("flip").hidden = document.getElementById("play").hidden = mode !== "blink";
+    hideUnused(mode);
     if (mode !== "blink") play(false);
     panes.className = mode;
     panes.replaceChildren(...(MODES[mode] ?? MODES.side)(pair));
     const [width, height] = what.item.example.size ?? [1, 1];
     panes.style.setProperty("--shape", `${width} / ${height}`);
     place();
+  }
+
+  // Hide the controls that would change nothing.
+  function hideUnused(mode) {
+    const { gain, mask, points } = tools.elements;
+    document.getElementById("slider").hidden = mode !== "slider";
+    document.getElementById("flip").hidden = document.getElementById("play").hidden = mode !== "blink";
+    gain.parentElement.hidden = mode !== "side";
+    mask.parentElement.hidden = !what.item.mask;
+    points.parentElement.hidden = !what.item.example.drags;
   }
 
   // Where all panes look: how far the image is moved, in widths and heights of a pane.
@@ -113,8 +122,9 @@ report.stage = (() => {
   }
 
   function texts() {
-    const { item, metric, shown } = what;
+    const { item, metric, shown, ids } = what;
     document.getElementById("stage-title").textContent = item.example.id;
+    document.getElementById("position").textContent = `${ids.indexOf(item.example.id) + 1} of ${ids.length}`;
     document.getElementById("texts").textContent = report.list.texts(item);
     const own = shown.map(({ run, label }) => {
       const value = report.compare.value(run, metric.name, item.example.id);
