@@ -76,7 +76,7 @@ def new_study(name: str, words: Sequence[str]) -> str:
     study.check_new()
     plan, images = _plan(name, asked, runs, overrides)
     study.write(plan, images)
-    return _described(study)
+    return f"{_described(study)}\nnext: {' '.join(['sde-edit study serve', name, *overrides])}"
 
 
 def _asked(words: Sequence[str]) -> Asked:
@@ -220,8 +220,7 @@ def _described(study: Study) -> str:
     arms = ", ".join(f"{arm.label} (run {arm.run})" for arm in plan.arms)
     return (
         f"{study.folder}: plan {plan.digest[:12]}\n"
-        f"{arms}: {len(plan.items)} items, {questions} questions to each of {plan.raters} raters\n"
-        f"next: sde-edit study serve {plan.name}"
+        f"{arms}: {len(plan.items)} items, {questions} questions to each of {plan.raters} raters"
     )
 
 
