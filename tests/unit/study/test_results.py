@@ -70,14 +70,14 @@ def test_wilson_is_shorter_and_said_to_be_of_independent_answers(six):
 
 def test_notes_say_who_counts_and_by_which_rule(six):
     text = markdown(six)
-    assert "passed 80% of the checks: 6 of 7" in text
+    assert "passed 80 % of the checks: 6 of 7" in text
     assert "simulated-1 counts: 61 of 61 questions answered, 3 of 3 checks passed." in text
     assert "simulated-7 does not count: 61 of 61 questions answered" in text
 
 
 def test_simulated_raters_are_named_so_wherever_the_table_goes(six):
     assert six.name == "study-made-up-simulated"
-    assert six.title.startswith("Simulated raters, no people: ")
+    assert six.title == "Simulated raters, no people, choose between SDE and ODE"
 
 
 def test_table_reads_back_and_has_every_form(six, tmp_path):
@@ -102,7 +102,7 @@ def test_a_rater_of_one_side_is_seen(tmp_path):
     assert cell(table, "left side chosen", "answers").value == 1
     assert cell(table, "same choice again", "repeats").value == 0
     assert cell(table, "preference", "SDE").value == 0.5
-    assert cell(table, "first arm chosen", "simulated-1").value == 0.5
+    assert cell(table, "SDE chosen, by rater", "simulated-1").value == 0.5
 
 
 def test_who_agrees_with_themselves_and_each_other(tmp_path):

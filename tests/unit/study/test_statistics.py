@@ -14,7 +14,8 @@ from sde_edit.study.statistics import (
     crossed,
     krippendorff_alpha,
     preference_interval,
-    student_interval,
+    preference_p,
+    standard_error,
     wilson,
 )
 
@@ -100,19 +101,34 @@ def test_resamplings_depend_on_the_numbers_alone():
     assert (crossed(3, 4, 10).raters_BR.sum(axis=1) == 3).all()
 
 
-def test_student_interval_of_normal_replicates_is_that_of_a_mean():
-    replicates_B = norm.ppf((np.arange(2000) + 0.5) / 2000) * np.sqrt(7 / 8)
-    found = student_interval(5.0, replicates_B, 8)
-    assert found is not None
-    half = student.ppf(0.975, 7)
-    assert found == pytest.approx((5 - half, 5 + half), rel=1e-3)
-    assert student_interval(5.0, replicates_B, 1) is None
-
-
-def test_preference_on_which_all_agree_is_as_sure_as_their_number_allows():
-    votes_RN = np.ones((6, 50))
-    assert preference_interval(votes_RN, crossed(6, 50)) == (
-        pytest.approx(wilson(300, 300)[0]),
-        1.0,
-    )
+def test_interval_is_students_of_the_bootstraps_error():
+    votes_RN = votes(8, 50)
+    resampling = crossed(8, 50)
+    error = standard_error(resampling.means(votes_RN), 8)
+    assert error == pytest.approx(resampling.means(votes_RN).std(ddof=1) * np.sqrt(8 / 7))
+    half = student.ppf(0.975, 7) * error
+    mean = votes_RN.mean()
+    assert preference_interval(votes_RN, resampling) == pytest.approx((mean - half, mean + half))
     assert preference_interval(votes_RN[:1], crossed(1, 50)) is None
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.15, 0.4])
+def test_p_is_that_of_the_interval(shift):
+    rng = np.random.default_rng(1)
+    votes_RN = (rng.random((8, 50)) < 0.5 + shift).astype(float)
+    resampling = crossed(8, 50)
+    error = standard_error(resampling.means(votes_RN), 8)
+    p = preference_p(votes_RN, resampling)
+    assert p == pytest.approx(2 * student.sf(abs(votes_RN.mean() - 0.5) / error, 7))
+    low, high = preference_interval(votes_RN, resampling) or (0, 0)
+    assert (p < 0.05) == (not low <= 0.5 <= high)
+
+
+@pytest.mark.parametrize("raters", [2, 6])
+def test_votes_that_all_agree_are_as_sure_as_their_number_allows(raters):
+    votes_RN = np.ones((raters, 50))
+    resampling = crossed(raters, 50)
+    independent = (1 - wilson(50 * raters, 50 * raters)[0]) / (2 * norm.ppf(0.975))
+    half = student.ppf(0.975, raters - 1) * independent
+    assert preference_interval(votes_RN, resampling) == pytest.approx((1 - half, 1))
+    assert preference_p(votes_RN, resampling) > 0
