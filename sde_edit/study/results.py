@@ -36,6 +36,7 @@ from sde_edit.study.statistics import (
 from sde_edit.study.votes import SIMULATED, Asked, Rater, asked_about
 
 PREFERENCE = "preference"
+TABLE = "study-"  # what the names of tables of studies begin with
 COUNTED, ALL = "raters that count", "all raters"
 
 Scores = Sequence[Mapping[str, Score]]  # of each arm, by metric
@@ -56,7 +57,7 @@ def study_table(plan: Plan, raters: Sequence[Rater], scores: Scores) -> Table:
     places = _places(plan, raters)
     simulated = any(rater.name.startswith(SIMULATED) for rater in raters)
     return Table(
-        name=f"study-{plan.name}" + f"-{SIMULATED}" * simulated,
+        name=f"{TABLE}{plan.name}" + f"-{SIMULATED}" * simulated,
         title=f"{_who(simulated)} choose between {_listed([arm.label for arm in plan.arms])}",
         corner="",
         columns=tuple(place.column for place in places),
