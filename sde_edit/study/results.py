@@ -282,7 +282,7 @@ def _strengths(pairs: Sequence[Asked]) -> list[Cell]:
     n = min(pairs[0].votes_RN.shape)
     if min(n, len(known_BK)) < 2:
         return [Cell(float(strength)) for strength in found]
-    errors = [standard_error(replicates_B, n) for replicates_B in known_BK.T]
+    errors = [standard_error(replicates_B) for replicates_B in known_BK.T]
     return [
         Cell(float(strength), *student_interval(float(strength), error, n))
         for strength, error in zip(found, errors, strict=True)

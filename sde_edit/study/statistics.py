@@ -83,19 +83,20 @@ def _estimate(votes_RN: Floats, resampling: Resampling) -> tuple[float, float]:
     """
     there = votes_RN[np.isfinite(votes_RN)]
     low, high = wilson(float(there.sum()), there.size)
-    error = standard_error(resampling.means(votes_RN), min(votes_RN.shape))
+    error = standard_error(resampling.means(votes_RN))
     return float(there.mean()), max(error, (high - low) / (2 * _Z))
 
 
-def standard_error(replicates_B: Floats, n: int) -> float:
-    """The standard deviation of the finite replicates times sqrt(n / (n - 1)), as a bootstrap
-    divides by n, the smaller of the numbers of raters and items."""
-    spread = float(np.std(replicates_B[np.isfinite(replicates_B)], ddof=1))
-    return spread * math.sqrt(n / (n - 1))
+def standard_error(replicates_B: Floats) -> float:
+    """The standard deviation of the finite replicates."""
+    return float(np.std(replicates_B[np.isfinite(replicates_B)], ddof=1))
 
 
 def student_interval(value: float, error: float, n: int) -> tuple[float, float]:
-    """95 % interval: Student's quantile of n - 1 degrees of freedom times the standard error."""
+    """95 % interval: Student's quantile of n - 1 degrees of freedom times the standard error.
+
+    n: the smaller of the numbers of raters and items.
+    """
     half = float(stdtrit(n - 1, 0.975)) * error
     return value - half, value + half
 

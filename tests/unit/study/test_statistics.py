@@ -104,8 +104,8 @@ def test_resamplings_depend_on_the_numbers_alone():
 def test_interval_is_students_of_the_bootstraps_error():
     votes_RN = votes(8, 50)
     resampling = crossed(8, 50)
-    error = standard_error(resampling.means(votes_RN), 8)
-    assert error == pytest.approx(resampling.means(votes_RN).std(ddof=1) * np.sqrt(8 / 7))
+    error = standard_error(resampling.means(votes_RN))
+    assert error == pytest.approx(resampling.means(votes_RN).std(ddof=1))
     half = student.ppf(0.975, 7) * error
     mean = votes_RN.mean()
     assert preference_interval(votes_RN, resampling) == pytest.approx((mean - half, mean + half))
@@ -117,7 +117,7 @@ def test_p_is_that_of_the_interval(shift):
     rng = np.random.default_rng(1)
     votes_RN = (rng.random((8, 50)) < 0.5 + shift).astype(float)
     resampling = crossed(8, 50)
-    error = standard_error(resampling.means(votes_RN), 8)
+    error = standard_error(resampling.means(votes_RN))
     p = preference_p(votes_RN, resampling)
     assert p == pytest.approx(2 * student.sf(abs(votes_RN.mean() - 0.5) / error, 7))
     low, high = preference_interval(votes_RN, resampling) or (0, 0)
