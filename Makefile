@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?= dtype=bfloat16
 # Worker processes of the tests; WORKERS= runs them in one process
 WORKERS ?= -n 2 --dist loadgroup
+GALLERY := build/gallery
 DEMO := task=inpaint steps=25 data.limit=32 dtype=float32
 
 SENSITIVITY := figure8 figure9 figure10 figure11 figure12
@@ -20,7 +21,7 @@ TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 
           inpaint-few-steps inpaint-order-ode inpaint-order-sde \
           $(SENSITIVITY) $(GUIDANCE) $(BEYOND)
 
-.PHONY: help demo test test-slow docs check format shapes-card $(TABLES) table4 figure2 figure5 sensitivity guidance beyond theory claims clean
+.PHONY: help demo test test-slow docs check format gallery shapes-card $(TABLES) table4 figure2 figure5 sensitivity guidance beyond theory claims clean
 
 help:
 	@echo "demo         both samplers on the embedded model: scores, their difference, a contact sheet"
@@ -37,6 +38,7 @@ help:
 	@echo "figure5      Fig. 5, the 1-D toy: results/figures/figure5.*, in a minute"
 	@echo "theory       theory_kl.* and theory_schedules.*, the numbers of docs/theory.md, in minutes"
 	@echo "claims       what the papers claim, decided by results/tables: results/claims.*, README, docs/claims.md"
+	@echo "gallery      a report of Table 2 on eight scenes: $(GALLERY)/report/index.html"
 	@echo "shapes-card  measures the embedded model and writes docs/shapes-model-card.md"
 	@echo "ARGS='...'   overrides for the table targets; now: $(ARGS)"
 
@@ -103,6 +105,10 @@ theory: $(VENV)/installed
 claims: $(VENV)/installed
 	$(BIN)/sde-edit claims
 	$(BIN)/python scripts/claims_table.py README.md docs/claims.md
+
+gallery: $(VENV)/installed
+	$(BIN)/sde-edit sweep table=table2 data.limit=8 paths.results=$(GALLERY)
+	$(BIN)/sde-edit report paths.results=$(GALLERY)
 
 shapes-card: $(VENV)/installed
 	$(BIN)/python scripts/shapes_card.py
