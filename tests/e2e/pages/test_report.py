@@ -5,7 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -15,7 +20,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from sde_edit.commands.compare import pair_of
 from sde_edit.config import data_set
-from sde_edit.imaging.files import from_png
+from sde_edit.imaging.files import from_png, read_output
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import Run
 from sde_edit.web.report.collect import ShownRun
@@ -344,7 +349,48 @@ def test_row_has_a_page_of_its_own(page, store):
     expect(row.locator("#save")).to_contain_text("Save this page")
 
 
+@pytest.fixture
+def served(store: tuple[Path, list[Run], list[Run]]) -> Iterator[str]:
+    """The address of the results folder, served over HTTP."""
+    handler = partial(_Quiet, directory=str(store[0]))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing of requests."""
+
+
+def test_images_and_rows_are_downloaded_over_http(open_page, store, served, tmp_path):
+    ode, sde = store[1]
+    shown = urlencode({"c": 0, "a": sde.id, "b": ode.id, "x": "photo #3?%20"})
+    page = open_page(f"{served}/report/tables/filled.html#{shown}")
+    with page.expect_download() as download:
+        page.locator("figcaption").filter(has_text="A: SDE").first.get_by_role("link").click()
+    (record,) = [r for r in sde.rows().values() if r.id == "photo #3?%20"]
+    assert download.value.path().read_bytes() == sde.output(record).read_bytes()
+    page.goto(page.locator("#row").evaluate("link => link.href"))
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as one PNG").click()
+    assert download.value.suggested_filename == "photo #3_%20.png"  # as Chromium names files
+    row = np.asarray(from_png(download.value.path().read_bytes(), name="row").convert("RGB"))
+    assert row.shape == (32 + 20 + 24, 3 * 48 + 4 * 12, 3)
+    output = np.asarray(read_output(sde.output(record)))
+    assert np.array_equal(row[32 : 32 + 32, 72 : 72 + 48], output)  # source, A, B
+
+
 # ------------------------------------------------------------------ safety and access
+def test_row_shows_only_files_of_the_results_folder(page, store):
+    foreign = ("https://evil.example/x.png", "//evil.example/x.png", "../../../../etc/passwd")
+    hash_ = "&".join(["#id=a", *(f"b={path}" for path in foreign)])
+    goto(page, store, "row.html", hash_)
+    expect(page.get_by_role("heading", name="a")).to_be_visible()
+    assert page.locator("img").count() == 0
+
+
 def test_texts_of_the_data_are_never_markup(page, store):
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     goto(page, store, "index.html")

@@ -5,14 +5,15 @@
   const { element } = report;
   const GAP = 12; // pixels between images
   const LINE = 20; // pixels of a line of text
-  const [[, id], ...pictures] = [...new URLSearchParams(location.hash.slice(1)), ["id", ""]];
+  const [[, id] = ["id", ""], ...pictures] = new URLSearchParams(location.hash.slice(1));
 
   function figure([label, path]) {
     const image = report.picture.image(path, label);
     return element("figure", {}, image, element("figcaption", { textContent: label }));
   }
 
-  const figures = pictures.filter(([label]) => label !== "id").map(figure);
+  // The address may come from anybody: only files of the results folder are shown.
+  const figures = pictures.filter(([, path]) => report.address(path).startsWith(report.address(".."))).map(figure);
 
   // All images in one, with their labels above.
   function montage() {
