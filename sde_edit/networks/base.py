@@ -64,9 +64,7 @@ class Network(ABC):
         placed = module.to(self.device, memory_format=self.layout)
         if not compile:
             return placed
-        return torch.compile(
-            placed, dynamic=False, options={"freezing": self.device.type == "cpu"}
-        )
+        return torch.compile(placed, dynamic=False, options={"freezing": self.device.type == "cpu"})
 
     def _as_input(self, x_BCHW: Tensor) -> Tensor:
         """The state in the dtype and memory layout of the network."""
