@@ -18,7 +18,7 @@ import numpy as np
 
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Example
-from sde_edit.api.spec import ComponentSpec, RunSpec
+from sde_edit.api.spec import RunSpec
 from sde_edit.commands.table import stored_table
 from sde_edit.config import chosen_data
 from sde_edit.errors import UserError
@@ -94,9 +94,10 @@ def shown_runs(listings: Sequence[Listing]) -> list[ShownRun]:
 def run_record(run: ShownRun, sizes: Mapping[str, Size], folder: Folder) -> Record:
     """A run as the viewer reads it; lists are in the order of `ids`.
 
-    masks: those that the task found, which are written into the report's folder; null for others.
-    values: metric -> the value of each example; null for one without. sizes: id -> (width, height)
-    of the image of an example that is known.
+    about: its main settings, in words. masks: those that the task found, which are written into
+    the report's folder; null for others. values: metric -> the value of each example; null for one
+    without.
+    sizes: id -> (width, height) of the image of an example that is known.
     """
     flat = flatten(run.spec)
     ids = list(run.records)
@@ -159,20 +160,26 @@ def examples_record(runs: Sequence[ShownRun], overrides: Sequence[str], folder: 
     Writes their pictures into the report's folder. Where the data set is not on this machine,
     `here` is false and the examples have ids alone.
     """
-    spec = runs[0].spec.data
-    dataset = _dataset(runs[0].run, spec, overrides)
+    # The size of a data set is no part of its identity: that of the longest run has the others'.
+    longest = max(runs, key=lambda run: len(run.records))
+    dataset = _dataset(longest, overrides)
+    known = set(dataset.ids()) if dataset else ()
     ids = sorted({i for run in runs for i in run.records})
     return {
-        "name": spec.name,
+        "name": longest.spec.data.name,
         "here": dataset is not None,
-        "examples": [_example_record(dataset, i, folder) for i in ids],
+        "examples": [
+            _example_record(dataset.load(i), folder) if dataset and i in known else {"id": i}
+            for i in ids
+        ],
     }
 
 
-def _dataset(run: Run, spec: ComponentSpec, overrides: Sequence[str]) -> Dataset | None:
+def _dataset(run: ShownRun, overrides: Sequence[str]) -> Dataset | None:
     """The data set of a run; None if it is not on this machine or is another one by now."""
+    spec = run.spec.data
     try:
-        found, dataset = chosen_data([*run.overrides(), *overrides])
+        found, dataset = chosen_data([*run.run.overrides(), *overrides])
     except UserError as error:
         log.warning("the report shows outputs alone for data=%s: %s", spec.name, error)
         return None
@@ -186,11 +193,8 @@ def _dataset(run: Run, spec: ComponentSpec, overrides: Sequence[str]) -> Dataset
     return None
 
 
-def _example_record(dataset: Dataset | None, example_id: str, folder: Folder) -> Record:
+def _example_record(example: Example, folder: Folder) -> Record:
     """Pictures are lists: the path of the file and, if it is heavy, that of a thumbnail."""
-    if dataset is None:
-        return {"id": example_id}
-    example = dataset.load(example_id)
     height, width = example.image.shape[:2]
     fields = {
         "id": example.id,

@@ -148,6 +148,7 @@ def test_runs_are_sorted_by_a_column_and_lead_to_their_examples(page, store):
 # ------------------------------------------------------------------ the list
 def test_examples_are_sorted_by_the_paired_difference_or_a_value(page, store):
     open_examples(page, store)
+    expect(page.locator("#where")).to_contain_text(f"A is run {store[1][1].id}: task inpaint")
     expect(page.locator("#found")).to_have_text(
         "6 of 6 examples. A is better on 2 of 6, B on 2, equal 2."
     )

@@ -119,6 +119,11 @@
     return lines.filter(Boolean).join(" ");
   }
 
+  function where(page, pick, { a, b }) {
+    const lines = [`Examples: ${page.corner} ${page.columns[pick.a.column]}`, `A is run ${a.id}: ${a.about}`];
+    return [...lines, ...(b ? [`B is run ${b.id}: ${b.about}`] : [])].join(". ") + ".";
+  }
+
   const NONE = { name: "", label: "" };
 
   function draw(page, pick, ready) {
@@ -129,7 +134,7 @@
     const items = compare.chosen(all, state.get());
     drawn = { ...ready, items, metric };
     document.getElementById("viewer-title").textContent = page.title;
-    document.getElementById("where").textContent = `Examples: ${page.corner} ${page.columns[pick.a.column]}`;
+    document.getElementById("where").textContent = where(page, pick, ready);
     document.getElementById("found").textContent = found(items, all);
     document.getElementById("notice").textContent = notice(page, metric, ready);
     list.show(items, { shown: ready.shown, metric: metric.label });

@@ -94,6 +94,14 @@ def test_mask_that_a_task_found_is_shown_at_the_size_of_the_image(shown, tmp_pat
     assert run_record(runs[1], {}, Folder(tmp_path))["masks"] == [None]
 
 
+def test_runs_on_parts_of_a_data_set_share_its_examples(shown, tmp_path):
+    few, more = shown("task=inpaint", "data.n=2"), shown("task=inpaint", "data.n=4", "steps=9")
+    record = examples_record([*few, *more], (), Folder(tmp_path))
+    assert [len(run.records) for run in (*few, *more)] == [2, 2, 4, 4]
+    assert all("source" in example for example in record["examples"])
+    assert len(record["examples"]) == 4
+
+
 def test_data_set_that_is_another_one_by_now_gives_ids_alone(shown, tmp_path, caplog):
     runs = shown("task=inpaint", "data.n=2")
     record = examples_record(runs, ["data.masks=large"], Folder(tmp_path))
