@@ -108,8 +108,8 @@ def _check_host(host: str, token: str) -> None:
 
 def serve(app: ASGIApp, listening: socket.socket) -> None:
     """Answer requests until Ctrl-C."""
+    config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none")
     with suppress(KeyboardInterrupt), listening:
-        config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none")
         uvicorn.Server(config).run(sockets=[listening])
 
 
