@@ -504,13 +504,13 @@ def _single(command: Any) -> Any:
 
 
 def _edit(
-    task: str, picture: dict[str, Any], out: Path, force: bool, overrides: tuple[str, ...]
+    kind: str, picture: dict[str, Any], out: Path, force: bool, overrides: tuple[str, ...]
 ) -> None:
-    from sde_edit.commands.edit import edit_picture
+    from sde_edit.commands.edit import edit_picture, with_defaults
 
     _say_hole(picture["mask"])
     logging.getLogger("sde_edit").setLevel(logging.WARNING)  # the run's folder is temporary
-    given = [f"task={task}", "model=sd15", *overrides]
+    given = with_defaults(kind, overrides)
     for path in edit_picture(picture, out=out, force=force, overrides=given):
         _say(path)
 
@@ -575,7 +575,7 @@ def edit_prompt(
     roundtrip, cyclediffusion, p2p and null_text.
     """
     picture = {"image": photo, "mask": mask, "hole": hole, "caption": before, "target": after}
-    _edit("diffedit", picture, out, force, overrides)
+    _edit("prompt", picture, out, force, overrides)
 
 
 @edit.command("drag")

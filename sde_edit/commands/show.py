@@ -8,13 +8,14 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import getdoc
+from pathlib import Path
 from textwrap import wrap
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 
 from sde_edit.api.override import format_override
-from sde_edit.config import RUN_KEYS, RUN_TYPES, compose_config, defaults_of, group_file
+from sde_edit.config import RUN_KEYS, RUN_TYPES, Run, compose_config, defaults_of, group_file
 from sde_edit.errors import UserError
 from sde_edit.overrides import read
 from sde_edit.registry import (
@@ -79,6 +80,15 @@ def describe_choice(group: str, name: str) -> ChoiceHelp:
     )
 
 
+def describe_run(keys: Sequence[str]) -> list[SettingHelp]:
+    """The help of keys of conf/config.yaml that are in no group, such as `steps`."""
+    file = conf_dir() / "config.yaml"
+    raw, comments = OmegaConf.to_container(OmegaConf.load(file)), _comments(file)
+    assert isinstance(raw, dict)
+    types = get_type_hints(Run, include_extras=True)
+    return [SettingHelp(k, _written(raw[k]), type_words(types[k]), comments[k]) for k in keys]
+
+
 def _plugin(group: str, raw: Mapping[str, Any]) -> type[Any] | None:
     """The class whose fields are the settings; None for groups of plain values."""
     if group == "claim":
@@ -90,7 +100,7 @@ def _plugin(group: str, raw: Mapping[str, Any]) -> type[Any] | None:
 def _settings(
     group: str, name: str, raw: Mapping[str, Any], cls: type[Any] | None
 ) -> Iterator[SettingHelp]:
-    comments = _comments(group, name)
+    comments = _comments(configs(group)[name])
     declaring = [one for one in (RUN_TYPES.get(group), cls) if one]
     hints = {k: v for one in declaring for k, v in get_type_hints(one, include_extras=True).items()}
     own = {f.name: f for f in dataclasses.fields(cls)} if cls else {}
@@ -165,11 +175,11 @@ def _limits(metadata: Sequence[Any]) -> Iterator[str]:
             yield "not empty"
 
 
-def _comments(group: str, name: str) -> dict[str, str]:
+def _comments(file: Path) -> dict[str, str]:
     """The comments behind the keys of a YAML file, with the comment lines that continue them."""
     found: dict[str, str] = {}
     key = ""
-    for line in configs(group)[name].read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines():
         if given := re.match(r"(\w+):.*?\s#\s*(.*)$", line):
             key, found[given[1]] = given[1], given[2]
         elif key and (more := re.match(r"\s+#\s*(.*)$", line)):
