@@ -613,6 +613,30 @@ def _point(text: str) -> list[float]:
     return [x, y]
 
 
+@main.command()
+@OVERRIDES
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8060, show_default=True, help="0: any that is free.")
+@click.option("--token", default="", help="What other machines must know; needed for their --host.")
+def studio(overrides: tuple[str, ...], host: str, port: int, token: str) -> None:
+    """Edit photos of your own in the browser: inpaint, edit by words, drag.
+
+    \b
+        sde-edit studio                             the embedded model
+        sde-edit studio model=sd15 steps=100
+
+    The overrides hold for every edit; task, sampler and their settings are chosen on the page.
+    Photos and results are kept in <paths.results>/studio. Every result comes with the command line
+    of `sde-edit edit` that makes the same.
+    """
+    from sde_edit.web.extra import require_web
+
+    require_web("studio")
+    from sde_edit.web.studio.app import serve_studio
+
+    serve_studio(overrides, host=host, port=port, token=token, announce=_say)
+
+
 @main.group()
 def data() -> None:
     """Data sets."""
