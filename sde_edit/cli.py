@@ -114,6 +114,7 @@ def main() -> None:
         sde-edit runs task=inpaint --sort psnr                   every run that fits, best first
         sde-edit export --out values.csv                         the scores of every image
         sde-edit figure figure5                                  a figure that needs no runs
+        sde-edit study new drags runs=5e66,6be8                  ask people which edit is better
         sde-edit claims                                          what the papers claim, decided
         sde-edit status                                          what is finished, what is at work
         sde-edit list                                            what there is to choose from
@@ -635,6 +636,86 @@ def studio(overrides: tuple[str, ...], host: str, port: int, token: str) -> None
     from sde_edit.web.studio.app import serve_studio
 
     serve_studio(overrides, host=host, port=port, token=token, announce=_say)
+
+
+@main.group()
+def study() -> None:
+    """Ask people which of two edits is better, and say how surely.
+
+    \b
+        sde-edit study new drags runs=5e66,6be8 labels=SDE-Drag,ODE-Drag n=100
+        sde-edit study serve drags
+        sde-edit study results drags
+    """
+
+
+@study.command("new")
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+def study_new(name: str, words: tuple[str, ...]) -> None:
+    """Seal the plan of a study: which images are shown, and how the answers will be judged.
+
+    \b
+        runs=A,B[,C]           finished runs of one data set; every pair of them is compared
+        labels=SDE-Drag,...    what the results call them; raters see no name
+        question="..."         by default "Select the better image."
+        n=100                  examples, each shown once for every pair of runs
+        seed=0                 of the examples, their order and sides
+        passed=0.8             a rater counts who passes this share of the checks
+        raters=6               the study may stop when so many raters count, and
+        half_width=0.1         half of every 95 % interval is at most that
+        paths.results=DIR      the folder of the runs
+
+    A plan is never changed: it is hashed, and the answers are bound to it.
+    """
+    from sde_edit.commands.study import new_study
+
+    _say(new_study(name, words))
+
+
+@study.command("serve")
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[paths.results=DIR]")
+@click.option(
+    "--raters", type=click.IntRange(min=1), default=1, help="Make links for so many at least."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="By default any free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--token", default="", help="For another --host: what every link then carries.")
+def study_serve(
+    name: str, words: tuple[str, ...], raters: int, port: int, host: str, token: str
+) -> None:
+    """Serve the pages of a study until Ctrl-C, and print a link for each rater.
+
+    Answers are on disk before they are confirmed: stop and start the server at any time.
+    """
+    from sde_edit.web.extra import require_web
+
+    require_web("study serve")
+    from sde_edit.web.server import serve
+    from sde_edit.web.study import open_study
+
+    opened = open_study(name, words, raters=raters, host=host, port=port, token=token)
+    for rater, link in opened.links.items():
+        _say(f"{rater}: {link}")
+    serve(opened.app, opened.listening)
+
+
+@study.command("results")
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[paths.results=DIR]")
+def study_results(name: str, words: tuple[str, ...]) -> None:
+    """Write results/tables/study-NAME.* and results/figures/study-NAME.*; show the table.
+
+    At any time: the table says whether the plan's rule for stopping is met.
+    """
+    from sde_edit.commands.study import publish_results
+    from sde_edit.report.formats import markdown
+
+    table, files = publish_results(name, words)
+    _say(markdown(table))
+    for path in files:
+        _say(path)
 
 
 @main.group()

@@ -84,7 +84,7 @@ def add_images(
     *,
     of: int | None = None,
     pixels: str | None = None,
-    image: bytes = b"png",
+    image: bytes | Mapping[str, bytes] = b"png",
     seconds: float = 0.25,
     evaluations: float = 50.0,
     calls: float = 25.0,
@@ -93,15 +93,16 @@ def add_images(
 ) -> None:
     """Rows and files for these images; sealed unless asked otherwise.
 
-    image: the content of every file; the default stands in for an image.
+    image: the content of every file, or that of each; the default stands in for an image.
     pixels: what the digest of every image starts with; None is another for each run.
     cut: the images whose prompts were cut.
     """
+    contents = {i: image if isinstance(image, bytes) else image[i] for i in ids}
     rows = [
         ImageRecord(
             id=i,
             file=f"{safe_name(i)}.png",
-            size=len(image),
+            size=len(contents[i]),
             pixels=f"{pixels or run.id}-{i}",
             seconds=seconds,
             evaluations=evaluations,
@@ -113,7 +114,7 @@ def add_images(
         for i in ids
     ]
     for row in rows:
-        write_atomic(run.path / "outputs" / row.file, image)
+        write_atomic(run.path / "outputs" / row.file, contents[row.id])
     text = "".join(canonical(dataclasses.asdict(row)) + "\n" for row in rows)
     write_atomic(run.row_file("a"), text.encode())
     if seal:
@@ -296,3 +297,17 @@ def no_plugins_left() -> Iterator[None]:
     """When it ends, the folders of plug-ins that were taken into use are forgotten."""
     with patch.dict(places._in_use):
         yield
+
+
+def runs_of_drags(
+    results: Path, n: int = 16, samplers: Sequence[str] = ("ode", "sde")
+) -> list[Run]:
+    """Finished runs of drags, one for each sampler. No two images are equal."""
+    found = []
+    for place, sampler in enumerate(samplers):
+        overrides = ["task=drag", "data=shapes-drags", f"sampler={sampler}", f"data.limit={n}"]
+        run = begin_attempt([*overrides, f"paths.results={results}"], ended=1.0)
+        ids = [f"test-{i:06d}" for i in range(n)]
+        add_images(run, ids, image={i: png(grey(place * n + k)) for k, i in enumerate(ids)})
+        found.append(run)
+    return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from sde_edit.api.dataset import Dataset
+from sde_edit.api.spec import RunSpec
 from sde_edit.commands.find import find_run
 from sde_edit.commands.pairing import on_common_examples
 from sde_edit.config import compose_config, data_set, results_dir
@@ -272,12 +273,13 @@ def draw(pair: Pair, metric: str, dataset: Dataset, ids: Sequence[str]) -> Image
         for i in ids
     ]
     named = {f"{x}: {r.spec.sampler.name}": r for x, r in zip("AB", pair.runs, strict=True)}
-    hidden = any(_uses_mask(run) for run in pair.whole)
+    hidden = any(uses_mask(run.spec) for run in pair.whole)
     return examples_sheet(named, dataset, ids, hidden=hidden, comments=comments)
 
 
-def _uses_mask(run: RunResult) -> bool:
-    task = run.spec.task
-    if run.spec.is_external:
+def uses_mask(spec: RunSpec) -> bool:
+    """Whether the task of a run needs the example's mask."""
+    task = spec.task
+    if spec.is_external:
         return False  # the task's settings, which decide it, are not known
     return bool(build("tasks", task.kind, task.params).uses_mask)

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from sde_edit.api.dataset import Dataset
-from sde_edit.api.example import Drag, Example, Point
+from sde_edit.api.example import Drag, Example
 from sde_edit.errors import UserError, shortened
 from sde_edit.imaging.files import png_bytes, read_output
 from sde_edit.imaging.fit import pixels_per_cell
+from sde_edit.imaging.marks import draw_arrow, enlarged
 from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import Run
 
@@ -34,7 +35,6 @@ _BESIDE = (228, 228, 228)  # what a smaller image leaves of its cell
 _COMFORTABLE_SIDE = 192
 _CUT = "[cut]"  # below an example whose prompt was not read to its end
 _TEXT = 300  # characters of an id, a caption or a target, which may be of any length
-_SMOOTH = 4  # arrows are drawn so many times larger
 
 
 def contact_sheet(
@@ -63,10 +63,10 @@ def contact_sheet(
     factor = scale or max(1, round(_COMFORTABLE_SIDE / int(width)))
     cell = (int(width) * factor, int(height) * factor)
     fonts = heading, small = _fonts(cell[0])
-    shown = [[_enlarged(image, factor) for image in images] for images in rows]
+    shown = [[enlarged(image, factor) for image in images] for images in rows]
     for images, arrows in zip(shown, drags, strict=False):
         for drag in arrows:
-            _draw_arrow(images[0], drag, factor)
+            draw_arrow(images[0], drag, factor)
     parts = []
     for part in _parts(len(columns)):
         cut = [images[part] for images in shown]
@@ -275,39 +275,6 @@ def _wrapped(text: str, font: Font, width: int) -> list[str]:
 
 def _blank(width: int, height: int) -> Image.Image:
     return Image.new("RGB", (width, height), _PAPER)
-
-
-def _enlarged(image: Pixels, factor: int) -> Image.Image:
-    height, width = (side * factor for side in image.shape[:2])
-    return Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
-
-
-def _draw_arrow(picture: Image.Image, drag: Drag, factor: int) -> None:
-    """Draw a white arrow with a dark rim from source to target into an image enlarged by `factor`.
-
-    The lines are drawn larger and reduced, so that they are smooth.
-    """
-    wide = max(2.0, picture.width / 96)
-    (x, y), (to_x, to_y) = ((px * factor, py * factor) for px, py in (drag.source, drag.target))
-    angle = math.atan2(to_y - y, to_x - x)
-    barbs = [
-        (to_x - 5 * wide * math.cos(turn), to_y - 5 * wide * math.sin(turn))
-        for turn in (angle - 0.5, angle + 0.5)
-    ]
-    for colour, width in ((_INK, 3 * wide), (_PAPER, 1.4 * wide)):
-        mask = Image.new("L", [_SMOOTH * side for side in picture.size])
-        draw = ImageDraw.Draw(mask)
-        for start in ((x, y), *barbs):
-            _draw_line(draw, start, (to_x, to_y), width)
-        picture.paste(colour, mask=mask.resize(picture.size, Image.Resampling.BOX))
-
-
-def _draw_line(draw: ImageDraw.ImageDraw, start: Point, end: Point, width: float) -> None:
-    """Draw a line with round ends on a mask that is _SMOOTH times as large."""
-    ends = [(_SMOOTH * x, _SMOOTH * y) for x, y in (start, end)]
-    draw.line(ends, 255, round(_SMOOTH * width))
-    for centre in ends:
-        draw.circle(centre, _SMOOTH * width / 2, 255)
 
 
 def _strip(images: Sequence[Image.Image], cell: tuple[int, int]) -> Image.Image:

@@ -34,6 +34,7 @@ def _unset(value: Any) -> bool:
 
 
 _OMITTED = Field(exclude_if=_unset)
+OVER_IMAGES = "the 95 % bootstrap interval over the images"
 
 
 # ------------------------------------------------------------------ the table
@@ -128,7 +129,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """`corner` names the quantity in the column labels. Backquotes in notes mark code."""
+    """`corner` names the quantity in the column labels. Backquotes in notes mark code.
+
+    intervals: what the low and high ends of its cells are.
+    """
 
     name: str
     title: str
@@ -136,6 +140,7 @@ class Table:
     columns: tuple[Column, ...]
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = ()
+    intervals: Annotated[str, Field(exclude_if=lambda text: text == OVER_IMAGES)] = OVER_IMAGES
 
     def cells(self) -> Iterator[tuple[Block, Row, Column, Cell]]:
         """Every cell with its block, row and column."""
@@ -337,7 +342,7 @@ def reading_notes(table: Table, better: str, worse: str) -> list[str]:
     if len(counts(table)) == 1:
         lines.append(f"Every value is measured on n = {counts(table)[0]} images.")
     if _intervals(table):
-        lines.append("Brackets hold the 95 % bootstrap interval over the images.")
+        lines.append(f"Brackets hold {table.intervals}.")
     return [*lines, *_reading_of_verdicts(table, better, worse)]
 
 
