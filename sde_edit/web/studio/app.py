@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -39,10 +39,7 @@ def serve_studio(
     listening, address = bind(host, port, token)
     announce(address.url())
     state.start()
-    try:
-        serve(studio_app(state, address), listening)
-    finally:
-        state.end()
+    serve(studio_app(state, address), listening, ending=state.end)
 
 
 def studio_app(state: Studio, address: Address) -> Starlette:
@@ -74,7 +71,7 @@ class _Routes:
     async def page(self, request: Request) -> Response:
         described = listing("task")
         tasks = {kind: {name: described[name] for name in names} for kind, names in TASKS.items()}
-        given = {"model": self._state.base.model, "tasks": tasks}
+        given = {"model": self._state.base.model, "tasks": tasks, "most_bytes": MOST_BYTES}
         return TEMPLATES.TemplateResponse(request, "studio/page.html", given)
 
     async def settings(self, request: Request) -> Response:
@@ -85,10 +82,10 @@ class _Routes:
 
     async def add_photo(self, request: Request) -> Response:
         content = await request.body()
-        return JSONResponse(asdict(await asyncio.to_thread(self._state.shelf.add_photo, content)))
+        return await _or_refused(asyncio.to_thread(self._state.shelf.add_photo, content))
 
     async def photo(self, request: Request) -> Response:
-        return JSONResponse(asdict(self._state.shelf.photo(request.path_params["token"])))
+        return JSONResponse(self._state.shelf.photo(request.path_params["token"]))
 
     async def image(self, request: Request) -> Response:
         token, shelf = request.path_params["token"], self._state.shelf
@@ -97,21 +94,24 @@ class _Routes:
         return FileResponse(shelf.file(token), media_type="image/png")
 
     async def plan(self, request: Request) -> Response:
-        """What an edit would do; while it is being put together, what it still lacks."""
-        asked = read_request(await request.body())
-        try:
-            foreseen, edit = await self._state.plan(asked.wish, asked.mask)
-        except UserError as error:
-            return JSONResponse({"problem": str(error)})
-        seconds = self._state.seconds(edit.evaluations)
-        return JSONResponse({**asdict(foreseen), "seconds": seconds, "command": edit.command})
+        content = await request.body()
+        return await _or_refused(self._foreseen(content))
+
+    async def _foreseen(self, content: bytes) -> dict[str, Any]:
+        asked = read_request(content)
+        foreseen = await self._state.foresee(asked.wish, asked.mask)
+        return {**asdict(foreseen), "seconds": self._state.seconds(foreseen.evaluations)}
 
     async def edits(self, request: Request) -> Response:
         return JSONResponse([self._state.shown(edit) for edit in self._state.edits.values()])
 
     async def add_edit(self, request: Request) -> Response:
-        asked = read_request(await request.body())
-        return JSONResponse(self._state.shown(await self._state.add(asked.wish, asked.mask)))
+        content = await request.body()
+        return await _or_refused(self._added(content))
+
+    async def _added(self, content: bytes) -> dict[str, Any]:
+        asked = read_request(content)
+        return self._state.shown(await self._state.add(asked.wish, asked.mask))
 
     async def record(self, request: Request) -> Response:
         edit = self._edit(request)
@@ -130,6 +130,17 @@ class _Routes:
 
     async def events(self, request: Request) -> Response:
         return StreamingResponse(_lines(self._state.listen()), media_type="text/event-stream")
+
+
+async def _or_refused(answer: Awaitable[dict[str, Any]]) -> Response:
+    """The answer, or the sentence that says why there is none.
+
+    Both have status 200: what one still lacks while one puts an edit together is no error.
+    """
+    try:
+        return JSONResponse(await answer)
+    except UserError as error:
+        return JSONResponse({"refused": str(error)})
 
 
 async def _lines(changes: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:

@@ -12,26 +12,17 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from PIL import Image
 
 from sde_edit.errors import UserError
-from sde_edit.imaging.files import Size, from_png, is_transparent, png_bytes, read_rgb, read_size
+from sde_edit.imaging.files import from_png, is_transparent, png_bytes, read_rgb, read_size
 from sde_edit.store.files import write_atomic
 
 _LETTERS = 16  # of a digest in a name
-
-
-@dataclass(frozen=True)
-class Photo:
-    """An uploaded photo. size: (width, height). notice: what the user should know, or ""."""
-
-    token: str
-    size: Size
-    notice: str
 
 
 class Shelf:
@@ -71,8 +62,11 @@ class Shelf:
 
     # -- what pages send
 
-    def add_photo(self, content: bytes) -> Photo:
-        """Keep a photo. Raises UserError for a file that is none."""
+    def add_photo(self, content: bytes) -> dict[str, Any]:
+        """Keep a photo; its token, size and what the user should know.
+
+        Raises UserError for a file that is none.
+        """
         with TemporaryDirectory(prefix="sde-edit-studio-") as folder:
             file = Path(folder) / "photo"
             file.write_bytes(content)
@@ -85,32 +79,31 @@ class Shelf:
         if not kept.exists():
             write_atomic(kept, _quickly(image))
         notice = "Its transparent pixels have become white." if transparent else ""
-        return Photo(self.token(kept), image.size, notice)
+        return {"token": self.token(kept), "size": image.size, "notice": notice}
 
-    def photo(self, token: str) -> Photo:
-        """A photo that is there. Raises UserError if it is not."""
-        return Photo(token, read_size(self.file(token)), "")
+    def photo(self, token: str) -> dict[str, Any]:
+        """A photo that is there: its token and size. Raises UserError if it is not."""
+        return {"token": token, "size": read_size(self.file(token))}
 
-    def add_mask(self, photo: Path, content: str) -> Path | None:
-        """Keep the mask of a photo, a PNG in base64; None if it marks nothing.
+    def write_mask(self, photo: Path, content: str, folder: Path) -> Path | None:
+        """Write a mask, a PNG in base64, into a folder; None if it marks nothing.
 
         Raises UserError for what is no mask of the photo's size.
         """
+        if not content:
+            return None
         try:
             png = base64.b64decode(content, validate=True)
         except ValueError as error:
             raise UserError("the mask is no base64") from error
         mask = from_png(png, name="the mask").convert("L")
         if mask.size != (size := read_size(photo)):
-            raise UserError(
-                f"the mask is {mask.size} and the photo {size}: they must be of one size"
-            )
+            raise UserError(f"the mask is {mask.size}, the photo {size}: they must be of one size")
         if mask.getextrema()[1] == 0:
             return None
-        kept = photo.with_name(f"mask-{_digest(mask.tobytes())}.png")
-        if not kept.exists():
-            write_atomic(kept, png_bytes(mask))
-        return kept
+        file = folder / f"mask-{_digest(mask.tobytes())}.png"
+        write_atomic(file, png_bytes(mask))
+        return file
 
     # -- edits
 

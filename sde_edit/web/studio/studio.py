@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -126,7 +127,8 @@ class Studio:
         self._planner, self._maker = Worker(), Worker()
         self._turn = asyncio.Lock()
         self._settings: dict[tuple[str, Sampler], list[SettingHelp]] = {}
-        self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._listeners: set[asyncio.Queue[dict[str, Any] | None]] = set()
+        self._ended = False
         self._tasks: set[asyncio.Task[None]] = set()
         for file in self.shelf.records():
             self._recall(file)
@@ -146,7 +148,10 @@ class Studio:
         self._planner.start()
 
     def end(self) -> None:
-        """End the processes."""
+        """End the processes and the streams of events. An edit under way stays unfinished."""
+        self._ended = True
+        for listener in self._listeners:
+            listener.put_nowait(None)
         self._planner.end()
         self._maker.end()
 
@@ -164,26 +169,20 @@ class Studio:
         known = await self.settings(wish.task, wish.sampler)
         return wish.overrides(self.base.overrides, {one.key: one.type for one in known})
 
-    async def plan(self, wish: Wish, mask: str) -> tuple[Foreseen, Edit]:
-        """What a wish would do, and the edit that it would be. mask: a PNG in base64, or "".
+    async def foresee(self, wish: Wish, mask: str) -> Foreseen:
+        """What a wish would do. mask: a PNG in base64, or "".
 
         Raises UserError if it cannot be made.
         """
-        photo = self.shelf.file(wish.photo)
-        kept = await asyncio.to_thread(self.shelf.add_mask, photo, mask) if mask else None
-        wish.check(masked=kept is not None)
+        with TemporaryDirectory(prefix="sde-edit-studio-") as folder:
+            photo = self.shelf.file(wish.photo)
+            kept = await asyncio.to_thread(self.shelf.write_mask, photo, mask, Path(folder))
+            return await self._foreseen(wish, photo, kept)
+
+    async def _foreseen(self, wish: Wish, photo: Path, mask: Path | None) -> Foreseen:
+        wish.check(masked=mask is not None)
         overrides = await self._overrides(wish)
-        foreseen = await self._planner.do(Foresee(wish.kind, wish.picture(photo, kept), overrides))
-        now = time.time()
-        return foreseen, Edit(
-            id=f"{time.strftime('%Y%m%dT%H%M%S', time.localtime(now))}-{secrets.token_hex(4)}",
-            made=now,
-            wish=wish,
-            model=self.base.model,
-            mask=self.shelf.token(kept) if kept else "",
-            command=shlex.join(wish.command(photo, kept, overrides)),
-            evaluations=foreseen.evaluations,
-        )
+        return await self._planner.do(Foresee(wish.kind, wish.picture(photo, mask), overrides))
 
     def seconds(self, evaluations: int) -> float | None:
         """How long so many evaluations will take, as the last edit tells; None if there is none."""
@@ -195,13 +194,28 @@ class Studio:
     # ------------------------------------------------------------------ the queue
     async def add(self, wish: Wish, mask: str) -> Edit:
         """Put an edit into the queue. Raises UserError if it cannot be made."""
-        _, edit = await self.plan(wish, mask)
+        edit = await self._edit(wish, mask)
         self.edits[edit.id], self._moments[edit.id] = edit, Moment()
         self._changed(edit)
         task = asyncio.create_task(self._make(edit))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return edit
+
+    async def _edit(self, wish: Wish, mask: str) -> Edit:
+        photo = self.shelf.file(wish.photo)
+        kept = await asyncio.to_thread(self.shelf.write_mask, photo, mask, photo.parent)
+        foreseen = await self._foreseen(wish, photo, kept)
+        command = wish.command(photo, kept, await self._overrides(wish))
+        return Edit(
+            id=f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}",
+            made=time.time(),
+            wish=wish,
+            model=self.base.model,
+            mask=self.shelf.token(kept) if kept else "",
+            command=shlex.join(command),
+            evaluations=foreseen.evaluations,
+        )
 
     async def _make(self, edit: Edit) -> None:
         async with self._turn:
@@ -239,7 +253,7 @@ class Studio:
         self._set(edit, "done")
 
     def _failed(self, edit: Edit, reason: str) -> None:
-        if edit.status != "cancelled":
+        if edit.status == "running" and not self._ended:
             edit.problem = reason
             self._set(edit, "failed")
 
@@ -283,10 +297,10 @@ class Studio:
 
     async def listen(self) -> AsyncIterator[dict[str, Any]]:
         """Edits as they change."""
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._listeners.add(queue)
         try:
-            while True:
-                yield await queue.get()
+            while change := await queue.get():
+                yield change
         finally:
             self._listeners.discard(queue)

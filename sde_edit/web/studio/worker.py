@@ -133,7 +133,6 @@ class Worker:
 
     def end(self) -> None:
         """End the process."""
-        if self._process is not None and self._connection is not None:
-            self._process.terminate()
-            self._connection.close()
+        if self._process is not None:
+            self._process.terminate()  # its end of the pipe closes, so nobody waits for an answer
         self._process = self._connection = None

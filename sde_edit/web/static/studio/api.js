@@ -1,16 +1,18 @@
-// Requests to the server. One that fails throws an Error with the server's sentence.
+// Requests to the server. One that is refused throws an Error with the server's sentence.
 
 async function answered(answer) {
   if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
+  const found = await answer.json();
+  if (found.refused !== undefined) throw new Error(found.refused);
+  return found;
 }
 
 export async function get(path) {
   return answered(await fetch(path));
 }
 
-export async function post(path, body, signal) {
-  return answered(await fetch(path, { method: "POST", body, signal }));
+export async function post(path, body) {
+  return answered(await fetch(path, { method: "POST", body }));
 }
 
 export const imageOf = (token) => `/images/${token}`;

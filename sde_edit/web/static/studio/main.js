@@ -10,6 +10,7 @@ import { open, placed, save, state } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const PLAN_AFTER_MS = 250;
+const MOST_BYTES = Number($("file").dataset.most);
 const TOOLS = { inpaint: "brush", prompt: "brush", drag: "points" };
 const PROMPTS = {
   inpaint: "What the picture should show",
@@ -42,6 +43,7 @@ async function upload(file) {
   if (!file) return;
   trouble(null);
   try {
+    if (file.size > MOST_BYTES) throw new Error(`This file is larger than ${MOST_BYTES >> 20} MB, which is all that is taken.`);
     const photo = await post("/photos", file);
     open(photo);
     state.size = Math.max(1, Math.round(Math.min(...photo.size) / 12));
@@ -236,12 +238,13 @@ const request = async () => JSON.stringify({ wish: wish(), mask: await stage.mas
 
 async function plan() {
   const number = ++asked;
-  try {
-    const found = state.photo ? await post("/plan", await request()) : { problem: "Open a photo." };
-    if (number === asked) showPlan(found);
-  } catch (error) {
-    trouble(error);
-  }
+  const found = await foreseen().catch(({ message }) => ({ problem: message }));
+  if (number === asked) showPlan(found);
+}
+
+async function foreseen() {
+  if (!state.photo) throw new Error("Open a photo.");
+  return post("/plan", await request());
 }
 
 function showPlan({ problem, evaluations, seconds, notices = [], r, moves = [] }) {
