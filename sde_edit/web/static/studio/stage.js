@@ -5,7 +5,8 @@ import { bytesOf, Mask } from "./mask.js";
 import { mark, state, undo } from "./state.js";
 import { View } from "./view.js";
 
-const NEAR = 12; // CSS pixels from a point within which it is taken
+const NEAR = 12; // CSS pixels from a point within which it can be pulled
+const STILL = 3; // CSS pixels by which a hand may move while it clicks
 const canvas = document.getElementById("canvas");
 const context = canvas.getContext("2d");
 const view = new View();
@@ -16,7 +17,7 @@ let mask = null;
 let moves = []; // the squares of every drag step
 let cursor = null; // of the keys: a pixel
 let brushDown = null; // the stroke that the keys draw
-let held = null; // what the pointer drags: {stroke}, {pair, end} or {view}
+let held = null; // what the pointer does: {stroke}, {view}, or {pixel} with {pair, end} near it
 let changed = () => {};
 
 const box = () => canvas.getBoundingClientRect();
@@ -164,7 +165,7 @@ function press(event) {
   const [x, y] = at(event);
   const pixel = view.pixel(x, y);
   if (state.tool === "hand" || event.button === 1) held = { view: [x, y] };
-  else if (state.tool === "points") held = take(x, y) ?? place(pixel);
+  else if (state.tool === "points") held = { pixel, from: [x, y], ...near(x, y) };
   else held = { stroke: stroke(pixel) };
   cursor = clamped(pixel);
   draw();
@@ -180,14 +181,18 @@ function move(event) {
     view.move(x - held.view[0], y - held.view[1]);
     held.view = [x, y];
   } else if (held.stroke) extend(held.stroke, pixel);
-  else if (held.end !== undefined) shift(held, clamped(pixel));
+  else if (held.end !== undefined) pull([x, y], clamped(pixel));
   draw();
 }
 
+// A click places a point, even near another; who pulls a point moves it.
 function release() {
-  const marked = held && !held.view;
+  if (!held) return;
+  const { pixel, pulled, view: moved } = held;
   held = null;
-  if (marked) changed();
+  if (pixel && !pulled) place(pixel);
+  draw();
+  if (!moved) changed();
 }
 
 function wheel(event) {
@@ -233,39 +238,38 @@ export async function goBack() {
 }
 
 // ------------------------------------------------------------------ points
-// The point near (x, y) of the canvas, the last pair's first.
-function take(x, y) {
+// The point near (x, y) of the canvas, the last pair's first; {} if there is none.
+function near(x, y) {
   for (let pair = state.pairs.length - 1; pair >= 0; pair--) {
     for (const end of [1, 0]) {
       const point = state.pairs[pair][end];
-      if (point && Math.hypot(...subtract(view.place(point), [x, y])) <= NEAR) {
-        mark({ pairs: state.pairs });
-        return { pair, end };
-      }
+      if (point && distance(view.place(point), [x, y]) <= NEAR) return { pair, end };
     }
   }
-  return null;
+  return {};
 }
 
-const subtract = ([ax, ay], [bx, by]) => [ax - bx, ay - by];
+const distance = ([ax, ay], [bx, by]) => Math.hypot(ax - bx, ay - by);
+
+function pull(to, pixel) {
+  if (!held.pulled && distance(held.from, to) < STILL) return;
+  if (!held.pulled) mark({});
+  held.pulled = true;
+  state.pairs = replaced(held.pair, held.end, pixel);
+}
 
 // Place the target of the pair that lacks one, else the source of a new pair.
 function place(pixel) {
   const [x, y] = pixel;
-  if (x < 0 || y < 0 || x >= photo.width || y >= photo.height) return null;
+  if (x < 0 || y < 0 || x >= photo.width || y >= photo.height) return;
   const last = state.pairs.length - 1;
   const pending = last >= 0 && !state.pairs[last][1];
   const pairs = pending ? replaced(last, 1, pixel) : [...state.pairs, [pixel, null]];
   mark({ pairs });
-  return {};
 }
 
 function replaced(pair, end, pixel) {
   return state.pairs.map((points, number) => (number === pair ? points.with(end, pixel) : points));
-}
-
-function shift({ pair, end }, pixel) {
-  state.pairs = replaced(pair, end, pixel);
 }
 
 export function setPoint(pair, end, pixel) {
