@@ -352,7 +352,7 @@ def test_reload_in_the_middle_loses_nothing(opened):
 def test_the_queue_is_shown_and_what_waits_or_runs_is_cancelled(opened):
     page = opened("Drag")
     points(page)
-    first = slow_edit(page, steps=1000)
+    first = slow_edit(page, steps=999)
     expect(card(page, first)).to_contain_text("network evaluations", timeout=SLOW)
     second, third = run(page), run(page)
     expect(card(page, second)).to_contain_text("Waits for one edit before it")
@@ -366,15 +366,16 @@ def test_the_queue_is_shown_and_what_waits_or_runs_is_cancelled(opened):
 def test_a_killed_studio_goes_on_where_it_was(opened, studio):
     page = opened("Drag")
     points(page)
-    edit = slow_edit(page, steps=1000)
+    edit = slow_edit(page, steps=999)
     expect(card(page, edit)).to_contain_text("network evaluations", timeout=SLOW)
+    page.goto("about:blank")  # the browser itself would tell its console of the lost connection
     studio.stop(signal.SIGKILL)
-    page.goto("about:blank")
     studio.start()
     page.goto(studio.address)
     finish(page, edit, "interrupted")
     expect(page.locator("#prompt")).to_have_value("noise")
     page.get_by_label("steps", exact=True).wait_for(state="attached", timeout=SLOW)
+    page.locator("#settings-part summary").click()
     page.get_by_label("steps", exact=True).fill("")
     page.get_by_label("steps", exact=True).press("Enter")
     finish(page, run(page))

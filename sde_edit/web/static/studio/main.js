@@ -215,6 +215,7 @@ function changed() {
   save();
   showPairs();
   clearTimeout(timer);
+  asked++; // what is under way is out of date
   $("run").disabled = true;
   timer = setTimeout(plan, PLAN_AFTER_MS);
 }
