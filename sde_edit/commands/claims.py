@@ -14,6 +14,7 @@ from sde_edit.registry import citations, names, settings, suggest
 from sde_edit.report.claim_forms import Judged, claims_json, claims_latex, claims_markdown
 from sde_edit.report.claims import Claim, Finding, World, judge
 from sde_edit.store.files import write_together
+from sde_edit.study.results import TABLE
 from sde_edit.theory import FIGURES
 
 TOPICS = (
@@ -34,7 +35,7 @@ def claim_named(name: str) -> Claim:
     if claim.name != name:
         raise UserError(f"claim {name!r}: its file says name: {claim.name}; give both one name")
     known = sorted({*names("table"), *FIGURES})
-    if claim.table not in known:
+    if claim.table not in known and not _study(claim.table):
         raise UserError(f"claim {name!r}: no table {claim.table!r}.{suggest(claim.table, known)}")
     _check_arms(claim)
     return claim
@@ -42,14 +43,23 @@ def claim_named(name: str) -> Claim:
 
 def _check_arms(claim: Claim) -> None:
     """Raises UserError for an arm that the table's config does not have."""
-    config = {} if claim.table in FIGURES else group_file("table", claim.table)
-    labels = [arm["label"] for arm in config.get("arms", ())]
+    labels = [arm["label"] for arm in _config(claim.table).get("arms", ())]
     for label in (*claim.arms, *([claim.than] if claim.than else [])):
         if labels and label not in labels:
             raise UserError(
                 f"claim {claim.name!r}: table {claim.table} has no arm {label!r}."
                 f"{suggest(label, labels)}"
             )
+
+
+def _study(table: str) -> str:
+    """The name of the study whose results are the table; "" for another table."""
+    return table.removeprefix(TABLE) if table.startswith(TABLE) else ""
+
+
+def _config(table: str) -> Mapping[str, Any]:
+    """The config of a table; empty for one that has none."""
+    return {} if table in FIGURES or _study(table) else group_file("table", table)
 
 
 def judged_claims(overrides: Sequence[str], chosen: Sequence[str]) -> list[Judged]:
@@ -82,29 +92,35 @@ def findings(claim: Claim, results: Path) -> tuple[Finding, ...]:
     if table is not None:
         own = judge(claim, table, command)
     else:
-        untested = published if claim.table in FIGURES else None
+        untested = None if _config(claim.table) else published
         own = Finding(untested or _default_world(claim.table), "not tested here", remedy=command)
     if published is None or published.is_that_of(own.world):
         return (own,)
-    elsewhere = (
-        " ".join([command, *published.overrides])
-        if published.overrides
-        else f"none: it takes a table of its own, such as a copy of conf/table/{claim.table}.yaml"
-    )
-    return own, Finding(published, "not tested here", remedy=elsewhere)
+    return own, Finding(published, "not tested here", remedy=_elsewhere(claim, published))
+
+
+def _elsewhere(claim: Claim, published: World) -> str:
+    """What tests a claim in the publication's own setting."""
+    if published.overrides:
+        return " ".join([_command(claim.table), *published.overrides])
+    if study := _study(claim.table):
+        return f"sde-edit study new {study} with runs of {published}, in another results folder"
+    return f"none: it takes a table of its own, such as a copy of conf/table/{claim.table}.yaml"
 
 
 def _command(table: str) -> str:
     """The command that makes a table."""
     if table in FIGURES:
         return f"sde-edit figure {table}"
+    if study := _study(table):
+        return f"sde-edit study results {study}"
     verb = "sweep table=" if "runs" in group_file("table", table) else "table "
     return f"sde-edit {verb}{table}"
 
 
 def _default_world(table: str) -> World:
     """The model and the data that a table has without overrides."""
-    config: Mapping[str, Any] = {} if table in FIGURES else group_file("table", table)
+    config = _config(table)
     default = compose_config([])
     arms = [config.get("runs", {}) | arm["set"] for arm in config.get("arms", [])]
     found = {

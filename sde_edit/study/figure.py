@@ -8,11 +8,11 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sde_edit.report.plot_style import COLUMN, RC, arms, styles_of, wrapped, write_title
+from sde_edit.report.plot_style import COLUMN, GREY, RC, arms, styles_of, write_title
 from sde_edit.report.table import Cell, Row, Table, percent
 from sde_edit.study.results import PREFERENCE
 
-_BAR = 0.55  # inches from bar to bar
+_BAR = 0.5  # inches from bar to bar
 _Ends = tuple[tuple[str, Cell], tuple[str, Cell]]
 
 
@@ -47,16 +47,20 @@ def _draw_bar(axes: Axes, place: int, heading: str, pair: _Ends) -> None:
     axes.barh(place, cell.value, height=0.4, color=styles[left].colour)
     axes.barh(place, other.value, left=cell.value, height=0.4, color=styles[right].colour)
     if cell.low is not None and cell.high is not None:
-        axes.plot([cell.low, cell.high], [place, place], color="black", marker="|", markersize=7)
-    _write(axes, place, 0.02, "left", f"{left} {percent(cell.value)}")
-    _write(axes, place, 0.98, "right", f"{percent(other.value)} {right}")
-    axes.text(0, place - 0.26, wrapped(heading, COLUMN), va="bottom", fontsize=7)
+        _draw_whisker(axes, place, (cell.low, cell.high))
+    above = place - 0.26
+    axes.text(0, above, f"{left} {percent(cell.value)}", ha="left", va="bottom", fontsize=7)
+    axes.text(1, above, f"{percent(other.value)} {right}", ha="right", va="bottom", fontsize=7)
+    axes.text(0.5, above, heading, ha="center", va="bottom", fontsize=6, color=GREY)
 
 
-def _write(axes: Axes, place: int, x: float, side: str, text: str) -> None:
-    """Text on a bar, on a ground that sets it off from the bar and the whisker."""
-    ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.2}
-    axes.text(x, place, text, ha=side, va="center", fontsize=7, bbox=ground)
+def _draw_whisker(axes: Axes, place: int, ends: tuple[float, float]) -> None:
+    """Black with a white rim, which is seen on every colour."""
+    for colour, more in (("white", 2.0), ("black", 0.0)):
+        axes.plot(
+            ends, [place, place], color=colour, linewidth=1.2 + more,
+            marker="|", markersize=7 + more, markeredgewidth=1.2 + more,
+        )  # fmt: skip
 
 
 def _style(axes: Axes, rows: int) -> None:
@@ -64,6 +68,6 @@ def _style(axes: Axes, rows: int) -> None:
     axes.set_ylim(rows - 0.6, -0.6)
     axes.set_yticks([])
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
-    axes.axvline(0.5, color="black", linewidth=0.6, linestyle=":")
+    axes.axvline(0.5, color="white", linewidth=0.6, linestyle=":")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_xlabel("chosen")

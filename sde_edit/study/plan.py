@@ -132,7 +132,10 @@ class Study:
         """Raises UserError if there is no plan, or if it was changed after it was sealed."""
         file = self.folder / "plan.json"
         if not file.exists():
-            raise UserError(f"no study {self.folder.name!r}: {file} is not there")
+            raise UserError(
+                f"no study {self.folder.name!r}: {file} is not there. Plan it with `sde-edit study "
+                f"new {self.folder.name} runs=A,B`"
+            )
         try:
             return _PLAN.validate_json(json.dumps(read_checked(file)), strict=True)
         except ValidationError as error:

@@ -11,20 +11,32 @@ from dataclasses import dataclass
 import numpy as np
 
 from sde_edit.api.metric import Score
-from sde_edit.report.cells import Difference, over_family, rule_note, verdict_of
-from sde_edit.report.multiplicity import studentised, two_sided_p
-from sde_edit.report.table import MINUS, Block, Cell, Column, Row, Table, with_common_decimals
+from sde_edit.report.cells import Difference, over_family, verdict_of
+from sde_edit.report.multiplicity import studentised
+from sde_edit.report.table import (
+    MINUS,
+    Block,
+    Cell,
+    Column,
+    Row,
+    Table,
+    percent,
+    with_common_decimals,
+)
 from sde_edit.study.plan import Plan
 from sde_edit.study.statistics import (
     Floats,
     bradley_terry,
     krippendorff_alpha,
+    preference_p,
+    standard_error,
     student_interval,
     wilson,
 )
 from sde_edit.study.votes import SIMULATED, Asked, Rater, asked_about
 
 PREFERENCE = "preference"
+TABLE = "study-"  # what the names of tables of studies begin with
 COUNTED, ALL = "raters that count", "all raters"
 
 Scores = Sequence[Mapping[str, Score]]  # of each arm, by metric
@@ -45,14 +57,23 @@ def study_table(plan: Plan, raters: Sequence[Rater], scores: Scores) -> Table:
     places = _places(plan, raters)
     simulated = any(rater.name.startswith(SIMULATED) for rater in raters)
     return Table(
-        name=f"study-{plan.name}" + f"-{SIMULATED}" * simulated,
-        title="Simulated raters, no people: " * simulated + plan.question,
+        name=f"{TABLE}{plan.name}" + f"-{SIMULATED}" * simulated,
+        title=f"{_who(simulated)} choose between {_listed([arm.label for arm in plan.arms])}",
         corner="",
         columns=tuple(place.column for place in places),
         blocks=tuple(block for block in _blocks(plan, raters, places, scores) if block.rows),
         notes=(*_state_notes(plan, raters, places), *plan.notes),
         intervals="the 95 % interval over raters and items, unless a note says otherwise",
     )
+
+
+def _who(simulated: bool) -> str:
+    return "Simulated raters, no people," if simulated else "People"
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}"
 
 
 def _places(plan: Plan, raters: Sequence[Rater]) -> list[_Place]:
@@ -79,7 +100,8 @@ def _blocks(
     yield _block(PREFERENCE, preferred, _CROSSED, higher=True)
     yield _block(f"{PREFERENCE}, as if answers were independent",
                  _of_arms(plan, places, _independent), _WILSON)  # fmt: skip
-    yield _block("first arm chosen", [_of_rater(r.name, places) for r in raters], _BY_RATER)
+    yield _block(f"{_first(plan)} chosen, by rater", [_of_rater(r.name, places) for r in raters],
+                 _BY_RATER)  # fmt: skip
     yield _block("left side chosen", [_row("answers", places, _left)], _LEFT)
     yield _block("same choice again", [_row("repeats", places, _again)], _AGAIN)
     yield _block("Krippendorff's alpha", [_row("raters", places, _alpha)], _ALPHA)
@@ -88,12 +110,18 @@ def _blocks(
                  higher=True)  # fmt: skip
 
 
+def _first(plan: Plan) -> str:
+    return plan.arms[0].label if len(plan.pairs) == 1 else "first arm of the pair"
+
+
 def _block(
     title: str, rows: Sequence[Row], convention: str, *, higher: bool | None = None
 ) -> Block:
     """A block of the rows in which something is known."""
     known = [row for row in rows if any(cell.value is not None for cell in row.cells)]
-    cells = iter(with_common_decimals(cell for row in known for cell in row.cells))
+    every = [cell for row in known for cell in row.cells]
+    estimated = any(cell.low is not None for cell in every)
+    cells = iter(with_common_decimals(every) if estimated else every)
     shown = (Row(row.label, row.kind, tuple(next(cells) for _ in row.cells)) for row in known)
     return Block(title, tuple(shown), higher, convention=convention)
 
@@ -176,7 +204,7 @@ def _difference(asked: Asked, plan: Plan) -> Difference:
     cell = Cell(
         value, low, high, runs=runs, verdict="undecided",
         pointwise=verdict_of(low, high, higher_is_better=True),
-        p=two_sided_p(value, replicates_B, min(asked.votes_RN.shape)),
+        p=preference_p(asked.votes_RN, asked.resampling),
     )  # fmt: skip
     return Difference(cell, studentised(replicates_B))
 
@@ -201,7 +229,7 @@ def _again(asked: Asked) -> Cell:
 
 
 def _alpha(asked: Asked) -> Cell:
-    return Cell(krippendorff_alpha(asked.votes_RN))
+    return Cell(krippendorff_alpha(asked.votes_RN), decimals=2)
 
 
 def _of_metric(metric: str, scores: Scores, plan: Plan, places: Sequence[_Place]) -> Row:
@@ -251,9 +279,14 @@ def _strengths(pairs: Sequence[Asked]) -> list[Cell]:
         for (raters_R, items_N), _ in zip(weights, range(_STRENGTH_RESAMPLINGS), strict=False)
     ]
     known_BK = np.array([one for one in replicates if one is not None]).reshape(-1, arms)
-    n = min(*pairs[0].votes_RN.shape, len(known_BK))
-    ends = [student_interval(float(s), known_BK[:, k], n) for k, s in enumerate(found)]
-    return [Cell(float(s), *(end or (None, None))) for s, end in zip(found, ends, strict=True)]
+    n = min(pairs[0].votes_RN.shape)
+    if min(n, len(known_BK)) < 2:
+        return [Cell(float(strength)) for strength in found]
+    errors = [standard_error(replicates_B) for replicates_B in known_BK.T]
+    return [
+        Cell(float(strength), *student_interval(float(strength), error, n))
+        for strength, error in zip(found, errors, strict=True)
+    ]
 
 
 def _wins(pairs: Sequence[Asked], arms: int, weights_RN: Floats | float) -> Floats:
@@ -272,8 +305,8 @@ _CROSSED = (
     "raters and items, with Student's quantile"
 )
 _WILSON = "Wilson's interval, which is too short if raters or items differ from each other"
-_BY_RATER = "share of a rater's answers for the first arm of the pair; Wilson's interval"
-_LEFT = "share of answers for the left side, on which either arm is in half of them; Wilson's"
+_BY_RATER = "share of the rater's answers; Wilson's interval"
+_LEFT = "share of answers; each arm is on the left half of the time; Wilson's interval"
 _AGAIN = "share of repeated questions, sides swapped, with the same choice; Wilson's interval"
 _ALPHA = "agreement between raters: 1 if they agree on every item, 0 if as by chance"
 _STRENGTH = "log strength with mean 0, by maximum likelihood; interval as that of the preference"
@@ -285,14 +318,13 @@ _AFC = (
 
 def _state_notes(plan: Plan, raters: Sequence[Rater], places: Sequence[_Place]) -> list[str]:
     counted = sum(rater.counts for rater in raters)
-    rule = rule_note("the pairs of arms")
     return [
+        f"Question: {plan.question}",
         f"Plan {plan.digest[:12]}: {len(plan.items)} items, seed {plan.seed}.",
-        f"A rater counts who has answered everything and passed {plan.passed:.0%} of the checks: "
-        f"{counted} of {len(raters)}.",
+        f"A rater counts who has answered everything and passed {percent(plan.passed)} of the "
+        f"checks: {counted} of {len(raters)}.",
         *map(_rater_note, raters),
         _stopping_note(plan, counted, places),
-        f"{rule[0].upper()}{rule[1:]}.",
     ]
 
 

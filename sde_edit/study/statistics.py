@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from sde_edit.diffusion.streams import named_generator
 
@@ -53,19 +53,6 @@ def crossed(raters: int, items: int, resamplings: int = RESAMPLINGS) -> Resampli
     return Resampling(*(count.astype(np.float64) for count in counts))
 
 
-def student_interval(value: float, replicates_B: Floats, n: int) -> tuple[float, float] | None:
-    """95 % interval: the value and Student's quantile of n - 1 degrees of freedom times the error.
-
-    The error is the standard deviation of the finite replicates times sqrt(n / (n - 1)), as a
-    bootstrap divides by n. n is the smaller of the numbers of raters and items. None for n = 1.
-    """
-    if n < 2:
-        return None
-    spread = float(np.std(replicates_B[np.isfinite(replicates_B)], ddof=1))
-    half = float(stdtrit(n - 1, 0.975)) * spread * math.sqrt(n / (n - 1))
-    return value - half, value + half
-
-
 def wilson(successes: float, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share (1927, JASA 22), as if all n answers were independent."""
     share, grown = successes / n, 1 + _Z**2 / n
@@ -75,17 +62,43 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
 
 
 def preference_interval(votes_RN: Floats, resampling: Resampling) -> tuple[float, float] | None:
-    """95 % interval of the mean vote, for other raters and other items; None for one of either.
+    """95 % interval of the mean vote, for other raters and other items; None for one of either."""
+    if min(votes_RN.shape) < 2:
+        return None
+    low, high = student_interval(*_estimate(votes_RN, resampling), min(votes_RN.shape))
+    return max(0.0, low), min(1.0, high)
 
-    Never shorter than Wilson's: where all votes agree, resampling shows no spread.
+
+def preference_p(votes_RN: Floats, resampling: Resampling) -> float:
+    """Two-sided p of the hypothesis that both arms are preferred alike, as in the interval."""
+    mean, error = _estimate(votes_RN, resampling)
+    return 2 * float(stdtr(min(votes_RN.shape) - 1, -abs(mean - 0.5) / error))
+
+
+def _estimate(votes_RN: Floats, resampling: Resampling) -> tuple[float, float]:
+    """The mean vote and its standard error.
+
+    The error is never below that of as many independent answers, by Wilson's interval: where all
+    votes agree, resampling shows no spread.
     """
     there = votes_RN[np.isfinite(votes_RN)]
-    n = min(votes_RN.shape)
-    found = student_interval(float(there.mean()), resampling.means(votes_RN), n)
-    if found is None:
-        return None
     low, high = wilson(float(there.sum()), there.size)
-    return max(0.0, min(found[0], low)), min(1.0, max(found[1], high))
+    error = standard_error(resampling.means(votes_RN))
+    return float(there.mean()), max(error, (high - low) / (2 * _Z))
+
+
+def standard_error(replicates_B: Floats) -> float:
+    """The standard deviation of the finite replicates."""
+    return float(np.std(replicates_B[np.isfinite(replicates_B)], ddof=1))
+
+
+def student_interval(value: float, error: float, n: int) -> tuple[float, float]:
+    """95 % interval: Student's quantile of n - 1 degrees of freedom times the standard error.
+
+    n: the smaller of the numbers of raters and items.
+    """
+    half = float(stdtrit(n - 1, 0.975)) * error
+    return value - half, value + half
 
 
 # ------------------------------------------------------------------ agreement and strengths

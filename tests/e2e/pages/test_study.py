@@ -187,7 +187,7 @@ def test_reload_goes_on_where_it_was_and_one_answer_can_be_taken_back(served, op
     assert served.choices(1) == [(0, "left"), (1, "left"), (1, None), (1, "right")]
 
 
-def test_a_killed_server_loses_nothing(served, open_page, monkeypatch):
+def test_a_killed_server_loses_nothing(served, open_page):
     page = open_page(served.start()[0])
     agree(page)
     for number in (1, 2, 3):
@@ -206,6 +206,22 @@ def test_a_killed_server_loses_nothing(served, open_page, monkeypatch):
     (rater,) = raters_of(served.study)
     left = [one.choice for one in rater.answers]
     assert left == ["left", "left", "left", "right", *["left"] * (QUESTIONS - 4)]
+
+
+def test_an_answer_that_is_not_saved_is_said_so_and_can_be_given_again(served, open_page):
+    link = served.start()[0]
+    page = open_page(link).context.new_page()  # its console reports the lost connection
+    page.goto(link)
+    agree(page)
+    question(page, 1)
+    served.stop()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("alert")).to_contain_text("Not saved: the server does not answer.")
+    served.start()
+    page.keyboard.press("ArrowRight")
+    question(page, 2)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    assert served.choices(1) == [(0, "right")]
 
 
 def test_a_second_tab_moves_on_with_the_first(served, open_page):
