@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sde_edit.api.example import Point
 from sde_edit.api.override import override
 from sde_edit.errors import UserError, first_problem
-from sde_edit.overrides import read, refuse_swept
+from sde_edit.overrides import read
 
 Kind = Literal["inpaint", "prompt", "drag"]
 
@@ -136,9 +137,11 @@ def _setting(key: str, text: str, types: Mapping[str, str]) -> str:
     """The override that sets a key to what was typed."""
     if key not in types:
         raise UserError(f"{key}: the studio has no such setting")
-    line = override(key, text) if types[key].startswith("text") else f"{key}={text.strip()}"
-    given = read([line])
-    refuse_swept(given)
-    if len(given) != 1 or given[0].key_or_group != key:
-        raise UserError(f"{key}: {text!r} is no value")
-    return line
+    if types[key].startswith("text"):
+        return override(key, text)
+    line = f"{key}={text.strip()}"
+    with suppress(UserError):
+        (given,) = read([line])
+        if not given.is_sweep_override():
+            return line
+    raise UserError(f"{key}: {text!r} is not one value ({types[key]})")
