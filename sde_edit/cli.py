@@ -115,6 +115,7 @@ def main() -> None:
         sde-edit export --out values.csv                         the scores of every image
         sde-edit figure figure5                                  a figure that needs no runs
         sde-edit study new drags runs=5e66,6be8                  ask people which edit is better
+        sde-edit studio                                          edit photos in the browser
         sde-edit claims                                          what the papers claim, decided
         sde-edit status                                          what is finished, what is at work
         sde-edit list                                            what there is to choose from

@@ -63,8 +63,11 @@ class ChoiceHelp:
 
 
 # ------------------------------------------------------------------ one choice
-def describe_choice(group: str, name: str) -> ChoiceHelp:
-    """The help of conf/<group>/<name>.yaml. Raises UserError with the nearest name."""
+def describe_choice(group: str, name: str, overrides: Sequence[str] = ()) -> ChoiceHelp:
+    """The help of conf/<group>/<name>.yaml. Raises UserError with the nearest name.
+
+    overrides: the other choices, on which defaults of a task depend.
+    """
     if group not in groups():
         raise UserError(f"no group {group!r}.{suggest(group, groups())}")
     raw = group_file(group, name)
@@ -74,19 +77,18 @@ def describe_choice(group: str, name: str) -> ChoiceHelp:
         group,
         name,
         listing(group)[name],
-        list(_settings(group, name, raw, cls)),
+        list(_settings(group, name, raw, cls, overrides)),
         _details(cls),
         str(paper) if paper else "",
     )
 
 
-def describe_run(keys: Sequence[str]) -> list[SettingHelp]:
-    """The help of keys of conf/config.yaml that are in no group, such as `steps`."""
-    file = conf_dir() / "config.yaml"
-    raw, comments = OmegaConf.to_container(OmegaConf.load(file)), _comments(file)
-    assert isinstance(raw, dict)
+def describe_run(keys: Sequence[str], overrides: Sequence[str]) -> list[SettingHelp]:
+    """The help of keys of conf/config.yaml that are in no group, such as `steps`, with the defaults
+    that these overrides give."""
+    values, comments = defaults_of(keys, overrides), _comments(conf_dir() / "config.yaml")
     types = get_type_hints(Run, include_extras=True)
-    return [SettingHelp(k, _written(raw[k]), type_words(types[k]), comments[k]) for k in keys]
+    return [SettingHelp(k, _written(values[k]), type_words(types[k]), comments[k]) for k in keys]
 
 
 def _plugin(group: str, raw: Mapping[str, Any]) -> type[Any] | None:
@@ -98,7 +100,11 @@ def _plugin(group: str, raw: Mapping[str, Any]) -> type[Any] | None:
 
 
 def _settings(
-    group: str, name: str, raw: Mapping[str, Any], cls: type[Any] | None
+    group: str,
+    name: str,
+    raw: Mapping[str, Any],
+    cls: type[Any] | None,
+    overrides: Sequence[str],
 ) -> Iterator[SettingHelp]:
     comments = _comments(configs(group)[name])
     declaring = [one for one in (RUN_TYPES.get(group), cls) if one]
@@ -111,8 +117,8 @@ def _settings(
         value = raw[key] if key in raw else _default(own[key])
         meaning = comments.get(key) or documented.get(key) or RUN_KEYS.get(group, {}).get(key, "")
         if group == "task" and isinstance(value, str) and "${" in value:
-            value = defaults_of([f"task.{key}"], [f"task={name}"]).get(f"task.{key}")
-            meaning += ". Shown for the default model and data"
+            value = defaults_of([f"task.{key}"], [*overrides, f"task={name}"]).get(f"task.{key}")
+            meaning += "" if overrides else ". Shown for the default model and data"
         kind = type_words(hints[key]) if key in hints else _kind_of(value)
         yield SettingHelp(_prefixed(group, key), _written(value), kind, meaning)
 

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,19 +49,13 @@ class ListSettings:
     samplers: Sequence[str]
 
     def do(self, line: Line) -> list[SettingHelp]:
-        from sde_edit.commands.show import composed_values, describe_choice, describe_run
+        from sde_edit.commands.show import describe_choice, describe_run
 
-        found = [*describe_run(_OF_EVERY_TASK), *describe_choice("task", self.task).settings]
+        found = describe_run(_OF_EVERY_TASK, self.base)
+        found += describe_choice("task", self.task, self.base).settings
         if len(self.samplers) == 1:
             found += describe_choice("sampler", self.samplers[0]).settings
-        chosen = [f"task={self.task}", f"sampler={self.samplers[0]}"]
-        composed = composed_values(["data=picture", "data.image=_", *self.base, *chosen])
-        defaults = {one.key: one.value for one in composed}
-        return [
-            replace(setting, default=defaults.get(setting.key, setting.default))
-            for setting in found
-            if setting.key not in _ASKED
-        ]
+        return [setting for setting in found if setting.key not in _ASKED]
 
 
 # ------------------------------------------------------------------ what an edit will do

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import os
 import signal
 import traceback
 from collections.abc import Callable
@@ -20,7 +21,9 @@ from typing import Any, Protocol, TypeVar
 from sde_edit.errors import UserError
 
 log = logging.getLogger("sde_edit")
-_CANCEL = "cancel"
+_CANCEL, _END = "cancel", None
+_END_S = 1  # in which a process may end by itself
+_NICE = 5  # so that the server and the desktop come first
 Result = TypeVar("Result", covariant=True)
 Told = Callable[[Any], None]
 
@@ -48,6 +51,7 @@ class Line:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.kept: dict[str, Any] = {}
+        self.ended = False  # by the server, on purpose or not
 
     def tell(self, event: object) -> None:
         """Tell the server how far the job is."""
@@ -56,21 +60,30 @@ class Line:
     def check(self) -> None:
         """Raises KeyboardInterrupt if the job is cancelled or the server has ended."""
         if self._connection.poll():
-            with suppress(EOFError):
-                self._connection.recv()
+            self.next()
             raise KeyboardInterrupt
+
+    def next(self) -> Any:
+        """The next thing that the server says; waits for it."""
+        try:
+            said = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            said = _END
+        self.ended = said is _END
+        return said
 
 
 # ------------------------------------------------------------------ in the process
 def _serve(connection: Connection) -> None:
     """Body of the process: do jobs until the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then ends this
+    os.nice(_NICE)
     line = Line(connection)
-    with suppress(EOFError, BrokenPipeError):
-        while True:
-            job = connection.recv()
-            if job != _CANCEL:  # else it came too late
-                connection.send(_outcome(job, line))
+    with suppress(BrokenPipeError):
+        while not line.ended:
+            job = line.next()
+            if job not in (_CANCEL, _END):  # a cancel may come too late
+                line.tell(_outcome(job, line))
 
 
 def _outcome(job: Job[Any], line: Line) -> _Done | _Failed:
@@ -132,7 +145,10 @@ class Worker:
             self._connection.send(_CANCEL)
 
     def end(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._process.terminate()  # its end of the pipe closes, so nobody waits for an answer
+        """End the process, and whatever it does."""
+        if self._process is not None and self._connection is not None:
+            with suppress(BrokenPipeError):
+                self._connection.send(_END)
+            self._process.join(_END_S)
+            self._process.terminate()
         self._process = self._connection = None

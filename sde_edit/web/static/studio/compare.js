@@ -8,7 +8,7 @@ const left = document.getElementById("left");
 const right = document.getElementById("right");
 const split = document.getElementById("split");
 const caption = document.getElementById("compare-caption");
-const GAP = 8; // pixels between two pictures
+const GAP = 1 / 32; // between two pictures, as a share of their width
 const BLINK_MS = 700;
 const SMALL = 400; // pixels of a side below which a picture is shown enlarged
 
@@ -57,7 +57,7 @@ function draw() {
   const { image: a } = pictures.get(left.value);
   const { image: b, token } = pictures.get(right.value);
   const { width, height } = b;
-  canvas.width = mode === "beside" ? 2 * width + GAP : width;
+  canvas.width = mode === "beside" ? width + besides(width) : width;
   canvas.height = height;
   canvas.classList.toggle("enlarged", Math.max(width, height) < SMALL);
   canvas.classList.toggle("beside", mode === "beside");
@@ -67,6 +67,9 @@ function draw() {
   caption.textContent = CAPTIONS[mode](left.value, right.value);
   canvas.setAttribute("aria-label", caption.textContent);
 }
+
+// Where the right picture begins.
+const besides = (width) => Math.ceil(width * (1 + GAP));
 
 // A photo of which only the central square was edited is drawn as that square.
 function put(image, width, height, x = 0) {
@@ -87,7 +90,7 @@ const DRAWN = {
   },
   beside(a, b, width, height) {
     put(a, width, height);
-    put(b, width, height, width + GAP);
+    put(b, width, height, besides(width));
   },
   blink(a, b, width, height) {
     put(turned ? b : a, width, height);

@@ -24,13 +24,15 @@ function card(edit, acts) {
   element.dataset.id = edit.id;
   element.dataset.status = edit.status;
   element.append(make("h3", "", title(edit)), make("p", "quiet", facts(edit)));
-  if (edit.status === "waiting" || edit.status === "running") element.append(...pending(edit, acts));
+  if (isPending(edit)) element.append(...progress(edit));
   if (edit.previews.length) element.append(strip(edit.previews));
   if (edit.problem) element.append(make("p", "bad", edit.problem));
-  if (edit.status === "done") element.append(pictures(edit), results(edit, acts));
+  if (edit.results.length) element.append(pictures(edit));
   element.append(actions(edit, acts));
   return element;
 }
+
+const isPending = ({ status }) => status === "waiting" || status === "running";
 
 function title({ wish }) {
   const words = wish.kind === "prompt" ? `${wish.prompt} → ${wish.target}` : wish.prompt;
@@ -48,16 +50,14 @@ export function lasting(seconds) {
   return `${Math.round(seconds / 60)} min`;
 }
 
-function pending(edit, acts) {
+function progress(edit) {
   const { ahead, status, done, evaluations, preparing } = edit;
   const bar = make("progress");
   bar.max = evaluations;
   bar.value = done;
   bar.setAttribute("aria-label", "Network evaluations");
   const state = status === "waiting" ? queue(ahead) : counted(done, evaluations, preparing);
-  const parts = [make("p", "", state), bar];
-  parts.push(button("Cancel", () => post(`/edits/${edit.id}/cancel`).catch(acts.trouble)));
-  return parts;
+  return [make("p", "", state), bar];
 }
 
 const queue = (ahead) => `Waits for ${ahead === 1 ? "one edit" : `${ahead} edits`} before it`;
@@ -86,19 +86,19 @@ function picture(token, alt) {
   return image;
 }
 
-function results(edit, acts) {
+function actions(edit, acts) {
   const element = make("div", "row");
-  element.append(button("Show", () => acts.show(edit)));
+  if (isPending(edit)) {
+    element.append(button("Cancel", () => post(`/edits/${edit.id}/cancel`).catch(acts.trouble)));
+  }
+  if (edit.results.length) element.append(button("Show", () => acts.show(edit)));
   for (const { token, label } of edit.results) {
     element.append(download(imageOf(token), `${edit.id}-${label.toLowerCase()}.png`, `${label} as PNG`));
   }
-  element.append(download(`/edits/${edit.id}`, `${edit.id}.json`, "JSON"));
-  element.append(button("Copy command", () => acts.copy(edit.command)));
-  return element;
-}
-
-function actions(edit, acts) {
-  const element = make("div", "row");
+  if (edit.results.length) {
+    element.append(download(`/edits/${edit.id}`, `${edit.id}.json`, "JSON"));
+    element.append(button("Copy command", () => acts.copy(edit)));
+  }
   element.append(button("Use again", () => acts.again(edit)));
   return element;
 }

@@ -279,6 +279,7 @@ $("form").addEventListener("submit", async (event) => {
     state.shown = edit.id; // shown when it is done
     save();
     took(edit);
+    document.querySelector(`#history [data-id="${edit.id}"]`).scrollIntoView({ block: "nearest" });
   } catch (error) {
     trouble(error);
   }
@@ -320,16 +321,17 @@ async function again({ wish: own, mask }) {
   }
 }
 
-async function copy(command) {
+async function copy(edit) {
   try {
-    await navigator.clipboard.writeText(command);
+    await navigator.clipboard.writeText(edit.command);
     say("The command is copied.");
   } catch {
+    await showResult(edit);
     getSelection().selectAllChildren($("command")); // for the keys that copy
   }
 }
 
-$("copy").addEventListener("click", () => copy($("command").textContent));
+$("copy").addEventListener("click", () => copy(edits.get(state.shown)));
 
 async function refresh() {
   for (const edit of await get("/edits")) took(edit);

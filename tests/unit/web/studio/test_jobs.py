@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from sde_edit.web.studio.jobs import Foresee, ListSettings
-from sde_edit.web.studio.worker import Line
 from tests.builders import box_mask, picture
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -80,14 +79,3 @@ def test_settings_have_the_defaults_of_the_studios_overrides(base):
 def test_two_samplers_share_no_settings(base):
     keys = [one.key for one in ListSettings(base, "drag", ["ode", "sde"]).do(NO_LINE)]
     assert not [key for key in keys if key.startswith("sampler.")]
-
-
-def test_a_line_without_a_server_ends_the_job():
-    from multiprocessing import Pipe
-
-    ours, theirs = Pipe()
-    line = Line(theirs)
-    line.check()
-    ours.close()
-    with pytest.raises(KeyboardInterrupt):
-        line.check()

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import Pipe
 
 import pytest
 
@@ -81,3 +82,22 @@ def test_a_job_is_cancelled_and_a_late_cancel_harms_nothing(worker):
         return await worker.do(Echo("b"))
 
     assert asyncio.run(three()) == ""
+
+
+def test_a_job_ends_when_the_server_has_ended():
+    ours, theirs = Pipe()
+    line = Line(theirs)
+    line.check()
+    ours.close()
+    with pytest.raises(KeyboardInterrupt):
+        line.check()
+    assert line.ended
+
+
+def test_a_busy_process_ends_by_itself(worker):
+    async def ended() -> None:
+        with pytest.raises(UserError):
+            await worker.do(Echo("a", "cancel"), lambda event: worker.end())
+
+    asyncio.run(ended())
+    assert asyncio.run(worker.do(Echo("b"))) == ""
