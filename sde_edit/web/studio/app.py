@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from sde_edit.datasets.shapes import Shapes
 from sde_edit.errors import UserError
+from sde_edit.imaging.files import png_bytes
 from sde_edit.registry import listing
 from sde_edit.web.server import TEMPLATES, Address, application, bind, serve
 from sde_edit.web.studio.studio import Edit, Studio, read_base
@@ -51,6 +55,7 @@ def studio_app(state: Studio, address: Address) -> Starlette:
             Route("/settings/{task}/{sampler}", own.settings),
             Route("/photos", own.add_photo, methods=["POST"]),
             Route("/photos/{token}", own.photo),
+            Route("/example", own.example, methods=["POST"]),
             Route("/images/{token}", own.image),
             Route("/plan", own.plan, methods=["POST"]),
             Route("/edits", own.edits),
@@ -86,6 +91,16 @@ class _Routes:
 
     async def photo(self, request: Request) -> Response:
         return JSONResponse(self._state.shelf.photo(request.path_params["token"]))
+
+    async def example(self, request: Request) -> Response:
+        """A scene of the embedded model as a photo, and what it shows."""
+        return JSONResponse(await asyncio.to_thread(self._a_scene))
+
+    def _a_scene(self) -> dict[str, Any]:
+        scenes = Shapes()
+        scene = scenes.load(random.choice(scenes.ids()))
+        photo = self._state.shelf.add_photo(png_bytes(Image.fromarray(scene.image)))
+        return {**photo, "caption": scene.caption}
 
     async def image(self, request: Request) -> Response:
         token, shelf = request.path_params["token"], self._state.shelf

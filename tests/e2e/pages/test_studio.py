@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -166,6 +167,15 @@ def painted(size: int, *points: Mark) -> np.ndarray:
         ox, oy = x - a[0] - share * d[0], y - a[1] - share * d[1]
         mask |= ox**2 + oy**2 <= (size / 2) ** 2
     return mask
+
+
+def test_who_has_no_photo_takes_a_scene(open_page, studio):
+    page = open_page(studio.address)
+    page.get_by_role("button", name="Take a scene").click()
+    expect(page.locator("#empty")).to_be_hidden()
+    expect(page.locator("#prompt")).to_have_value(re.compile("on .* background"))
+    page.get_by_role("button", name="Invert mask").click()
+    finish(page, run(page))
 
 
 # ------------------------------------------------------------------ marks

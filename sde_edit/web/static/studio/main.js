@@ -44,17 +44,27 @@ async function upload(file) {
   trouble(null);
   try {
     if (file.size > MOST_BYTES) throw new Error(`This file is larger than ${MOST_BYTES >> 20} MB, which is all that is taken.`);
-    const photo = await post("/photos", file);
-    open(photo);
-    state.size = Math.max(1, Math.round(Math.min(...photo.size) / 12));
-    showTools();
-    await stage.show();
-    say(`Photo of ${photo.size[0]} by ${photo.size[1]} pixels. ${photo.notice}`);
-    changed();
+    await take(await post("/photos", file));
   } catch (error) {
     trouble(error);
   }
 }
+
+async function take({ token, size, notice }) {
+  open({ token, size });
+  state.size = Math.max(1, Math.round(Math.min(...size) / 12));
+  showTools();
+  await stage.show();
+  say(`Photo of ${size[0]} by ${size[1]} pixels. ${notice}`);
+  changed();
+}
+
+$("example")?.addEventListener("click", async () => {
+  const { caption, ...photo } = await post("/example");
+  for (const kind of Object.keys(PROMPTS)) state.prompts[kind] = [caption, ""];
+  showForm();
+  await take(photo);
+});
 
 $("file").addEventListener("change", ({ target }) => {
   upload(target.files[0]);
