@@ -124,12 +124,11 @@ def table(studies: int) -> str:
 @click.argument("page", type=click.Path(exists=True, path_type=Path))
 def main(studies: int, page: Path) -> None:
     """Write the table of coverage into a page."""
+    said = f"Share of {studies} simulated studies whose interval covers the truth:"
+    made = f"{BEGIN}\n{said}\n\n{table(studies)}\n\n{END}"
     before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
-    said = f"Share of {studies} simulated studies whose interval covers the truth:"
-    page.write_text(
-        f"{before}{BEGIN}\n{said}\n\n{table(studies)}\n\n{END}{after}", encoding="utf-8"
-    )
+    page.write_text(f"{before}{made}{after}", encoding="utf-8")
     click.echo(page)
 
 

@@ -9,7 +9,6 @@ Prints how long the server takes to start, and the percentiles of the requests.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import subprocess
@@ -34,19 +33,16 @@ SIDE, ITEMS = 512, 20
 def plan(study: Study, raters: int) -> None:
     """Write a study of pictures of noise."""
     rng = np.random.default_rng(0)
-    contents = [
-        png_bytes(Image.fromarray(rng.integers(0, 255, (SIDE, SIDE, 3), np.uint8)))
-        for _ in range(3 * (ITEMS + 3))
-    ]
-    images = {hashlib.sha256(content).hexdigest(): content for content in contents}
-    digests = list(images)
-    items = tuple(
-        Item(f"{i:03d}", "", digests[3 * i], (digests[3 * i + 1], digests[3 * i + 2]))
-        for i in range(ITEMS + 3)
-    )
+
+    def image() -> str:
+        noise = rng.integers(0, 255, (SIDE, SIDE, 3), np.uint8)
+        return study.add_image(png_bytes(Image.fromarray(noise)))
+
+    items = tuple(Item(f"{i:03d}", "", image(), (image(), image())) for i in range(ITEMS + 3))
     arms = (Arm("a", "", ""), Arm("b", "", ""))
-    made = Plan("load", "Which?", (), 0, arms, items[:ITEMS], items[ITEMS:], 0.8, raters, 0.1, ())
-    study.write(made, images)
+    study.write(
+        Plan("load", "Which?", (), 0, arms, items[:ITEMS], items[ITEMS:], 0.8, raters, 0.1, ())
+    )
 
 
 def ask(address: str, body: object = None) -> tuple[bytes, float]:

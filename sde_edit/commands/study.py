@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +11,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sde_edit.api.dataset import Dataset
-from sde_edit.api.example import Example
 from sde_edit.commands.compare import uses_mask
 from sde_edit.commands.find import find_run
 from sde_edit.config import chosen_data, results_dir
 from sde_edit.diffusion.streams import named_generator
 from sde_edit.errors import UserError
-from sde_edit.imaging.files import png_bytes, read_output, to_pixels
-from sde_edit.imaging.marks import enlarged, marked
 from sde_edit.overrides import keyed
 from sde_edit.registry import Text, settings, strict
 from sde_edit.report.cells import settings_notes
@@ -29,18 +25,18 @@ from sde_edit.report.table import Table
 from sde_edit.store.files import write_together
 from sde_edit.store.runs import Run, RunStore, rows_digest
 from sde_edit.study.figure import bars
-from sde_edit.study.plan import PRACTICE, QUESTION, Arm, Item, Plan, Study
+from sde_edit.study.pictures import guidelines, store_item
+from sde_edit.study.plan import PRACTICE, QUESTION, Arm, Plan, Study
 from sde_edit.study.results import Scores, study_table
 from sde_edit.study.trials import trials_of
 from sde_edit.study.votes import raters_of
 
-_COMFORTABLE_SIDE = 384  # pixels to which small images are enlarged
 _LISTS, _TEXTS = ("runs", "labels"), ("question",)
 
 
 @strict
 @dataclass(frozen=True)
-class Asked:
+class StudySettings:
     """Settings of `study new`.
 
     runs: names of two or more finished runs. labels: what results call them; by default the names
@@ -64,7 +60,7 @@ class Asked:
 def new_study(name: str, words: Sequence[str]) -> str:
     """Write the plan of a study and the images that it shows; returns what was written, in words.
 
-    words: settings KEY=VALUE of `Asked`, and overrides paths.*=DIR and plugins=DIR. Raises
+    words: settings KEY=VALUE of `StudySettings`, and overrides paths.*=DIR and plugins=DIR. Raises
     UserError for a wrong setting, for runs that are not of the same examples, and for a study that
     exists.
     """
@@ -74,12 +70,11 @@ def new_study(name: str, words: Sequence[str]) -> str:
     runs = [find_run(one, results) for one in asked.runs]
     study = Study.named(name, results)
     study.check_new()
-    plan, images = _plan(name, asked, runs, overrides)
-    study.write(plan, images)
+    study.write(_plan(study, asked, runs, overrides))
     return f"{_described(study)}\nnext: {' '.join(['sde-edit study serve', name, *overrides])}"
 
 
-def _asked(words: Sequence[str]) -> Asked:
+def _asked(words: Sequence[str]) -> StudySettings:
     """The settings in the words KEY=VALUE. Raises UserError."""
     given: dict[str, Any] = {}
     for word in words:
@@ -87,7 +82,7 @@ def _asked(words: Sequence[str]) -> Asked:
         if not sign:
             raise UserError(f"{word}: settings are written KEY=VALUE, as in n=100")
         given[key] = _value(key, text)
-    return settings(Asked, given, of="study", under="")
+    return settings(StudySettings, given, of="study", under="")
 
 
 def _value(key: str, text: str) -> Any:
@@ -100,37 +95,38 @@ def _value(key: str, text: str) -> Any:
 
 
 def _plan(
-    name: str, asked: Asked, runs: Sequence[Run], overrides: Sequence[str]
-) -> tuple[Plan, dict[str, bytes]]:
-    """The plan, and its images by SHA-256."""
+    study: Study, asked: StudySettings, runs: Sequence[Run], overrides: Sequence[str]
+) -> Plan:
+    """The plan; stores its images."""
     found = [load_finished(run) for run in runs]
     labels = _labels(asked, found)
     dataset = _dataset(runs, found, overrides)
-    chosen = _chosen(asked, name, dataset, found)
-    drawn = [_Drawn(dataset.load(i), runs) for i in chosen]
-    items = tuple(one.item for one in drawn)
-    images = {digest: content for one in drawn for digest, content in one.images.items()}
-    arms = tuple(
-        Arm(label, run.id, _images_digest(run, chosen))
-        for label, run in zip(labels, runs, strict=True)
-    )
-    plan = Plan(
-        name=name,
+    chosen = _chosen(asked, study.name, dataset, found)
+    made = [run.rows() for run in runs]
+    outlined = any(uses_mask(run.spec) for run in found)
+    items = []
+    for example in map(dataset.load, chosen):
+        edits = [run.output(rows[example.id]) for run, rows in zip(runs, made, strict=True)]
+        items.append(store_item(study, example, edits, outlined=outlined))
+    return Plan(
+        name=study.name,
         question=asked.question,
-        guidelines=_guidelines(drawn),
+        guidelines=guidelines(dataset.load(chosen[0]), outlined=outlined),
         seed=asked.seed,
-        arms=arms,
-        items=items[: asked.n],
-        practice=items[asked.n :],
+        arms=tuple(
+            Arm(label, run.id, rows_digest(rows[i] for i in chosen))
+            for label, run, rows in zip(labels, runs, made, strict=True)
+        ),
+        items=tuple(items[: asked.n]),
+        practice=tuple(items[asked.n :]),
         passed=asked.passed,
         raters=asked.raters,
         half_width=asked.half_width,
         notes=tuple(settings_notes(found)),
     )
-    return plan, images
 
 
-def _labels(asked: Asked, runs: Sequence[RunResult]) -> Sequence[str]:
+def _labels(asked: StudySettings, runs: Sequence[RunResult]) -> Sequence[str]:
     """A label for each run, by default its sampler. Raises UserError if two would be alike."""
     if len({run.id for run in runs}) < len(runs):
         raise UserError(f"runs={','.join(asked.runs)}: a run is named twice")
@@ -155,7 +151,9 @@ def _dataset(runs: Sequence[Run], found: Sequence[RunResult], overrides: Sequenc
     return dataset
 
 
-def _chosen(asked: Asked, name: str, dataset: Dataset, runs: Sequence[RunResult]) -> list[str]:
+def _chosen(
+    asked: StudySettings, name: str, dataset: Dataset, runs: Sequence[RunResult]
+) -> list[str]:
     """The ids of the items and then of those for practice, drawn from what all runs have."""
     shared = frozenset.intersection(*(run.examples for run in runs))
     common = [i for i in dataset.ids() if i in shared]
@@ -167,51 +165,6 @@ def _chosen(asked: Asked, name: str, dataset: Dataset, runs: Sequence[RunResult]
         )
     drawn = named_generator(f"{asked.seed}\x1f{name}\x1fitems").permutation(len(common))
     return [common[int(i)] for i in drawn[:wanted]]
-
-
-def _images_digest(run: Run, ids: Sequence[str]) -> str:
-    rows = run.rows()
-    return rows_digest(rows[i] for i in ids)
-
-
-# ------------------------------------------------------------------ what is shown
-class _Drawn:
-    """An example as raters see it: its item, and the item's images by SHA-256."""
-
-    def __init__(self, example: Example, runs: Sequence[Run]) -> None:
-        self.example = example
-        self.mask = example.mask if any(uses_mask(run.spec) for run in runs) else None
-        factor = max(1, _COMFORTABLE_SIDE // example.image.shape[1])
-        original = marked(example.image, drags=example.drags, mask=self.mask, factor=factor)
-        pictures = [original]
-        for run in runs:
-            edit = to_pixels(read_output(run.output(run.rows()[example.id])))
-            pictures.append(enlarged(edit, factor))
-        contents = [png_bytes(picture) for picture in pictures]
-        digests = [hashlib.sha256(content).hexdigest() for content in contents]
-        self.images = dict(zip(digests, contents, strict=True))
-        self.item = Item(example.id, _words(example), digests[0], tuple(digests[1:]))
-
-
-def _words(example: Example) -> str:
-    """What the edit should show, in words."""
-    if example.target and example.caption:
-        return f"{example.caption} → {example.target}"
-    return example.prompt
-
-
-def _guidelines(drawn: Sequence[_Drawn]) -> tuple[str, ...]:
-    """What raters must know of the pictures, as far as these have it."""
-    lines = ["You see an original picture and two edits of it, made by different methods."]
-    if any(one.example.drags for one in drawn):
-        lines.append("An arrow in the original shows what should move, and to where.")
-    if any(one.mask is not None for one in drawn):
-        lines.append("The outline in the original surrounds what may change.")
-    if any(one.example.target for one in drawn):
-        lines.append("The words above it say what was there, and what should be there.")
-    elif any(one.item.words for one in drawn):
-        lines.append("The words above it say what the picture should show.")
-    return (*lines, "A good edit does what was asked, leaves the rest alone, and looks natural.")
 
 
 def _described(study: Study) -> str:
@@ -234,8 +187,10 @@ def publish_results(name: str, overrides: Sequence[str]) -> tuple[Table, list[Pa
     results = results_dir(keyed(overrides, "paths."))
     study = Study.named(name, results)
     raters = raters_of(study)
-    if not any(rater.answers for rater in raters):
-        raise UserError(f"nobody has answered yet. Open it with `sde-edit study serve {name}`")
+    if not any(one.kind == "main" for rater in raters for one in rater.answers):
+        raise UserError(
+            f"no question that counts is answered yet. Open it with `sde-edit study serve {name}`"
+        )
     table = study_table(study.plan, raters, _scores(study.plan, results))
     files = rendered(table, results / "tables")
     files |= rendered_figure(bars(table), table.name, results / "figures")

@@ -18,7 +18,7 @@ def no_edit(x: Tensor, i: int) -> Tensor:
 
 
 class Denoiser(Protocol):
-    """eps_theta(x_t, t) with prompt and guidance bound; t holds one time per row.
+    """eps_theta(x_t, t) with prompt and guidance bound; t holds one time per row, on the CPU.
 
     x may hold the batch several times, at different times: row r belongs to example r mod B.
     """
@@ -32,5 +32,5 @@ def at(eps: Denoiser, x_BCHW: Tensor, t: float) -> Tensor:
 
 
 def same_time(x_BCHW: Tensor, t: float) -> Tensor:
-    """t once per row of x: [B], in the dtype and on the device of x."""
-    return x_BCHW.new_full((len(x_BCHW),), t)
+    """t once per row of x: [B], in the dtype of x, on the CPU, where a read waits for nothing."""
+    return x_BCHW.new_full((len(x_BCHW),), t, device="cpu")

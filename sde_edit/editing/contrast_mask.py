@@ -18,6 +18,7 @@ from sde_edit.api.example import Example
 from sde_edit.api.model import Model
 from sde_edit.api.preparation import Preparation
 from sde_edit.api.spec import RunSpec
+from sde_edit.diffusion import host
 from sde_edit.diffusion.denoiser import at
 from sde_edit.diffusion.forward import add_noise
 from sde_edit.diffusion.noise import Noise
@@ -67,7 +68,7 @@ class ContrastMask(Preparation):
     def compute(
         self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise
     ) -> list[bytes]:
-        masks = self.find(examples, model, grid, noise).cpu().numpy()
+        masks = host.read(self.find(examples, model, grid, noise))
         return [png_bytes(Image.fromarray(mask)) for mask in masks]
 
     def read(self, content: bytes, example: Example) -> Mask:

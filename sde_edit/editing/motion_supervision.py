@@ -25,6 +25,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Drag, Point
 from sde_edit.api.model import AttentionAccess
+from sde_edit.diffusion import host
 from sde_edit.diffusion.denoiser import same_time
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
@@ -105,13 +106,13 @@ class DragState:
     def __init__(self, z_Chw: Tensor, outside_1hw: Tensor, points: tuple[Tensor, Tensor]) -> None:
         self.latent = z_Chw.clone().requires_grad_()
         self.handles, self.targets = (part.to(z_Chw) for part in points)
-        self._outside = outside_1hw
+        self._outside = outside_1hw if host.read(outside_1hw.any()) else None
         self._initial: tuple[Tensor, Tensor] | None = None  # the wanted features, and z_0
 
     @property
     def arrived(self) -> bool:
         """Whether every handle is within one pixel of its target."""
-        return bool(((self.targets - self.handles).norm(dim=1) <= _NEAR).all())
+        return bool(host.read(((self.targets - self.handles).norm(dim=1) <= _NEAR).all()))
 
     @torch.no_grad()
     def track(self, F_Chw: Tensor, z_Chw: Tensor, r_p: int, size: Size) -> None:
@@ -125,7 +126,7 @@ class DragState:
         """Motion supervision plus the sum of lam |(z - z_0) (1 - M)|."""
         assert self._initial
         moving = supervision(F_Chw, self.handles, self.targets, r_m, size)
-        if not self._outside.any():
+        if self._outside is None:
             return moving
         return moving + lam * ((z_Chw - self._initial[1]) * self._outside).abs().sum()
 

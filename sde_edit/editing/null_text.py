@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.model import AttentionAccess
+from sde_edit.diffusion import host
 from sde_edit.diffusion.denoiser import same_time
 from sde_edit.diffusion.guidance import guide
 from sde_edit.diffusion.schedule import Grid
@@ -95,7 +96,7 @@ class NullText:
                 torch.autograd.backward(error.sum())
             self.model.evaluations += len(active)
             adam.step()
-            errors = zip(active, error.tolist(), strict=True)
+            errors = zip(active, host.read(error).tolist(), strict=True)
             active = [b for b, e in errors if e >= 1e-5 + 1e-3 * done]
             if not active:
                 break

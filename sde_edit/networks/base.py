@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sde_edit.api.observer import Observer
+from sde_edit.diffusion import host
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.guidance import guide, rows_per_evaluation
 from sde_edit.errors import NotFiniteError, UserError
@@ -80,7 +81,7 @@ class Network(ABC):
     def _network(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         self.evaluations += len(x_BCHW)
         self.calls += 1
-        out = self._predict(x_BCHW, t_B, *condition)
+        out = self._predict(x_BCHW, t_B.to(self.device), *condition)
         rows, self._told = self.evaluations - self._told, self.evaluations
         self.observer.evaluated(rows)
         return out
@@ -187,15 +188,15 @@ def to_levels(pixels_BCHW: Tensor, dtype: torch.dtype) -> Tensor:
     Raises NotFiniteError, whose remedy names the network's dtype, if a value is not finite.
     """
     pixels = pixels_BCHW.float()
-    broken = (~pixels.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-    if broken:
+    finite = host.read(pixels.isfinite().flatten(1).all(1)).tolist()
+    if not all(finite):
         raise NotFiniteError(
             f"the network gave NaN or infinity in {str(dtype).removeprefix('torch.')}: "
             "use dtype=bfloat16 or dtype=float32, or a smaller guidance",
-            broken,
+            [b for b, whole in enumerate(finite) if not whole],
         )
     levels: Tensor = (127.5 * (pixels + 1)).clamp(0, 255).round().to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).contiguous().cpu()
+    return torch.from_numpy(host.read(levels.permute(0, 2, 3, 1).contiguous()))
 
 
 def refuse_hints(hints_BHWC: Tensor | None) -> None:

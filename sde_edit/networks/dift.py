@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sde_edit.api.example import Point
+from sde_edit.diffusion import host
 from sde_edit.diffusion.noise import Noise
 from sde_edit.errors import UserError
 from sde_edit.imaging.fit import pixels_per_cell
@@ -142,8 +143,8 @@ def corresponding(
     ):
         dot_PHW += torch.einsum("pc,chw->phw", vector_PC, part_CHW)
         squared_HW += part_CHW.square().sum(0)
-    best = (dot_PHW / squared_HW.sqrt().clamp_min(1e-8)).flatten(1).argmax(1).tolist()
-    return [(index % size[1], index // size[1]) for index in best]
+    best = (dot_PHW / squared_HW.sqrt().clamp_min(1e-8)).flatten(1).argmax(1)
+    return [(index % size[1], index // size[1]) for index in host.read(best).tolist()]
 
 
 def _resized(features_Chw: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sde_edit.api.model import Adapter, LoraSettings, Scale
+from sde_edit.diffusion import host
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.noise import Noise
 
@@ -169,5 +170,5 @@ def stack_adapters(adapters: Sequence[Adapter], like: Tensor) -> dict[str, Tenso
 
 def unstack_adapters(weights: _Weights) -> list[Adapter]:
     """The weights of each example, on the CPU."""
-    parts = {name: weight.cpu().unbind() for name, weight in weights.items()}
+    parts = {name: torch.from_numpy(host.read(weight)).unbind() for name, weight in weights.items()}
     return [dict(zip(parts, own, strict=True)) for own in zip(*parts.values(), strict=True)]

@@ -22,7 +22,7 @@ from sde_edit.registry import build
 def sampler(kind: str, **settings: Any) -> Sampler:
     """A sampler by the name of its file, such as "sde", with these of its settings.
 
-    Its methods take any `eps(x_BCHW, t_B)`, which returns the noise in x at the times t:
+    Its methods take any `eps(x_BCHW, t_B)`, which returns the noise in x at times t, on the CPU:
     `decode(eps, x_BCHW, grid, noise)` goes from x at the grid's first time to x at its last, and
     `encode(eps, x_BCHW, grid, noise)` of those that invert goes back. x is a float32 or float64
     tensor [B, C, H, W]. Raises UserError for an unknown kind or setting.

@@ -8,23 +8,20 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
-from sde_edit.errors import UserError
 from sde_edit.report.grid import Place
 from sde_edit.report.results import RunResult
 from sde_edit.report.selection import Setting, matches
 from sde_edit.report.table import Cell, Row, split_into_rows, with_common_decimals
 
-Published = list[float | None] | dict[str, float] | dict[str, dict[str, float]]
+Published = dict[str, float] | dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Paper:
     """Published numbers.
 
-    values: metric or cost -> label -> numbers. The numbers are a list in the order of the columns,
-    with null for a missing number; or a mapping by column, as {0.5: 7.57}, if the table may have
-    other columns. In a table with groups they are a mapping by group and column, as
-    {small: {25: 5.84}}.
+    values: metric or cost -> label -> numbers by column, as {0.5: 7.57}; in a table with groups by
+    group and column, as {small: {25: 5.84}}. A column without a number stays empty.
     higher: the metrics for which higher is better.
     where: settings of the published experiment, as `where` of a table. If all runs of the arms with
     these labels have them, the numbers are in the metric's own block; otherwise, and without
@@ -46,9 +43,9 @@ class Paper:
         return all(matches(run.spec, same) for run in results)
 
     def rows(self, name: str, places: Sequence[Place]) -> tuple[Row, ...]:
-        """The rows of a metric or cost. Raises UserError if a list is too short or too long."""
+        """The rows of a metric or cost."""
         found = self.values[name]
-        lines = [_line(f"{name} of {label!r}", line, places) for label, line in found.items()]
+        lines = [[_number(values, place) for place in places] for values in found.values()]
         cells = with_common_decimals(Cell(value) for line in lines for value in line)
         labels = [f"Paper {label}" for label in found]
         return split_into_rows(labels, "paper", cells)
@@ -62,14 +59,6 @@ class Paper:
             f"{note} They compare with runs of that model and data only; other runs compare with "
             "them in the sign of the difference alone."
         )
-
-
-def _line(what: str, line: Published, places: Sequence[Place]) -> list[float | None]:
-    if isinstance(line, dict):
-        return [_number(line, place) for place in places]
-    if len(line) != len(places):
-        raise UserError(f"paper.values.{what}: {len(places)} are needed")
-    return line
 
 
 def _number(values: Mapping[str, Any], place: Place) -> float | None:

@@ -106,6 +106,10 @@ class Study:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
     @classmethod
     def named(cls, name: str, results: Path) -> Study:
         """The study of this name, which may not exist. Raises UserError for a name with folders."""
@@ -120,10 +124,14 @@ class Study:
                 "remove the folder with all its answers"
             )
 
-    def write(self, plan: Plan, images: Mapping[str, bytes]) -> None:
-        """Store a plan and its images, by SHA-256."""
-        for digest, content in images.items():
-            write_atomic(self._image(digest), content)
+    def add_image(self, content: bytes) -> str:
+        """Store the content of a PNG file; its SHA-256."""
+        digest = hashlib.sha256(content).hexdigest()
+        write_atomic(self._image(digest), content)
+        return digest
+
+    def write(self, plan: Plan) -> None:
+        """Seal a plan, whose images are stored."""
         self.add_raters(plan.raters)
         write_checked(self.folder / "plan.json", asdict(plan))
 

@@ -20,6 +20,7 @@ from sde_edit.api.model import Adapter, AttentionAccess, Model
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
+from sde_edit.diffusion import host
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
@@ -194,7 +195,7 @@ class _ReferenceDenoiser:
         """eps of one batch, whose rows share their time."""
         if not self.blocks:
             return self.model.attend(x_BCHW, t_B, self.text_BKD)
-        source = self.path[self.grid.index_of(float(t_B[0]))].to(x_BCHW)
+        source = self.path[self.grid.index_of(float(host.read(t_B)[0]))].to(x_BCHW)
         reference = Reference(self.model.up_blocks - self.blocks)
         both = torch.cat([source, x_BCHW]), t_B.repeat(2), self.text_BKD.repeat(2, 1, 1)
         return self.model.attend(*both, reference).chunk(2)[1]

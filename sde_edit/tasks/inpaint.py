@@ -84,7 +84,7 @@ class Inpaint(Task):
             a = grid.alpha[i] if i < grid.steps else 1.0
             return torch.where(hidden, x, add_noise(y_0, n, a))
 
-        edited = model.decode(sampler.decode(eps, n, grid, noise, project)).cpu()
+        edited = model.decode(sampler.decode(eps, n, grid, noise, project))
         return composite(edited, originals, masks(examples)) if self.composite_known else edited
 
     def evaluations_per_image(self, steps: int) -> int:

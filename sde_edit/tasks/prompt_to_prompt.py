@@ -19,6 +19,7 @@ from sde_edit.api.model import AttentionAccess, Model
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
+from sde_edit.diffusion import host
 from sde_edit.diffusion.denoiser import Project, no_edit
 from sde_edit.diffusion.guidance import guide, rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
@@ -347,7 +348,7 @@ class _ControlledDenoiser:
 
         The call holds the source if its maps are used, null if there is guidance, and the target.
         """
-        i = self.grid.index_of(float(t_B[0]))
+        i = self.grid.index_of(float(host.read(t_B)[0]))
         control, parts = self.controls[i], [(x_BCHW, self.target_BKD)]
         if self.guidance != 1:
             parts.insert(0, (x_BCHW, self.nulls[i]))

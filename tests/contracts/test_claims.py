@@ -60,7 +60,7 @@ def study_of(claim: Claim, results: Path) -> Table:
     (labels,) = re.findall(r"labels=([\w,-]+)", claim.note)
     assert f"study new {claim.table.removeprefix(TABLE)} " in claim.note
     study = Study.named("made-up", results)
-    study.write(plan_of(arms=labels.split(","), raters=0), {})
+    study.write(plan_of(arms=labels.split(","), raters=0))
     return study_table(study.plan, simulate(study, [prefers(0)] * 2), [{}, {}, {}])
 
 

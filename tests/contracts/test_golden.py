@@ -182,7 +182,7 @@ def one_column(results: Path) -> Table:
         "paper": {
             "source": "A paper, Table 1",
             "setting": "another experiment",
-            "values": {"psnr": {"DDIM": [20.5], "EDICT": [19.0]}},
+            "values": {"psnr": {"DDIM": {"20": 20.5}, "EDICT": {"20": 19.0}}},
             "higher": ["psnr"],
         },
     }

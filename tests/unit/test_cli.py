@@ -23,7 +23,8 @@ def test_help_and_list_import_nothing_heavy(arguments):
         "import sys\n"
         "from sde_edit.cli import main\n"
         f"main({arguments}, standalone_mode=False)\n"
-        "heavy = {'torch', 'diffusers', 'transformers', 'hydra', 'matplotlib', 'wandb'}\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'hydra', 'matplotlib', 'wandb',\n"
+        "    'starlette', 'uvicorn', 'jinja2'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

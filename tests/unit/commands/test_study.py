@@ -150,7 +150,10 @@ def test_results_need_answers_and_a_study(results):
     with pytest.raises(UserError, match=r"no study 'other'.*sde-edit study new other"):
         publish_results("other", [f"paths.results={results}"])
     new(results, "n=5")
-    with pytest.raises(UserError, match="nobody has answered yet"):
+    with pytest.raises(UserError, match="no question that counts is answered yet"):
+        publish_results("drags", [f"paths.results={results}"])
+    simulate(Study.named("drags", results), [prefers(0)] * 6, most=3)  # for practice
+    with pytest.raises(UserError, match="no question that counts is answered yet"):
         publish_results("drags", [f"paths.results={results}"])
 
 

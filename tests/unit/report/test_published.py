@@ -49,3 +49,17 @@ def test_table5_says_that_published_values_are_not_available(store: RunStore) ->
     assert any("not available" in note for note in table.notes)
     assert not any(row.kind == "paper" for block in table.blocks for row in block.rows)
     assert table.blocks[0].summary.endswith("; 4 not compared.")
+
+
+def test_published_numbers_belong_to_columns_of_which_a_table_may_show_some(
+    store: RunStore,
+) -> None:
+    """As `sde-edit sweep table=table3 dtype=float32` does."""
+    for sampler in ("ode", "sde"):
+        run = store.open(inpaint_spec(sampler, "large", 50))
+        add_numbered(run, N)
+        add_score(run, "fid", 1.0)
+    shown = config() | {"runs": config()["runs"] | {"steps": [50], "data.masks": ["large"]}}
+    table = build_table(shown, store.runs())
+    row = row_of(table, "Published FID, another experiment", "Paper Inpaint-SDE")
+    assert [cell.value for cell in row.values()] == [15.48]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.unit.study.plans import plan_of
 @pytest.fixture
 def study(tmp_path):
     found = Study.named("made-up", tmp_path)
-    found.write(plan_of(), {})
+    found.write(plan_of())
     return found
 
 
@@ -55,12 +56,11 @@ def test_raters_have_secrets_of_their_own_that_last(study):
 
 
 def test_an_image_that_is_not_that_of_the_plan_is_refused(tmp_path):
-    image = b"an image"
-    digest = hashlib.sha256(image).hexdigest()
-    plan = plan_of(2)
-    items = tuple(type(item)(item.id, item.words, digest, (digest, digest)) for item in plan.shown)
     study = Study.named("made-up", tmp_path)
-    study.write(plan_of(2, items=items[:2], practice=items[2:]), {digest: image})
+    digest = study.add_image(b"an image")
+    assert digest == hashlib.sha256(b"an image").hexdigest()
+    items = tuple(replace(i, original=digest, edits=(digest, digest)) for i in plan_of(2).shown)
+    study.write(plan_of(2, items=items[:2], practice=items[2:]))
     study.check_images()
     (study.folder / "images" / f"{digest}.png").write_bytes(b"another")
     with pytest.raises(UserError, match="is not the image of the plan"):

@@ -8,7 +8,6 @@ import pytest
 from sde_edit.api.metric import Score
 from sde_edit.report.claims import Claim, judge, world_of
 from sde_edit.report.formats import from_json, markdown, rendered, to_json
-from sde_edit.study.figure import bars
 from sde_edit.study.plan import Study
 from sde_edit.study.results import study_table
 from tests.unit.study.plans import plan_of, prefers, simulate
@@ -18,7 +17,7 @@ NOTHING: list[dict[str, Score]] = [{}, {}, {}]
 
 def table_of(tmp_path, raters, *, plan=None, scores=NOTHING, most=None):
     study = Study.named("made-up", tmp_path)
-    study.write(plan or plan_of(raters=0), {})
+    study.write(plan or plan_of(raters=0))
     return study_table(study.plan, simulate(study, raters, most=most), scores)
 
 
@@ -87,16 +86,6 @@ def test_table_reads_back_and_has_every_form(six, tmp_path):
     assert "over raters and items" in markdown(six)
 
 
-def test_figure_has_a_bar_for_each_group_of_raters(six):
-    figure = bars(six)
-    (axes,) = figure.axes
-    assert len(axes.patches) == 4
-    counted = cell(six, "preference", "SDE")
-    assert axes.patches[0].get_width() == pytest.approx(counted.value)
-    whisker = axes.lines[0].get_xdata()
-    assert tuple(whisker) == pytest.approx((counted.low, counted.high))
-
-
 def test_a_rater_of_one_side_is_seen(tmp_path):
     table = table_of(tmp_path, [lambda trial, rng: trial.known or "left"] * 2)
     assert cell(table, "left side chosen", "answers").value == 1
@@ -123,7 +112,7 @@ def test_unfinished_raters_do_not_count_but_are_shown(tmp_path):
 )
 def test_rule_for_stopping(tmp_path, raters, half_width, said):
     study = Study.named("made-up", tmp_path)
-    study.write(plan_of(raters=0, half_width=half_width), {})
+    study.write(plan_of(raters=0, half_width=half_width))
     found = simulate(study, [prefers(0)] * 2)
     table = study_table(plan_of(raters=raters, half_width=half_width), found, NOTHING)
     assert said in markdown(table)
@@ -150,7 +139,6 @@ def test_several_arms_have_strengths_and_columns_for_their_pairs(tmp_path):
     assert a.low < a.value < a.high
     assert cell(table, "preference", "c", "raters that count, a or b").value is None
     assert cell(table, "preference", "a − c", "raters that count, a or c").value > 0
-    assert len(bars(table).axes[0].patches) == 12
 
 
 def score(values, *, higher=True):

@@ -74,7 +74,11 @@ async function showQuestion() {
 
 async function load(image, digest) {
   image.src = `/image/${digest}.png`;
-  await image.decode();
+  try {
+    await image.decode();
+  } catch {
+    throw new Error("A picture did not arrive. Reload the page.");
+  }
 }
 
 function mark(side) {

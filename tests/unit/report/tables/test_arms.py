@@ -163,7 +163,7 @@ ONE_COLUMN = NFE | {
     ],
     "column": "steps",
     "costs": ["evaluations"],
-    "paper": {"source": "s", "setting": "t", "values": {"kid": {"DDIM": [1.5]}}},
+    "paper": {"source": "s", "setting": "t", "values": {"kid": {"DDIM": {"10": 1.5}}}},
 }
 
 
@@ -286,7 +286,10 @@ def test_arms_of_different_tasks_are_refused(store):
         ),
         ({"runs": {"task": ["sample"], "steps": [10], "seed": [0, 1]}}, "several values of seed"),
         ({"colunm": "nfe"}, "colunm"),
-        ({"paper": {"source": "s", "setting": "t", "values": {"fid": {"DDIM": [1.0]}}}}, "2 are"),
+        (
+            {"paper": {"source": "s", "setting": "t", "values": {"fid": {"DDIM": [1.0]}}}},
+            "an object",
+        ),
     ],
 )
 def test_wrong_configs_are_refused(store, change, said):
@@ -422,12 +425,12 @@ def test_published_numbers_stand_beside_the_arms_that_they_name(store):
     paper = {
         "source": "A paper",
         "setting": "guidance 7.5",
-        "values": {"fid": {"ODE at 7.5": [20.5]}},
+        "values": {"fid": {"ODE at 7.5": {"10": 20.5}}},
         "where": {"task.guidance": 7.5},
     }
     titles = [block.title for block in build_table({**PAIRS, "paper": paper}, store.runs()).blocks]
     assert titles == ["fid"]
-    paper["values"] = {"fid": {"ODE": [20.5]}}
+    paper["values"] = {"fid": {"ODE": {"10": 20.5}}}
     titles = [block.title for block in build_table({**PAIRS, "paper": paper}, store.runs()).blocks]
     assert titles == ["fid", "Published FID, another experiment"]
 
