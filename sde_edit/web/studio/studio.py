@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import shlex
 import time
@@ -20,6 +19,7 @@ from sde_edit.config import compose_config
 from sde_edit.errors import UserError
 from sde_edit.overrides import read, refuse_swept
 from sde_edit.store.files import write_atomic
+from sde_edit.store.processes import cores
 from sde_edit.web.studio.jobs import (
     Foresee,
     Foreseen,
@@ -110,7 +110,7 @@ def read_base(overrides: Sequence[str]) -> Base:
     if "model" not in keys:
         kept.insert(0, "model=shapes")
     if "hardware.threads" not in keys:
-        kept.append(override("hardware.threads", max(1, (os.cpu_count() or 1) - 1)))
+        kept.append(override("hardware.threads", max(1, cores() - 1)))
     config = compose_config(overrides)
     model = compose_config(kept)["model"]["name"]
     return Base(tuple(kept), model, Path(config["paths"]["results"]).resolve())

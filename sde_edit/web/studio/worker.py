@@ -77,7 +77,8 @@ class Line:
 def _serve(connection: Connection) -> None:
     """Body of the process: do jobs until the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then ends this
-    os.nice(_NICE)
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
     line = Line(connection)
     with suppress(BrokenPipeError):
         while not line.ended:

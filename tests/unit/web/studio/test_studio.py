@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,8 @@ def test_what_is_said_is_kept():
 def test_what_the_page_decides_or_nobody_knows_is_refused(override, message):
     with pytest.raises(UserError, match=message):
         read_base([override])
+
+
+def test_the_server_starts_without_torch():
+    code = "import sys, sde_edit.web.studio.app; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
