@@ -115,6 +115,7 @@ def main() -> None:
         sde-edit export --out values.csv                         the scores of every image
         sde-edit figure figure5                                  a figure that needs no runs
         sde-edit study new drags runs=5e66,6be8                  ask people which edit is better
+        sde-edit studio                                          edit photos in the browser
         sde-edit claims                                          what the papers claim, decided
         sde-edit report                                          pages to browse, with the images
         sde-edit status                                          what is finished, what is at work
@@ -526,13 +527,13 @@ def _single(command: Any) -> Any:
 
 
 def _edit(
-    task: str, picture: dict[str, Any], out: Path, force: bool, overrides: tuple[str, ...]
+    kind: str, picture: dict[str, Any], out: Path, force: bool, overrides: tuple[str, ...]
 ) -> None:
-    from sde_edit.commands.edit import edit_picture
+    from sde_edit.commands.edit import edit_picture, with_defaults
 
     _say_hole(picture["mask"])
     logging.getLogger("sde_edit").setLevel(logging.WARNING)  # the run's folder is temporary
-    given = [f"task={task}", "model=sd15", *overrides]
+    given = with_defaults(kind, overrides)
     for path in edit_picture(picture, out=out, force=force, overrides=given):
         _say(path)
 
@@ -597,7 +598,7 @@ def edit_prompt(
     roundtrip, cyclediffusion, p2p and null_text.
     """
     picture = {"image": photo, "mask": mask, "hole": hole, "caption": before, "target": after}
-    _edit("diffedit", picture, out, force, overrides)
+    _edit("prompt", picture, out, force, overrides)
 
 
 @edit.command("drag")
@@ -633,6 +634,30 @@ def _point(text: str) -> list[float]:
     except ValueError:
         raise UserError(f"{text!r}: a point is X,Y in pixels, such as 145,216") from None
     return [x, y]
+
+
+@main.command()
+@OVERRIDES
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8060, show_default=True, help="0: any that is free.")
+@click.option("--token", default="", help="What other machines must know; needed for their --host.")
+def studio(overrides: tuple[str, ...], host: str, port: int, token: str) -> None:
+    """Edit photos of your own in the browser: inpaint, edit by words, drag.
+
+    \b
+        sde-edit studio                             the embedded model
+        sde-edit studio model=sd15 steps=100
+
+    The overrides hold for every edit; task, sampler and their settings are chosen on the page.
+    Photos and results are kept in <paths.results>/studio. Every result comes with the command line
+    of `sde-edit edit` that makes the same.
+    """
+    from sde_edit.web.extra import require_web
+
+    require_web("studio")
+    from sde_edit.web.studio.app import serve_studio
+
+    serve_studio(overrides, host=host, port=port, token=token, announce=_say)
 
 
 @main.group()

@@ -360,7 +360,7 @@ class _Named:
 
 @strict
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """All of a config but the settings of its plug-ins."""
 
     task: _Named
@@ -404,7 +404,7 @@ def _check_run(config: Mapping[str, Any]) -> None:
         }
         for group in _PACKAGES
     }
-    settings(_Run, {**config, **own}, of="config", under="")
+    settings(Run, {**config, **own}, of="config", under="")
 
 
 def _check_finite(config: Mapping[str, Any]) -> None:

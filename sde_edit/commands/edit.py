@@ -19,6 +19,9 @@ from sde_edit.api.override import override
 from sde_edit.commands.run import run_all
 from sde_edit.config import compose_config, experiment
 from sde_edit.datasets.picture import Picture
+from sde_edit.engine.execute import ModelCache
+from sde_edit.engine.plan import plan_run
+from sde_edit.engine.producer import Outlook, inspect_missing
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import (
     Size,
@@ -76,6 +79,7 @@ class _Result:
     image: Pixels
 
 
+_TASKS = {"inpaint": "inpaint", "prompt": "diffedit", "drag": "drag"}
 TEMPORARY = "sde-edit-edit"  # folders in the system's own temporary folder
 
 
@@ -84,15 +88,25 @@ def cache_folder() -> Path:
     return Path(user_cache_dir("sde-edit"))
 
 
+def with_defaults(kind: str, overrides: Sequence[str]) -> list[str]:
+    """The overrides of `sde-edit edit <kind>`, after those for which the command itself stands."""
+    return [f"task={_TASKS[kind]}", "model=sd15", *overrides]
+
+
 def edit_picture(
-    picture: Mapping[str, Any], *, out: Path, force: bool, overrides: Sequence[str]
+    picture: Mapping[str, Any],
+    *,
+    out: Path,
+    force: bool,
+    overrides: Sequence[str],
+    models: ModelCache | None = None,
 ) -> list[Path]:
     """Write the edited photo to `out`, and a sheet with photo and result beside it.
 
     picture: settings of data=picture. If overrides are swept, there is a result for each
     combination, <out>-<values>.png, and one sheet. Results have the size of the photo, and its own
     pixels outside a mask. Masks that were found and LoRAs are kept in the user's cache folder, so
-    that the next edit of the same photo starts at once.
+    that the next edit of the same photo starts at once. models: what earlier edits have loaded.
 
     Raises UserError, before any work, for wrong settings, and if a file exists and `force` is not
     given. If some results fail, the others are written and the UserError names them.
@@ -111,7 +125,7 @@ def edit_picture(
         photo = _picture(experiments[0]).photo()
         _check_writable(out)
         _say(experiments, photo)
-        failure = _run(experiments)
+        failure = _run(experiments, models)
         results = _results(wishes, experiments, photo)
         made = {one.file: png_bytes(Image.fromarray(one.image)) for one in results}
         made[sheet] = png_bytes(_sheet(photo, results))
@@ -119,6 +133,21 @@ def edit_picture(
     if failure:
         raise UserError(f"{failure}\nwritten: {', '.join(map(str, made))}")
     return list(made)
+
+
+def foresee(
+    picture: Mapping[str, Any], overrides: Sequence[str]
+) -> tuple[list[Experiment], list[Outlook]]:
+    """The experiment of each result that `edit_picture` would make, and what is known of it.
+
+    Logs what the user should know. Raises UserError as `edit_picture` does.
+    """
+    _check_overrides(overrides, picture)
+    wishes = _wishes(Path("out.png"), Path("out-sheet.png"), overrides)
+    experiments = _experiments(wishes, picture, "results")
+    _say(experiments, _picture(experiments[0]).photo())
+    plans = [plan_run(one, None) for one in experiments]
+    return experiments, inspect_missing(list(zip(experiments, plans, strict=True)), scored=False)
 
 
 # ------------------------------------------------------------------ what is asked for
@@ -228,10 +257,10 @@ def _size(example: Example) -> Size:
 
 
 # ------------------------------------------------------------------ results
-def _run(experiments: Sequence[Experiment]) -> UserError | None:
+def _run(experiments: Sequence[Experiment], models: ModelCache | None) -> UserError | None:
     """Make the results. Raises UserError if all fail, and returns it if only some do."""
     try:
-        run_all(experiments, evaluate=False)
+        run_all(experiments, evaluate=False, models=models)
     except KeyboardInterrupt:
         raise UserError("interrupted; no result is written") from None
     except UserError as error:

@@ -310,16 +310,21 @@ def experiments_of(overrides: Sequence[str]) -> list[Experiment]:
     return [config.experiment(combination) for combination in expand(overrides)]
 
 
-def run_all(experiments: Sequence[Experiment], evaluate: bool = True) -> list[Run]:
-    """Make every run; a failure does not stop the others. Raises UserError listing the failures."""
-    runs, error = make_all(experiments, evaluate)
+def run_all(
+    experiments: Sequence[Experiment], evaluate: bool = True, models: ModelCache | None = None
+) -> list[Run]:
+    """Make every run; a failure does not stop the others. Raises UserError listing the failures.
+
+    models: what earlier runs have loaded.
+    """
+    runs, error = make_all(experiments, evaluate, models)
     if error:
         raise error
     return runs
 
 
 def make_all(
-    experiments: Sequence[Experiment], evaluate: bool
+    experiments: Sequence[Experiment], evaluate: bool, models: ModelCache | None = None
 ) -> tuple[list[Run], UserError | None]:
     """The runs that were made, and an error that lists the failures, which do not stop the others.
 
@@ -328,7 +333,7 @@ def make_all(
     """
     if evaluate:
         check_wanted_metrics(experiments)
-    models, runs, failures = ModelCache(), [], []
+    models, runs, failures = models or ModelCache(), [], []
     groups = group_by_shared_encoding(experiments)
     for number, group in enumerate(groups, 1):
         label = "; ".join(" ".join(experiment.overrides) for experiment in group)

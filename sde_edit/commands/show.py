@@ -8,13 +8,14 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import getdoc
+from pathlib import Path
 from textwrap import wrap
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 
 from sde_edit.api.override import format_override
-from sde_edit.config import RUN_KEYS, RUN_TYPES, compose_config, defaults_of, group_file
+from sde_edit.config import RUN_KEYS, RUN_TYPES, Run, compose_config, defaults_of, group_file
 from sde_edit.errors import UserError
 from sde_edit.overrides import read
 from sde_edit.registry import (
@@ -62,8 +63,11 @@ class ChoiceHelp:
 
 
 # ------------------------------------------------------------------ one choice
-def describe_choice(group: str, name: str) -> ChoiceHelp:
-    """The help of conf/<group>/<name>.yaml. Raises UserError with the nearest name."""
+def describe_choice(group: str, name: str, overrides: Sequence[str] = ()) -> ChoiceHelp:
+    """The help of conf/<group>/<name>.yaml. Raises UserError with the nearest name.
+
+    overrides: the other choices, on which defaults of a task depend.
+    """
     if group not in groups():
         raise UserError(f"no group {group!r}.{suggest(group, groups())}")
     raw = group_file(group, name)
@@ -73,10 +77,18 @@ def describe_choice(group: str, name: str) -> ChoiceHelp:
         group,
         name,
         listing(group)[name],
-        list(_settings(group, name, raw, cls)),
+        list(_settings(group, name, raw, cls, overrides)),
         _details(cls),
         str(paper) if paper else "",
     )
+
+
+def describe_run(keys: Sequence[str], overrides: Sequence[str]) -> list[SettingHelp]:
+    """The help of keys of conf/config.yaml that are in no group, such as `steps`, with the defaults
+    that these overrides give."""
+    values, comments = defaults_of(keys, overrides), _comments(conf_dir() / "config.yaml")
+    types = get_type_hints(Run, include_extras=True)
+    return [SettingHelp(k, _written(values[k]), type_words(types[k]), comments[k]) for k in keys]
 
 
 def _plugin(group: str, raw: Mapping[str, Any]) -> type[Any] | None:
@@ -88,9 +100,13 @@ def _plugin(group: str, raw: Mapping[str, Any]) -> type[Any] | None:
 
 
 def _settings(
-    group: str, name: str, raw: Mapping[str, Any], cls: type[Any] | None
+    group: str,
+    name: str,
+    raw: Mapping[str, Any],
+    cls: type[Any] | None,
+    overrides: Sequence[str],
 ) -> Iterator[SettingHelp]:
-    comments = _comments(group, name)
+    comments = _comments(configs(group)[name])
     declaring = [one for one in (RUN_TYPES.get(group), cls) if one]
     hints = {k: v for one in declaring for k, v in get_type_hints(one, include_extras=True).items()}
     own = {f.name: f for f in dataclasses.fields(cls)} if cls else {}
@@ -101,8 +117,8 @@ def _settings(
         value = raw[key] if key in raw else _default(own[key])
         meaning = comments.get(key) or documented.get(key) or RUN_KEYS.get(group, {}).get(key, "")
         if group == "task" and isinstance(value, str) and "${" in value:
-            value = defaults_of([f"task.{key}"], [f"task={name}"]).get(f"task.{key}")
-            meaning += ". Shown for the default model and data"
+            value = defaults_of([f"task.{key}"], [*overrides, f"task={name}"]).get(f"task.{key}")
+            meaning += "" if overrides else ". Shown for the default model and data"
         kind = type_words(hints[key]) if key in hints else _kind_of(value)
         yield SettingHelp(_prefixed(group, key), _written(value), kind, meaning)
 
@@ -165,11 +181,11 @@ def _limits(metadata: Sequence[Any]) -> Iterator[str]:
             yield "not empty"
 
 
-def _comments(group: str, name: str) -> dict[str, str]:
+def _comments(file: Path) -> dict[str, str]:
     """The comments behind the keys of a YAML file, with the comment lines that continue them."""
     found: dict[str, str] = {}
     key = ""
-    for line in configs(group)[name].read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines():
         if given := re.match(r"(\w+):.*?\s#\s*(.*)$", line):
             key, found[given[1]] = given[1], given[2]
         elif key and (more := re.match(r"\s+#\s*(.*)$", line)):

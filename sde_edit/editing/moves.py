@@ -64,7 +64,7 @@ class MovePlan:
         """A message on settings derived from the model's own latents, if they differ from the
         paper's; else ""."""
         side = min(native)
-        own: dict[str, float] = {"r": self._r(side)} if self.r is None else {}
+        own: dict[str, float] = {"r": self.radius(side)} if self.r is None else {}
         if self.m is None and self.m_factor is None:
             own["m_factor"] = self._m_factor(side)
         if side == _SIDE or not own:
@@ -77,7 +77,7 @@ class MovePlan:
         """Equal steps along the segments; the points are in cells."""
         if self.published:
             drags = [Drag(_cell(d.source, size), _cell(d.target, size)) for d in drags]
-        r, place = self._r(side), _on_cells if self.published else _on_segment
+        r, place = self.radius(side), _on_cells if self.published else _on_segment
         m = self.m or self._m(max(math.dist(d.source, d.target) for d in drags), side)
         paths = [[place(d, j, m, size) for j in range(m + 1)] for d in drags]
         reached = (size[0] - 1, size[1] - 1) if self.published else size
@@ -87,7 +87,8 @@ class MovePlan:
         steps = distance * self._m_factor(side)
         return _nearest_step(steps) if self.published else max(1, math.ceil(steps))
 
-    def _r(self, side: int) -> int:
+    def radius(self, side: int) -> int:
+        """r in cells. side: of the model's own latents."""
         return self.r or max(1, round(5 * side / _SIDE))
 
     def _m_factor(self, side: int) -> float:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
+from sde_edit.api.observer import Observer
 from sde_edit.api.preparation import Prepared
 from sde_edit.api.sampler import Sampler
 from sde_edit.api.spec import ComponentSpec
@@ -43,9 +44,13 @@ if TYPE_CHECKING:
 
 
 class ModelCache:
-    """Keeps the last loaded model, so that consecutive runs of one model load it once."""
+    """Keeps the last loaded model, so that consecutive runs of one model load it once.
 
-    def __init__(self) -> None:
+    observer: of all models that it loads.
+    """
+
+    def __init__(self, observer: Observer | None = None) -> None:
+        self._observer = observer or Observer()
         self._key: tuple[ComponentSpec, str, str, bool] | None = None
         self._model: Model | None = None
 
@@ -57,6 +62,7 @@ class ModelCache:
                 check_compiler(torch.device(device))
             self._model = None  # free the old weights before loading the new ones
             self._model = experiment.source.load(device, spec.dtype, compiled)
+            self._model.observer = self._observer
             self._key = key
         return self._model
 
@@ -144,9 +150,11 @@ def _edit(
         start = time.perf_counter()
         prepared: dict[str, Sequence[Any]] = {}
         for preparation in active_runs[0].experiment.task.preparations:
+            model.observer.preparing(preparation.label)
             with progress.uncounted(preparation.label):
                 results = prepare(preparation, active_runs, model, grid, examples)
             prepared[preparation.name] = results
+            model.observer.preparing("")
         meter = CostMeter(model)
         uncounted = time.perf_counter() - start
         edits = _edits(active_runs, examples, model, sampler, grid, noise, prepared)

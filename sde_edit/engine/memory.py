@@ -60,7 +60,9 @@ class AdaptiveBatcher:
         """None if memory ran out; returning frees the tensors of the failed attempt."""
         try:
             return work(chunk)
-        except torch.OutOfMemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
             return None
 
     def _halve(self, failed: int) -> None:
@@ -77,6 +79,12 @@ class AdaptiveBatcher:
 
     def _known_sizes(self) -> dict[str, int]:
         return remembered_sizes(self._file)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a device has no memory left. On a CPU torch says so by a plain RuntimeError."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def remembered_sizes(file: Path) -> dict[str, int]:

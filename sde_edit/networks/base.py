@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from sde_edit.api.observer import Observer
 from sde_edit.diffusion import host
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.guidance import guide, rows_per_evaluation
@@ -54,6 +55,8 @@ class Network(ABC):
         self.evaluations = 0
         self.calls = 0
         self.rows_at_once = 1
+        self.observer = Observer()
+        self._told = 0  # evaluations of which the observer knows
 
     def _placed(self, module: Any, *, compile: bool = False) -> Any:
         """A part of the model, moved to the device and into the memory layout of its inputs.
@@ -78,7 +81,10 @@ class Network(ABC):
     def _network(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         self.evaluations += len(x_BCHW)
         self.calls += 1
-        return self._predict(x_BCHW, t_B.to(self.device), *condition)
+        out = self._predict(x_BCHW, t_B.to(self.device), *condition)
+        rows, self._told = self.evaluations - self._told, self.evaluations
+        self.observer.evaluated(rows)
+        return out
 
     def _guided(self, cond: Condition, null: Condition, guidance: float) -> Denoiser:
         """A Denoiser with guidance (App. A.1), which evaluates both halves in one call.

@@ -1,4 +1,5 @@
-"""Whether the process that made something is still there, and temporary folders named after it."""
+"""Whether the process that made something is still there, temporary folders named after it, and the
+cores that a process has."""
 
 from __future__ import annotations
 
@@ -23,6 +24,12 @@ def is_gone(pid: str) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def cores() -> int:
+    """How many CPU cores this process may use."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return allowed or 1
 
 
 def has_ended(host: str, pid: str, last_sign: float) -> bool:

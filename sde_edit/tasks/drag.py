@@ -165,7 +165,7 @@ class DragTask(Task):
         adapters = prepared.get(LoraFit.name, ())
         grid = self._grid(grid)
         x, clock = model.encode(images(examples)), self._clock(grid)
-        plan, native = self._plan, model.latent_shape[1:]
+        plan, native = move_plan(self), model.latent_shape[1:]
         plans = [plan.steps(example, (x.shape[2], x.shape[3]), native) for example in examples]
         inside = may_change(examples, x)
         for j in range(max(map(len, plans))):
@@ -179,16 +179,12 @@ class DragTask(Task):
                 change = self._change(inversion.states, moves, inside[rows], own)
                 edited = sampler.decode(eps, inversion.latent, grid, own, change, inversion)
                 x[rows] = edited.to(x)
+            model.observer.reached(lambda: model.decode(x))
         return model.decode(x)
 
     @property
     def _published(self) -> bool:
         return self.convention == "published"
-
-    @property
-    def _plan(self) -> MovePlan:
-        in_sequence = self.pairs == "sequence"
-        return MovePlan(self.r, self.m, self.m_factor, in_sequence, self._published)
 
     def _grid(self, grid: Grid) -> Grid:
         """The times of a drag step, from t_0 to that of x_0."""
@@ -270,10 +266,17 @@ class DragTask(Task):
         return 2 * self.encode_evaluations_of(example, steps, size, native)
 
     def encode_evaluations_of(self, example: Example, steps: int, size: Size, native: Size) -> int:
-        return len(self._plan.steps(example, size, native)) * self.encode_evaluations(steps)
+        return len(move_plan(self).steps(example, size, native)) * self.encode_evaluations(steps)
 
     def derived_settings(self, native: Size) -> str:
-        return self._plan.derived(native)
+        return move_plan(self).derived(native)
+
+
+def move_plan(task: DragTask) -> MovePlan:
+    """Which squares the task copies, and in how many steps."""
+    in_sequence = task.pairs == "sequence"
+    published = task.convention == "published"
+    return MovePlan(task.r, task.m, task.m_factor, in_sequence, published)
 
 
 def _steps_up(grid: Grid, t_R: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
+from types import FrameType
 from urllib.parse import parse_qsl, urlencode
 
 import uvicorn
@@ -106,11 +107,26 @@ def _check_host(host: str, token: str) -> None:
         )
 
 
-def serve(app: ASGIApp, listening: socket.socket) -> None:
-    """Answer requests until Ctrl-C."""
+def serve(
+    app: ASGIApp, listening: socket.socket, *, ending: Callable[[], None] = lambda: None
+) -> None:
+    """Answer requests until Ctrl-C.
+
+    ending: is called at Ctrl-C, to end the answers that would last as long as the server.
+    """
     config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none")
     with suppress(KeyboardInterrupt), listening:
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config, ending).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._ending()
+        super().handle_exit(sig, frame)
 
 
 # ------------------------------------------------------------------ what it answers

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from sde_edit.api.launcher import Job, Launched, Work
 from sde_edit.errors import UserError
 from sde_edit.registry import Count, Natural, plugin
+from sde_edit.store.processes import cores
 from sde_edit.store.runs import LOG_VARIABLE
 
 log = logging.getLogger("sde_edit")
@@ -112,8 +113,7 @@ def _share(k: int, count: int, gpus: int) -> tuple[str, ...]:
     """The overrides that give worker k of `count` its share of GPUs and CPU cores."""
     if gpus:
         return (f"hardware.device=cuda:{k % gpus}",)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (f"hardware.threads={max((cores or 1) // count, 1)}",) if count > 1 else ()
+    return (f"hardware.threads={max(cores() // count, 1)}",) if count > 1 else ()
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Spy:
 
     def __init__(self, model):
         self.encode, self.denoiser = model.encode, model.denoiser
-        self.latent_shape = model.latent_shape
+        self.latent_shape, self.observer = model.latent_shape, model.observer
         self._model = model
 
     def decode(self, x):

@@ -94,3 +94,16 @@ def test_out_of_memory_changes_no_result(small, tmp_path, monkeypatch, task):
     where = f"paths.results={tmp_path / 'small'}"
     invoke("run", *small, f"task={task}", "dtype=float64", where)
     assert RunStore(tmp_path / "small").runs()[0].seal == whole
+
+
+def test_a_cpu_without_memory_is_told_as_a_sentence(small):
+    chosen = experiment([*small, "hardware.batch_size=1"])
+    batcher = AdaptiveBatcher(chosen, "cpu", "drag", SIZE)
+    with pytest.raises(UserError, match="does not hold one image"):
+        batcher.map(["x"], lambda examples: torch.empty(10**15))
+
+
+def test_another_error_of_torch_is_none_of_memory(small):
+    batcher = AdaptiveBatcher(experiment(small), "cpu", "drag", SIZE)
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        batcher.map(["x"], lambda examples: torch.ones(2) + torch.ones(3))

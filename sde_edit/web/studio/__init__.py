@@ -1,0 +1,1 @@
+"""`sde-edit studio`: edit one's own photos in the browser."""
