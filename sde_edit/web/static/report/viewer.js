@@ -120,7 +120,7 @@
   }
 
   function where(page, pick, { a, b }) {
-    const lines = [`Examples: ${page.corner} ${page.columns[pick.a.column]}`, `A is run ${a.id}: ${a.about}`];
+    const lines = [`Examples: ${page.corner} = ${page.columns[pick.a.column]}`, `A is run ${a.id}: ${a.about}`];
     return [...lines, ...(b ? [`B is run ${b.id}: ${b.about}`] : [])].join(". ") + ".";
   }
 
