@@ -99,7 +99,9 @@ class Shelf:
         mask = from_png(png, name="the mask").convert("L")
         if mask.size != (size := read_size(photo)):
             raise UserError(f"the mask is {mask.size}, the photo {size}: they must be of one size")
-        if mask.getextrema()[1] == 0:
+        if mask.getextrema() == (255, 255):
+            raise UserError("The mask covers the whole photo: leave a part that stays.")
+        if mask.getextrema() == (0, 0):
             return None
         file = folder / f"mask-{_digest(mask.tobytes())}.png"
         write_atomic(file, png_bytes(mask))

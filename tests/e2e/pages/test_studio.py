@@ -109,6 +109,7 @@ def opened(open_page, studio) -> Callable[..., Page]:
 # ------------------------------------------------------------------ what a user does
 def place(page: Page, pixel: Mark, zoom: float = 1) -> tuple[float, float]:
     """Where a pixel of the photo is on the screen, zoomed about the middle from its full size."""
+    page.locator("#canvas").scroll_into_view_if_needed()
     box = page.locator("#canvas").bounding_box()
     assert box
     scale = zoom * min(box["width"] / WIDTH, box["height"] / HEIGHT)
@@ -175,6 +176,9 @@ def test_who_has_no_photo_takes_a_scene(open_page, studio):
     expect(page.locator("#empty")).to_be_hidden()
     expect(page.locator("#prompt")).to_have_value(re.compile("on .* background"))
     page.get_by_role("button", name="Invert mask").click()
+    expect(page.locator("#cost")).to_contain_text("covers the whole photo", timeout=SLOW)
+    page.get_by_role("button", name="Undo").click()
+    click(page, (75, 50))
     finish(page, run(page))
 
 

@@ -255,6 +255,7 @@ async function plan() {
 
 async function foreseen() {
   if (!state.photo) throw new Error("Open a photo.");
+  $("cost").textContent = "Working out what it takes.";
   return post("/plan", await request());
 }
 

@@ -39,13 +39,13 @@ export function begin(tell) {
 export async function show() {
   brushDown = held = cursor = null;
   moves = [];
-  document.getElementById("empty").hidden = Boolean(state.photo);
   if (!state.photo) return;
   photo = await loaded(state.photo.token);
   mask = new Mask(photo.width, photo.height);
   await remask();
   view.fit(photo, box());
   cursor = [photo.width >> 1, photo.height >> 1];
+  document.getElementById("empty").hidden = true;
   draw();
 }
 

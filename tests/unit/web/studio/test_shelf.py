@@ -81,6 +81,7 @@ def test_a_mask_that_marks_nothing_is_none(shelf):
     [
         ("?", "no base64"),
         (base64.b64encode(b"text").decode(), "the mask"),
+        (in_base64(Image.new("L", (32, 32), 255)), "covers the whole photo"),
         (in_base64(box_mask(16, 32)), r"the mask is \(16, 32\), the photo \(32, 32\)"),
     ],
 )
