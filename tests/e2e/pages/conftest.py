@@ -12,9 +12,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; skipped without it."""
+    """Debian's Chromium; skipped without it.
+
+    While it is there an event loop runs, in which other tests can start none: so for a module only.
+    """
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("needs chromium")

@@ -34,7 +34,13 @@ def images(tmp_path, sampler):
 
 def test_rows_say_evaluations_and_calls(tmp_path, tiny_model):
     """Three images, four steps, guidance: the source is one call where a batch may be large."""
-    common = ["task=reconstruct", "steps=4", "data.n=3", f"model.path={tiny_model}"]
+    common = [
+        "task=reconstruct",
+        "task.guidance=7.5",
+        "steps=4",
+        "data.n=3",
+        f"model.path={tiny_model}",
+    ]
     run(tmp_path, *common, "sampler=sde", "hardware.batch_size=12")
     assert {(r.evaluations, r.calls) for r in rows(tmp_path, "sde").values()} == {(16.0, 1 + 4)}
     run(tmp_path, *common, "sampler=edict", "hardware.batch_size=3")
