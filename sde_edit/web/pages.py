@@ -25,4 +25,6 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.globals["static"] = "/static"
+    # The first method of a kind of edit is its default, so JSON keeps the order.
+    found.policies["json.dumps_kwargs"] = {"sort_keys": False}
     return found

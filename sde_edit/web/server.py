@@ -79,8 +79,9 @@ def bind(host: str, port: int, token: str) -> tuple[socket.socket, Address]:
     try:
         bound = socket.create_server((host, port), family=_family(host))
     except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]  # what follows is host and port again
         raise UserError(
-            f"cannot listen on {host}, port {port}: {error.strerror}. Choose another --port"
+            f"cannot listen on {host}, port {port}: {reason}. Choose another --port"
         ) from error
     return bound, Address(host, bound.getsockname()[1], token)
 

@@ -23,3 +23,8 @@ def test_pages_ask_for_the_style_sheet_where_they_are_told():
     assert 'href="/static/style.css"' in base.render()
     assert 'href="../static/style.css"' in base.render(static="../static")
     assert (STATIC / "style.css").is_file()
+
+
+def test_json_keeps_the_order_as_the_first_method_is_the_default():
+    template = environment().from_string("{{ methods | tojson }}")
+    assert template.render(methods={"p2p": 1, "diffedit": 2}) == '{"p2p": 1, "diffedit": 2}'

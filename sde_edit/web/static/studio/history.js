@@ -42,7 +42,7 @@ function title({ wish }) {
 function facts({ made, wish, model, status, seconds, evaluations }) {
   const took = status === "done" ? `${evaluations.toLocaleString("en")} evaluations in ${lasting(seconds)}` : status;
   const when = new Date(1000 * made).toLocaleString();
-  return [wish.task, wish.sampler === "both" ? "SDE and ODE" : wish.sampler.toUpperCase(), model, took, when].join(" · ");
+  return [wish.task, wish.sampler === "both" ? "ODE and SDE" : wish.sampler.toUpperCase(), model, took, when].join(" · ");
 }
 
 export function lasting(seconds) {
