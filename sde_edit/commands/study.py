@@ -145,8 +145,9 @@ def _dataset(runs: Sequence[Run], found: Sequence[RunResult], overrides: Sequenc
     for run in found:
         if run.spec.data.digest != spec.digest:
             raise UserError(
-                f"run {run.id} is of other data than data={spec.name} is here: a study compares "
-                "runs of one data set, unchanged since they were made"
+                f"run {run.id} edited data={run.spec.data.name}, and its examples are not those of "
+                f"data={spec.name} here: a study compares runs of one data set, unchanged since "
+                "they were made"
             )
     return dataset
 

@@ -90,9 +90,15 @@ class Foresee:
         own = [notice for one in experiments for notice in producer_of(one).notices()]
         return Foreseen(
             evaluations=sum(outlook.evaluations for outlook in outlooks),
-            notices=list(dict.fromkeys([*said, *own])),
+            notices=list(dict.fromkeys([*self._limits(), *said, *own])),
             **_squares(experiments[0]),
         )
+
+    def _limits(self) -> list[str]:
+        """A mask left from another kind of edit is easily forgotten."""
+        if self.kind == "inpaint" or not self.picture.get("mask"):
+            return []
+        return ["only the masked part may change: clear the mask to edit the whole picture"]
 
 
 @contextmanager

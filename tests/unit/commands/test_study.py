@@ -119,7 +119,7 @@ def test_runs_must_be_several_there_and_of_one_data_set(results):
     other = begin_attempt(made, ended=1.0)
     add_images(other, ["test-000000"])
     said = study("new", "drags", f"runs={first},{other.id}", where)
-    assert f"run {other.id} is of other data than data=shapes-drags is here" in said
+    assert f"run {other.id} edited data=shapes-drags, and its examples are not those of" in said
 
 
 def test_a_study_is_not_planned_twice(results):

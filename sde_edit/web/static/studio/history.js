@@ -25,9 +25,9 @@ function card(edit, acts) {
   element.dataset.status = edit.status;
   element.append(make("h3", "", title(edit)), make("p", "quiet", facts(edit)));
   if (isPending(edit)) element.append(...progress(edit));
-  if (edit.previews.length) element.append(strip(edit.previews));
   if (edit.problem) element.append(make("p", "bad", edit.problem));
   if (edit.results.length) element.append(pictures(edit));
+  if (edit.previews.length) element.append(strip(edit.previews));
   element.append(actions(edit, acts));
   return element;
 }

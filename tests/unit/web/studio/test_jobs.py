@@ -39,6 +39,19 @@ def test_squares_lie_in_the_photo_where_they_are_copied(tmp_path, base):
     assert any("result is enlarged" in notice for notice in found.notices)
 
 
+def test_a_mask_that_limits_an_edit_is_told(tmp_path, base):
+    def told(**mask):
+        picture(64, 64).save(tmp_path / "photo.png")
+        drags = [[[32, 32], [48, 32]]]
+        photo = {"image": str(tmp_path / "photo.png"), "caption": "a", "drags": drags, **mask}
+        notices = Foresee("drag", photo, [*base, "task.lora_steps=0"]).do(NO_LINE).notices
+        return [one for one in notices if "only the masked part may change" in one]
+
+    box_mask(64, 64, (16, 16, 48, 48)).save(tmp_path / "mask.png")
+    assert not told()
+    assert len(told(mask=str(tmp_path / "mask.png"))) == 1
+
+
 def test_the_repeated_border_counts_and_is_not_seen(tmp_path, base):
     """100x64 is edited as 104x64, whose cells have 8 pixels."""
     found = foreseen(tmp_path, (100, 64), base)
