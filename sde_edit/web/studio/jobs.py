@@ -5,7 +5,6 @@ Boxes are (left, top, width, height), in pixels of the photo.
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from sde_edit.api.observer import Observer
+from sde_edit.imaging.files import png_bytes, read_size
 from sde_edit.web.studio.wish import Kind
 from sde_edit.web.studio.worker import Line
 
@@ -152,7 +152,6 @@ class _Cells:
         """edited, whole: shapes of the picture as it is edited, without and with its repeated
         border. size: (h, w) of the latent."""
         from sde_edit.datasets.picture import Picture
-        from sde_edit.imaging.files import read_size
 
         assert isinstance(asked.dataset, Picture)
         height, width = asked.dataset.photo().image.shape[:2]
@@ -266,6 +265,4 @@ class Watch(Observer):
     def reached(self, images: Callable[[], Tensor]) -> None:
         picture = Image.fromarray(images()[0].numpy())
         picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
-        content = io.BytesIO()
-        picture.save(content, "PNG")
-        self.line.tell(Preview(content.getvalue()))
+        self.line.tell(Preview(png_bytes(picture)))

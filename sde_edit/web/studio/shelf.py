@@ -20,9 +20,9 @@ from PIL import Image
 
 from sde_edit.errors import UserError
 from sde_edit.imaging.files import from_png, is_transparent, png_bytes, read_rgb, read_size
-from sde_edit.store.files import write_atomic
+from sde_edit.store.files import short_digest, write_atomic
 
-_LETTERS = 16  # of a digest in a name
+_LETTERS, _TOKEN_LETTERS = 16, 32  # of a digest in a name, and in a token
 
 
 class Shelf:
@@ -38,7 +38,7 @@ class Shelf:
     def token(self, file: Path) -> str:
         """What pages call a file. It stays the same when the studio is started again."""
         name = file.relative_to(self._folder).as_posix()
-        token = hashlib.sha256(name.encode()).hexdigest()[:32]
+        token = short_digest(name, _TOKEN_LETTERS)
         self._files[token] = file
         return token
 
@@ -52,7 +52,7 @@ class Shelf:
 
     def keep(self, preview: bytes) -> str:
         """The token of a preview, a PNG."""
-        token = hashlib.sha256(preview).hexdigest()[:32]
+        token = hashlib.sha256(preview).hexdigest()[:_TOKEN_LETTERS]
         self._previews[token] = preview
         return token
 

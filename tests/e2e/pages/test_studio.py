@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import shlex
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +20,7 @@ from sde_edit.cli import main
 from sde_edit.imaging.files import read_grey
 from sde_edit.web.studio.app import MOST_BYTES
 from tests.builders import picture
+from tests.e2e.pages.local_server import LocalServer
 
 WIDTH, HEIGHT = 150, 100  # of the photo
 SLOW = 120_000  # milliseconds: the first plan waits for what must be imported
@@ -30,13 +28,11 @@ Mark = tuple[int, int]
 
 
 @dataclass
-class Studio:
+class Studio(LocalServer):
     """A studio of a small random pipeline, and the process that serves it."""
 
     folder: Path
     model: Path
-    process: subprocess.Popen[str] | None = None
-    port: int = 0
 
     @property
     def address(self) -> str:
@@ -54,30 +50,8 @@ class Studio:
         """Serve it, at the port that it had."""
         small = [f"model.path={self.model}", "model.resolution=64", "dtype=float32", "steps=3"]
         where = [f"paths.results={self.folder / 'results'}", "hardware.threads=1"]
-        command = [sys.executable, "-m", "sde_edit", "studio", *small, *where]
-        self.process = subprocess.Popen(
-            [*command, "--port", str(self.port)], stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout
-        self.port = int(self.process.stdout.readline().strip(" /\n").rpartition(":")[2])
-
-    def stop(self, how: signal.Signals) -> int:
-        assert self.process
-        self.process.send_signal(how)
-        self.process.communicate(timeout=60)
-        return self.process.returncode
-
-    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> int:
-        """The status of an answer to a request that no browser would send."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        named = {"host": f"127.0.0.1:{self.port}", "content-length": str(len(body)), **headers}
-        for name, value in named.items():
-            connection.putheader(name, value)
-        connection.endheaders(body)
-        status = connection.getresponse().status
-        connection.close()
-        return status
+        self.run("studio", *small, *where)
+        self.port = int(self.line().strip(" /\n").rpartition(":")[2])
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +18,17 @@ from sde_edit.study.plan import Study
 from sde_edit.study.trials import trials_of
 from sde_edit.study.votes import raters_of
 from tests.builders import runs_of_drags
+from tests.e2e.pages.local_server import LocalServer
 
 PLACES = (".original", "#left", "#right")
 QUESTIONS = 10  # of each rater: 3 for practice, 5 items, a repeat and a check
 
 
 @dataclass
-class Served:
+class Served(LocalServer):
     """A study, and the process that serves it."""
 
     results: Path
-    process: subprocess.Popen[str] | None = None
-    port: int = 0
 
     @property
     def study(self) -> Study:
@@ -40,40 +36,16 @@ class Served:
 
     def start(self) -> list[str]:
         """Serve it, at the port that it had; the links of the raters."""
-        command = ["study", "serve", "drags", f"paths.results={self.results}"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "sde_edit", *command, "--port", str(self.port)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout
-        links = [self.process.stdout.readline().split(": ")[1].strip() for _ in range(2)]
+        self.run("study", "serve", "drags", f"paths.results={self.results}")
+        links = [self.line().split(": ")[1].strip() for _ in range(2)]
         self.port = int(re.findall(r":(\d+)/", links[0])[0])
         return links
-
-    def stop(self, how: signal.Signals = signal.SIGKILL) -> int:
-        assert self.process
-        self.process.send_signal(how)
-        self.process.communicate(timeout=60)
-        return self.process.returncode
 
     def choices(self, rater: int) -> list[tuple[int, str | None]]:
         """Number of the question and choice, of every line that the rater's file has."""
         file = self.study.answers_file(f"rater-{rater}")
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         return [(line["trial"], line["choice"]) for line in lines if "trial" in line]
-
-    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> int:
-        """The status of an answer to a request that no browser would send."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        named = {"host": f"127.0.0.1:{self.port}", "content-length": str(len(body)), **headers}
-        for name, value in named.items():
-            connection.putheader(name, value)
-        connection.endheaders(body)
-        status = connection.getresponse().status
-        connection.close()
-        return status
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ def base(tiny_model: Path) -> list[str]:
     return [*small, "steps=4", "hardware.threads=1"]
 
 
-def foreseen(folder: Path, size: tuple[int, int], base: list[str], *more: str) -> Any:
-    """A drag from (32, 32) to (64, 32), in a photo of this size."""
+def foreseen(folder: Path, size: tuple[int, int], base: list[str], *more: str, **given: str) -> Any:
+    """A drag from (32, 32) to (64, 32), in a photo of this size. given: such as its mask."""
     picture(*size).save(folder / "photo.png")
     drags = [[[32, 32], [64, 32]]]
-    photo = {"image": str(folder / "photo.png"), "caption": "a", "drags": drags}
+    photo = {"image": str(folder / "photo.png"), "caption": "a", "drags": drags, **given}
     return Foresee("drag", photo, [*base, "task.lora_steps=0", *more]).do(NO_LINE)
 
 
@@ -40,14 +40,11 @@ def test_squares_lie_in_the_photo_where_they_are_copied(tmp_path, base):
 
 
 def test_a_mask_that_limits_an_edit_is_told(tmp_path, base):
-    def told(**mask):
-        picture(64, 64).save(tmp_path / "photo.png")
-        drags = [[[32, 32], [48, 32]]]
-        photo = {"image": str(tmp_path / "photo.png"), "caption": "a", "drags": drags, **mask}
-        notices = Foresee("drag", photo, [*base, "task.lora_steps=0"]).do(NO_LINE).notices
+    def told(**given):
+        notices = foreseen(tmp_path, (96, 64), base, **given).notices
         return [one for one in notices if "only the masked part may change" in one]
 
-    box_mask(64, 64, (16, 16, 48, 48)).save(tmp_path / "mask.png")
+    box_mask(96, 64, (16, 16, 80, 48)).save(tmp_path / "mask.png")
     assert not told()
     assert len(told(mask=str(tmp_path / "mask.png"))) == 1
 
