@@ -53,7 +53,9 @@ def _foreseen(experiment: Experiment) -> ForeseenRun:
 
 
 class ForeseenRun(Run):
-    """A finished run whose images and scores are stand-ins: only their numbers count.
+    """A finished run whose images and scores are stand-ins: only how many there are counts.
+
+    Every score is 1, which a figure with a logarithmic axis can show.
 
     metrics: name -> whether higher is better.
     """
@@ -92,10 +94,10 @@ class ForeseenRun(Run):
             convention="",
             higher_is_better=higher_is_better,
             seal="",
-            value=0.0,
-            low=0.0,
-            high=0.0,
+            value=1.0,
+            low=1.0,
+            high=1.0,
             n=len(self._ids),
-            replicates=[0.0, 0.0],
-            per_example=dict.fromkeys(self._ids, 0.0),
+            replicates=[1.0, 1.0],
+            per_example=dict.fromkeys(self._ids, 1.0),
         )

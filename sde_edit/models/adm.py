@@ -145,7 +145,7 @@ class LoadedADM(PixelNetwork):
         """grad_x log p(y | x_t), in the dtype of x."""
         with torch.inference_mode(False), torch.enable_grad():
             # Inference tensors cannot take part in autograd; copies made here can.
-            x = x_BCHW.to(self.state_dtype, memory_format=self.layout, copy=True).requires_grad_()
+            x = x_BCHW.to(self.state_dtype, copy=True).requires_grad_()
             logits_BK = self.classifier(x, t_B.clone())
             log_p = -F.cross_entropy(logits_BK, label_B.clone(), reduction="sum")
             return torch.autograd.grad(log_p, x)[0].to(x_BCHW.dtype)

@@ -49,9 +49,6 @@ class Network(ABC):
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
         self.state_dtype = torch.float64 if dtype == torch.float64 else torch.float32
-        # On a CPU the group norm of channels-last bf16 costs more than its convolutions save.
-        on_gpu = device.type == "cuda"
-        self.layout = torch.channels_last if on_gpu else torch.contiguous_format
         self.evaluations = 0
         self.calls = 0
         self.rows_at_once = 1
@@ -59,20 +56,22 @@ class Network(ABC):
         self._told = 0  # evaluations of which the observer knows
 
     def _placed(self, module: Any, *, compile: bool = False) -> Any:
-        """A part of the model, moved to the device and into the memory layout of its inputs.
+        """A part of the model, moved to the device.
 
         If compiled, it gets one graph for each number of rows, at the first call with that number.
         On a CPU the graph holds the weights, in the blocked layout that the convolutions want: 1.1
         times as fast as a graph that gets them. On a GPU it would keep them twice.
         """
-        placed = module.to(self.device, memory_format=self.layout)
+        # Contiguous, not channels-last: torch's group norms cost more in that layout than the
+        # convolutions save, in bfloat16 on CPUs and on an H100 (docs/performance.md).
+        placed = module.to(self.device)
         if not compile:
             return placed
         return torch.compile(placed, dynamic=False, options={"freezing": self.device.type == "cpu"})
 
     def _as_input(self, x_BCHW: Tensor) -> Tensor:
-        """The state in the dtype and memory layout of the network."""
-        return x_BCHW.to(self.dtype, memory_format=self.layout)
+        """The state in the dtype of the network."""
+        return x_BCHW.to(self.dtype)
 
     @abstractmethod
     def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
