@@ -1,6 +1,7 @@
 """Why does SDE-Drag fall behind ODE-Drag? Variants of its noise on the embedded scenes.
 
     python scripts/drag_noise.py [--scenes 64] [--steps 25] [--split val] [--dtype float32]
+        [--device cpu]
 
 Without guidance and LoRA, r = 3. Hypotheses, each of which should bring SDE-Drag to ODE-Drag:
 
@@ -116,12 +117,12 @@ def scores(outputs: Tensor, examples: Sequence[Example]) -> np.ndarray:
     return np.stack([*shares, -10 * np.log10(squared.mean((1, 2, 3)))], axis=-1)
 
 
-def setting(scenes: int, steps: int, split: str, dtype: str) -> Setting:
+def setting(scenes: int, steps: int, split: str, dtype: str, device: str) -> Setting:
     data = build("datasets", "shapes_drags", {"split": split, "n": scenes})
     source = StableDiffusion("embedded:shapes", 64)
     examples = [data.load(example_id) for example_id in data.ids()]
     noise = Noise(0, tuple(example.id for example in examples))
-    return Setting(examples, source.load("cpu", dtype), source.schedule().grid(steps), noise)
+    return Setting(examples, source.load(device, dtype), source.schedule().grid(steps), noise)
 
 
 def row(name: str, found: np.ndarray, plain: np.ndarray) -> str:
@@ -140,9 +141,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--split", default="val", choices=("train", "val", "test"))
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     given = parser.parse_args()
-    at = setting(given.scenes, given.steps, given.split, given.dtype)
+    at = setting(given.scenes, given.steps, given.split, given.dtype, given.device)
     print("| | " + " | ".join(f"{score} | to SDE-Drag" for score in SCORES) + " |")
     print("|" + "---|" * (1 + 2 * len(SCORES)))
     plain = scores(VARIANTS["SDE-Drag"](at), at.examples)
