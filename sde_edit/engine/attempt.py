@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def pick_device(wanted: str) -> str:
-    """Resolve `auto` to cuda, else cpu. Raises UserError for a device that is missing."""
+    """Resolve `auto` to cuda, else cpu. Raises UserError for a device that is missing.
+
+    From here on float32 is float32: torch would have a GPU convolve in TF32, with 10 bits of 23,
+    networks and metrics alike.
+    """
+    torch.backends.cudnn.allow_tf32 = False
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = wanted.partition(":")
@@ -98,7 +103,6 @@ def _set_up_torch(threads: int | None) -> None:
     if threads:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # denormal numbers slow a CPU down a hundredfold
-    torch.backends.cudnn.allow_tf32 = False  # convolutions in float32 really use float32
 
 
 def _reason(kind: type[BaseException] | None, error: object) -> str | None:

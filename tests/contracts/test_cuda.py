@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sde_edit.contracts import tasks
+from sde_edit.engine.attempt import pick_device
 from sde_edit.models.stable_diffusion import StableDiffusion
 from tests.builders import build_task
 from tests.contracts.test_models import GUIDANCE, WORDS, images, kind, settings, source
@@ -11,15 +12,25 @@ from tests.contracts.test_placement import OWN_SETTINGS, pairs
 
 __all__ = ["kind", "settings", "source"]  # fixtures
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated"),  # the compiler
+]
 
-CLOSE = {"rtol": 1e-7, "atol": 1e-7}  # other algorithms, float64
+# Weights are float64, but diffusers embeds the time in float32. Seen on an H100: 5e-7.
+CLOSE = {"rtol": 0, "atol": 2e-6}
 TRAINED = [
     ("drag", "sde", {"lora_steps": 3}),
     ("drag_diffusion", "ode", {"lora_steps": 3, "drag_steps": 2}),
     ("null_text", "ode", {}),
 ]
 CASES = [(*pair, OWN_SETTINGS.get(pair[0], {})) for pair in pairs()] + TRAINED
+
+
+@pytest.fixture(autouse=True)
+def _cuda():
+    """As a run chooses it: without TF32."""
+    pick_device("cuda")
 
 
 def loaded(folder, device, dtype="float64", compile=False):

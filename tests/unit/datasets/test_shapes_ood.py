@@ -9,6 +9,7 @@ import pytest
 
 from sde_edit.config import metric
 from sde_edit.datasets.shapes import Shapes
+from sde_edit.datasets.shapes_drags import ShapesDrags
 from sde_edit.datasets.shapes_ood import ShapesOod
 from sde_edit.errors import UserError
 from sde_edit.imaging.shifted_scenes import SHIFTS, Shift
@@ -71,3 +72,11 @@ def test_metrics_that_find_things_refuse_stripes_alone(name: str) -> None:
                 continue
             with pytest.raises(UserError, match="no plane of brightness"):
                 metric(name).metric.check(example)
+
+
+# Of the first thousand, those whose borders are least like a plane.
+@pytest.mark.parametrize("scene", [210, 225, 487, 503, 574])
+def test_metrics_that_find_things_accept_every_scene_of_the_world(scene: int) -> None:
+    example = ShapesDrags(n=1024).load(f"test-{scene:06d}")
+    for name in ("arrived", "left_behind", "position_shift"):
+        metric(name).metric.check(example)

@@ -91,3 +91,9 @@ def test_a_compiler_that_is_asked_for_must_be_there(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match="no no-such-compiler"):
         check_compiler(torch.device("cpu"))
+
+
+def test_a_device_convolves_float32_in_float32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    pick_device("cpu")
+    assert torch.backends.cudnn.allow_tf32 is False
