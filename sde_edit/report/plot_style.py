@@ -71,7 +71,8 @@ _METHODS = {
     r"ODE|DDIM": Style("#0072B2", "o", "--"),
 }
 _OTHERS = (Style("#999933", "<", "-"), Style("#AA4499", "*", ":"), Style("#44AA99", "d", "--"))
-_DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.")
+# Dotted first: solid and dashed tell SDE from ODE.
+_DASHES: tuple[Dash, ...] = (":", "-.", "-", "--")
 
 
 def style_of(label: str) -> Style | None:
