@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 THRESHOLD = 32
 # Objects cover 3 to 25 % of a scene. Outside these bounds there is no object, or the fit failed.
 SHARES = (1 / 256, 1 / 2)
-# Levels by which a fifth of the border may be off a plane: at most 5.8 in 3,000 scenes, at least 7.2
+# Levels by which a fifth of the border may be off a plane: at most 5.8 in 3,000 scenes, 7.2 or more
 # in 1,500 striped ones.
 _PLANE = 6.5
 _ROUNDS = 20

@@ -34,11 +34,21 @@ from sde_edit.report.plot_style import (
     wrapped,
     write_title,
 )
-from sde_edit.report.table import Block, Cell, Row, Table, arrow, hoist_counts, metric_label
+from sde_edit.report.table import (
+    Block,
+    Cell,
+    Row,
+    Table,
+    Verdict,
+    arrow,
+    hoist_counts,
+    metric_label,
+)
 
 _AXES = {"steps": "sampling steps", "NFE": "network evaluations (NFE)"}
 # Shift between the intervals of two arms: a ratio on a log axis, else a share of the axis's span.
 _DODGE = {"log": 0.025, "linear": 0.006}
+_MARKS: dict[Verdict, str] = {"better": "*", "worse": "X"}  # of decided differences
 _HEIGHT = 1.25  # inches from panel to panel
 Scale = Literal["log", "linear", "names"]
 
@@ -58,8 +68,9 @@ class Curves:
     log: the metrics with a logarithmic axis.
 
     Bars are 95 % intervals and hollow points are partial runs. Where no arm is compared with more
-    than one other, a star marks pairs of points whose paired difference excludes 0: grey if there
-    is one such pair of arms, otherwise a line of stars for each, in the colour of its first arm.
+    than one other, marks show pairs of points whose difference is decided, a star where the first
+    arm is better and a cross where it is worse: grey if there is one such pair of arms, otherwise
+    a line of marks for each, in the colour of its first arm.
     """
 
     metrics: list[str] | None = None
@@ -238,8 +249,8 @@ def _curve(axes: Axes, x: Sequence[float], cells: Sequence[Cell], style: Style) 
 
 def _stars(axes: Axes, points: Sequence[tuple[float, Cell]], height: float, colour: str) -> None:
     for x, cell in points:
-        if cell.verdict in ("better", "worse"):
-            axes.plot(x, height, "*", color=colour, transform=axes.get_xaxis_transform())
+        if mark := _MARKS.get(cell.verdict):
+            axes.plot(x, height, mark, color=colour, transform=axes.get_xaxis_transform())
 
 
 def _axis(axes: Axes, ticks: Mapping[float, str], scale: Scale) -> None:
@@ -256,12 +267,13 @@ def _legend(
     handles = [arm_entry(style, label) for label, style in styles.items()]
     cells = [cell for block in blocks for row in block.rows for cell in row.cells]
     starred = [pair for block in blocks for pair in _starred(block, styles)]
-    decided = [c for row, c in starred if any(x.verdict in ("better", "worse") for x in row.cells)]
-    if decided:
-        judged = any(cell.pointwise for row, _ in starred for cell in row.cells)
-        words = "decided over the family" if judged else "paired difference excludes 0"
-        words += "; colour: of which pair" if {*decided} != {GREY} else ""
-        handles.append(mark_entry("*", GREY, words))
+    judged = any(cell.pointwise for row, _ in starred for cell in row.cells)
+    for verdict, mark in _MARKS.items():
+        decided = {c for row, c in starred if any(x.verdict == verdict for x in row.cells)}
+        if decided:
+            words = verdict + (" over the family" if judged else ": paired difference excludes 0")
+            words += "; colour: of which pair" if decided != {GREY} else ""
+            handles.append(mark_entry(mark, GREY, words))
     if any(cell.partial for cell in cells):
         handles.append(mark_entry("o", "white", "hollow: partial run"))
     legend(figure, handles, title=f"{caption(table)}; arrows point to what is better")

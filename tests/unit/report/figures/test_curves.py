@@ -86,18 +86,17 @@ def test_points_and_bars_are_the_cells() -> None:
 
 def test_decided_differences_and_partial_runs_are_marked() -> None:
     figure = draw(example(n=64))
-    stars = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
-    assert [line.get_xdata()[0] for line in stars] == [25, 100]
+    assert [(at, marker) for at, marker, _ in marks_of(figure)] == [(25, "*"), (100, "X")]
     hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
     assert len(hollow) == 3
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "hollow: partial run" in texts
-    assert "paired difference excludes 0" in texts
+    assert {f"{word}: paired difference excludes 0" for word in ("better", "worse")} <= {*texts}
 
 
-def stars_of(figure: Figure) -> list[tuple[float, str]]:
-    lines = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
-    return [(float(line.get_xdata()[0]), str(line.get_color())) for line in lines]
+def marks_of(figure: Figure) -> list[tuple[float, str, str]]:
+    lines = [line for line in figure.axes[0].lines if line.get_marker() in ("*", "X")]
+    return [(float(a.get_xdata()[0]), str(a.get_marker()), str(a.get_color())) for a in lines]
 
 
 def test_two_pairs_have_stars_in_their_own_colours() -> None:
@@ -114,12 +113,15 @@ def test_two_pairs_have_stars_in_their_own_colours() -> None:
     colours = styles_of(labels)
     own, paler = colours["Inpaint-SDE"].colour, colours["Inpaint-SDE at 7.5"].colour
     figure = draw(table)
-    assert stars_of(figure) == [(25, own), (100, own), (50, paler), (100, paler)]
+    assert marks_of(figure) == [
+        *((25, "*", own), (100, "X", own)),
+        *((50, "*", paler), (100, "X", paler)),
+    ]
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert "paired difference excludes 0; colour: of which pair" in texts
+    assert "worse: paired difference excludes 0; colour: of which pair" in texts
     crossed = difference("SDE at 7.5 − ODE", "Inpaint-SDE at 7.5", "Inpaint-ODE")
     block = Block("psnr", (*rows, first, crossed), True)
-    assert not stars_of(draw(Table("t", "T", "masks, steps", COLUMNS, (block,))))
+    assert not marks_of(draw(Table("t", "T", "masks, steps", COLUMNS, (block,))))
 
 
 def test_metrics_can_be_chosen_and_unknown_ones_are_refused() -> None:
