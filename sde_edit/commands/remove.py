@@ -16,6 +16,7 @@ from sde_edit.commands.find import find_run
 from sde_edit.config import compose_config
 from sde_edit.engine.leases import are_abandoned
 from sde_edit.errors import UserError
+from sde_edit.networks.base import COMPILED
 from sde_edit.registry import build
 from sde_edit.store.files import leftovers
 from sde_edit.store.preparation_cache import PreparationCache
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from sde_edit.api.task import Task
 
 _KILLED = "leftover of a killed process"
+_OTHERS = {  # in a cache, that no run owns
+    "chunks.json": "batches that fit",
+    COMPILED: "compiled networks; without them hardware.compile=true starts more slowly",
+}
 _WRITTEN = ("runs", "sweeps", "tables", "figures")  # of a results folder; the rest is not ours
 
 
@@ -191,8 +196,7 @@ def _keep_the_rest(cache: Path, removal: Removal) -> None:
     for path in sorted(cache.glob("*")):
         sorted_out = any(path in (other, *other.parents) for other in removal.paths)
         if not sorted_out:
-            known = path.name == "chunks.json"
-            removal.kept[path] = "batches that fit" if known else "not of this program"
+            removal.kept[path] = _OTHERS.get(path.name, "not of this program")
 
 
 def _features(cache: Path, run_id: str) -> list[Path]:

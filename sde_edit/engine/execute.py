@@ -37,7 +37,7 @@ from sde_edit.engine.shared_work import ClaimedBatch, SharedWork
 from sde_edit.errors import NotFiniteError, UserError
 from sde_edit.imaging.fit import extended
 from sde_edit.imaging.prefetch import prefetch
-from sde_edit.networks.base import check_compiler
+from sde_edit.networks.base import check_compiler, keep_compiled
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -60,6 +60,7 @@ class ModelCache:
         if self._model is None or self._key != key:
             if compiled:
                 check_compiler(torch.device(device))
+                keep_compiled(experiment.settings.cache)
             self._model = None  # free the old weights before loading the new ones
             self._model = experiment.source.load(device, spec.dtype, compiled)
             self._model.observer = self._observer

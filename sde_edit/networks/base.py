@@ -10,6 +10,7 @@ import shutil
 from abc import ABC, abstractmethod
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -140,6 +141,17 @@ def check_compiler(device: torch.device) -> None:
             "hardware.compile=true needs the package triton on a GPU: pip install triton, or leave "
             "hardware.compile=false"
         )
+
+
+COMPILED = "compiled"  # folder of compiled networks, in paths.cache
+
+
+def keep_compiled(cache: Path) -> None:
+    """Have torch.compile keep its code in `cache`, where later processes find it.
+
+    TORCHINDUCTOR_CACHE_DIR takes precedence. torch's own place is a temporary folder.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.resolve() / COMPILED))
 
 
 class PixelNetwork(Network):

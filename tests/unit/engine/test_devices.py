@@ -1,5 +1,6 @@
 """Which devices a run may ask for, and what compiling needs."""
 
+import os
 import shutil
 
 import pytest
@@ -85,6 +86,21 @@ def test_a_compiler_is_looked_for_before_weights_are_loaded(monkeypatch, tmp_pat
         with pytest.raises(UserError, match=r"compile=true needs a compiler"):
             work()
     assert not RunStore(tmp_path).runs()
+
+
+def test_compiled_code_is_kept_in_the_cache_unless_a_place_is_given(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
+    asked = [
+        f"paths.results={tmp_path}",
+        "hardware.compile=true",
+        "metrics=[]",
+    ]
+    for given, kept in ((None, str(tmp_path / "cache" / "compiled")), ("elsewhere", "elsewhere")):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", given or "")  # to be restored afterwards
+        if not given:
+            monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+        ModelCache().get(experiment(asked), "cpu")
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == kept
 
 
 def test_a_compiler_that_is_asked_for_must_be_there(monkeypatch):
