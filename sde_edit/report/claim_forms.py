@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
@@ -95,24 +96,31 @@ _READING = (
 def summary(judged: Sequence[Judged], tables: str) -> str:
     """A line for each headline, and the number of claims of each verdict.
 
-    tables: the path of the folder of the tables from the page on which it will be.
+    tables: the path of the folder of the tables from the page on which it will be. A model of which
+    the tables have several weights is named with their digest.
     """
     lines = []
+    found = {pair for one in judged for pair in one.findings[0].weights.items()}
+    several = {model for model, count in Counter(model for model, _ in found).items() if count > 1}
     for topic, group in groupby(judged, key=lambda one: one.claim.topic):
         headlines = [one for one in group if one.claim.headline]
         labels = [topic, *[""] * len(headlines)]
-        lines += [_line(label, one, tables) for label, one in zip(labels, headlines, strict=False)]
+        pairs = zip(labels, headlines, strict=False)
+        lines += [_line(label, one, tables, several) for label, one in pairs]
     headings = ["", "claim", "in the paper", "model", "verdict", "comparisons"]
     table = tabulate(lines, headings, tablefmt="pipe", disable_numparse=True)
     return "\n\n".join([table, _counts(judged)])
 
 
-def _line(topic: str, one: Judged, tables: str) -> list[str]:
+def _line(topic: str, one: Judged, tables: str, several: Collection[str]) -> list[str]:
     own, name = one.findings[0], one.claim.table
     counted = score(one.claim, own)
     linked = f"{counted} ([{name}]({tables}{name}.md))" if counted else ""
     verdict = f"**{own.verdict}**" if counted else own.verdict
-    models = ", ".join(own.world.model)
+    models = ", ".join(
+        f"{model} `{own.weights[model][:6]}`" if model in several and own.comparisons else model
+        for model in own.world.model
+    )
     return [topic, one.claim.sentence, one.source, models, verdict, linked]
 
 

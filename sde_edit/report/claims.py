@@ -29,8 +29,8 @@ other. It is wider than the paired one, and undecided more often.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from statistics import NormalDist
 from typing import Annotated, Literal
@@ -155,13 +155,14 @@ class Comparison:
 class Finding:
     """What the stored tables say of a claim, for one model and data set.
 
-    remedy: the command that makes what is missing.
+    remedy: the command that makes what is missing. weights: model -> the digest of its weights.
     """
 
     world: World
     verdict: Verdict
     comparisons: tuple[Comparison, ...] = ()
     remedy: str = ""
+    weights: Mapping[str, str] = field(default_factory=dict)
 
 
 def world_of(table: Table) -> World:
@@ -179,6 +180,12 @@ def _named(table: Table, part: str) -> tuple[str, ...]:
     return ()
 
 
+def weights_of(table: Table) -> dict[str, str]:
+    """Model -> the digest of its weights, of the models whose digest the notes say."""
+    notes = (note for note in table.notes if note.startswith("Model: "))
+    return dict(re.findall(r"([^\s;]+) \(version \d+, digest (\w+)\)", next(notes, "")))
+
+
 def judge(claim: Claim, table: Table, remedy: str) -> Finding:
     """What a table says of a claim. remedy: the command that makes what the table lacks.
 
@@ -187,9 +194,10 @@ def judge(claim: Claim, table: Table, remedy: str) -> Finding:
     claim.check()
     found = list(_comparisons(claim, table))
     known = tuple(one for one in found if one is not None)
+    world, weights = world_of(table), weights_of(table)
     if len(known) < len(found):
-        return Finding(world_of(table), "not tested here", known, remedy)
-    return Finding(world_of(table), _RULES[claim.rule](claim, known), known)
+        return Finding(world, "not tested here", known, remedy, weights)
+    return Finding(world, _RULES[claim.rule](claim, known), known, weights=weights)
 
 
 def decisive(claim: Claim, finding: Finding) -> Comparison:

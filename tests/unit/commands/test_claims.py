@@ -109,7 +109,8 @@ def test_a_flipped_sign_flips_the_verdict(said, results):
     for block in table["blocks"]:
         if block["title"] != "shapes_lpips":
             continue
-        ode, sde, difference = (row["cells"] for row in block["rows"])
+        rows = {row["label"]: row["cells"] for row in block["rows"]}
+        ode, sde, difference = (rows[k] for k in ("Inpaint-ODE", "Inpaint-SDE", "SDE − ODE"))
         for a, b in zip(ode, sde, strict=True):
             a["value"], b["value"] = b["value"], a["value"]
         for cell in difference:

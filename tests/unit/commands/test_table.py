@@ -68,14 +68,15 @@ def test_a_comma_before_a_blank_is_part_of_a_name(results: Path) -> None:
     assert done.exit_code == 0, done.output
     tex = read(results, "bdia-figure3.tex")
     labels = re.findall(r"^((?:BDIA|EDICT)[^&]*) &", tex, re.MULTILINE)
-    assert list(dict.fromkeys(labels)) == ["EDICT, p 1", "BDIA, gamma 1"]
+    arms = [label for label in dict.fromkeys(labels) if "$-$" not in label]
+    assert arms == ["EDICT, p 1", "BDIA, gamma 1"]
 
 
 @pytest.mark.parametrize(
     ("words", "error"),
     [
         (["--metrics", "pnsr"], "table2: no metric 'pnsr'. Did you mean 'psnr'?"),
-        (["--arms", "EDICT"], "table2: no arm 'EDICT'. Known: Inpaint-ODE, Inpaint-SDE."),
+        (["--arms", "EDICT"], "table2: no arm 'EDICT'. Known: Inpaint-ODE, Inpaint-SDE, "),
         (["--force"], "--from-json replaces no numbers: leave out --force"),
         (["seed=1"], "seed=1: --from-json takes the table as it is; leave this out"),
     ],

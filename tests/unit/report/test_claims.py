@@ -370,3 +370,16 @@ def test_every_claim_stands_in_markdown_and_latex():
     assert r"50 \% of A\_B & Table 1 & m on d & not reproduced" in claims_latex(
         [judged(odd, table(WORSE, family=["worse"]))]
     )
+
+
+def test_a_model_of_two_weights_is_named_with_their_digests():
+    def found(digest):
+        note = f"Model: m (version 1, digest {digest}) with resolution 64."
+        made = replace(table((-1.0, -2.0, -0.5)), notes=(note, "Data: d."))
+        return Judged(replace(EVERY, headline=True), None, (judge(EVERY, made, "do"),))
+
+    old, new = found("aaaaaa111111"), found("bbbbbb222222")
+    assert "| m |" in " ".join(summary([new, new], "").split())
+    text = summary([old, new], "")
+    assert "m `aaaaaa`" in text
+    assert "m `bbbbbb`" in text
