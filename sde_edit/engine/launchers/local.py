@@ -111,9 +111,8 @@ class Local:
 
 def _share(k: int, count: int, gpus: int) -> tuple[str, ...]:
     """The overrides that give worker k of `count` its share of GPUs and CPU cores."""
-    if gpus:
-        return (f"hardware.device=cuda:{k % gpus}",)
-    return (f"hardware.threads={max(cores() // count, 1)}",) if count > 1 else ()
+    threads = (f"hardware.threads={max(cores() // count, 1)}",) if count > 1 else ()
+    return (f"hardware.device=cuda:{k % gpus}", *threads) if gpus else threads
 
 
 @dataclass(frozen=True)

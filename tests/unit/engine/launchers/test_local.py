@@ -4,7 +4,8 @@ import multiprocessing
 from types import SimpleNamespace
 
 from sde_edit.api.launcher import Job
-from sde_edit.engine.launchers.local import Death, Lane
+from sde_edit.engine.launchers import local
+from sde_edit.engine.launchers.local import Death, Lane, Local
 
 JOB = Job(("steps=4",), 2)
 
@@ -17,3 +18,17 @@ def test_a_worker_killed_between_two_jobs_is_reported_with_the_next(tmp_path):
     lane.take(JOB, worker=lambda: None)
     assert lane.receive() == (JOB, Death(-9, lane.log))
     assert lane.process is None  # the next job starts another
+
+
+def test_workers_share_gpus_and_cores(monkeypatch, tmp_path):
+    taken = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr(local, "cores", lambda: 16)
+    monkeypatch.setattr(
+        Local, "_drive", lambda _, jobs, work, lanes, bar: taken.extend(lanes) or {}
+    )
+    jobs = [Job((f"seed={k}",), 1) for k in range(4)]
+    Local(workers=4, retries=0).launch(jobs, SimpleNamespace, SimpleNamespace, tmp_path)
+    assert [lane.share for lane in taken] == [
+        (f"hardware.device=cuda:{k % 2}", "hardware.threads=4") for k in range(4)
+    ]
