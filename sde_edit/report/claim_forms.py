@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
@@ -112,13 +112,13 @@ def summary(judged: Sequence[Judged], tables: str) -> str:
     return "\n\n".join([table, _counts(judged)])
 
 
-def _line(topic: str, one: Judged, tables: str, several: Collection[str]) -> list[str]:
+def _line(topic: str, one: Judged, tables: str, several: set[str]) -> list[str]:
     own, name = one.findings[0], one.claim.table
     counted = score(one.claim, own)
     linked = f"{counted} ([{name}]({tables}{name}.md))" if counted else ""
     verdict = f"**{own.verdict}**" if counted else own.verdict
     models = ", ".join(
-        f"{model} `{own.weights[model][:6]}`" if model in several and own.comparisons else model
+        f"{model} `{own.weights[model][:6]}`" if model in several & own.weights.keys() else model
         for model in own.world.model
     )
     return [topic, one.claim.sentence, one.source, models, verdict, linked]
