@@ -108,9 +108,11 @@ class Block:
 
     @property
     def heading(self) -> str:
-        """The title, with an arrow towards better values, and whether it is a primary endpoint."""
-        primary = any(cell.primary for row in self.rows for cell in row.cells)
-        mark = "(primary)" if primary else ""
+        """The title, with an arrow towards better values, and which differences are primary."""
+        differences = [row for row in self.rows if row.kind == "difference"]
+        primary = [row.label for row in differences if any(cell.primary for cell in row.cells)]
+        which = f": {', '.join(primary)}" if len(primary) < len(differences) else ""
+        mark = f"(primary{which})" if primary else ""
         return " ".join(filter(None, (self.title, arrow(self.higher_is_better), mark)))
 
 

@@ -507,6 +507,11 @@ def test_primary_endpoints_may_be_those_of_some_arms(store):
     fill_family(store)
     config = FAMILY | {"primary": {"metrics": ["ssim"], "arms": ["SDE"]}}
     assert line(build_table(config, store.runs()), "ssim", "SDE − ODE")["10"].primary
+    again = {"label": "SDE again", "set": {"sampler": "sde"}}
+    config = config | {"arms": [*FAMILY["arms"], again]}
+    table = build_table(config, store.runs())
+    assert not line(table, "ssim", "SDE again − ODE")["10"].primary
+    assert "## ssim ↑ (primary: SDE − ODE)" in markdown(table)
 
 
 @pytest.mark.parametrize(
