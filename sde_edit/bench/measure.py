@@ -104,7 +104,6 @@ def _setup(engine: TimedEngine) -> Setup:
         batch_size=engine.at_once,
         device=engine.device,
         device_name=_device_name(engine.device),
-        memory_format=str(engine.model.layout).removeprefix("torch."),
         threads=torch.get_num_threads(),
         versions={name: version(name) for name in ("sde-edit", "torch", "diffusers")},
     )

@@ -59,7 +59,7 @@ def _forward(engine: TimedEngine, rows: int, unet: Any) -> Callable[[], Tensor]:
     example = engine.experiment.dataset.load(engine.ids[0])
     latent = model.encode(torch.from_numpy(example.image.copy())[None])
     noise = torch.randn(rows, *latent.shape[1:], generator=torch.Generator().manual_seed(0))
-    x = noise.to(model.device, model.dtype).contiguous(memory_format=model.layout)
+    x = noise.to(model.device, model.dtype)
     t = torch.full((rows,), 500.0, device=model.device)
     text = model.embed([example.caption] * rows)
     return lambda: unet(x, t, text, return_dict=False)[0]

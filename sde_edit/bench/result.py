@@ -63,7 +63,6 @@ class Setup:
     batch_size: int
     device: str
     device_name: str
-    memory_format: str
     threads: int
     versions: Mapping[str, str]
 
@@ -197,7 +196,7 @@ def markdown(bench: Bench) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in s.versions.items())
     head = (
         f"{s.model} {s.task} {s.sampler}, {s.steps} steps at {s.resolution}x{s.resolution}, "
-        f"{s.dtype}, {s.memory_format}, {mode}, {s.batch_size} images at once, on {s.device_name} "
+        f"{s.dtype}, {mode}, {s.batch_size} images at once, on {s.device_name} "
         f"({s.threads} CPU threads), {versions}, {bench.date[:10]}"
     )
     cells = [
