@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Every measurement on a GPU for docs/performance.md, in about 25 minutes on one GPU with nothing else
-# running: the tests on CUDA, and `sde-edit bench` of Stable Diffusion 1.5 and ADM with random weights and
-# of the embedded model.
+# Every measurement on a GPU for docs/performance.md: the tests on CUDA, and `sde-edit bench` of Stable
+# Diffusion 1.5 and ADM with random weights and of the embedded model. It should take about 25 minutes on one
+# H100 with nothing else running.
 #
 #   scripts/gpu_day.sh OUT.md                       with the python of .venv, else python3
 #   PYTHON=python3.12 scripts/gpu_day.sh OUT.md

@@ -307,9 +307,8 @@ def _speedup(key: str) -> Callable[[Record], str]:
     return lambda r: "" if r[key] is None else f"{r[key]:.2f}"
 
 
-def _reached(who: str) -> Callable[[Record], str]:
-    tera, share = f"{who}_tflops", f"{who}_share_of_matmul_peak"
-    return lambda r: f"{r[tera]:.3g} TFLOP/s, {r[share]:.1%} of that"
+def _memory(r: Record) -> str:
+    return f"{r['peak_memory_bytes'] / 2**30:.2f} GiB ({r['peak_memory_of']})"
 
 
 def _growth(r: Record) -> str:
@@ -325,45 +324,41 @@ def _load(r: Record) -> str:
 
 _MEASURES: tuple[tuple[str, str, Callable[[Record], str]], ...] = (  # name, key, text
     ("seconds per image", "wall_seconds_per_image", _timing("wall_seconds_per_image")),
-    (
-        "warm-up, compiling and preparations included",
-        "warmup_seconds",
-        lambda r: f"{r['warmup_seconds']:.1f} s",
-    ),
-    ("evaluations per image", "evaluations_per_image", lambda r: f"{r['evaluations_per_image']:g}"),
+    ("warm-up, compiling included", "warmup_seconds", "{warmup_seconds:.1f} s".format_map),
+    ("evaluations per image", "evaluations_per_image", "{evaluations_per_image:g}".format_map),
     (
         "calls per image",
         "calls_per_image",
-        lambda r: f"{r['calls_per_image']:g} of {r['rows_per_call']} rows",
+        "{calls_per_image:g} of {rows_per_call} rows".format_map,
     ),
     (
         "seconds per evaluation, engine",
         "seconds_per_evaluation",
-        lambda r: f"{r['seconds_per_evaluation']:.3g}",
+        "{seconds_per_evaluation:.3g}".format_map,
     ),
-    ("engine efficiency", "engine_efficiency", lambda r: f"{r['engine_efficiency']:.1%}"),
-    (
-        "peak memory",
-        "peak_memory_bytes",
-        lambda r: f"{r['peak_memory_bytes'] / 2**30:.2f} GiB ({r['peak_memory_of']})",
-    ),
+    ("engine efficiency", "engine_efficiency", "{engine_efficiency:.1%}".format_map),
+    ("peak memory", "peak_memory_bytes", _memory),
     (
         "seconds per evaluation, bare network",
         "network_seconds_per_evaluation",
-        lambda r: f"{r['network_seconds_per_evaluation']:.3g} with {r['network_best_rows']} rows",
+        "{network_seconds_per_evaluation:.3g} with {network_best_rows} rows".format_map,
     ),
-    (
-        "one evaluation",
-        "gflop_per_evaluation",
-        lambda r: f"{r['gflop_per_evaluation']:.4g} GFLOP",
-    ),
+    ("one evaluation", "gflop_per_evaluation", "{gflop_per_evaluation:.4g} GFLOP".format_map),
     (
         "matrix product, best",
         "matmul_peak_tflops",
-        lambda r: f"{r['matmul_peak_tflops']:.3g} TFLOP/s at {r['matmul_peak_size']}",
+        "{matmul_peak_tflops:.3g} TFLOP/s at {matmul_peak_size}".format_map,
     ),
-    ("network", "network_tflops", _reached("network")),
-    ("engine", "engine_tflops", _reached("engine")),
+    (
+        "network",
+        "network_tflops",
+        "{network_tflops:.3g} TFLOP/s, {network_share_of_matmul_peak:.1%} of that".format_map,
+    ),
+    (
+        "engine",
+        "engine_tflops",
+        "{engine_tflops:.3g} TFLOP/s, {engine_share_of_matmul_peak:.1%} of that".format_map,
+    ),
     (
         "diffusers, image by image, seconds per image",
         "diffusers_seconds_per_image",

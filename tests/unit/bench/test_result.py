@@ -232,6 +232,16 @@ def test_a_file_that_is_no_benchmark_is_named(tmp_path):
         read_benchmark(file)
 
 
+def test_the_command_line_prints_old_and_new(make, measured, tmp_path):
+    file = record_path(make().settings.results, measured)
+    overrides = make("sampler=sde2", results=tmp_path).overrides
+    command = ["bench", "--images", "1", "--repeats", "1", "--compare", str(file), *overrides]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert "| measure | old | new | new / old |" in done.output
+    assert "| seconds per image | " in done.output
+
+
 def test_compare_and_json_exclude_each_other(tmp_path):
     done = CliRunner().invoke(main, ["bench", "--json", "--compare", str(tmp_path / "x.json")])
     assert done.exit_code == 1
