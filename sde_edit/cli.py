@@ -473,14 +473,29 @@ def prune(overrides: tuple[str, ...], yes: bool) -> None:
 @click.option("--images", default=64, show_default=True, help="How many images to make.")
 @click.option("--repeats", default=3, show_default=True, help="Timed passes; the median counts.")
 @click.option("--json", "in_json", is_flag=True, help="One JSON object on stdout.")
-def bench(overrides: tuple[str, ...], images: int, repeats: int, in_json: bool) -> None:
+@click.option(
+    "--compare",
+    "stored",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Show old, new and their ratio; FILE is a benchmark in <results>/bench/.",
+)
+def bench(
+    overrides: tuple[str, ...], images: int, repeats: int, in_json: bool, stored: Path | None
+) -> None:
     """Time the engine: per image, against the bare network, and against diffusers' pipeline."""
     from sde_edit.bench.measure import bench as measure
-    from sde_edit.bench.result import as_json, markdown
+    from sde_edit.bench.result import as_json, comparison, markdown, read_benchmark
     from sde_edit.config import experiment
 
-    measured = measure(experiment(overrides), images=images, repeats=repeats)
-    _say(json.dumps(as_json(measured), indent=2) if in_json else markdown(measured))
+    if stored and in_json:
+        raise UserError("--json and --compare exclude each other: leave one of them out")
+    old = read_benchmark(stored) if stored else None
+    new = as_json(measure(experiment(overrides), images=images, repeats=repeats, against=old))
+    if old:
+        _say(comparison(old, new))
+    else:
+        _say(json.dumps(new, indent=2) if in_json else markdown(new))
 
 
 @main.group()

@@ -2,8 +2,8 @@
 laptop."""
 
 import json
-import math
 import os
+import runpy
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 import torch
 
-from tests.builders import without_workers
+from tests.builders import ROOT, without_workers
 from tests.shapes import shapes_checked
 
 # The same examples in every session; --hypothesis-profile=default draws others.
@@ -186,87 +186,9 @@ def tiny_adm(tmp_path_factory):
     """Folder of a 16x16 ADM in guided-diffusion's files: a UNet of three levels, the second with
     attention, and a classifier of two. Heads have 64 channels, as in the official ones."""
     folder = tmp_path_factory.mktemp("adm")
-    unet = _adm_down(32, (1, 4, 2), depth=2, attention={1})
-    unet |= _adm_up(32, (1, 4, 2), depth=2, attention={1})
-    unet |= {"label_emb.weight": (1000, 128), **_layer("out.0", 32), **_layer("out.2", 6, 32, 3, 3)}
-    classifier = _adm_down(32, (1, 4), depth=1, attention={1})
-    classifier |= {"out.2.positional_embedding": (128, 8 * 8 + 1), **_layer("out.0", 128)}
-    classifier |= _layer("out.2.qkv_proj", 384, 128, 1) | _layer("out.2.c_proj", 1000, 128, 1)
-    torch.save(_random(unet, seed=3), folder / "256x256_diffusion.pt")
-    torch.save(_random(classifier, seed=4), folder / "256x256_classifier.pt")
+    script = runpy.run_path(str(ROOT / "scripts" / "random_adm.py"))
+    unet = script["unet"](32, (1, 4, 2), depth=2, attention={1})
+    classifier = script["classifier"](32, (1, 4), depth=1, attention={1}, side=8)
+    torch.save(script["drawn"](unet, seed=3), folder / "256x256_diffusion.pt")
+    torch.save(script["drawn"](classifier, seed=4), folder / "256x256_classifier.pt")
     return folder
-
-
-def _layer(name, *shape):
-    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-
-
-def _residual(name, given, made, width):
-    skip = _layer(f"{name}.skip_connection", made, given, 1, 1) if given != made else {}
-    return {
-        **_layer(f"{name}.in_layers.0", given),
-        **_layer(f"{name}.in_layers.2", made, given, 3, 3),
-        **_layer(f"{name}.emb_layers.1", 2 * made, 4 * width),
-        **_layer(f"{name}.out_layers.0", made),
-        **_layer(f"{name}.out_layers.3", made, made, 3, 3),
-        **skip,
-    }
-
-
-def _attention(name, channels):
-    return {
-        **_layer(f"{name}.norm", channels),
-        **_layer(f"{name}.qkv", 3 * channels, channels, 1),
-        **_layer(f"{name}.proj_out", channels, channels, 1),
-    }
-
-
-def _adm_down(width, multiples, depth, attention):
-    """Shapes by guided-diffusion's keys, from the time to the middle."""
-    shapes = _layer("time_embed.0", 4 * width, width) | _layer("time_embed.2", 4 * width, 4 * width)
-    shapes |= _layer("input_blocks.0.0", width, 3, 3, 3)
-    channels, block = width, 1
-    for level, multiple in enumerate(multiples):
-        for _ in range(depth):
-            shapes |= _residual(f"input_blocks.{block}.0", channels, multiple * width, width)
-            channels = multiple * width
-            if level in attention:
-                shapes |= _attention(f"input_blocks.{block}.1", channels)
-            block += 1
-        if level < len(multiples) - 1:
-            shapes |= _residual(f"input_blocks.{block}.0", channels, channels, width)
-            block += 1
-    for layer in (0, 2):
-        shapes |= _residual(f"middle_block.{layer}", channels, channels, width)
-    return shapes | _attention("middle_block.1", channels)
-
-
-def _adm_up(width, multiples, depth, attention):
-    """Shapes by guided-diffusion's keys, after the middle."""
-    skips = [width]
-    for level, multiple in enumerate(multiples):
-        skips += [multiple * width] * (depth + (level < len(multiples) - 1))
-    shapes, channels, block = {}, multiples[-1] * width, 0
-    for level, multiple in reversed(list(enumerate(multiples))):
-        for i in range(depth + 1):
-            name, layer = f"output_blocks.{block}", 1
-            shapes |= _residual(f"{name}.0", channels + skips.pop(), multiple * width, width)
-            channels = multiple * width
-            if level in attention:
-                shapes |= _attention(f"{name}.1", channels)
-                layer = 2
-            if level and i == depth:
-                shapes |= _residual(f"{name}.{layer}", channels, channels, width)
-            block += 1
-    return shapes
-
-
-def _random(shapes, seed):
-    """Weights that keep the size of what they are given; scales of norms are about 1."""
-    generator = torch.Generator().manual_seed(seed)
-    weights = {}
-    for key, shape in shapes.items():
-        draw = torch.randn(shape, generator=generator)
-        norm = len(shape) == 1 and key.endswith("weight")
-        weights[key] = 1 + 0.3 * draw if norm else draw / max(1, math.prod(shape[1:])) ** 0.5
-    return weights

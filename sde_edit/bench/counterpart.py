@@ -13,6 +13,7 @@ from PIL import Image
 from sde_edit.bench.engine import TimedEngine, wall_seconds
 from sde_edit.bench.result import Diffusers, Timing
 from sde_edit.editing.batch import prompts
+from sde_edit.networks.latent_diffusion import LoadedStableDiffusion
 from sde_edit.store.runs import batched
 from sde_edit.tasks.inpaint import Inpaint
 
@@ -53,6 +54,8 @@ def _no_counterpart(experiment: Experiment) -> str:
     spec, task = experiment.spec, experiment.task
     if not isinstance(task, Inpaint):
         return f"diffusers has no pipeline for task={spec.task.name}"
+    if spec.model.kind != "stable_diffusion":
+        return f"diffusers has no pipeline that inpaints with model={spec.model.name}"
     if spec.sampler.kind not in ("ode", "sde", "ode2", "sde2"):
         return f"diffusers has no scheduler for sampler={spec.sampler.name}"
     if spec.spacing not in _SPACINGS:
@@ -104,6 +107,7 @@ def _inpaint_pipeline(engine: TimedEngine) -> Any:
     from diffusers import StableDiffusionInpaintPipeline
 
     model = engine.model
+    assert isinstance(model, LoadedStableDiffusion)
     pipe = StableDiffusionInpaintPipeline(
         vae=model.vae,
         text_encoder=model.text_encoder,

@@ -1,4 +1,4 @@
-"""Times the engine on synthetic examples."""
+"""Times the engine, and preparations such as LoRAs apart from it."""
 
 from __future__ import annotations
 
@@ -6,81 +6,48 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from PIL import Image
 
-from sde_edit.api.dataset import DataStatus
-from sde_edit.api.example import Example
+from sde_edit.api.observer import Observer
 from sde_edit.engine.attempt import Attempt, pick_device
-from sde_edit.engine.execute import ModelCache
+from sde_edit.engine.execute import CostMeter, ModelCache
 from sde_edit.engine.memory import remembered_sizes
 from sde_edit.engine.output import ActiveRun
 from sde_edit.engine.plan import Plan, plan_run
 from sde_edit.engine.producer import inspect_missing, producer_of
-from sde_edit.errors import UserError
-from sde_edit.networks.latent_diffusion import LoadedStableDiffusion
 from sde_edit.store.runs import RunStore, batched
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
-
-DISTINCT = 16  # synthetic images made; more examples repeat them
-
-
-# ------------------------------------------------------------------ synthetic examples
-@dataclass(frozen=True)
-class Synthetic:
-    """Examples held in memory: smooth random images, each with one half hidden."""
-
-    examples: Mapping[str, Example]
-
-    def ids(self) -> Sequence[str]:
-        return tuple(self.examples)
-
-    def load(self, example_id: str) -> Example:
-        return self.examples[example_id]
-
-    def status(self) -> DataStatus:
-        return DataStatus(len(self.examples))
-
-    def digest(self) -> str:
-        return "synthetic"
+    from sde_edit.api.model import Model
 
 
-def on_synthetic_data(experiment: Experiment, images: int, folder: Path) -> Experiment:
-    """The experiment, unsharded and unlimited, on synthetic examples in a temporary folder."""
-    distinct = [_example(i, experiment.source.resolution) for i in range(min(images, DISTINCT))]
-    ids = [f"bench-{i:06d}" for i in range(images)]
-    examples = {name: replace(distinct[i % DISTINCT], id=name) for i, name in enumerate(ids)}
-    settings = replace(
-        experiment.settings,
-        results=folder,
-        cache=folder / "cache",
-        limit=None,
-        shard=0,
-        shards=1,
-    )
-    return replace(experiment, dataset=Synthetic(examples), settings=settings)
+class _Preparing(Observer):
+    """Measures preparations: seconds by what is prepared, and the cost of all of them."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.reset()
+
+    def reset(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.evaluations, self.calls = 0.0, 0.0
+
+    def preparing(self, what: str) -> None:
+        if what:
+            self._what, self._meter = what, CostMeter(self._model)
+            return
+        seconds, evaluations, calls = self._meter.lap()
+        self.seconds[self._what] = self.seconds.get(self._what, 0.0) + seconds
+        self.evaluations += evaluations
+        self.calls += calls
 
 
-def _example(seed: int, side: int) -> Example:
-    """A random 4x4 picture, enlarged to side x side, with a hidden band of half its height."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    image = np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
-    mask = np.zeros((side, side), np.float32)
-    top = int(rng.integers(0, side // 2 + 1))
-    mask[top : top + side // 2] = 1
-    return Example("", image, "a quiet street", mask, image)
-
-
-# ------------------------------------------------------------------ the engine
 class TimedEngine:
     """Runs an experiment repeatedly with one loaded model, each time into a new folder."""
 
@@ -91,26 +58,39 @@ class TimedEngine:
         self._models = ModelCache()
         self._passes = 0
         self.device = pick_device(experiment.settings.device)
-        model = self._models.get(experiment, self.device)
-        if not isinstance(model, LoadedStableDiffusion):
-            raise UserError(f"bench knows no bare network of model={experiment.spec.model.name}")
-        self.model = model
+        self.model = self._models.get(experiment, self.device)
+        self.model.observer = self._preparing = _Preparing(self.model)
+        self.preparations: dict[str, float] = {}  # name -> seconds per image
 
     def warm_up(self) -> float:
-        """Edit one batch of each size that a pass contains; return the seconds."""
+        """Edit one batch of each size that a pass contains; return the seconds.
+
+        Their preparations are forgotten: the first timed pass makes those of all images.
+        """
         sizes = {len(batch): batch for batch in self._batches()}
         seconds = self._pass(tuple(sizes.values()))
+        for preparation in self.experiment.task.preparations:
+            shutil.rmtree(self.experiment.settings.cache / preparation.name)
         if self.device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats(self.device)
         return seconds
 
     def timed(self) -> float:
-        """Seconds per image of one pass over all images; also counts evaluations and calls."""
+        """Seconds per image of one pass over all images; also counts evaluations and calls.
+
+        None of them holds preparations, whose seconds per image the first pass measures.
+        """
+        self._preparing.reset()
         evaluations, calls = self.model.evaluations, self.model.calls
         seconds = self._pass(None)
-        self.evaluations = self.model.evaluations - evaluations
-        self.calls = self.model.calls - calls
-        return seconds / self.images
+        prepared = self._preparing
+        self.evaluations = self.model.evaluations - evaluations - prepared.evaluations
+        self.calls = self.model.calls - calls - prepared.calls
+        if not self.preparations:
+            names = {p.label: p.name for p in self.experiment.task.preparations}
+            each = prepared.seconds.items()
+            self.preparations = {names[label]: total / self.images for label, total in each}
+        return (seconds - sum(prepared.seconds.values())) / self.images
 
     def _batches(self) -> list[tuple[str, ...]]:
         size = self.experiment.settings.batch_size
@@ -120,14 +100,17 @@ class TimedEngine:
     def at_once(self) -> int:
         """Images edited at once: the batch size, or less if memory made the engine halve it."""
         settings = self.experiment.settings
-        halved = remembered_sizes(settings.cache / "chunks.json").values()
+        known = remembered_sizes(settings.cache / "chunks.json")
+        work = self.experiment.spec.task.kind  # preparations are halved on their own
+        halved = [size for key, size in known.items() if key.split()[-2] == work]
         return min(settings.batch_size, self.images, *halved)
 
     @property
     def rows_per_call(self) -> int:
-        """Rows per network call for a full batch."""
+        """Rows of an average network call for a full batch."""
         chunks = sum(math.ceil(len(batch) / self.at_once) for batch in self._batches())
-        return round(self.at_once * self.evaluations / self.images / (self.calls / chunks))
+        rows = self.at_once * self.evaluations / self.images / (self.calls / chunks)
+        return max(1, round(rows))
 
     def _pass(self, only: tuple[tuple[str, ...], ...] | None) -> float:
         """Run into a new folder, then delete it; return the seconds of the run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sde_edit.bench.engine import TimedEngine, wall_seconds
 from sde_edit.bench.result import Network
+from sde_edit.editing.batch import hints
 from sde_edit.networks.base import DTYPES
 
 NETWORK_SECONDS = 3.0  # time budget for one number of rows
@@ -47,22 +48,23 @@ def _row_counts(rows_per_call: int, compiled: bool) -> list[int]:
 def _forward_seconds(engine: TimedEngine, rows: int) -> float | None:
     """Seconds of one call; None if the device's memory is too small."""
     try:
-        forward = _forward(engine, rows, engine.model.unet)
-        return _repeated(forward, engine.device, NETWORK_SECONDS)[0]
+        return _repeated(_forward(engine, rows), engine.device, NETWORK_SECONDS)[0]
     except torch.OutOfMemoryError:
         return None
 
 
-def _forward(engine: TimedEngine, rows: int, unet: Any) -> Callable[[], Tensor]:
-    """A function that calls the network on random latents and embedded text."""
-    model = engine.model
-    example = engine.experiment.dataset.load(engine.ids[0])
-    latent = model.encode(torch.from_numpy(example.image.copy())[None])
-    noise = torch.randn(rows, *latent.shape[1:], generator=torch.Generator().manual_seed(0))
-    x = noise.to(model.device, model.dtype).contiguous(memory_format=model.layout)
-    t = torch.full((rows,), 500.0, device=model.device)
-    text = model.embed([example.caption] * rows)
-    return lambda: unet(x, t, text, return_dict=False)[0]
+def _forward(engine: TimedEngine, rows: int) -> Callable[[], Tensor]:
+    """A function that calls the network on random latents.
+
+    Guidance 0 is one row for each latent in every model, and leaves out the classifier of `adm`.
+    """
+    model, examples = engine.model, engine.experiment.dataset
+    x_BCHW = torch.randn(rows, *model.latent_shape, generator=torch.Generator().manual_seed(0))
+    x_BCHW = x_BCHW.to(model.device, model.state_dtype)
+    t_B = torch.full((rows,), 500.0, device=model.device)
+    given = [examples.load(engine.ids[0])] * rows
+    eps = model.denoiser([e.caption for e in given], 0.0, hints_BHWC=hints(given))
+    return lambda: eps(x_BCHW, t_B)
 
 
 def _repeated(call: Callable[[], object], device: str, budget: float) -> tuple[float, float]:
@@ -93,9 +95,10 @@ def _flops(engine: TimedEngine) -> int:
     """
     cpu_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     counter = FlopCounterMode(display=False, custom_mapping={cpu_attention: _attention_flops})
-    unet = getattr(engine.model.unet, "_orig_mod", engine.model.unet)  # itself if not compiled
-    with torch.no_grad():
-        forward = _forward(engine, 1, unet)
+    compiled = engine.experiment.settings.compile
+    eagerly = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    with torch.no_grad(), eagerly:
+        forward = _forward(engine, 1)
         with counter:
             forward()
     return int(counter.get_total_flops())

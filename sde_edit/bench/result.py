@@ -10,16 +10,18 @@ import json
 import logging
 import re
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from sde_edit.errors import UserError, first_problem
 from sde_edit.store.files import (
     DamagedFileError,
     canonical,
+    read_given,
     read_record,
     read_regular,
     short_digest,
@@ -55,7 +57,9 @@ class Setup:
     model: str
     model_digest: str
     task: str
+    task_settings: Mapping[str, Any]
     sampler: str
+    sampler_settings: Mapping[str, Any]
     steps: int
     resolution: int
     dtype: str
@@ -63,7 +67,6 @@ class Setup:
     batch_size: int
     device: str
     device_name: str
-    memory_format: str
     threads: int
     versions: Mapping[str, str]
 
@@ -112,11 +115,32 @@ class Scoring:
 
 
 @dataclass(frozen=True)
+class Load:
+    """What the machine did before a benchmark.
+
+    average: how many processes ran in the minute before, on average; None where the system does not
+    tell. cores: that the benchmark may use.
+    """
+
+    average: float | None
+    cores: int
+
+    @property
+    def busy(self) -> bool | None:
+        """Whether other work took more than a quarter of the cores; None if that is unknown."""
+        return None if self.average is None else self.average > self.cores / 4
+
+
+@dataclass(frozen=True)
 class Bench:
-    """A benchmark. memory: peak in bytes, of what `memory_of` names."""
+    """A benchmark. preparations: seconds per image of each, by name; `wall` does not hold them.
+
+    memory: peak in bytes, of what `memory_of` names.
+    """
 
     setup: Setup
     wall: Timing
+    preparations: Mapping[str, float]
     evaluations_per_image: float
     calls_per_image: float
     rows_per_call: int
@@ -126,6 +150,7 @@ class Bench:
     network: Network
     diffusers: Diffusers
     scoring: Scoring
+    load: Load
     date: str
 
     @property
@@ -144,7 +169,11 @@ def as_json(bench: Bench) -> dict[str, Any]:
     return {
         **asdict(bench.setup),
         "date": bench.date,
+        "load_average": bench.load.average,
+        "usable_cores": bench.load.cores,
+        "busy": bench.load.busy,
         **bench.wall.json("wall_seconds_per_image"),
+        "preparation_seconds_per_image": dict(bench.preparations),
         "warmup_seconds": bench.warmup_seconds,
         "evaluations_per_image": bench.evaluations_per_image,
         "calls_per_image": bench.calls_per_image,
@@ -190,78 +219,169 @@ def _diffusers_json(bench: Bench) -> dict[str, Any]:
     return found
 
 
-def markdown(bench: Bench) -> str:
+# ------------------------------------------------------------------ as text
+Record = Mapping[str, Any]  # a stored benchmark: what `as_json` gives
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A measure of a record: its number, None if it has none, and how the table shows it."""
+
+    name: str
+    number: float | None
+    text: str
+
+
+def markdown(record: Record) -> str:
     """A heading line and a two-column table."""
-    s = bench.setup
-    mode = "compiled" if s.compile else "eager"
-    versions = ", ".join(f"{name} {number}" for name, number in s.versions.items())
-    head = (
-        f"{s.model} {s.task} {s.sampler}, {s.steps} steps at {s.resolution}x{s.resolution}, "
-        f"{s.dtype}, {s.memory_format}, {mode}, {s.batch_size} images at once, on {s.device_name} "
-        f"({s.threads} CPU threads), {versions}, {bench.date[:10]}"
+    lines = [f"| {row.name} | {row.text} |" for row in _rows(record)]
+    return "\n".join([headline(record), "", "| measure | value |", "|---|---|", *lines])
+
+
+def comparison(old: Record, new: Record) -> str:
+    """Two heading lines, and a table of every number that both have, with the ratio new / old."""
+    before = {row.name: row for row in _rows(old) if row.number is not None}
+    pairs = [(before[r.name], r) for r in _rows(new) if r.number is not None and r.name in before]
+    lines = [f"| {b.name} | {b.text} | {a.text} | {_ratio(a.number, b.number)} |" for b, a in pairs]
+    head = [f"old: {headline(old)}", "", f"new: {headline(new)}", ""]
+    return "\n".join([*head, "| measure | old | new | new / old |", "|---|---|---|---|", *lines])
+
+
+def _ratio(new: float | None, old: float | None) -> str:
+    return f"{new / old:.3g}" if new is not None and old else "-"
+
+
+def headline(record: Record) -> str:
+    """What was timed, on what and when, and whether the machine was busy."""
+    r = record
+    mode = "compiled" if r["compile"] else "eager"
+    versions = ", ".join(f"{name} {number}" for name, number in r["versions"].items())
+    busy = f"; {_busy(r)}" if r.get("busy") else ""
+    return (
+        f"{r['model']} {r['task']} {r['sampler']}, {r['steps']} steps at "
+        f"{r['resolution']}x{r['resolution']}, {r['dtype']}, {mode}, {r['batch_size']} images at "
+        f"once, on {r['device_name']} ({r['threads']} CPU threads), {versions}, {r['date'][:10]}"
+        f"{busy}"
     )
-    cells = [
-        *_engine_rows(bench),
-        *_network_rows(bench),
-        *_diffusers_rows(bench),
-        _scoring_row(bench),
-    ]
-    lines = [f"| {name} | {value} |" for name, value in cells]
-    return "\n".join([head, "", "| measure | value |", "|---|---|", *lines])
 
 
-def _engine_rows(bench: Bench) -> list[tuple[str, str]]:
-    return [
-        ("seconds per image", _timing(bench.wall)),
-        ("warm-up, compiling included", f"{bench.warmup_seconds:.1f} s"),
-        ("evaluations per image", f"{bench.evaluations_per_image:g}"),
-        ("calls per image", f"{bench.calls_per_image:g} of {bench.rows_per_call} rows"),
-        ("seconds per evaluation, engine", f"{bench.seconds_per_evaluation:.3g}"),
-        ("engine efficiency", f"{bench.engine_efficiency:.1%}"),
-        ("peak memory", f"{bench.memory / 2**30:.2f} GiB ({bench.memory_of})"),
-    ]
+def _busy(r: Record) -> str:
+    return (
+        f"measured on a busy machine: the load average was {r['load_average']:.2f} before the "
+        f"start, on {r['usable_cores']} cores"
+    )
 
 
-def _network_rows(bench: Bench) -> list[tuple[str, str]]:
-    network, values = bench.network, _network_json(bench)
-    sizes = ", ".join(f"{rows}: {s:.3g}" for rows, s in network.seconds_by_rows.items())
-    best = f"{network.seconds:.3g} with {network.best_rows} rows"
-    peak = f"{values['matmul_peak_tflops']:.3g} TFLOP/s at {network.matmul_size}"
-    rows = [
-        ("seconds per evaluation, bare network", best),
-        ("the same by rows", sizes),
-        ("one evaluation", f"{values['gflop_per_evaluation']:.4g} GFLOP"),
-        ("matrix product, best", peak),
-    ]
-    for who in ("network", "engine"):
-        share = values[f"{who}_share_of_matmul_peak"]
-        rows.append((who, f"{values[f'{who}_tflops']:.3g} TFLOP/s, {share:.1%} of that"))
-    return rows
+def _rows(record: Record) -> list[_Row]:
+    """The measures that the record has; one from an older version may have fewer."""
+    named = [(name, key, text) for name, key, text in _MEASURES if key in record]
+    rows = [_Row(name, record[key], text(record)) for name, key, text in named]
+    before = _each(record, "preparation_seconds_per_image", "{} before, seconds per image")
+    by_rows = _each(
+        record,
+        "network_seconds_per_evaluation_by_rows",
+        "seconds per evaluation, bare network, rows={}",
+    )
+    return [*before, *(row for row in rows if row.text), *by_rows]
 
 
-def _diffusers_rows(bench: Bench) -> list[tuple[str, str]]:
-    sides = {"image by image": bench.diffusers.single, "batched": bench.diffusers.batched}
-    rows = []
-    for name, timing in sides.items():
-        if timing is None:
-            rows.append((f"diffusers, {name}", f"none: {bench.diffusers.reason}"))
-        else:
-            rows.append((f"diffusers, {name}, seconds per image", _timing(timing)))
-            speedup = f"{timing.median / bench.wall.median:.2f}"
-            rows.append((f"speedup over diffusers, {name}", speedup))
-    return rows
+def _each(record: Record, key: str, name: str) -> list[_Row]:
+    """A row for each number of a mapping."""
+    return [_Row(name.format(k), v, f"{v:.3g}") for k, v in record.get(key, {}).items()]
 
 
-def _scoring_row(bench: Bench) -> tuple[str, str]:
-    images, growth = bench.scoring.images, bench.scoring.growth
+def _timing(key: str, reason: str = "") -> Callable[[Record], str]:
+    """Median and minimum of the passes. reason: the key that says why there are none."""
+
+    def text(r: Record) -> str:
+        if r[key] is None:
+            return f"none: {r[reason]}"
+        passes = r[f"{key}_passes"]
+        counted = f"{len(passes)} passes over {r[f'{key}_images']} images"
+        return f"{r[key]:.4g} (minimum {min(passes):.4g}, {counted})"
+
+    return text
+
+
+def _speedup(key: str) -> Callable[[Record], str]:
+    return lambda r: "" if r[key] is None else f"{r[key]:.2f}"
+
+
+def _memory(r: Record) -> str:
+    return f"{r['peak_memory_bytes'] / 2**30:.2f} GiB ({r['peak_memory_of']})"
+
+
+def _growth(r: Record) -> str:
+    growth = r["scoring_memory_growth_bytes"]
     size = "unknown" if growth is None else f"{growth / 2**20:.1f} MiB"
-    return f"memory that scoring {images} images adds after a quarter of them", size
+    return f"{size} over {r['scoring_images']} images"
 
 
-def _timing(timing: Timing) -> str:
-    low, high = min(timing.seconds), max(timing.seconds)
-    passes = f"{len(timing.seconds)} passes over {timing.images} images"
-    return f"{timing.median:.4g} ({low:.4g} to {high:.4g}, {passes})"
+def _load(r: Record) -> str:
+    average = r["load_average"]
+    return "unknown" if average is None else f"{average:.2f} on {r['usable_cores']} cores"
+
+
+_MEASURES: tuple[tuple[str, str, Callable[[Record], str]], ...] = (  # name, key, text
+    ("seconds per image", "wall_seconds_per_image", _timing("wall_seconds_per_image")),
+    ("warm-up, compiling included", "warmup_seconds", "{warmup_seconds:.1f} s".format_map),
+    ("evaluations per image", "evaluations_per_image", "{evaluations_per_image:g}".format_map),
+    (
+        "calls per image",
+        "calls_per_image",
+        "{calls_per_image:g} of {rows_per_call} rows".format_map,
+    ),
+    (
+        "seconds per evaluation, engine",
+        "seconds_per_evaluation",
+        "{seconds_per_evaluation:.3g}".format_map,
+    ),
+    ("engine efficiency", "engine_efficiency", "{engine_efficiency:.1%}".format_map),
+    ("peak memory", "peak_memory_bytes", _memory),
+    (
+        "seconds per evaluation, bare network",
+        "network_seconds_per_evaluation",
+        "{network_seconds_per_evaluation:.3g} with {network_best_rows} rows".format_map,
+    ),
+    ("one evaluation", "gflop_per_evaluation", "{gflop_per_evaluation:.4g} GFLOP".format_map),
+    (
+        "matrix product, best",
+        "matmul_peak_tflops",
+        "{matmul_peak_tflops:.3g} TFLOP/s at {matmul_peak_size}".format_map,
+    ),
+    (
+        "network",
+        "network_tflops",
+        "{network_tflops:.3g} TFLOP/s, {network_share_of_matmul_peak:.1%} of that".format_map,
+    ),
+    (
+        "engine",
+        "engine_tflops",
+        "{engine_tflops:.3g} TFLOP/s, {engine_share_of_matmul_peak:.1%} of that".format_map,
+    ),
+    (
+        "diffusers, image by image, seconds per image",
+        "diffusers_seconds_per_image",
+        _timing("diffusers_seconds_per_image", "diffusers_reason"),
+    ),
+    (
+        "speedup over diffusers, image by image",
+        "speedup_vs_diffusers",
+        _speedup("speedup_vs_diffusers"),
+    ),
+    (
+        "diffusers, batched, seconds per image",
+        "diffusers_batched_seconds_per_image",
+        _timing("diffusers_batched_seconds_per_image", "diffusers_reason"),
+    ),
+    (
+        "speedup over diffusers, batched",
+        "speedup_vs_diffusers_batched",
+        _speedup("speedup_vs_diffusers_batched"),
+    ),
+    ("growth of memory while scoring", "scoring_memory_growth_bytes", _growth),
+    ("load average before the start", "load_average", _load),
+)
 
 
 # ------------------------------------------------------------------ on disk
@@ -275,6 +395,8 @@ class _Stored:
     resolution: int
     device_name: str
     seconds_per_evaluation: float
+    device: str = ""
+    busy: bool | None = None  # older versions did not look
 
 
 _STORED = TypeAdapter(_Stored)
@@ -303,19 +425,78 @@ def records(results: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda record: str(record["date"]))
 
 
+def read_benchmark(file: Path) -> dict[str, Any]:
+    """A stored benchmark. Raises UserError naming the file if it is none."""
+    content = read_given(file)
+    try:
+        _STORED.validate_json(content, strict=True)
+    except ValidationError as error:
+        problem = f"{file}: is no benchmark ({first_problem(error)})"
+        raise UserError(f"{problem}. Give a file of <results>/bench/") from error
+    found: dict[str, Any] = json.loads(content)
+    return found
+
+
+_SAME = ("task", "model", "sampler", "steps", "resolution", "dtype", "device_name")
+
+
+def check_comparable(old: Record, setup: Setup) -> None:
+    """Raises UserError if a stored benchmark timed something else, or on another device."""
+    there, here = _identity(old), _identity(json.loads(json.dumps(asdict(setup))))
+    known = (
+        [*here, *there] if "task_settings" in old else _SAME
+    )  # older versions stored no settings
+    other = [
+        f"{key}={there.get(key)} instead of {here.get(key)}"
+        for key in dict.fromkeys(known)
+        if there.get(key) != here.get(key)
+    ]
+    if other:
+        raise UserError(
+            f"--compare: the stored benchmark has {', '.join(other)}; compare with one that has "
+            "the same task, model, sampler, steps, size, dtype and device"
+        )
+
+
+def _identity(record: Record) -> dict[str, Any]:
+    """What two benchmarks must have in common, the settings of task and sampler one by one."""
+    found = {key: record.get(key) for key in _SAME}
+    for part in ("task", "sampler"):
+        settings = record.get(f"{part}_settings", {})
+        found |= {f"{part}.{key}": value for key, value in settings.items()}
+    return found
+
+
 def estimate_seconds(
-    results: Path, experiment: Experiment, evaluations: int, pixels: float
+    results: Path, experiment: Experiment, evaluations: int, pixels: float, device: Device
 ) -> tuple[float, str] | None:
     """Estimated seconds of one worker for so many network evaluations, and a line on the source.
 
-    It uses the newest benchmark with the same weights and dtype, on any device; None without one.
+    It uses a benchmark with the same weights and dtype, rather one of the same device than of the
+    same kind of device, and rather that than any other; of several the newest. None without one.
     pixels: of an image, on average; an evaluation takes time in proportion.
     """
     wanted = (experiment.spec.model.digest, experiment.spec.dtype)
     same = [r for r in records(results) if (r["model_digest"], r["dtype"]) == wanted]
     if not same:
         return None
-    newest = same[-1]
-    each = float(newest["seconds_per_evaluation"]) * pixels / newest["resolution"] ** 2
-    measured = f"measured {newest['date'][:10]}"
-    return each * evaluations, f"{each:.2g} s per evaluation on {newest['device_name']}, {measured}"
+    nearest = max(same, key=lambda r: (device.likeness(r), str(r["date"])))
+    each = float(nearest["seconds_per_evaluation"]) * pixels / nearest["resolution"] ** 2
+    measured = f"measured {nearest['date'][:10]}"
+    busy = " on a busy machine" if nearest.get("busy") else ""
+    where = nearest["device_name"]
+    return each * evaluations, f"{each:.2g} s per evaluation on {where}, {measured}{busy}"
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where runs will be made. kind: cpu or cuda. name: its name, "" if that is not known yet."""
+
+    kind: str
+    name: str = ""
+
+    def likeness(self, record: Record) -> int:
+        """2 for a benchmark of the same device, 1 for one of its kind, else 0."""
+        if self.name and record["device_name"] == self.name:
+            return 2
+        return int(str(record.get("device", "")).partition(":")[0] == self.kind)

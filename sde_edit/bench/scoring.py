@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from sde_edit.bench.engine import DISTINCT
 from sde_edit.bench.result import Scoring
+from sde_edit.bench.synthetic import DISTINCT
 from sde_edit.config import metric
 from sde_edit.evaluation.evaluate import measure_run
 from sde_edit.imaging.files import png_bytes
@@ -21,9 +21,14 @@ from sde_edit.store.runs import ImageRecord, Run, RunStore, batched, output_name
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
 
-IMAGES = 1000
+IMAGES = 1000  # of 64x64; fewer of larger ones, which take longer to score, but a tenth at least
 METRICS = ("psnr", "ssim")  # they need no weights
 _STATM = Path("/proc/self/statm")
+
+
+def images_to_score(resolution: int) -> int:
+    """How many images of that side are scored."""
+    return max(IMAGES // 10, min(IMAGES, IMAGES * 64**2 // resolution**2))
 
 
 def scoring_memory(experiment: Experiment) -> Scoring:
@@ -43,7 +48,7 @@ def scoring_memory(experiment: Experiment) -> Scoring:
         _with_outputs(experiment, ids),
         experiment.dataset,
         [metric(name) for name in METRICS],
-        batched(ids, settings.batch_size),
+        batched(ids, max(1, min(settings.batch_size, len(ids) // 10))),
         cache=settings.cache,
         workers=settings.loaders,
         on_progress=on_progress,

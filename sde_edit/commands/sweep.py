@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sde_edit.api.launcher import Job, Launched
+from sde_edit.bench.machine import expected_device
 from sde_edit.bench.result import estimate_seconds
 from sde_edit.commands.contact_sheets import check_sheets
 from sde_edit.commands.foreseen import rehearse_tables
@@ -218,7 +219,7 @@ def _plan_table(sweep: Sweep) -> Table:
     columns = tuple(Column("", name) for name in ("images", "evaluations", "hours", "jobs"))
     rows = []
     for run, evaluations in zip(sweep.runs, sweep.evaluations, strict=True):
-        seconds = _seconds(run, evaluations)
+        seconds = _seconds(sweep, run, evaluations)
         texts = (
             f"{len(run.plan.missing)} of {len(run.plan.ids)}",
             f"{evaluations:,}",
@@ -237,23 +238,24 @@ def _shared(sweep: Sweep) -> list[str]:
     return [o for o in first if all(o in other for other in others)] if others else []
 
 
-def _seconds(run: PlannedRun, evaluations: int) -> float | None:
+def _seconds(sweep: Sweep, run: PlannedRun, evaluations: int) -> float | None:
     if not evaluations:
         return 0.0
-    found = _estimate(run, evaluations)
+    found = _estimate(sweep, run, evaluations)
     return found[0] if found else None
 
 
-def _estimate(run: PlannedRun, evaluations: int) -> tuple[float, str] | None:
-    results = run.experiment.settings.results
-    return estimate_seconds(results, run.experiment, evaluations, run.pixels)
+def _estimate(sweep: Sweep, run: PlannedRun, evaluations: int) -> tuple[float, str] | None:
+    settings = run.experiment.settings
+    device = expected_device(settings.device, on_gpu=launcher(sweep.overrides).on_gpu)
+    return estimate_seconds(settings.results, run.experiment, evaluations, run.pixels, device)
 
 
 def _estimates(sweep: Sweep) -> list[str]:
     """The benchmarks behind the hours, or the command that makes one."""
     costs = zip(sweep.runs, sweep.evaluations, strict=True)
     costly = [(run, evaluations) for run, evaluations in costs if evaluations]
-    found = [_estimate(run, evaluations) for run, evaluations in costly]
+    found = [_estimate(sweep, run, evaluations) for run, evaluations in costly]
     sources = dict.fromkeys(estimate[1] for estimate in found if estimate)
     total = sum(estimate[0] for estimate in found if estimate) / 3600
     lines = [f"about {total:.2f} hours of one worker, by {source}" for source in sources]

@@ -31,7 +31,7 @@ def make(tiny_model, tmp_path_factory):
 @contextmanager
 def _quick():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sde_edit.bench.measure.IMAGES", 20)
+        patch.setattr("sde_edit.bench.scoring.IMAGES", 20)
         patch.setattr("sde_edit.bench.network.NETWORK_SECONDS", 0.01)
         patch.setattr("sde_edit.bench.network.MATMUL_SECONDS", 0.01)
         patch.setattr("sde_edit.bench.network.MATMUL_SIZES", {"cpu": (64, 128)})

@@ -6,9 +6,10 @@ import pytest
 
 from sde_edit.api.spec import ComponentSpec
 from sde_edit.bench.counterpart import DiffusersPipeline
-from sde_edit.bench.engine import TimedEngine, on_synthetic_data
+from sde_edit.bench.engine import TimedEngine
 from sde_edit.bench.measure import bench
 from sde_edit.bench.result import as_json, markdown
+from sde_edit.bench.synthetic import on_synthetic_data
 
 STEPS, IMAGES = 2, 3
 
@@ -23,12 +24,12 @@ def test_without_a_counterpart_diffusers_is_null_and_says_why(make, tmp_path):
         assert record[f"diffusers{suffix}_seconds_per_image"] is None
         assert record[f"speedup_vs_diffusers{suffix}"] is None
     assert record["diffusers_reason"] == "diffusers has no scheduler for sampler=mine"
-    assert "no scheduler for sampler=mine" in markdown(measured)
+    assert "no scheduler for sampler=mine" in markdown(record)
 
 
 def test_a_grid_that_diffusers_lacks_has_no_counterpart(make, tmp_path):
     ours = make("sampler=sde", "grid.spacing=logsnr", results=tmp_path)
-    assert "no grid.spacing=logsnr" in markdown(bench(ours, images=1, repeats=1))
+    assert "no grid.spacing=logsnr" in markdown(as_json(bench(ours, images=1, repeats=1)))
 
 
 @pytest.mark.parametrize(

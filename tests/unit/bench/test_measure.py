@@ -34,7 +34,6 @@ def test_says_what_it_was_made_on(record):
     assert set(record["versions"]) == {"sde-edit", "torch", "diffusers"}
     assert record["threads"] == torch.get_num_threads()
     assert record["device_name"]
-    assert record["memory_format"] == "contiguous_format"
     assert record["compile"] is False
 
 

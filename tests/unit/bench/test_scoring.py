@@ -3,15 +3,20 @@
 import numpy as np
 import pytest
 
-from sde_edit.bench.engine import on_synthetic_data
 from sde_edit.bench.result import markdown
-from sde_edit.bench.scoring import scoring_memory
+from sde_edit.bench.scoring import images_to_score, scoring_memory
+from sde_edit.bench.synthetic import on_synthetic_data
 from sde_edit.metrics.psnr import Psnr
 
 
-def test_the_record_says_how_many_images_were_scored(record, measured):
+def test_the_record_says_how_many_images_were_scored(record):
     assert record["scoring_images"] == 20
-    assert "scoring 20 images" in markdown(measured)
+    assert "over 20 images" in markdown(record)
+
+
+def test_fewer_of_large_images_are_scored(monkeypatch):
+    monkeypatch.setattr("sde_edit.bench.scoring.IMAGES", 1000)
+    assert [images_to_score(side) for side in (8, 64, 128, 512)] == [1000, 1000, 250, 100]
 
 
 @pytest.mark.parametrize("leaks", [False, True])

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
+from sde_edit.bench.machine import expected_device
 from sde_edit.cli import main
 from sde_edit.commands.sweep import check_sweep, describe_sweep, disk_bytes, plan_sweep
 from sde_edit.config import experiment
@@ -61,6 +62,20 @@ def test_what_is_finished_is_dropped_and_what_is_begun_goes_on(small, tmp_path):
     assert disk_bytes(other) == 6 * 3 * 64 * 64  # nothing is known of other pictures
     again = plan_sweep([*small, "sampler=ode", "metrics=[psnr,ssim]"])
     assert [job.images for job in again.jobs] == [0]  # a score is missing
+
+
+def test_hours_are_those_of_the_device_that_the_runs_will_have(small, tmp_path):
+    model, here = experiment(small).spec.model.digest, expected_device("cpu", on_gpu=None)
+    (tmp_path / "bench").mkdir()
+    for device, name, date in (("cpu", here.name, "2026-01-01"), ("cuda", "H100", "2026-02-01")):
+        record = {"model_digest": model, "dtype": "float32", "resolution": 64, "date": date}
+        record |= {"seconds_per_evaluation": 1.0, "device": device, "device_name": name}
+        record |= {"busy": device == "cpu"}
+        (tmp_path / "bench" / f"{device}.json").write_text(json.dumps(record))
+    text = describe_sweep(plan_sweep([*small, "hardware.device=cpu"]))
+    assert f"on {here.name}, measured 2026-01-01 on a busy machine\n" in f"{text}\n"
+    text = describe_sweep(plan_sweep([*small, "launcher=slurm", "launcher.gpus=1"]))
+    assert "on H100, measured 2026-02-01\n" in f"{text}\n"
 
 
 def test_dry_run_starts_nothing(small, tmp_path):
