@@ -14,11 +14,11 @@ from sde_edit.bench import measure
 from sde_edit.commands import check, edit
 from sde_edit.commands.find import find_run
 from sde_edit.config import compose_config
-from sde_edit.engine.leases import are_abandoned
 from sde_edit.errors import UserError
 from sde_edit.networks.base import COMPILED
 from sde_edit.registry import build
 from sde_edit.store.files import leftovers
+from sde_edit.store.leases import are_abandoned
 from sde_edit.store.preparation_cache import PreparationCache
 from sde_edit.store.processes import temporary_folders
 from sde_edit.store.runs import Run, RunStore
@@ -125,8 +125,8 @@ def plan_prune(overrides: Sequence[str]) -> Removal:
     for run in runs:
         if run.attempts() and run.came_to_nothing:
             removal.reasons[run.path] = "run without an image"
-        elif are_abandoned(run):
-            removal.reasons[run.path / "leases"] = _KILLED
+        elif are_abandoned(run.leases):
+            removal.reasons[run.leases] = _KILLED
     _sort_temporary(results, removal)
     if cache.resolve().is_relative_to(results.resolve()):
         _sort_features(results, cache, removal)

@@ -28,7 +28,6 @@ from sde_edit.api.sampler import Sampler
 from sde_edit.api.spec import ComponentSpec
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
-from sde_edit.engine.leases import Leases
 from sde_edit.engine.memory import AdaptiveBatcher
 from sde_edit.engine.output import ActiveRun, EditedBatch, RunWriter, concatenate
 from sde_edit.engine.prepare import prepare
@@ -38,6 +37,7 @@ from sde_edit.errors import NotFiniteError, UserError
 from sde_edit.imaging.fit import extended
 from sde_edit.imaging.prefetch import prefetch
 from sde_edit.networks.base import check_compiler, keep_compiled
+from sde_edit.store.leases import Leases
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -85,7 +85,7 @@ def execute(active_runs: Sequence[ActiveRun], sampler: Sampler, models: ModelCac
         ExitStack() as stack,  # closes the writers after the pool, whose last writes need them
         ThreadPoolExecutor(experiment.settings.loaders) as pool,
     ):
-        leases = [stack.enter_context(Leases(r.run, r.attempt.name)) for r in active_runs]
+        leases = [stack.enter_context(Leases(r.run.leases, r.attempt.name)) for r in active_runs]
         writers = [RunWriter(r, stack.enter_context(r.writer()), pool) for r in active_runs]
         _edit_all(writers, SharedWork(active_runs, leases), sampler, model, grid)
         for writer in writers:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sde_edit.engine.leases import Leases
 from sde_edit.engine.output import ActiveRun
+from sde_edit.store.leases import Leases
 from sde_edit.store.runs import output_name
 
 log = logging.getLogger("sde_edit")

@@ -300,6 +300,11 @@ class Run:
         """The PNG file of an image."""
         return self.path / "outputs" / row.file
 
+    @property
+    def leases(self) -> Path:
+        """The folder of leases on batches, see `Leases`; it is there while images are made."""
+        return self.path / "leases"
+
     def mask_file(self, example_id: str) -> Path:
         """The file of a mask that the task found; it may not exist."""
         return self.path / "masks" / f"{safe_name(example_id)}.png"

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from sde_edit.cli import main
 from sde_edit.config import experiment
-from sde_edit.engine.leases import Leases
 from sde_edit.store.files import write_atomic
+from sde_edit.store.leases import Leases
 from sde_edit.store.preparation_cache import PreparationCache
 from sde_edit.store.runs import Run, RunStore
 from tests.builders import finished_run, make_spec
@@ -170,12 +170,12 @@ def test_prune_lists_the_folders_of_killed_commands(
 
 def test_prune_lists_leases_without_an_owner(tmp_path: Path, runs: list[Run]) -> None:
     dead, alive = runs
-    write_atomic(dead.path / "leases" / "a.alive", f"{platform.node()} {GONE}".encode())
-    with Leases(alive, "a"):
+    write_atomic(dead.leases / "a.alive", f"{platform.node()} {GONE}".encode())
+    with Leases(alive.leases, "a"):
         listed = call("prune", f"paths.results={tmp_path}", "--yes")
-        assert (alive.path / "leases").is_dir()
+        assert alive.leases.is_dir()
     assert "1 to remove" in listed
-    assert not (dead.path / "leases").exists()
+    assert not dead.leases.exists()
 
 
 def test_prune_leaves_a_cache_that_others_may_share(tmp_path: Path, runs: list[Run]) -> None:

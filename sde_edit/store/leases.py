@@ -1,12 +1,13 @@
-"""Leases on batches, so that two processes on one run do not make the same images twice.
+"""Leases on work, so that two processes do not do the same work twice.
 
-    <run>/leases/<batch>           the name of the attempt that works on the batch
-    <run>/leases/<attempt>.alive   "<host> <pid>"; touched for as long as the attempt lives
+    <folder>/<work>           the name of the owner that does the work
+    <folder>/<owner>.alive    "<host> <pid>"; touched for as long as the owner lives
 
-A lease holds while its attempt is alive: until it ends, until its process is gone from this
-machine, or until its file has not been touched for `EXPIRY_S`. Ages are differences of two times of
-the file system, so that the clocks of the machines need not agree. A lease only saves work: should
-two processes hold one, both make the same images.
+The folder is `leases` in a run, where the work is a batch of images, or in a folder of cached
+preparations, where it is one result. A lease holds while its owner is alive: until it ends, until
+its process is gone from this machine, or until its file has not been touched for `EXPIRY_S`. Ages
+are differences of two times of the file system, so that the clocks of the machines need not agree.
+A lease only saves work: should two processes hold one, both make the same files.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from sde_edit.store.files import (
     short_digest,
 )
 from sde_edit.store.processes import has_ended, is_gone
-from sde_edit.store.runs import Run
 
 # Network file systems may show a time that is a minute old.
 EXPIRY_S = 150.0
@@ -34,27 +34,43 @@ _TOUCH_S = 15.0
 
 
 class Leases:
-    """The leases of one attempt on batches of one run.
+    """The leases of one owner in one folder.
 
-    Raises UserError if it cannot write, or if a lease is a link or a folder.
+    owner: a name that nobody else uses, such as an attempt's.
+    Raises UserError if it cannot write, or if the folder is a link, or a lease a link or a folder.
     """
 
-    def __init__(self, run: Run, attempt: str) -> None:
-        self._folder = run.path / "leases"
-        self._attempt = attempt
-        self._alive = self._folder / f"{attempt}.alive"
+    def __init__(self, folder: Path, owner: str) -> None:
+        self._folder, self._owner = folder, owner
+        self._alive = folder / f"{owner}.alive"
         self._held: set[Path] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_alive, daemon=True)
 
     def __enter__(self) -> Leases:
+        if self._folder.is_symlink():
+            raise DamagedFileError(f"{self._folder}: is a link, not a folder. Remove it")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._alive.write_text(f"{platform.node()} {os.getpid()}")
+            self._begin()
         except OSError as error:
             raise cannot_write(self._alive, error) from error
         self._thread.start()
         return self
+
+    def _begin(self) -> None:
+        """Make the folder and the owner's file; another owner that ends may remove the folder."""
+        while True:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._write_alive()
+            except (FileExistsError, FileNotFoundError):
+                if self._folder.exists() and not self._folder.is_dir():
+                    raise
+            else:
+                return
+
+    def _write_alive(self) -> None:
+        self._alive.write_text(f"{platform.node()} {os.getpid()}")
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
@@ -64,11 +80,11 @@ class Leases:
         try:
             self._folder.rmdir()
         except OSError:
-            return  # another attempt has leases there
+            return  # another owner has leases there
 
-    def claim(self, batch: Sequence[str]) -> bool:
-        """Take the lease on a batch; False if another attempt holds it."""
-        file = self._file(batch)
+    def claim(self, work: Sequence[str]) -> bool:
+        """Take the lease on some work; False if somebody holds it."""
+        file = self._file(work)
         if self._create(file):
             return True
         if self._is_held(file):
@@ -76,25 +92,25 @@ class Leases:
         _remove_expired(file)
         return self._create(file)
 
-    def is_taken(self, batch: Sequence[str]) -> bool:
-        """Whether another attempt holds the lease on a batch."""
-        file = self._file(batch)
+    def is_taken(self, work: Sequence[str]) -> bool:
+        """Whether another owner holds the lease on some work."""
+        file = self._file(work)
         return file not in self._held and self._is_held(file)
 
-    def release(self, batch: Sequence[str]) -> None:
-        """Give a lease back before the batch is made."""
-        file = self._file(batch)
+    def release(self, work: Sequence[str]) -> None:
+        """Give a lease back."""
+        file = self._file(work)
         self._held.discard(file)
         file.unlink(missing_ok=True)
 
-    def _file(self, batch: Sequence[str]) -> Path:
-        return self._folder / short_digest("\x1f".join(batch))
+    def _file(self, work: Sequence[str]) -> Path:
+        return self._folder / short_digest("\x1f".join(work))
 
     def _create(self, file: Path) -> bool:
         try:
             with open(file, "x") as opened:
                 self._held.add(file)  # from now on it is ours to remove
-                opened.write(self._attempt)
+                opened.write(self._owner)
         except FileExistsError:
             return False
         except OSError as error:
@@ -124,7 +140,7 @@ class Leases:
         try:
             os.utime(self._alive)
         except FileNotFoundError:  # somebody has tidied up
-            self._alive.write_text(f"{platform.node()} {os.getpid()}")
+            self._write_alive()
 
     def _keep_alive(self) -> None:
         while not self._ended.wait(_TOUCH_S):
@@ -134,10 +150,14 @@ class Leases:
                 continue  # a full disk ends the run elsewhere, with its remedy
 
 
-def are_abandoned(run: Run) -> bool:
-    """Whether a run has a folder of leases and all attempts that wrote there have ended."""
-    folder = run.path / "leases"
+def are_abandoned(folder: Path) -> bool:
+    """Whether a folder of leases is there and all owners that wrote there have ended."""
     return folder.is_dir() and all(map(_has_ended, folder.glob("*.alive")))
+
+
+def are_held(folder: Path) -> bool:
+    """Whether a folder of leases is there and an owner is still at work."""
+    return folder.is_dir() and not are_abandoned(folder)
 
 
 def _has_ended(alive: Path) -> bool:
