@@ -18,7 +18,7 @@ from sde_edit.errors import UserError
 from sde_edit.networks.base import COMPILED
 from sde_edit.registry import build
 from sde_edit.store.files import leftovers
-from sde_edit.store.leases import are_abandoned
+from sde_edit.store.leases import LEASES, are_abandoned, are_held
 from sde_edit.store.preparation_cache import PreparationCache
 from sde_edit.store.processes import temporary_folders
 from sde_edit.store.runs import Run, RunStore
@@ -134,6 +134,7 @@ def plan_prune(overrides: Sequence[str]) -> Removal:
         _keep_the_rest(cache, removal)
     elif cache.is_dir():
         removal.kept[cache] = "outside of paths.results, so other results may share it"
+    _sort_leases(cache, removal)
     if edit.cache_folder().is_dir():
         removal.kept[edit.cache_folder()] = "masks and LoRAs of `sde-edit edit`, digests of data"
     return removal
@@ -180,10 +181,19 @@ def _sort_preparations(
         name = folder.parent.name
         if folder in users:
             removal.kept[folder] = f"{name} of run {', '.join(users[folder])}"
+        elif _is_preparation(folder) and are_held(folder / LEASES):
+            removal.kept[folder] = f"{name}; a process is at work there"
         elif _is_preparation(folder) and all_known:
             removal.reasons[folder] = f"{name} of runs that are gone"
         elif _is_preparation(folder):
             removal.kept[folder] = f"{name}; a run that cannot be read may need it"
+
+
+def _sort_leases(cache: Path, removal: Removal) -> None:
+    """Leases on preparations, unless they go with the whole folder."""
+    for folder in filter(_is_preparation, sorted(cache.glob("*/*"))):
+        if folder not in removal.reasons and are_abandoned(folder / LEASES):
+            removal.reasons[folder / LEASES] = _KILLED
 
 
 def _is_preparation(folder: Path) -> bool:

@@ -28,6 +28,7 @@ from sde_edit.store.files import (
 )
 from sde_edit.store.processes import has_ended, is_gone
 
+LEASES = "leases"  # the name of such a folder
 # Network file systems may show a time that is a minute old.
 EXPIRY_S = 150.0
 _TOUCH_S = 15.0

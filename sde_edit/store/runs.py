@@ -43,13 +43,14 @@ from sde_edit.store.files import (
     short_digest,
     write_atomic,
 )
+from sde_edit.store.leases import LEASES
 
 if TYPE_CHECKING:
     from sde_edit.api.example import Pixels
 
 log = logging.getLogger("sde_edit")
 T = TypeVar("T")
-_FOLDERS = ("outputs", "masks", "rows", "attempts", "metrics", "leases")
+_FOLDERS = ("outputs", "masks", "rows", "attempts", "metrics", LEASES)
 _RUN_AGAIN = "The same `sde-edit run` command writes it again"
 _SCORE_AGAIN = "Remove the file and evaluate the run again"
 # Such overrides read the environment or other folders of configs when they are composed.
@@ -303,7 +304,7 @@ class Run:
     @property
     def leases(self) -> Path:
         """The folder of leases on batches, see `Leases`; it is there while images are made."""
-        return self.path / "leases"
+        return self.path / LEASES
 
     def mask_file(self, example_id: str) -> Path:
         """The file of a mask that the task found; it may not exist."""

@@ -178,6 +178,33 @@ def test_prune_lists_leases_without_an_owner(tmp_path: Path, runs: list[Run]) ->
     assert not dead.leases.exists()
 
 
+@pytest.mark.parametrize("place", ["results/cache", "shared"])
+def test_prune_lists_leases_on_preparations_without_an_owner(tmp_path: Path, place: str) -> None:
+    results, cache = tmp_path / "results", tmp_path / place
+    where = [f"paths.results={results}", f"paths.cache={cache}"]
+    chosen = experiment(["task=diffedit", "data=shapes-edits", "sampler=sde", *where])
+    finished_run(RunStore(results), chosen.spec, {})
+    (preparation,) = chosen.task.preparations
+    own = PreparationCache(cache, chosen.spec, preparation)
+    write_atomic(own.folder / "a.png", b"x")
+    write_atomic(own.leases / "a.alive", f"{platform.node()} {GONE}".encode())
+    with Leases(own.leases, "b"):
+        assert "0 to remove" in call("prune", *where)
+    assert f"{own.leases}  (leftover of a killed process" in call("prune", *where, "--yes")
+    assert not own.leases.exists()
+    assert (own.folder / "a.png").exists()
+
+
+def test_prune_keeps_a_preparation_that_is_being_computed(tmp_path: Path) -> None:
+    where, folder = f"paths.results={tmp_path}", tmp_path / "cache" / "masks" / ("0" * 12)
+    with Leases(folder / "leases", "a"):
+        listed = call("prune", where, "--yes")
+        assert "0 to remove" in listed
+        assert f"kept: {folder}  (masks; a process is at work there" in listed
+    assert f"{folder}  (masks of runs that are gone" in call("prune", where, "--yes")
+    assert not folder.exists()
+
+
 def test_prune_leaves_a_cache_that_others_may_share(tmp_path: Path, runs: list[Run]) -> None:
     part = features(tmp_path / "other", "0" * 12)
     write_atomic(part, b"x")
