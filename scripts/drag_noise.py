@@ -33,6 +33,7 @@ from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.editing.batch import images
 from sde_edit.editing.moves import Move, MovePlan, apply_moves
+from sde_edit.engine.attempt import pick_device
 from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.registry import build
 
@@ -122,7 +123,8 @@ def setting(scenes: int, steps: int, split: str, dtype: str, device: str) -> Set
     source = StableDiffusion("embedded:shapes", 64)
     examples = [data.load(example_id) for example_id in data.ids()]
     noise = Noise(0, tuple(example.id for example in examples))
-    return Setting(examples, source.load(device, dtype), source.schedule().grid(steps), noise)
+    model = source.load(pick_device(device), dtype)
+    return Setting(examples, model, source.schedule().grid(steps), noise)
 
 
 def row(name: str, found: np.ndarray, plain: np.ndarray) -> str:

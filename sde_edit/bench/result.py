@@ -443,9 +443,8 @@ _SAME = ("task", "model", "sampler", "steps", "resolution", "dtype", "device_nam
 def check_comparable(old: Record, setup: Setup) -> None:
     """Raises UserError if a stored benchmark timed something else, or on another device."""
     there, here = _identity(old), _identity(json.loads(json.dumps(asdict(setup))))
-    known = (
-        [*here, *there] if "task_settings" in old else _SAME
-    )  # older versions stored no settings
+    # Older versions stored no settings.
+    known = [*here, *there] if "task_settings" in old else _SAME
     other = [
         f"{key}={there.get(key)} instead of {here.get(key)}"
         for key in dict.fromkeys(known)

@@ -72,6 +72,11 @@ class Sweep:
         return tuple(dict.fromkeys(job for run in self.runs for job in run.jobs))
 
     @cached_property
+    def on_gpu(self) -> bool | None:
+        """Whether jobs elsewhere get a GPU; None for jobs on this machine."""
+        return launcher(self.overrides).on_gpu
+
+    @cached_property
     def evaluations(self) -> tuple[int, ...]:
         """The network evaluations that each run still costs, in the order of `runs`.
 
@@ -247,7 +252,7 @@ def _seconds(sweep: Sweep, run: PlannedRun, evaluations: int) -> float | None:
 
 def _estimate(sweep: Sweep, run: PlannedRun, evaluations: int) -> tuple[float, str] | None:
     settings = run.experiment.settings
-    device = expected_device(settings.device, on_gpu=launcher(sweep.overrides).on_gpu)
+    device = expected_device(settings.device, on_gpu=sweep.on_gpu)
     return estimate_seconds(settings.results, run.experiment, evaluations, run.pixels, device)
 
 

@@ -172,18 +172,21 @@ def world_of(table: Table) -> World:
 
 def _named(table: Table, part: str) -> tuple[str, ...]:
     """The names in the line that `settings_notes` writes of a part of the specs."""
-    for note in table.notes:
-        if note.startswith(f"{part}: "):
-            listed = note.removeprefix(f"{part}: ").removesuffix(".")
-            names = re.findall(r"(?:^|; )([^\s;]+) \(version \d", listed) or listed.split("; ")
-            return tuple(dict.fromkeys(names))
-    return ()
+    listed = _noted(table, part).removesuffix(".")
+    names = re.findall(r"(?:^|; )([^\s;]+) \(version \d", listed) or listed.split("; ")
+    return tuple(dict.fromkeys(filter(None, names)))
 
 
 def weights_of(table: Table) -> dict[str, str]:
     """Model -> the digest of its weights, of the models whose digest the notes say."""
-    notes = (note for note in table.notes if note.startswith("Model: "))
-    return dict(re.findall(r"([^\s;]+) \(version \d+, digest (\w+)\)", next(notes, "")))
+    return dict(re.findall(r"([^\s;]+) \(version \d+, digest (\w+)\)", _noted(table, "Model")))
+
+
+def _noted(table: Table, part: str) -> str:
+    """What the notes say of a part of the specs; "" if nothing."""
+    head = f"{part}: "
+    said = (note.removeprefix(head) for note in table.notes if note.startswith(head))
+    return next(said, "")
 
 
 def judge(claim: Claim, table: Table, remedy: str) -> Finding:
