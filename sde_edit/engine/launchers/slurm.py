@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,12 @@ _DEFAULT_ARRAY = 1001  # Slurm's own default of MaxArraySize
 _FINISH_CPUS, _FINISH_GB = 2, 8
 _FINISH_LEAST_MINUTES, _FINISH_MOST_MINUTES = 10, 60
 _NOT_FOR_FINISH = ("gres", "gpus", "exclusive")
+# Starts Python with the signal blocked by which Slurm says that a task's time is up. Until submitit
+# can requeue the task, which takes its imports, the signal would kill it; blocked, it waits.
+_PATIENT_PYTHON = (
+    "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2]); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 
 
 @plugin
@@ -222,7 +231,8 @@ def _submit(
     from submitit import SlurmExecutor
     from submitit.core.utils import FailedJobError
 
-    executor = SlurmExecutor(folder=folder / "%j", max_num_timeout=requeues)
+    python = shlex.join([sys.executable, "-c", _PATIENT_PYTHON])
+    executor = SlurmExecutor(folder=folder / "%j", max_num_timeout=requeues, python=python)
     executor.update_parameters(job_name=name, **task)
     try:
         with executor.batch():
@@ -265,6 +275,7 @@ class Resumable:
     function: Callable[[], object]
 
     def __call__(self) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
         log = logging.getLogger("sde_edit")
         log.addHandler(logging.StreamHandler())
         log.setLevel(logging.INFO)

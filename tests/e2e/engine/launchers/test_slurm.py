@@ -132,7 +132,7 @@ def test_a_task_cancelled_then_the_same_sweep_again(sweeps, undisturbed, tmp_pat
 
 @pytest.mark.slow
 def test_the_time_limit(sweeps, undisturbed, tmp_path):
-    """A limit of one minute for tasks that need more: they are requeued until they are done."""
-    submit(sweeps, tmp_path, "launcher.minutes=1", "launcher.signal_seconds=55")
+    """Tasks are told after 20 s that their minute is up, and requeued until they are done."""
+    submit(sweeps, tmp_path, "launcher.minutes=1", "launcher.signal_seconds=40")
     wait_until(lambda: not slurm("squeue", "--noheader").strip(), 600)
     assert sweeps.outcome(tmp_path) == undisturbed

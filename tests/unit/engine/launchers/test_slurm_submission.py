@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -162,3 +165,25 @@ def test_no_job_is_cut_in_two():
     jobs = [Job((str(k),), 1) for k in range(5)]
     assert [len(part) for part in _cut(jobs, 2)] == [2, 2, 1]
     assert [job for part in _cut(jobs, 2) for job in part] == jobs
+
+
+TASK = """
+import signal, sys
+from sde_edit.engine.launchers.slurm import Resumable
+print("imported", flush=True)
+sys.stdin.readline()
+signal.signal(signal.SIGUSR2, lambda *_: print("told"))  # as submitit does
+Resumable(lambda: print("at work"))()
+"""
+
+
+def test_a_task_told_while_it_starts_is_told_when_it_can_be_requeued():
+    from sde_edit.engine.launchers.slurm import _PATIENT_PYTHON
+
+    command = [sys.executable, "-c", _PATIENT_PYTHON, "-c", TASK]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as task:
+        assert task.stdout.readline() == "imported\n"
+        task.send_signal(signal.SIGUSR2)
+        assert task.communicate("go\n", timeout=60)[0] == "told\nat work\n"
+    assert task.returncode == 0
