@@ -113,6 +113,14 @@ MOKADY2023NULLTEXT = Citation(
     year=2023,
     arxiv="2211.09794",
 )
+NGUYEN2025HEDIT = Citation(
+    key="nguyen2025hedit",
+    authors="Nguyen, Toan and Do, Kien and Kieu, Duc and Nguyen, Thin",
+    title="h-Edit: Effective and Flexible Diffusion-Based Editing via Doob's h-Transform",
+    venue="CVPR",
+    year=2025,
+    arxiv="2503.02187",
+)
 NIE2024BLESSING = Citation(
     key="nie2024blessing",
     authors="Nie, Shen and Guo, Hanzhong Allan and Lu, Cheng and Zhou, Yuhao and Zheng, Chenyu "
