@@ -144,10 +144,9 @@ class Translate(Task):
         prepared: Prepared = NOTHING_PREPARED,
     ) -> list[Callable[[], Tensor]]:
         longest = grid.truncated(max(t_0))
-        source = self._denoiser(self.source_prompt, self.source_guidance, examples, model)
         target = self._denoiser(self.prompt, self.guidance, examples, model)
         x_0 = model.encode(images(examples))
-        inversion = self._encode(source, x_0, sampler, longest, noise)
+        inversion = self._encode(examples, x_0, model, sampler, longest, noise)
         inside = self._inside(examples, x_0, prepared)
 
         def decode(t_0: float) -> Tensor:
@@ -169,11 +168,13 @@ class Translate(Task):
         return model.denoiser(prompts(prompt, examples), guidance, negatives)
 
     def _encode(
-        self, eps: Denoiser, x_0: Tensor, sampler: Sampler, grid: Grid, noise: Noise
-    ) -> Inversion:
+        self, examples: Sequence[Example], x_0: Tensor, model: Model,
+        sampler: Sampler, grid: Grid, noise: Noise,
+    ) -> Inversion:  # fmt: skip
         if not self.inverts:
             return Inversion(forward_process(x_0, grid, noise))
-        return sampler.encode(eps, x_0, grid, noise)
+        source = self._denoiser(self.source_prompt, self.source_guidance, examples, model)
+        return sampler.encode(source, x_0, grid, noise)
 
     def _inside(
         self, examples: Sequence[Example], x_0: Tensor, prepared: Prepared

@@ -10,6 +10,7 @@ from sde_edit.datasets.shapes_edits import ShapesEdits
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError
+from sde_edit.models.gmm import GMM, Component
 from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.registry import build
 from tests.builders import build_task
@@ -155,3 +156,16 @@ def test_check_names_what_is_missing():
     build_task("sdedit").check(bare)  # it encodes without a prompt
     with pytest.raises(UserError, match="test-000000: the task needs a mask"):
         build_task("diffedit", region="mask").check(dataclasses.replace(example, mask=None))
+
+
+def test_sdedit_asks_the_model_for_the_target_prompt_alone():
+    """A model of classes does not know a caption, which is what the default source prompt is."""
+    parts = tuple(Component(name, mean, 0.5) for name, mean in (("dark", -0.5), ("light", 0.5)))
+    model = GMM((3, 64, 64), parts).load("cpu", "float64")
+    examples, noise = given(IDS[:1])
+    light = [dataclasses.replace(example, target="light") for example in examples]
+    task = build_task("sdedit", guidance=1.0)
+    edited = task.edit(light, model, build("samplers", "sde", {}), GRID, noise)
+    assert edited.shape == (1, 64, 64, 3)
+    with pytest.raises(UserError, match=examples[0].caption):
+        build_task("roundtrip").edit(light, model, build("samplers", "sde", {}), GRID, noise)
