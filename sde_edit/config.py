@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field as Setting
 from dataclasses import dataclass, field, fields, replace
@@ -767,6 +768,13 @@ def scoring(overrides: Sequence[str]) -> Scoring:
 
 def results_dir(overrides: Sequence[str]) -> Path:
     return Path(compose_config(overrides)["paths"]["results"])
+
+
+def command_on(results: Path, *words: str) -> str:
+    """`sde-edit` with these words, as a remedy to copy; it names a results folder other than the
+    default."""
+    where = [] if results.resolve() == results_dir([]).resolve() else [f"paths.results={results}"]
+    return shlex.join(["sde-edit", *words, *where])
 
 
 def plugin_settings(group: str, raw: Mapping[str, Any]) -> dict[str, Any]:

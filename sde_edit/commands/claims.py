@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from sde_edit.commands.table import stored_table
-from sde_edit.config import check_known, compose_config, group_file, plugin_settings, results_dir
+from sde_edit.config import (
+    check_known,
+    command_on,
+    compose_config,
+    group_file,
+    plugin_settings,
+    results_dir,
+)
 from sde_edit.errors import UserError
 from sde_edit.overrides import keyed
 from sde_edit.registry import citations, names, settings, suggest
@@ -87,7 +94,7 @@ def findings(claim: Claim, results: Path) -> tuple[Finding, ...]:
     """What the stored table says, and that the publication's own setting is not tested if it is
     not that of the table."""
     table = stored_table(claim.table, results)
-    command = _command(claim.table)
+    command = _command(claim.table, results)
     published = claim.published
     if table is not None:
         own = judge(claim, table, command)
@@ -96,26 +103,29 @@ def findings(claim: Claim, results: Path) -> tuple[Finding, ...]:
         own = Finding(untested or _default_world(claim.table), "not tested here", remedy=command)
     if published is None or published.is_that_of(own.world):
         return (own,)
-    return own, Finding(published, "not tested here", remedy=_elsewhere(claim, published))
+    return own, Finding(published, "not tested here", remedy=_elsewhere(claim, published, results))
 
 
-def _elsewhere(claim: Claim, published: World) -> str:
+def _elsewhere(claim: Claim, published: World, results: Path) -> str:
     """What tests a claim in the publication's own setting."""
     if published.overrides:
-        return " ".join([_command(claim.table), *published.overrides])
+        return _command(claim.table, results, *published.overrides)
     if study := _study(claim.table):
         return f"sde-edit study new {study} with runs of {published}, in another results folder"
     return f"none: it takes a table of its own, such as a copy of conf/table/{claim.table}.yaml"
 
 
-def _command(table: str) -> str:
+def _command(table: str, results: Path, *overrides: str) -> str:
     """The command that makes a table."""
     if table in FIGURES:
-        return f"sde-edit figure {table}"
-    if study := _study(table):
-        return f"sde-edit study results {study}"
-    verb = "sweep table=" if "runs" in group_file("table", table) else "table "
-    return f"sde-edit {verb}{table}"
+        words = ["figure", table]
+    elif study := _study(table):
+        words = ["study", "results", study]
+    elif "runs" in group_file("table", table):
+        words = ["sweep", f"table={table}"]
+    else:
+        words = ["table", table]
+    return command_on(results, *words, *overrides)
 
 
 def _default_world(table: str) -> World:

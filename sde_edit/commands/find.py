@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sde_edit.config import command_on
 from sde_edit.errors import UserError
 from sde_edit.store.runs import Run, RunStore
 
@@ -26,8 +27,8 @@ def run_named(name: str, runs: Sequence[Run], results: Path) -> Run:
     found = [run for run in runs if run.id.startswith(name) or run.path.name.startswith(name)]
     if not found:
         raise UserError(
-            f"no run {name!r} in {results / 'runs'}. `sde-edit status` lists its runs; "
-            "paths.results=DIR names another folder"
+            f"no run {name!r} in {results / 'runs'}. `{command_on(results, 'runs')}` lists those "
+            "that are; paths.results=DIR names another folder"
         )
     if len(found) > 1:
         several = "\n".join(f"  {run.path.name}" for run in found)

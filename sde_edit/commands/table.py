@@ -12,6 +12,7 @@ from sde_edit.commands.contact_sheets import rendered_sheets
 from sde_edit.config import (
     check_known,
     chosen_data,
+    command_on,
     compose_config,
     group_file,
     parsed,
@@ -62,7 +63,8 @@ def stored_table(name: str, results: Path) -> Table | None:
     except FileNotFoundError:
         return None
     except (DamagedFileError, ValueError) as error:
-        raise UserError(f"{file} holds no table. Write it with `sde-edit table {name}`") from error
+        again = command_on(results, "table", name)
+        raise UserError(f"{file} holds no table. Write it with `{again}`") from error
     if table.name != name:
         raise UserError(f"{file} holds the table {table.name!r}, not {name!r}")
     return table
@@ -123,7 +125,8 @@ def publish_again(name: str, overrides: Sequence[str], excerpt: Excerpt) -> list
     table = stored_table(name, results)
     if table is None:
         file = child(results / "tables", f"{name}.json")
-        raise UserError(f"{file} is not there. Write it with `sde-edit table {name}`")
+        again = command_on(results, "table", name)
+        raise UserError(f"{file} is not there. Write it with `{again}`")
     files = rendered_to_read(table, results / "tables", excerpt)
     files |= _rendered_figure(name, _drawing_its_arms(config, table), table, results)
     write_together(files)
@@ -201,10 +204,11 @@ def refuse_loss(table: Table, folder: Path) -> None:
     """Raises UserError if the table that is in the folder rests on more images or runs."""
     file = child(folder, f"{table.name}.json")
     if lost := lost_cells(table, file):
+        sweep = command_on(folder.parent, "sweep", f"table={table.name}")
         raise UserError(
             f"{file} has {len(lost)} cells that would rest on fewer images or runs, such as "
-            f"{lost[0]}. Finish the runs with `sde-edit sweep table={table.name}`, give "
-            "another paths.results=DIR, or replace the table with --force"
+            f"{lost[0]}. Finish the runs with `{sweep}`, choose another paths.results=DIR, or "
+            "replace the table with --force"
         )
 
 

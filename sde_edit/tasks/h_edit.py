@@ -106,7 +106,7 @@ class HEdit(Task):
         return correct
 
     def _change(self, examples: Sequence[Example], model: Model) -> Denoiser:
-        """f(x, t); one call evaluates the null prompt, which both guidances share, and the others."""
+        """f(x, t); the two guidances share one evaluation of the null prompt."""
         templates = self.negative_prompt, self.source_prompt, self.prompt
         eps = model.denoiser([p for t in templates for p in prompts(t, examples)], 1.0)
 

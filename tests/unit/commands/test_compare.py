@@ -229,7 +229,7 @@ def test_runs_are_found_by_beginning_or_path(store, tmp_path):
     assert find_run(str(b.path), tmp_path / "elsewhere").id == b.id
     with pytest.raises(UserError, match=rf"begins 2 runs(.|\n)*{b.path.name}"):
         find_run("inpaint", tmp_path)
-    with pytest.raises(UserError, match=r"no run 'zzz' in .*sde-edit status"):
+    with pytest.raises(UserError, match=r"no run 'zzz' in .*sde-edit runs paths.results="):
         find_run("zzz", tmp_path)
 
 

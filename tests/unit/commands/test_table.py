@@ -93,8 +93,8 @@ def test_a_mistake_is_named_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (None, "table2.json is not there. Write it with `sde-edit table table2`"),
-        ("[1]", "table2.json holds no table. Write it with `sde-edit table table2`"),
+        (None, "table2.json is not there. Write it with `sde-edit table table2 paths"),
+        ("[1]", "table2.json holds no table. Write it with `sde-edit table table2 paths"),
         ((COMMITTED / "table3.json").read_text(), "holds the table 'table3', not 'table2'"),
     ],
 )
