@@ -36,7 +36,11 @@ REFUSED = {  # (task, model) -> why
         (task, "sd15_scribble"): "gives the control net no hint"
         for task in set(names("task")) - {"sample"}
     },
-    ("sdedit", "adm"): "prompt '' names no class",  # its source prompt is "" by default
+    ("hedit", "adm"): "prompt '' names no class",  # it evaluates the null prompt
+    **{
+        ("egsde", model): "needs a model with a classifier"
+        for model in ("shapes", "cifar10", "gmm")
+    },
 }
 
 
