@@ -112,7 +112,8 @@ class EGSDE(Task):
         def with_energy(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
             alpha, y = grid.alpha[grid.index_of(float(host.read(t_B)[0]))], x_BCHW
             slope = self._slope(model, y, add_noise(x_0, e, alpha), t_B)
-            return eps(y, t_B) + (1 - alpha) ** 0.5 * slope
+            guided: Tensor = eps(y, t_B) + (1 - alpha) ** 0.5 * slope
+            return guided
 
         y = sampler.decode(with_energy, add_noise(x_0, e, grid.alpha[0]), grid, noise)
         return model.decode(y)
