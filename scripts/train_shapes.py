@@ -3,12 +3,14 @@
     python scripts/train_shapes.py all --work results/train-shapes
     python scripts/train_shapes.py vae | decoder | recogniser | unet | export
     python scripts/train_shapes.py unet_on
+    python scripts/train_shapes.py classifier
 
 Every stage checkpoints and resumes where it stopped; the data of step k depends on (seed, k)
 alone, so an interrupted training sees the same batches as an undisturbed one. `unet_on` trains
 finished networks on: those in `--work` if there are any, else the shipped ones, so it needs none of
-the earlier stages. Runs on the CPU (bf16 autocast; about three hours on two cores) or on a GPU
-(--device cuda).
+the earlier stages. `classifier` trains and writes the classifier of noisy latents of
+`model=shapes_classifier`, on latents of the same networks. Runs on the CPU (bf16 autocast; about
+three hours on two cores) or on a GPU (--device cuda).
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sde_edit.imaging.shapes_world import BACKGROUNDS, COLOURS, SHAPES, SPLITS, Scene, make_scene
+from sde_edit.networks.noisy_classifier import NoisyClassifierConfig, save_noisy_classifier
 from sde_edit.networks.recogniser import ShapesCLIP, ShapesCLIPConfig
 
 SHIPPED = Path("sde_edit/assets/shapes")
+CLASSIFIER = Path("sde_edit/assets/shapes_classifier")
 SEED = 0
 N_TRAIN = 24_000
 N_TRAIN_ON = 64_000  # of unet_on
@@ -47,15 +51,19 @@ CYCLES = {
     "recogniser": [(1500, 2e-3), (900, 1.2e-3)],
     "unet": [(4000, 1e-3), (1900, 7e-4), (7000, 8e-4)],
     "unet_on": [(5000, 7e-4)],
+    "classifier": [(1500, 1e-3)],
 }
 # Two things in one scene are harder than one: from this step of the UNet on, captioned rows hold
 # them twice as often as the world does. Every caption says how many things there are and rows
 # without a caption stay as the world is, so no conditional distribution moves.
 FAVOUR_TWO_THINGS_FROM = 5900
-BATCH = {"vae": 24, "decoder": 24, "recogniser": 96, "unet": 64, "unet_on": 64}
+BATCH = {"vae": 24, "decoder": 24, "recogniser": 96, "unet": 64, "unet_on": 64, "classifier": 64}
 # Decay of the moving average of the weights. At step k it is at most k / (k + 9), so the average is
 # over about the last ninth of a training at most.
-EMA = {"vae": 0.995, "decoder": 0.99, "recogniser": 0.995, "unet": 0.999, "unet_on": 0.999}
+EMA = {
+    **{"vae": 0.995, "decoder": 0.99, "recogniser": 0.995, "classifier": 0.995},
+    **{"unet": 0.999, "unet_on": 0.999},
+}
 CHECKPOINT_EVERY = 200
 MAX_TOKENS = 16  # "a red circle and an orange star on yellow background" is 10 words
 
@@ -567,6 +575,63 @@ def train_unet(name: str, work: Path, device: torch.device) -> None:
     train(name, model, loss_of, validate, work, device)
 
 
+def train_classifier(work: Path, device: torch.device) -> None:
+    """The shape of the thing in a noisy scene of one thing, at every time alike."""
+    config = NoisyClassifierConfig(
+        in_channels=4,
+        side=8,
+        classes=len(SHAPES),
+        unet={
+            "layers_per_block": 1,
+            "block_out_channels": [64, 96],
+            "down_block_types": ["ResnetDownsampleBlock2D", "AttnDownBlock2D"],
+            "up_block_types": ["AttnUpBlock2D", "ResnetUpsampleBlock2D"],
+            "attention_head_dim": 32,
+            "downsample_type": "resnet",
+            "upsample_type": "resnet",
+            "resnet_time_scale_shift": "scale_shift",
+            "attn_norm_num_groups": 32,
+        },
+    )
+    x0, labels = one_thing("train", N_TRAIN, work, device)
+    x0_val, labels_val = one_thing("val", N_VAL, work, device)
+    model = config.build().to(device)
+    nn.init.normal_(
+        model.pool.positional_embedding, std=config.unet["block_out_channels"][-1] ** -0.5
+    )
+    alpha_bar = build_scheduler().alphas_cumprod
+
+    def logits_at(x0: Tensor, t: Tensor, rng: torch.Generator) -> Tensor:
+        a = alpha_bar[t].view(-1, 1, 1, 1)
+        x_t = a.sqrt() * x0 + (1 - a).sqrt() * torch.randn(x0.shape, generator=rng)
+        with torch.autocast(device.type, torch.bfloat16):
+            logits: Tensor = model(x_t.to(device), t.to(device))
+        return logits.float()
+
+    def loss_of(step: int, rng: torch.Generator) -> Tensor:
+        rows = torch.randint(len(x0), (BATCH["classifier"],), generator=rng)
+        t = torch.randint(1000, (len(rows),), generator=rng)
+        return F.cross_entropy(logits_at(x0[rows], t, rng), labels[rows].to(device))
+
+    def validate() -> str:
+        rng, said = torch.Generator().manual_seed(1), []
+        for t in (100, 300, 500, 700):
+            found = logits_at(x0_val, torch.full((len(x0_val),), t), rng).argmax(1).cpu()
+            said.append(f"t={t}: {(found == labels_val).float().mean():.3f}")
+        return "right at " + ", ".join(said)
+
+    train("classifier", model, loss_of, validate, work, device)
+    save_noisy_classifier(CLASSIFIER, config, model.half().cpu())
+
+
+def one_thing(split: str, n: int, work: Path, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The latents of scenes of one thing, and the index of its shape."""
+    found = scenes(split, n)
+    rows = [i for i, scene in enumerate(found) if len(scene.things) == 1]
+    shapes = [SHAPES.index(found[i].things[0].shape) for i in rows]
+    return latents(split, n, work, device)[rows], torch.tensor(shapes)
+
+
 def export(work: Path, out: Path) -> None:
     """The standard diffusers folder (float16 safetensors) and the recogniser beside it."""
     tokenizer = build_tokenizer(work / "tokenizer")
@@ -599,6 +664,7 @@ STAGES: dict[str, Callable[[Path, torch.device], None]] = {
     "recogniser": train_recogniser,
     "unet": partial(train_unet, "unet"),
     "unet_on": partial(train_unet, "unet_on"),
+    "classifier": train_classifier,
 }
 
 

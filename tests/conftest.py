@@ -162,6 +162,34 @@ def tiny_control(tiny_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_classifier(tmp_path_factory):
+    """Folder of a classifier of the noisy latents of the tiny pipeline."""
+    from sde_edit.networks.noisy_classifier import NoisyClassifierConfig, save_noisy_classifier
+
+    config = NoisyClassifierConfig(
+        in_channels=4,
+        side=4,
+        classes=3,
+        unet={
+            "layers_per_block": 1,
+            "block_out_channels": [32, 32],
+            "down_block_types": ["ResnetDownsampleBlock2D", "AttnDownBlock2D"],
+            "up_block_types": ["AttnUpBlock2D", "ResnetUpsampleBlock2D"],
+            "attention_head_dim": 32,
+            "downsample_type": "resnet",
+            "upsample_type": "resnet",
+        },
+    )
+    folder = tmp_path_factory.mktemp("classifier")
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        classifier = config.build()
+        torch.nn.init.normal_(classifier.pool.positional_embedding)
+    save_noisy_classifier(folder, config, classifier)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_ddpm(tmp_path_factory):
     """Folder of a 16x16 DDPM pipeline, that is with unet/ and scheduler/."""
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel

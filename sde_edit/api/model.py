@@ -126,6 +126,17 @@ class SupportsLora(Model, Protocol):
         """Context manager: row r uses adapter r mod B, scaled by scale(t)."""
 
 
+@runtime_checkable
+class DomainFeatures(Model, Protocol):
+    """A model with a classifier of noisy images, whose features tell domains apart."""
+
+    def domain_features(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """The last features before the classifier pools them: [B, D, h', w'], in the dtype of x.
+
+        Gradients with respect to x flow through them. Not counted as an evaluation.
+        """
+
+
 class ModelSource(Protocol):
     """The settings of a model, and what is known before its weights are loaded."""
 

@@ -230,3 +230,12 @@ ZHANG2024BDIA = Citation(
     year=2024,
     arxiv="2307.10829",
 )
+ZHAO2022EGSDE = Citation(
+    key="zhao2022egsde",
+    authors="Zhao, Min and Bao, Fan and Li, Chongxuan and Zhu, Jun",
+    title="EGSDE: Unpaired Image-to-Image Translation via Energy-Guided Stochastic Differential "
+    "Equations",
+    venue="NeurIPS",
+    year=2022,
+    arxiv="2207.06635",
+)

@@ -132,6 +132,10 @@ class LoadedADM(PixelNetwork):
         condition = (labels, scale) if guidance else (labels,)
         return self._guided(condition, condition, 1)
 
+    def domain_features(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        features: Tensor = self.classifier.features(x_BCHW.to(self.state_dtype), t_B.to(x_BCHW))
+        return features.to(x_BCHW.dtype)
+
     def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         label_B, *scale_B = condition
         x = self._as_input(x_BCHW)

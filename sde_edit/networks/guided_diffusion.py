@@ -118,12 +118,16 @@ class Classifier(nn.Module):
 
     def forward(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
         """Logits [B, K]; x must have the dtype of the weights."""
+        logits: Tensor = self.pool(self.features(x_BCHW, t_B))
+        return logits
+
+    def features(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """What is pooled: [B, D, side, side]; x must have the dtype of the weights."""
         emb = self.time_embedding(self.time_proj(t_B).to(x_BCHW.dtype))
         h = self.conv_in(x_BCHW)
         for block in self.down_blocks:
             h, _ = block(h, emb)
-        logits: Tensor = self.pool(F.silu(self.norm_out(self.mid_block(h, emb))))
-        return logits
+        return F.silu(self.norm_out(self.mid_block(h, emb)))
 
 
 class _AttentionPool(nn.Module):

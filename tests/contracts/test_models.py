@@ -16,7 +16,10 @@ WORDS = {  # two prompts that differ, where there are any
 }
 GUIDANCE = {"ddpm": 1.0}  # that costs most, where it is not 3
 ONE_ROW = {"adm", "ddpm"}  # kinds that need no second row for guidance
-SMALL = {"adm": 16, "stable_diffusion": 64, "controlnet": 64, "ddpm": 16}  # resolutions
+SMALL = {  # resolutions
+    **dict.fromkeys(("stable_diffusion", "controlnet", "classified_diffusion"), 64),
+    **dict.fromkeys(("adm", "ddpm"), 16),
+}
 
 
 @pytest.fixture(params=sorted(kinds("models")))
@@ -25,14 +28,16 @@ def kind(request):
 
 
 @pytest.fixture
-def settings(kind, tiny_model, tiny_ddpm, tiny_adm, tiny_control):
+def settings(kind, tiny_model, tiny_ddpm, tiny_adm, tiny_control, tiny_classifier):
     """The settings of the first YAML of that kind, with a small checkpoint in place of its own."""
     raw = next(raw for raw in map(_yaml, names("model")) if raw["kind"] == kind)
     given = plugin_settings("model", raw)
     path = {"adm": tiny_adm, "ddpm": tiny_ddpm}.get(kind, tiny_model)
-    files = {"path": str(path), "control": str(tiny_control)}
+    files = {"path": path, "control": tiny_control, "classifier": tiny_classifier}
     small = {"resolution": SMALL[kind]} if kind in SMALL else {}
-    return given | {k: v for k, v in files.items() if k in given} | small
+    # ADM's own setting of that name is a file in its folder
+    own = {k: str(v) for k, v in files.items() if k in given and (k, kind) != ("classifier", "adm")}
+    return given | own | small
 
 
 def _yaml(name):

@@ -1,7 +1,8 @@
 """Nothing mixes devices, and nothing waits for the device in a step: every task x sampler, and
 every kind of model, on a CUDA device that computes nothing.
 
-What trains (LoRA, null texts, the gradient of a classifier) needs a real device, and is left out.
+What takes gradients (LoRA, null texts, a classifier, EGSDE's energies) needs a real device, and is
+left out.
 """
 
 import pytest
@@ -26,6 +27,7 @@ OWN_SETTINGS = {
     "diffedit": {"source_prompt": "a b"},
     "drag": {"lora_steps": 0},
     "drag_diffusion": {"lora_steps": 0, "drag_steps": 1},
+    "egsde": {"realism": 0.0, "faithfulness": 0.0},
 }
 OPTIMISES = {"null_text"}
 ELSEWHERE = {"external"}  # samplers without steps

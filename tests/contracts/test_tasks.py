@@ -3,7 +3,7 @@
 import pytest
 
 from sde_edit.contracts.tasks import CHECKS, Subject
-from sde_edit.models.stable_diffusion import StableDiffusion
+from sde_edit.models.classified_diffusion import ClassifiedDiffusion
 from sde_edit.registry import names
 from tests.builders import build_task
 
@@ -16,8 +16,8 @@ OWN_SETTINGS = {  # few steps, so that no example stops early and the plan is wh
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model):
-    return StableDiffusion(str(tiny_model), 64).load("cpu", "float64")
+def model(tiny_model, tiny_classifier):
+    return ClassifiedDiffusion(str(tiny_model), 64, str(tiny_classifier)).load("cpu", "float64")
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

@@ -37,6 +37,10 @@ REFUSED = {  # (task, model) -> why
         for task in set(names("task")) - {"sample"}
     },
     ("hedit", "adm"): "prompt '' names no class",  # it evaluates the null prompt
+    **{
+        ("egsde", model): "needs a model with a classifier"
+        for model in ("shapes", "cifar10", "gmm")
+    },
 }
 
 
