@@ -120,7 +120,7 @@ def test_digest_is_of_all_settings():
 # ------------------------------------------------------------------ samplers on one Gaussian
 
 FIRST = ("ode", "sde", "sde_textbook", "ef", "edict")
-SECOND = ("ode2", "sde2", "plms", "bdia", "obelm")
+SECOND = ("ode2", "sde2", "plms", "bdia", "obelm", "bdia_edm")
 STOCHASTIC = ("sde", "sde2", "sde_textbook", "ef")
 
 

@@ -56,6 +56,7 @@ ODES = [
     *[("bdia", {"gamma": 1.0}, 2), ("bdia", {"gamma": 0.5}, 1), ("bdia", {"gamma": 0.0}, 1)],
     *[("bdia", {"ending": ending}, 2) for ending in ("update", "mean")],
     ("obelm", {}, 2),
+    *[("bdia_edm", {"gamma": gamma}, 2) for gamma in (0.0, 0.5, 1.0)],
     *[("edict", {"p": 0.93}, 1), ("edict", {"p": 1.0, "alternate": False}, 1)],
 ]
 
@@ -103,7 +104,9 @@ def affine_moments(kind, grid):
     return mean, gain**2 * (a * VARIANCE + 1 - a) + noise
 
 
-@pytest.mark.parametrize("kind", ["ode", "ode2", "sde", "sde2", "plms", "bdia", "obelm"])
+@pytest.mark.parametrize(
+    "kind", ["ode", "ode2", "sde", "sde2", "plms", "bdia", "obelm", "bdia_edm"]
+)
 def test_a_grid_that_ends_at_alpha_1_leaves_no_noise(kind):
     """Of data that are one point: all that is left beside it at the end is noise."""
     point = 0.7
