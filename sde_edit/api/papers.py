@@ -70,6 +70,14 @@ HU2019BISON = Citation(
     year=2019,
     arxiv="1901.06595",
 )
+HUBERMAN2024EDIT = Citation(
+    key="huberman2024edit",
+    authors="Huberman-Spiegelglas, Inbar and Kulikov, Vladimir and Michaeli, Tomer",
+    title="An Edit Friendly DDPM Noise Space: Inversion and Manipulations",
+    venue="CVPR",
+    year=2024,
+    arxiv="2304.06140",
+)
 LIN2014COCO = Citation(
     key="lin2014coco",
     authors="Lin, Tsung-Yi and Maire, Michael and Belongie, Serge and Hays, James and Perona, "
@@ -197,6 +205,16 @@ WANG2004SSIM = Citation(
     title="Image Quality Assessment: From Error Visibility to Structural Similarity",
     venue="IEEE Transactions on Image Processing",
     year=2004,
+)
+WANG2024BELM = Citation(
+    key="wang2024belm",
+    authors="Wang, Fangyikang and Yin, Hubery and Dong, Yuejiang and Zhu, Huminhao and "
+    "Zhang, Chao and Zhao, Hanbin and Qian, Hui and Li, Chen",
+    title="BELM: Bidirectional Explicit Linear Multi-step Sampler for Exact Inversion in "
+    "Diffusion Models",
+    venue="NeurIPS",
+    year=2024,
+    arxiv="2410.07273",
 )
 WU2023CYCLEDIFFUSION = Citation(
     key="wu2023cyclediffusion",

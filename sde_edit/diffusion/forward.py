@@ -25,3 +25,16 @@ def forward_process(x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tensor:
         w = noise.like(x_BCHW, "forward", int(t))
         path.append((a_s / a_t) ** 0.5 * path[-1] + (1 - a_s / a_t) ** 0.5 * w)
     return torch.stack(path[::-1])
+
+
+def independent_noise(x_BCHW: Tensor, grid: Grid, noise: Noise) -> Tensor:
+    """All states [N+1, B, C, H, W], noisiest first, each with noise of its own, from x at the last
+    time t of the grid: x_s = sqrt(alpha_s / alpha_t) x_t + sqrt(1 - alpha_s / alpha_t) w_s.
+
+    At every time they are distributed as those of `forward_process`, but jointly they are not. With
+    alpha_t = 1, x_t is an image and this is Eq. 1.
+    """
+    path = [x_BCHW]
+    for s, a_s in zip(grid.t[-2::-1], grid.alpha[-2::-1], strict=True):
+        path.append(add_noise(x_BCHW, noise.like(x_BCHW, "forward", int(s)), a_s / grid.alpha[-1]))
+    return torch.stack(path[::-1])

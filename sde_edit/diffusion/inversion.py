@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from sde_edit.diffusion.denoiser import Denoiser, Project
-from sde_edit.diffusion.forward import forward_process
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 
@@ -41,16 +40,16 @@ class Inversion:
         return Inversion(self.states[i:], tuple(part[i:] for part in self.extra))
 
 
-def encode_by_noising(eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
-    """The encode of Cycle-SDE (Alg. 5). extra is (eps,), with eps [N, B, C, H, W] of states[:-1].
+def encode_by_noising(eps: Denoiser, states: Tensor, grid: Grid) -> Inversion:
+    """The encode of Cycle-SDE (Alg. 5) from the states [N+1, B, C, H, W] of a forward process.
 
-    The forward process needs no network, so one call of eps evaluates all times.
+    extra is (eps,), with eps [N, B, C, H, W] of states[:-1]. The states needed no network, so one
+    call of eps evaluates all times.
     """
-    x = forward_process(x_BCHW, grid, noise)
-    t = torch.tensor(grid.t[:-1], dtype=x.dtype, device=x.device)
-    rows = x[:-1].flatten(0, 1)
-    e = eps(rows, t.repeat_interleave(len(x_BCHW))).view_as(x[:-1])
-    return Inversion(x, (e,))
+    t = torch.tensor(grid.t[:-1], dtype=states.dtype, device=states.device)
+    rows = states[:-1].flatten(0, 1)
+    e = eps(rows, t.repeat_interleave(states.shape[1])).view_as(states[:-1])
+    return Inversion(states, (e,))
 
 
 class _Decode(Protocol):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sde_edit.errors import UserError
 
-Spacing = Literal["linspace", "leading", "trailing", "logsnr", "quadratic"]
+Spacing = Literal["linspace", "leading", "trailing", "logsnr", "quadratic", "karras"]
 LastSigma = Literal["sigma_min", "zero", "one_step_in"]
 
 SPACINGS: tuple[str, ...] = get_args(Spacing)
@@ -52,9 +52,8 @@ class Grid:
     def truncated(self, t_0: float) -> Grid:
         """The last round(t_0 * steps) steps, t_0 in (0, 1]; on an even grid they start at t_0 T.
 
-        On one even in log-SNR or quadratic in time they start at another, less noisy time. If the
-        grid leaves steps out at the end, it counts them too, and takes as many steps from where it
-        ends.
+        On one that is uneven in time they start at another, less noisy time. If the grid leaves
+        steps out at the end, it counts them too, and takes as many steps from where it ends.
         """
         first = max(0, self.steps - steps_below(t_0, self.steps + self.left_out))
         return replace(self, t=self.t[first:], alpha=self.alpha[first:])
@@ -127,7 +126,9 @@ class Schedule:
                        diffusers' `use_lu_lambdas`
             quadratic  evenly in the root of t, rounded: DDIM's (App. D.2), DPM-Solver's
                        `time_quadratic`
-        Where times of the last two round to the same train time, the noisier move up to the next.
+            karras     evenly in (sigma / alpha)^(1/7), rounded: EDM's (Karras et al. 2022, Eq. 5),
+                       as diffusers' `use_karras_sigmas`
+        Where times of the last three round to the same train time, the noisier move up to the next.
         last_sigma (where the last step ends):
             sigma_min    at alpha_0, as in diffusers 0.25.1, which produced the paper's numbers
             zero         at alpha = 1, the default of diffusers >= 0.26
@@ -136,7 +137,7 @@ class Schedule:
                          of Cycle-SDE, or at t = offset with leading, as in that of DiffEdit-SDE
         Raises UserError if the grid would leave [0, T), visit a time twice or have no step.
         """
-        n = len(self.alpha)
+        n, alpha_bar = len(self.alpha), np.array(self.alpha)
         if not 1 <= steps < n:
             raise UserError(
                 f"steps={steps}: must be at least 1 and, with the model's {n} train times, at most "
@@ -149,9 +150,11 @@ class Schedule:
         elif spacing == "trailing":
             t = np.round(np.arange(n, 0, -n / steps)) - 1
         elif spacing == "logsnr":
-            t = _distinct(self._times_even_in_log_snr(steps))
+            t = _distinct(self._times_even_in(-np.log(alpha_bar / (1 - alpha_bar)), steps))
         elif spacing == "quadratic":
             t = _distinct(np.linspace(0, math.sqrt(n - 1), steps + 1) ** 2)
+        elif spacing == "karras":
+            t = _distinct(self._times_even_in((1 / alpha_bar - 1) ** (1 / 14), steps))
         else:
             raise UserError(f"spacing={spacing!r}: allowed are {', '.join(SPACINGS)}")
         if last_sigma not in LAST_SIGMAS:
@@ -172,12 +175,11 @@ class Schedule:
             raise UserError("grid.last_sigma=one_step_in leaves out the only step: use more steps")
         return grid.one_step_in()
 
-    def _times_even_in_log_snr(self, steps: int) -> NDArray[np.float64]:
-        """steps + 1 times from 0 to T-1, interpolated between the train times."""
-        alpha = np.array(self.alpha)
-        log_snr = np.log(alpha / (1 - alpha))
-        wanted = np.linspace(log_snr[0], log_snr[-1], steps + 1)
-        times: NDArray[np.float64] = np.interp(-wanted, -log_snr, np.arange(len(alpha)))
+    def _times_even_in(self, measure: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+        """steps + 1 times from 0 to T-1, interpolated between the train times, at which `measure`,
+        which rises with time, is even."""
+        wanted = np.linspace(measure[0], measure[-1], steps + 1)
+        times: NDArray[np.float64] = np.interp(wanted, measure, np.arange(len(measure)))
         return times
 
 

@@ -43,8 +43,8 @@ def grid(
     """The times that a sampler visits in `steps` steps, and alpha_bar at each.
 
     alpha_bar [T]: its value at the train times 0 .. T-1, decreasing, in (0, 1]. spacing: linspace,
-    leading, trailing, logsnr or quadratic. last_sigma: sigma_min to end at time 0, zero to end at
-    alpha_bar = 1, one_step_in to leave out the last step.
+    leading, trailing, logsnr, quadratic or karras. last_sigma: sigma_min to end at time 0, zero to
+    end at alpha_bar = 1, one_step_in to leave out the last step.
     Raises UserError for another schedule, or steps that do not fit it.
     """
     values = np.asarray(alpha_bar, dtype=np.float64)

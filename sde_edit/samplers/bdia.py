@@ -20,6 +20,7 @@ from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
 from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
 from sde_edit.diffusion.inversion import Inversion
+from sde_edit.diffusion.lattice import on_lattice
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
@@ -126,8 +127,3 @@ class BDIA(Sampler):
     def _update(self, z: Tensor, e: Tensor, a_prev: float, a: float, a_next: float) -> Tensor:
         """Eq. 24 without the term gamma z_{i+1}."""
         return on_lattice(ddim(z, e, a, a_next) - self.gamma * ddim(z, e, a, a_prev))
-
-
-def on_lattice(x: Tensor) -> Tensor:
-    """Round to multiples of 2^-40, which float64 adds without error while below 2^12."""
-    return (x * 2.0**40).round() / 2.0**40

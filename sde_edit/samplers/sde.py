@@ -1,10 +1,8 @@
 """DDPM, the first-order SDE sampler, and Cycle-SDE.
 
-code        paper (Eq. 6 with eta = 1; Alg. 3 and 5)
-x           x_s; with an inversion x~_s, and inversion.states[i] is the source's x_s
-e           eps_theta(x_s, s); source_eps[i]: that of the source
-a_s, a_t    alpha_s, alpha_t (alpha_bar) of the step s -> t
-sigma, w    sigma_s, w-bar_s
+code               paper
+forward_process    Eq. 7, the states of the source
+decode_ddpm        Alg. 3; with an inversion Alg. 5
 """
 
 from __future__ import annotations
@@ -17,11 +15,12 @@ from torch import Tensor
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
-from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
+from sde_edit.diffusion.cycle import decode_ddpm
+from sde_edit.diffusion.denoiser import Denoiser, Project, no_edit
+from sde_edit.diffusion.forward import forward_process
 from sde_edit.diffusion.inversion import Inversion, encode_by_noising
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
-from sde_edit.diffusion.steps import ddpm
 from sde_edit.registry import plugin
 
 
@@ -47,21 +46,10 @@ class SDE(Sampler):
     citation: ClassVar[Citation] = papers.HO2020DDPM
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
-        return encode_by_noising(eps, x_BCHW, grid, noise)
+        return encode_by_noising(eps, forward_process(x_BCHW, grid, noise), grid)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
         project: Project = no_edit, inversion: Inversion | None = None,
     ) -> Tensor:  # fmt: skip
-        x = project(x_BCHW, 0)
-        for i, (s, a_s, a_t) in enumerate(grid.intervals()):
-            e = at(eps, x, s)
-            if inversion:
-                (source_eps,) = inversion.extra
-                change, _ = ddpm(x - inversion.states[i], e - source_eps[i], a_s, a_t)
-                x = inversion.states[i + 1] + change
-            else:
-                mean, sigma = ddpm(x, e, a_s, a_t)
-                x = mean + sigma * noise.like(x, "decode", i)
-            x = project(x, i + 1)
-        return x
+        return decode_ddpm(eps, x_BCHW, grid, noise, project, inversion)

@@ -21,6 +21,7 @@ from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
 from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
+from sde_edit.diffusion.forward import forward_process
 from sde_edit.diffusion.inversion import Inversion, encode_by_noising
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
@@ -47,7 +48,7 @@ class SDE2(Sampler):
     citation: ClassVar[Citation] = papers.LU2022DPMSOLVERPP
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
-        return encode_by_noising(eps, x_BCHW, grid, noise)
+        return encode_by_noising(eps, forward_process(x_BCHW, grid, noise), grid)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,

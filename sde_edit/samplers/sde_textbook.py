@@ -19,6 +19,7 @@ from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
 from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
+from sde_edit.diffusion.forward import forward_process
 from sde_edit.diffusion.inversion import Inversion, encode_by_noising
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
@@ -45,7 +46,7 @@ class TextbookSDE(Sampler):
         """Raises UserError if the grid ends without noise, where sigma is 0 and w has no value."""
         if grid.alpha[-1] == 1:
             raise UserError("Alg. 5 divides by sigma = 0 there: use grid.last_sigma=sigma_min")
-        noised = encode_by_noising(eps, x_BCHW, grid, noise)
+        noised = encode_by_noising(eps, forward_process(x_BCHW, grid, noise), grid)
         x, (e,) = noised.states, noised.extra
         w = []
         for i, (_, a_s, a_t) in enumerate(grid.intervals()):

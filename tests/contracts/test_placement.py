@@ -31,7 +31,7 @@ OWN_SETTINGS = {
 }
 OPTIMISES = {"null_text"}
 ELSEWHERE = {"external"}  # samplers without steps
-NO_ENCODER = {"plms"}
+NO_ENCODER = {"plms", "bdia_edm"}
 
 
 def pairs():

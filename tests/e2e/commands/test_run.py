@@ -167,7 +167,7 @@ def test_every_combination_of_swept_values(edit, tmp_path):
         (["task.guidence=3"], "guidence"),
         (["+task.guidence=3"], "Did you mean 'guidance'?"),
         (["steps=1000"], "at most 999"),
-        (["grid.spacing=karras"], "'linspace', 'leading', 'trailing', 'logsnr' or 'quadratic'"),
+        (["grid.spacing=even"], "'trailing', 'logsnr', 'quadratic' or 'karras'"),
         (["data.limit=0"], "data.limit=0"),
         (["hardware.device=cuda:7"], "this machine has no GPU"),
         (["dtype=float8"], "float16, bfloat16"),

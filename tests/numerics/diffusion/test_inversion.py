@@ -16,7 +16,7 @@ def test_the_source_asks_the_network_once_for_all_times():
         calls.append(len(x))
         return network(x, t)
 
-    encode_by_noising(eps, start(), GRID, NOISE)
+    encode_by_noising(eps, forward_process(start(), GRID, NOISE), GRID)
     assert calls == [2 * GRID.steps]
 
 

@@ -119,8 +119,9 @@ def test_digest_is_of_all_settings():
 
 # ------------------------------------------------------------------ samplers on one Gaussian
 
-FIRST = ("ode", "sde", "sde_textbook", "edict")
-SECOND = ("ode2", "sde2", "plms", "bdia")
+FIRST = ("ode", "sde", "sde_textbook", "ef", "edict")
+SECOND = ("ode2", "sde2", "plms", "bdia", "obelm", "bdia_edm")
+STOCHASTIC = ("sde", "sde2", "sde_textbook", "ef")
 
 
 def even_grid(steps):
@@ -158,7 +159,7 @@ def exact(kind, grid):
     (a_s, a_t), m, s2 = (grid.alpha[0], grid.alpha[-1]), 1.5, 0.25
     v_s, v_t = a_s * s2 + 1 - a_s, a_t * s2 + 1 - a_t
     away = 2.0 - a_s**0.5 * m
-    if not kind.startswith("sde"):
+    if kind not in STOCHASTIC:
         return a_t**0.5 * m + (v_t / v_s) ** 0.5 * away, 0.0
     gain = (a_s / a_t) ** 0.5 * v_t / v_s
     return a_t**0.5 * m + gain * away, v_t - gain**2 * v_s
@@ -173,7 +174,7 @@ def test_every_sampler_converges_to_the_closed_form(kind):
         wanted = exact(kind, even_grid(steps))
         errors.append(np.abs(np.subtract(moments(kind, steps), wanted)))
     mean, variance = np.array(errors).T
-    if kind.startswith("sde"):
+    if kind in STOCHASTIC:
         assert mean.max() < 1e-12
     else:
         assert variance.max() == 0

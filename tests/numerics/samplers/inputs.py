@@ -1,4 +1,4 @@
-"""A made-up network, and what samplers do with it."""
+"""A made-up network, an exact one, and what samplers do with them."""
 
 import numpy as np
 import torch
@@ -6,6 +6,7 @@ import torch
 from sde_edit.diffusion.denoiser import no_edit
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
+from sde_edit.models.gmm import GMM, Component
 from sde_edit.registry import build
 
 SCHEDULE = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000)
@@ -28,6 +29,18 @@ def prompted(shift, guidance=1.0):
         return null + guidance * (0.3 * torch.sin(x + shift) - shift * null)
 
     return eps
+
+
+MIXTURE = GMM(
+    (4, 6, 6),
+    (Component("low", -0.6, 0.5), Component("high", 0.8, 0.4)),
+    beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
+)  # fmt: skip
+
+
+def exact(prompt, guidance=1.0):
+    """eps of a mixture of two Gaussians, whose score is known, on the same schedule."""
+    return MIXTURE.load("cpu", "float64").denoiser([prompt] * 2, guidance)
 
 
 def rounded(eps, dtype):

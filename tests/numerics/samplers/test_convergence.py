@@ -55,6 +55,8 @@ ODES = [
     *[("ode", {}, 1), ("ode2", {}, 2), ("plms", {}, 2)],
     *[("bdia", {"gamma": 1.0}, 2), ("bdia", {"gamma": 0.5}, 1), ("bdia", {"gamma": 0.0}, 1)],
     *[("bdia", {"ending": ending}, 2) for ending in ("update", "mean")],
+    ("obelm", {}, 2),
+    *[("bdia_edm", {"gamma": gamma}, 2) for gamma in (0.0, 0.5, 1.0)],
     *[("edict", {"p": 0.93}, 1), ("edict", {"p": 1.0, "alternate": False}, 1)],
 ]
 
@@ -66,7 +68,7 @@ def test_order_of_convergence(kind, settings, order):
     assert slopes[-1] == pytest.approx(order, abs=0.15)
 
 
-@pytest.mark.parametrize(("kind", "order"), [("sde", 1), ("sde2", 2)])
+@pytest.mark.parametrize(("kind", "order"), [("sde", 1), ("ef", 1), ("sde2", 2)])
 def test_weak_order_of_the_variance(kind, order):
     """Linear eps: every step is affine in x, so the end's mean and variance follow exactly from
     the response to unit inputs, without sampling."""
@@ -102,7 +104,9 @@ def affine_moments(kind, grid):
     return mean, gain**2 * (a * VARIANCE + 1 - a) + noise
 
 
-@pytest.mark.parametrize("kind", ["ode", "ode2", "sde", "sde2", "plms", "bdia"])
+@pytest.mark.parametrize(
+    "kind", ["ode", "ode2", "sde", "sde2", "plms", "bdia", "obelm", "bdia_edm"]
+)
 def test_a_grid_that_ends_at_alpha_1_leaves_no_noise(kind):
     """Of data that are one point: all that is left beside it at the end is noise."""
     point = 0.7

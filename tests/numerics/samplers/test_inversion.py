@@ -10,7 +10,8 @@ from tests.numerics.samplers.inputs import GRID, NOISE, network, sampler, start
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        *((k, {}) for k in ("ode", "ode2", "sde", "sde2", "sde_textbook", "bdia", "edict", "none")),
+        *((k, {}) for k in ("ode", "ode2", "sde", "sde2", "sde_textbook", "ef")),
+        *((k, {}) for k in ("bdia", "obelm", "edict", "none")),
         ("ode", {"inversion_time": "end"}),
         ("ode", {"fixed_point": 2}),
         ("edict", {"alternate": False}),
@@ -29,9 +30,11 @@ def test_one_inversion_serves_a_sweep_of_t_0(kind, settings):
             torch.testing.assert_close(alone, cut, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("kind", "decoding", "encoding"), [("bdia", 19, 20), ("edict", 40, 40)])
+@pytest.mark.parametrize(
+    ("kind", "decoding", "encoding"), [("bdia", 19, 20), ("obelm", 19, 20), ("edict", 40, 40)]
+)
 def test_evaluations_of_a_round_trip(kind, decoding, encoding):
-    """BDIA needs as many as DDIM and one fewer in decode, EDICT twice as many."""
+    """BDIA and O-BELM need as many as DDIM and one fewer in decode, EDICT twice as many."""
     calls = []
 
     def eps(x, t):

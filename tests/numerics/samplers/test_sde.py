@@ -5,8 +5,8 @@ import torch
 from diffusers import DDPMScheduler
 
 from sde_edit.diffusion.denoiser import no_edit
+from sde_edit.diffusion.lattice import on_lattice
 from sde_edit.diffusion.schedule import SPACINGS, Schedule
-from sde_edit.samplers.bdia import on_lattice
 from tests.numerics.samplers.inputs import (
     CONFIG,
     GRID,
@@ -47,7 +47,7 @@ def test_both_forms_of_cycle_sde_agree(guidance, shift, spacing):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("guidance", [1.0, 7.5, 15.0])
-@pytest.mark.parametrize("kind", ["sde", "sde2", "bdia"])
+@pytest.mark.parametrize("kind", ["sde", "sde2", "ef", "bdia", "obelm"])
 def test_what_was_not_edited_comes_back_in_every_bit(kind, guidance, dtype):
     eps = rounded(prompted(0.2, guidance), dtype)
     x_0 = on_lattice(start().float().double()).float()

@@ -20,7 +20,8 @@ from sde_edit.registry import build
 from tests.builders import build_task
 
 IDS = ("test-000000", "test-000001", "test-000002")
-INVERTIBLE = ("ode", "ode2", "sde", "sde2", "sde_textbook", "bdia", "edict")
+INVERTIBLE = ("ode", "ode2", "sde", "sde2", "sde_textbook", "ef", "bdia", "obelm", "edict")
+EXACT = INVERTIBLE[2:]
 SHAPE = (3, 8, 8)
 WORLD = GMM(SHAPE, (Component("red", (0.7, -0.5, -0.5), 0.3), Component("blue", -0.6, 0.4)))
 GRID = WORLD.schedule().grid(10)
@@ -319,7 +320,7 @@ def test_each_drag_step_has_noise_of_its_own():
 # ------------------------------------------------------------------ limits
 
 
-@pytest.mark.parametrize("sampler", ["sde", "sde2", "sde_textbook", "bdia", "edict"])
+@pytest.mark.parametrize("sampler", EXACT)
 def test_nothing_changes_if_the_edit_is_none(sampler):
     """alpha = beta = 1 and a target in its source: an exact inversion returns the image."""
     still = picture("a", [Drag((3, 4), (3, 4))])

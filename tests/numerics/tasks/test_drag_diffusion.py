@@ -66,7 +66,7 @@ def edited(chosen, model, examples, sampler="ode", prepared=NOTHING_PREPARED):
 # ------------------------------------------------------------------ the task
 
 
-@pytest.mark.parametrize("sampler", ["ode", "sde", "bdia", "edict"])
+@pytest.mark.parametrize("sampler", ["ode", "sde", "ef", "bdia", "obelm", "edict"])
 def test_without_steps_and_reference_it_is_a_round_trip(model, sampler):
     same = {"source_prompt": PROMPT, "prompt": PROMPT, "source_guidance": 1.0, "guidance": 1.0}
     plain = build("tasks", "translate", same | {"t_0": 0.7})
@@ -97,7 +97,7 @@ def test_without_steps_decoding_is_ddims_beside_the_sources_path(model):
     ).abs().max() > 1e-6
 
 
-@pytest.mark.parametrize("sampler", ["ode", "ode2", "sde", "sde2", "bdia", "edict"])
+@pytest.mark.parametrize("sampler", ["ode", "ode2", "sde", "sde2", "ef", "bdia", "obelm", "edict"])
 def test_a_batch_is_its_examples_whatever_the_sampler(model, sampler):
     batch = [example(0, FAR, left_half()), example(1, NEAR), example(2, THERE)]
     chosen = task(drag_steps=4, t_0=1.0)

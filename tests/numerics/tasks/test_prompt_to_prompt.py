@@ -48,7 +48,7 @@ def edited(p2p, model, batch, sampler="ode"):
 # ------------------------------------------------------------------ the task
 
 
-@pytest.mark.parametrize("sampler", ["ode", "sde", "edict", "bdia"])
+@pytest.mark.parametrize("sampler", ["ode", "sde", "ef", "edict", "bdia", "obelm"])
 def test_without_shares_it_is_a_round_trip(model, sampler):
     batch = examples()
     plain = build("tasks", "translate", PROMPTS)
@@ -199,7 +199,7 @@ def test_local_blend_is_the_published_one(model, words, tokens, cross, monkeypat
     torch.testing.assert_close(edited(p2p, model, [example]), x, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("sampler", ["ode", "sde", "edict", "bdia"])
+@pytest.mark.parametrize("sampler", ["ode", "sde", "ef", "edict", "bdia", "obelm"])
 def test_local_blend_of_a_batch_is_that_of_its_examples(model, sampler):
     p2p = task(blend_words="x t", blend_threshold=0.8, blend_start=0.0, blend_cells=2)
     batch, before = examples([("a b c d", "a x c d"), ("q r s", "q r t s")]), model.evaluations

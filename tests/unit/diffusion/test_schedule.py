@@ -50,6 +50,18 @@ def test_logsnr_is_even_up_to_the_rounding_of_times():
     assert (np.abs(log_snr[[int(t) for t in grid.t]] - even) <= rounding).all()
 
 
+def test_karras_is_edms_grid_up_to_the_rounding_of_times():
+    """EDM's Eq. 5 with rho = 7, between the noise levels of the schedule."""
+    grid, alpha = SCHEDULE.grid(10, "karras"), np.array(SCHEDULE.alpha)
+    sigma = ((1 - alpha) / alpha) ** 0.5
+    high, low = sigma[-1] ** (1 / 7), sigma[0] ** (1 / 7)
+    wanted = np.array([(high + i / 10 * (low - high)) ** 7 for i in range(11)])
+    t = [int(t) for t in grid.t]
+    rounding = [np.ptp(sigma[max(i - 1, 0) : i + 2]) / 2 for i in t]
+    assert (np.abs(sigma[t] - wanted) <= rounding).all()
+    assert (t[0], t[-1]) == (999, 0)
+
+
 @pytest.mark.parametrize(
     ("spacing", "last"), [("quadratic", [4, 2, 1, 0]), ("logsnr", [6, 5, 4, 3, 2, 1, 0])]
 )
@@ -92,7 +104,10 @@ def test_a_grid_that_ends_one_step_in_takes_as_many_steps_from_there(spacing, t,
         ({"steps": 0}, "steps=0"),
         ({"steps": 1000}, "at most 999"),
         ({"steps": 1000, "spacing": "leading"}, "at most 999"),
-        ({"steps": 10, "spacing": "karras"}, "linspace, leading, trailing, logsnr, quadratic"),
+        (
+            {"steps": 10, "spacing": "even"},
+            "linspace, leading, trailing, logsnr, quadratic, karras",
+        ),
         ({"steps": 10, "last_sigma": "none"}, "sigma_min, zero, one_step_in"),
         ({"steps": 1, "last_sigma": "one_step_in"}, "leaves out the only step"),
     ],
