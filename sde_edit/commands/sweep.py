@@ -22,11 +22,11 @@ from sde_edit.commands.run import Worker, is_finished, run_all, without_empty_ru
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, launcher, sweep_overrides, use_plugins
 from sde_edit.engine.attempt import check_machine, slurm_job
-from sde_edit.engine.plan import Plan, group_by_shared_encoding, pixels, plan_run, t_0_of
+from sde_edit.engine.plan import Plan, pixels, plan_run
 from sde_edit.engine.producer import inspect_missing, producer_of
+from sde_edit.engine.shared_encoding import group_by_shared_encoding
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics
-from sde_edit.overrides import with_values
 from sde_edit.report.formats import markdown
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.files import canonical, write_atomic
@@ -122,22 +122,19 @@ def _jobs(sharded: Sequence[Experiment], plans: Sequence[Plan]) -> tuple[Job, ..
     """A job per shard that lacks images; a single one if only seals or scores are missing."""
     if not sharded:
         return ()
-    overrides, shards = _common_overrides(sharded), sharded[0].settings.shards
+    shards = sharded[0].settings.shards
     missing = frozenset[str]().union(*(plan.missing for plan in plans))
     if shards == 1 or not missing:
-        return (Job((*overrides, "shards=1"), sum(len(plan.missing) for plan in plans)),)
+        return (_job(sharded, sum(len(plan.missing) for plan in plans), "shards=1"),)
     parts = [[i for batch in plans[0].batches[k::shards] for i in batch] for k in range(shards)]
     images = [sum(len(plan.missing.intersection(part)) for plan in plans) for part in parts]
     return tuple(
-        Job((*overrides, f"shard={k}", f"shards={shards}"), n) for k, n in enumerate(images) if n
+        _job(sharded, n, f"shard={k}", f"shards={shards}") for k, n in enumerate(images) if n
     )
 
 
-def _common_overrides(group: Sequence[Experiment]) -> tuple[str, ...]:
-    """Overrides that compose all experiments of a group, which differ in task.t_0 alone."""
-    if len(group) == 1:
-        return group[0].overrides
-    return with_values(group[0].overrides, "task.t_0", [t_0_of(member) for member in group])
+def _job(group: Sequence[Experiment], images: int, *shard: str) -> Job:
+    return Job(tuple((*member.overrides, *shard) for member in group), images)
 
 
 # ------------------------------------------------------------------ check

@@ -46,8 +46,11 @@ def test_runs_of_a_t_0_sweep_share_encoding_and_masks(grid, tmp_path):
     assert set(runs) == {(s, t) for s in ("ode", "sde") for t in (0.4, 0.8)}
     for (_, t_0), run in runs.items():
         assert run.seal.n == N
-        costs = {row.evaluations for row in run.rows().values()}
-        assert costs == {2 * STEPS * t_0 + 2 * STEPS * 0.8 / 2}  # its own way, half of the encoding
+        down, up = 2 * STEPS * t_0, 2 * STEPS * 0.8
+        assert {row.evaluations for row in run.rows().values()} == {
+            down + up / 2
+        }  # half the way up
+        assert {row.evaluations_alone for row in run.rows().values()} == {2 * down}
     (cache,) = (tmp_path / "cache" / "masks").iterdir()
     for run in runs.values():
         copies = {file.name: file.read_bytes() for file in (run.path / "masks").iterdir()}
@@ -56,7 +59,7 @@ def test_runs_of_a_t_0_sweep_share_encoding_and_masks(grid, tmp_path):
 
 
 def test_seconds_do_not_tell_which_run_found_the_masks(grid, tmp_path, monkeypatch):
-    def slowly(preparation, active_runs, model, grid, examples):
+    def slowly(preparation, active, model, grid, examples):
         time.sleep(3)
         return [np.ones((64, 64), np.float32) for _ in examples]
 
@@ -104,8 +107,10 @@ def test_a_mask_from_the_cache_is_used_as_it_is(grid, tmp_path):
 def test_a_sweep_plans_one_job_for_all_t_0(grid):
     sweep = plan_sweep([*grid, "sampler=ode,sde", "task.t_0=0.4,0.8", "shards=2"])
     assert len(sweep.runs) == 4
-    said = [" ".join(o for o in job.overrides if "t_0" in o or "shard=" in o) for job in sweep.jobs]
-    assert said == ["task.t_0=0.4,0.8 shard=0", "task.t_0=0.4,0.8 shard=1"] * 2
+    overrides = [one for job in sweep.jobs for one in job.overrides]
+    said = [[o for o in one if "t_0" in o or "shard=" in o] for one in overrides]
+    pairs = [[f"task.t_0={t_0}", f"shard={k}"] for k in (0, 1) for t_0 in (0.4, 0.8)]
+    assert said == pairs * 2
     assert [job.images for job in sweep.jobs] == [4, 2] * 2
     assert all(len(run.jobs) == 2 for run in sweep.runs)
     down = {t_0: N * 2 * STEPS * t_0 for t_0 in (0.4, 0.8)}
