@@ -85,11 +85,11 @@ def check_generators(sampler: Sampler) -> None:
 def check_seed(sampler: Sampler) -> None:
     """it draws noise if it is stochastic, and only then"""
     x, _ = start(IDS)
-    ways = {"decode": lambda noise: sampler.decode(eps, x, grid(), noise)}
+    seeds = [Noise(seed, IDS) for seed in (0, 1)]
+    found = {"decode": [sampler.decode(eps, x, grid(), noise) for noise in seeds]}
     if sampler.inversion != "none":
-        ways["encode"] = lambda noise: sampler.encode(eps, x, grid(), noise).latent
-    for name, way in ways.items():
-        first, second = (way(Noise(seed, IDS)) for seed in (0, 1))
+        found["encode"] = [sampler.encode(eps, x, grid(), noise).latent for noise in seeds]
+    for name, (first, second) in found.items():
         wrong = f"stochastic is {sampler.stochastic}, but {name} "
         wrong += "is the same under two seeds" if sampler.stochastic else "depends on the seed"
         require(torch.equal(first, second) != sampler.stochastic, wrong)
