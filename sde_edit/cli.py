@@ -166,19 +166,26 @@ def check(overrides: tuple[str, ...]) -> None:
 @OVERRIDES
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
 @click.option("--force", is_flag=True, help="Replace a table that rests on more images or runs.")
-def sweep(overrides: tuple[str, ...], dry_run: bool, force: bool) -> None:
+@click.option(
+    "--tflops",
+    type=float,
+    metavar="X",
+    help="TFLOP/s that the device sustains: counts operations, and hours where no benchmark does.",
+)
+def sweep(overrides: tuple[str, ...], dry_run: bool, force: bool, tflops: float | None) -> None:
     """Make all runs of a table or of a grid, on workers of this machine or on Slurm.
 
     \b
         sde-edit sweep table=table2
         sde-edit sweep steps=25,50 sampler=ode,sde launcher=slurm shards=8
+        sde-edit sweep table=table2,table8 setting=paper --dry-run --tflops 495
 
-    Checks every run before anything starts and makes only what is missing. A table is written when
-    its runs are finished.
+    setting=paper makes tables with the model and the data of the paper. Checks every run before
+    anything starts and makes only what is missing. A table is written when its runs are finished.
     """
     from sde_edit.commands.sweep import check_sweep, describe_sweep, launch_sweep, plan_sweep
 
-    planned = plan_sweep(overrides)
+    planned = plan_sweep(overrides, tflops)
     _say(describe_sweep(planned), err=not dry_run)
     check_sweep(planned, force=force)
     if not dry_run:

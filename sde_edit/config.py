@@ -591,26 +591,48 @@ def sweep_overrides(
 ) -> tuple[list[tuple[str, ...]], dict[str, dict[str, Any]]]:
     """The combinations of a sweep, and name -> config of the tables that it names.
 
-    `table=table2` stands for the grid of that table; without it the overrides are the grid.
-    Overrides of the launcher are ignored.
+    `table=table2` stands for the grid of that table; without it the overrides are the grid. With
+    `setting=paper` the table's `paper_runs` come before the other overrides. Overrides of the
+    launcher are ignored.
     """
     launchers = keyed(overrides, "launcher")
     given = [one for one in read(overrides) if one.input_line not in launchers]
-    rest = [str(one.input_line) for one in given if one.key_or_group != "table"]
+    rest = [str(one.input_line) for one in given if one.key_or_group not in ("table", "setting")]
     named = [one for one in given if one.key_or_group == "table"]
+    in_paper = _in_paper([one for one in given if one.key_or_group == "setting"])
     if not named:
+        if in_paper:
+            raise UserError("setting=paper is for tables: name them, as in table=table2")
         return expand(rest), {}
     combinations: list[tuple[str, ...]] = []
     tables: dict[str, dict[str, Any]] = {}
     for choice in named:
         values = swept_values(choice) if choice.is_sweep_override() else [choice.value()]
         for name in map(str, values):
-            tables[name], own = table_config(name, rest)
+            first = paper_runs(name) if in_paper else []
+            tables[name], own = table_config(name, [*first, *rest])
             if "runs" not in tables[name]:
                 raise UserError(f"{name} needs no runs: sde-edit table {name}")
             for grid in table_grids(tables[name]):
                 combinations += expand([*grid, *own])
     return combinations, tables
+
+
+def _in_paper(given: Sequence[Override]) -> bool:
+    """Whether `setting=paper` is given. Raises UserError for another setting."""
+    if other := [one for one in given if one.input_line != "setting=paper"]:
+        raise UserError(f"{other[0].input_line}: the only setting is paper")
+    return bool(given)
+
+
+def paper_runs(name: str) -> list[str]:
+    """The overrides that make a table with the model and the data of its paper.
+
+    Raises UserError if the table names none.
+    """
+    if found := group_file("table", name).get("paper_runs"):
+        return list(found)
+    raise UserError(f"setting=paper: conf/table/{name}.yaml has no paper_runs")
 
 
 def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -122,12 +122,6 @@ def refuse_swept(given: Sequence[Override]) -> None:
         )
 
 
-def with_values(overrides: Sequence[str], key: str, values: Sequence[Setting]) -> tuple[str, ...]:
-    """The overrides with `key` swept over the values, in place of the value it has there."""
-    rest = [str(given.input_line) for given in read(overrides) if given.key_or_group != key]
-    return (*rest, sweep(key, values))
-
-
 def sweep(key: str, values: Sequence[Setting]) -> str:
     """`key=a,b`, which `expand` takes apart again."""
     return ",".join([override(key, values[0]), *(override("", v)[1:] for v in values[1:])])

@@ -14,14 +14,19 @@ if TYPE_CHECKING:
 class Job:
     """A shard of one run, or of runs that share their encoding.
 
-    overrides: compose the runs, as typed on the command line. images: the number of missing ones.
+    overrides: what composes each run, as typed on the command line. images: the number of missing
+    ones.
     """
 
-    overrides: tuple[str, ...]
+    overrides: tuple[tuple[str, ...], ...]
     images: int
 
     def __str__(self) -> str:
-        return " ".join(self.overrides)
+        """What the runs have in common, then what each has of its own: `a=1 [b=1 | b=2]`."""
+        first, *others = self.overrides
+        common = [o for o in first if all(o in other for other in others)]
+        own = [" ".join(o for o in one if o not in common) for one in self.overrides]
+        return " ".join([*common, f"[{' | '.join(own)}]"] if others else common)
 
 
 class Work(Protocol):

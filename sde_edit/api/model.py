@@ -171,6 +171,17 @@ class ModelSource(Protocol):
         """
 
 
+@runtime_checkable
+class Countable(Protocol):
+    """The settings of a model whose operations can be counted before its weights are loaded."""
+
+    def without_weights(self) -> Callable[[], object]:
+        """A function that evaluates one row of the bare network on torch's meta device.
+
+        That device has shapes and no numbers. Raises UserError as `digest` does.
+        """
+
+
 @dataclass(frozen=True)
 class PromptReading:
     """What a text encoder does not take from a prompt."""

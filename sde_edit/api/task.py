@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from sde_edit.api.citation import Citation
 from sde_edit.api.example import Example
@@ -16,11 +16,26 @@ from sde_edit.api.sampler import Sampler
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sde_edit.diffusion.inversion import Inversion
     from sde_edit.diffusion.noise import Noise
     from sde_edit.diffusion.schedule import Grid
 
 
 Size = tuple[int, int]  # (h, w) of a latent
+
+
+class Encoding(Protocol):
+    """How a task takes images to noise: a hashable value, equal for tasks that do it alike."""
+
+    def __call__(
+        self,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+    ) -> Inversion:
+        """The examples at every time of the grid; no noise is drawn but by the sampler."""
 
 
 class Task(ABC):
@@ -37,7 +52,7 @@ class Task(ABC):
     version: ClassVar[int]  # part of the run id: raise it when results change
     citation: ClassVar[Citation | None]  # None only for what no paper describes
     cost_varies: ClassVar[bool] = False  # whether some examples cost more than others
-    shares_encoding: ClassVar[bool] = False  # whether runs that differ only in t_0 share encoding
+    shares_encoding: ClassVar[bool] = False  # whether runs with equal encodings share them
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -148,34 +163,42 @@ class Task(ABC):
         """
         return self.encode_evaluations(steps)
 
-    # -- optional: one encoding for several t_0
+    # -- optional: one encoding for several runs
 
     @property
     def t_0(self) -> float:
         """The noise level up to which it encodes, as a share of T."""
         return 1.0
 
-    def edit_many(
+    @property
+    def encoding(self) -> Encoding | None:
+        """How it encodes, up to t_0; None for settings with which it shares nothing.
+
+        Runs whose encodings are equal, whatever their tasks, encode once, up to the largest t_0.
+        Override it together with `shares_encoding`.
+        """
+        return None
+
+    def edit_from(
         self,
-        t_0: Sequence[float],
+        inversion: Inversion,
         examples: Sequence[Example],
         model: Model,
         sampler: Sampler,
         grid: Grid,
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
-    ) -> list[Callable[[], Tensor]]:
-        """Encode once; return a function for each t_0 that decodes its images, in any order.
+    ) -> Tensor:
+        """The images of `edit`, from what `encoding` gave on this grid, which starts at t_0.
 
-        The images are those that `edit` gives for a task with that t_0. Override it together with
-        `shares_encoding`.
+        No noise is drawn but by the sampler. Override it together with `shares_encoding`.
         """
         raise TypeError(f"{type(self).__name__} does not share its encoding")
 
 
 _METHODS_OF = {  # what a capability needs
     "cost_varies": ("evaluations_of",),
-    "shares_encoding": ("edit_many",),
+    "shares_encoding": ("encoding", "edit_from"),
 }
 
 

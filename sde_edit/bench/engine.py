@@ -42,10 +42,10 @@ class _Preparing(Observer):
         if what:
             self._what, self._meter = what, CostMeter(self._model)
             return
-        seconds, evaluations, calls = self._meter.lap()
-        self.seconds[self._what] = self.seconds.get(self._what, 0.0) + seconds
-        self.evaluations += evaluations
-        self.calls += calls
+        cost = self._meter.lap()
+        self.seconds[self._what] = self.seconds.get(self._what, 0.0) + cost.seconds
+        self.evaluations += cost.evaluations
+        self.calls += cost.calls
 
 
 class TimedEngine:

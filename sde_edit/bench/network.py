@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from sde_edit.bench.engine import TimedEngine, wall_seconds
+from sde_edit.bench.flops import flops_of
 from sde_edit.bench.result import Network
 from sde_edit.editing.batch import hints
 from sde_edit.networks.base import DTYPES
@@ -88,27 +87,11 @@ def _repeated(call: Callable[[], object], device: str, budget: float) -> tuple[f
 
 
 def _flops(engine: TimedEngine) -> int:
-    """Floating-point operations of one evaluation; a multiplication plus an addition count as two.
-
-    FlopCounterMode counts matrix products, convolutions and attention; attention on CPUs, which it
-    does not know, is added here.
-    """
-    cpu_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    counter = FlopCounterMode(display=False, custom_mapping={cpu_attention: _attention_flops})
+    """Floating-point operations of one evaluation."""
     compiled = engine.experiment.settings.compile
     eagerly = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
     with torch.no_grad(), eagerly:
-        forward = _forward(engine, 1)
-        with counter:
-            forward()
-    return int(counter.get_total_flops())
-
-
-def _attention_flops(
-    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
-) -> int:
-    """FLOPs of scores and weighted values, from shapes [B, heads, tokens, D]."""
-    return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
+        return flops_of(_forward(engine, 1))
 
 
 def _matmul_peak(device: str, dtype: torch.dtype) -> tuple[float, int]:

@@ -228,7 +228,7 @@ def _evaluations(experiment: Experiment) -> int:
     """Check the examples of a run; return the network evaluations that its images cost."""
     producer, ids = producer_of(experiment), plan_run(experiment, None).ids
     examples = map(experiment.dataset.load, ids)
-    return sum(producer.inspect(one, counts_encoding=True) for one in examples)
+    return sum(producer.inspect(one) for one in examples)
 
 
 def _make(experiment: Experiment, device: str, models: ModelCache) -> tuple[Run, Plan, float]:

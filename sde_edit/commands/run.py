@@ -23,15 +23,10 @@ from sde_edit.engine.attempt import Attempt, check_machine, pick_device
 from sde_edit.engine.damage import remove_damaged
 from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.output import ActiveRun, OnBatch
-from sde_edit.engine.plan import (
-    Plan,
-    group_by_shared_encoding,
-    is_sealed,
-    plan_run,
-    seal_if_complete,
-)
+from sde_edit.engine.plan import Plan, is_sealed, plan_run, seal_if_complete
 from sde_edit.engine.producer import describe, inspect_missing, producer_of
 from sde_edit.engine.progress import MININTERVAL
+from sde_edit.engine.shared_encoding import group_by_shared_encoding
 from sde_edit.engine.tracking import Tracker
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run, score_path
@@ -214,8 +209,8 @@ class Worker:
         self._models = ModelCache()
 
     def __call__(self, job: Job, on_images: Callable[[int], None]) -> None:
-        config.use_plugins(job.overrides)
-        experiments = [config.experiment(one) for one in expand(job.overrides)]
+        config.use_plugins(job.overrides[0])
+        experiments = [config.experiment(one) for one in job.overrides]
         run_together(experiments, self._models, on_images=on_images)
 
 

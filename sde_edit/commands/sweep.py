@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sde_edit.api.launcher import Job, Launched
+from sde_edit.bench.flops import flops_per_evaluation
 from sde_edit.bench.machine import expected_device
 from sde_edit.bench.result import estimate_seconds
 from sde_edit.commands.contact_sheets import check_sheets
@@ -22,11 +24,11 @@ from sde_edit.commands.run import Worker, is_finished, run_all, without_empty_ru
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, launcher, sweep_overrides, use_plugins
 from sde_edit.engine.attempt import check_machine, slurm_job
-from sde_edit.engine.plan import Plan, group_by_shared_encoding, pixels, plan_run, t_0_of
+from sde_edit.engine.plan import Plan, pixels, plan_run
 from sde_edit.engine.producer import inspect_missing, producer_of
+from sde_edit.engine.shared_encoding import group_by_shared_encoding, kept_bytes
 from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics
-from sde_edit.overrides import with_values
 from sde_edit.report.formats import markdown
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.files import canonical, write_atomic
@@ -61,6 +63,7 @@ class Sweep:
     tables: Mapping[str, Mapping[str, Any]]  # name -> config, of the tables asked for
     experiments: tuple[Experiment, ...]
     runs: tuple[PlannedRun, ...]
+    tflops: float | None = None  # that the device sustains, in TFLOP/s
 
     @property
     def results(self) -> Path:
@@ -86,13 +89,25 @@ class Sweep:
         outlooks = inspect_missing([(run.experiment, run.plan) for run in self.runs])
         return tuple(outlook.evaluations for outlook in outlooks)
 
+    @cached_property
+    def flops(self) -> Mapping[str, int]:
+        """The floating-point operations of an evaluation, by the digest of the model.
+
+        Raises UserError for a model whose operations cannot be counted.
+        """
+        models = {run.experiment.spec.model.digest: run.experiment for run in self.runs}
+        return {digest: flops_per_evaluation(one) for digest, one in models.items()}
+
 
 # ------------------------------------------------------------------ plan
-def plan_sweep(overrides: Sequence[str]) -> Sweep:
+def plan_sweep(overrides: Sequence[str], tflops: float | None = None) -> Sweep:
     """Every run of a grid or of tables (`table=table2`), once each. Reads only the store.
 
-    Raises UserError for a wrong key, or missing data or weights.
+    tflops: what the device sustains, in TFLOP/s, for hours that no benchmark tells. Raises
+    UserError for a wrong key, missing data or weights, and for a speed that is not above 0.
     """
+    if tflops is not None and not 0 < tflops < math.inf:
+        raise UserError(f"--tflops {tflops:g}: must be above 0, such as 495 for half of an H100")
     combinations, tables = sweep_overrides(overrides)
     on_gpu = launcher(overrides).on_gpu
     every = (experiment(combination, on_gpu=on_gpu) for combination in combinations)
@@ -102,7 +117,7 @@ def plan_sweep(overrides: Sequence[str]) -> Sweep:
     planned = [run for group in groups for run in _planned(group)]
     order = list(composed)
     planned.sort(key=lambda run: order.index(run_id(run.experiment.spec)))
-    return Sweep(tuple(overrides), tables, experiments, tuple(planned))
+    return Sweep(tuple(overrides), tables, experiments, tuple(planned), tflops)
 
 
 def _planned(group: Sequence[Experiment]) -> list[PlannedRun]:
@@ -122,22 +137,19 @@ def _jobs(sharded: Sequence[Experiment], plans: Sequence[Plan]) -> tuple[Job, ..
     """A job per shard that lacks images; a single one if only seals or scores are missing."""
     if not sharded:
         return ()
-    overrides, shards = _common_overrides(sharded), sharded[0].settings.shards
+    shards = sharded[0].settings.shards
     missing = frozenset[str]().union(*(plan.missing for plan in plans))
     if shards == 1 or not missing:
-        return (Job((*overrides, "shards=1"), sum(len(plan.missing) for plan in plans)),)
+        return (_job(sharded, sum(len(plan.missing) for plan in plans), "shards=1"),)
     parts = [[i for batch in plans[0].batches[k::shards] for i in batch] for k in range(shards)]
     images = [sum(len(plan.missing.intersection(part)) for plan in plans) for part in parts]
     return tuple(
-        Job((*overrides, f"shard={k}", f"shards={shards}"), n) for k, n in enumerate(images) if n
+        _job(sharded, n, f"shard={k}", f"shards={shards}") for k, n in enumerate(images) if n
     )
 
 
-def _common_overrides(group: Sequence[Experiment]) -> tuple[str, ...]:
-    """Overrides that compose all experiments of a group, which differ in task.t_0 alone."""
-    if len(group) == 1:
-        return group[0].overrides
-    return with_values(group[0].overrides, "task.t_0", [t_0_of(member) for member in group])
+def _job(group: Sequence[Experiment], images: int, *shard: str) -> Job:
+    return Job(tuple((*member.overrides, *shard) for member in group), images)
 
 
 # ------------------------------------------------------------------ check
@@ -213,6 +225,7 @@ def describe_sweep(sweep: Sweep) -> str:
         f"{len(sweep.jobs)} jobs: {images} images, {sum(sweep.evaluations):,} network evaluations, "
         f"{gib(disk_bytes(sweep))} of disk"
     )
+    lines += _shared_ways(sweep)
     at_work = [run for run in sweep.runs if run.plan.missing]
     shapes = [f"{r.experiment.spec.data.name}: {r.plan.shapes}" for r in at_work if r.plan.shapes]
     notices = [text for run in at_work for text in producer_of(run.experiment).notices()]
@@ -221,13 +234,16 @@ def describe_sweep(sweep: Sweep) -> str:
 
 
 def _plan_table(sweep: Sweep) -> Table:
-    columns = tuple(Column("", name) for name in ("images", "evaluations", "hours", "jobs"))
+    operations = ("PFLOP",) if sweep.tflops else ()
+    names = ("images", "evaluations", *operations, "hours", "jobs")
+    columns = tuple(Column("", name) for name in names)
     rows = []
     for run, evaluations in zip(sweep.runs, sweep.evaluations, strict=True):
         seconds = _seconds(sweep, run, evaluations)
         texts = (
             f"{len(run.plan.missing)} of {len(run.plan.ids)}",
             f"{evaluations:,}",
+            *(f"{_flop(sweep, run, evaluations) / 1e15:.4g}" for _ in operations),
             "?" if seconds is None else f"{seconds / 3600:.2f}",
             str(len(run.jobs)),
         )
@@ -253,7 +269,17 @@ def _seconds(sweep: Sweep, run: PlannedRun, evaluations: int) -> float | None:
 def _estimate(sweep: Sweep, run: PlannedRun, evaluations: int) -> tuple[float, str] | None:
     settings = run.experiment.settings
     device = expected_device(settings.device, on_gpu=sweep.on_gpu)
-    return estimate_seconds(settings.results, run.experiment, evaluations, run.pixels, device)
+    measured = estimate_seconds(settings.results, run.experiment, evaluations, run.pixels, device)
+    if measured or not sweep.tflops:
+        return measured
+    seconds = _flop(sweep, run, evaluations) / (1e12 * sweep.tflops)
+    return seconds, f"{sweep.tflops:g} TFLOP/s, which --tflops says"
+
+
+def _flop(sweep: Sweep, run: PlannedRun, evaluations: int) -> float:
+    """The floating-point operations of so many evaluations, in proportion to the pixels."""
+    size = run.pixels / run.experiment.source.resolution**2
+    return evaluations * sweep.flops[run.experiment.spec.model.digest] * size
 
 
 def _estimates(sweep: Sweep) -> list[str]:
@@ -263,7 +289,8 @@ def _estimates(sweep: Sweep) -> list[str]:
     found = [_estimate(sweep, run, evaluations) for run, evaluations in costly]
     sources = dict.fromkeys(estimate[1] for estimate in found if estimate)
     total = sum(estimate[0] for estimate in found if estimate) / 3600
-    lines = [f"about {total:.2f} hours of one worker, by {source}" for source in sources]
+    lines = _operations(sweep, costly)
+    lines += [f"about {total:.2f} hours of one worker, by {'; by '.join(sources)}"] * bool(sources)
     lines += _wall_time(sweep, total)
     if None in found:
         model = costly[found.index(None)][0].experiment.spec
@@ -272,6 +299,29 @@ def _estimates(sweep: Sweep) -> list[str]:
             f"sde-edit bench model={model.model.name} dtype={model.dtype}"
         )
     return lines
+
+
+def _operations(sweep: Sweep, costly: Sequence[tuple[PlannedRun, int]]) -> list[str]:
+    """All floating-point operations, and those of an evaluation of each model."""
+    if not sweep.tflops:
+        return []
+    total = sum(_flop(sweep, run, evaluations) for run, evaluations in costly)
+    models = {run.experiment.spec.model for run, _ in costly}
+    each = [f"{sweep.flops[m.digest] / 1e9:.4g} GFLOP an evaluation of {m.name}" for m in models]
+    return [f"{total / 1e18:.4g} EFLOP: {', '.join(sorted(each))}"]
+
+
+def _shared_ways(sweep: Sweep) -> list[str]:
+    """How many runs share a way up to noise, and what is kept of it meanwhile."""
+    at_work = [run.experiment for run in sweep.runs if run.plan.missing]
+    groups = [group for group in group_by_shared_encoding(at_work) if len(group) > 1]
+    if not groups:
+        return []
+    longest = [max(group, key=lambda member: member.task.t_0) for group in groups]
+    return [
+        f"{sum(map(len, groups))} runs share {len(groups)} ways up to noise; of one at a time, a "
+        f"batch keeps up to {gib(max(map(kept_bytes, longest)))} in the device's memory"
+    ]
 
 
 def _wall_time(sweep: Sweep, hours: float) -> list[str]:

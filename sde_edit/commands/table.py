@@ -239,7 +239,7 @@ def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
 
 def build_table(config: Mapping[str, Any], runs: Sequence[Run]) -> Table:
     """The table of a `conf/table/*.yaml`. Raises UserError for a wrong setting or unfit runs."""
-    others = ("kind", "figure", "sheet", "failures")
+    others = ("kind", "figure", "sheet", "failures", "paper_runs")
     params = {key: value for key, value in config.items() if key not in others}
     if config.get("column") == "nfe":
         params["arms"] = [_with_evaluations(arm, config["runs"]) for arm in config["arms"]]

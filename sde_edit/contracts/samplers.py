@@ -82,6 +82,19 @@ def check_generators(sampler: Sampler) -> None:
         decoded(sampler)
 
 
+def check_seed(sampler: Sampler) -> None:
+    """it draws noise if it is stochastic, and only then"""
+    x, _ = start(IDS)
+    seeds = [Noise(seed, IDS) for seed in (0, 1)]
+    found = {"decode": [sampler.decode(eps, x, grid(), noise) for noise in seeds]}
+    if sampler.inversion != "none":
+        found["encode"] = [sampler.encode(eps, x, grid(), noise).latent for noise in seeds]
+    for name, (first, second) in found.items():
+        wrong = f"stochastic is {sampler.stochastic}, but {name} "
+        wrong += "is the same under two seeds" if sampler.stochastic else "depends on the seed"
+        require(torch.equal(first, second) != sampler.stochastic, wrong)
+
+
 def check_dtype(sampler: Sampler) -> None:
     """it keeps the dtype of the state"""
     for dtype in (torch.float32, torch.float64):
@@ -269,7 +282,7 @@ def check_other_prompt(sampler: Sampler) -> None:
 
 
 CHECKS = (
-    *(check_declarations, check_batch, check_order_in_batch, check_generators, check_dtype),
-    *(check_projections, check_last_projection, check_cost, check_convergence),
+    *(check_declarations, check_batch, check_order_in_batch, check_generators, check_seed),
+    *(check_dtype, check_projections, check_last_projection, check_cost, check_convergence),
     *(check_inversion, check_encode_cost, check_encode_batch, check_other_prompt),
 )

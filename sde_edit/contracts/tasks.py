@@ -51,7 +51,11 @@ def example(example_id: str) -> Example:
 
 
 def edited(
-    subject: Subject, ids: Sequence[str] = IDS, sampler: str | None = None, **settings: int
+    subject: Subject,
+    ids: Sequence[str] = IDS,
+    sampler: str | None = None,
+    seed: int = 0,
+    **settings: int,
 ) -> tuple[Tensor, int]:
     """The edited images of these examples, and the rows of the network that they cost.
 
@@ -59,7 +63,7 @@ def edited(
     """
     task, model = subject.task, subject.model
     method = build("samplers", sampler or subject.samplers[0], settings)
-    examples, noise = [example(i) for i in ids], Noise(0, tuple(ids))
+    examples, noise = [example(i) for i in ids], Noise(seed, tuple(ids))
     prepared = _prepared(task, model, examples)
     before = model.evaluations
     with torch.inference_mode():
@@ -130,6 +134,31 @@ def check_generators(subject: Subject) -> None:
         edited(subject, IDS[:1])
 
 
+def check_shared_encoding(subject: Subject) -> None:
+    """from a longer way up, which runs of other t_0 share, come the same images"""
+    task, model = subject.task, subject.model
+    if task.encoding is None:
+        return
+    examples, noise = [example(i) for i in IDS], Noise(0, IDS)
+    prepared, part = _prepared(task, model, examples), grid().truncated(task.t_0)
+    for name in subject.samplers:
+        method = build("samplers", name, {})
+        with torch.inference_mode():
+            whole = task.encoding(examples, model, method, grid(), noise)
+            own = whole.tail(STEPS - part.steps)
+            images = task.edit_from(own, examples, model, method, part, noise, prepared)
+        same = torch.equal(images, edited(subject, sampler=name)[0])
+        require(same, f"with sampler={name} edit_from differs from edit")
+
+
+def check_seed(subject: Subject) -> None:
+    """if it shares its encoding, all noise is the sampler's: with sampler=ode seeds are alike"""
+    if subject.task.encoding is None or "ode" not in subject.samplers:
+        return
+    first, second = (edited(subject, sampler="ode", seed=seed)[0] for seed in (0, 1))
+    require(torch.equal(first, second), "it depends on the seed")
+
+
 def check_refusals(subject: Subject) -> None:
     """it refuses an example that lacks what it needs, by its id"""
     task, whole = subject.task, example(IDS[0])
@@ -155,4 +184,5 @@ def _refused(task: Task, one: Example, lacking: str) -> None:
 
 CHECKS = (
     *(check_images, check_batch, check_cost, check_sampler, check_generators, check_refusals),
+    *(check_shared_encoding, check_seed),
 )

@@ -7,12 +7,10 @@ sharded run computes its images in the same batches as an undisturbed one and ge
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cache, partial
 from itertools import chain, islice, tee
 from typing import TYPE_CHECKING, Any
@@ -29,9 +27,10 @@ from sde_edit.api.spec import ComponentSpec
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.engine.memory import AdaptiveBatcher
-from sde_edit.engine.output import ActiveRun, EditedBatch, RunWriter, concatenate
+from sde_edit.engine.output import ActiveRun, Cost, EditedBatch, RunWriter, concatenate
 from sde_edit.engine.prepare import prepare
 from sde_edit.engine.progress import Progress
+from sde_edit.engine.shared_encoding import edit_key
 from sde_edit.engine.shared_work import ClaimedBatch, SharedWork
 from sde_edit.errors import NotFiniteError, UserError
 from sde_edit.imaging.fit import extended
@@ -114,16 +113,16 @@ def _edit_all(
             edited = concatenate(batcher.map(examples, edit))
             now = time.perf_counter()
             # Reading and writing count as well; preparations do not, as they serve other runs too.
-            scale = (now - start - edited[0].uncounted) / sum(one.seconds for one in edited)
+            scale = (now - start - edited[0].uncounted) / sum(one.spent.seconds for one in edited)
             start = now
             for writer, one in zip(wanting, edited, strict=True):
-                progress.add(writer.write(examples, replace(one, seconds=scale * one.seconds)))
+                progress.add(writer.write(examples, one.in_seconds(scale * one.spent.seconds)))
 
 
 def _progress(active_runs: Sequence[ActiveRun], model: Model) -> Progress:
     spec = active_runs[0].experiment.spec
     label = f"{spec.task.name} {spec.sampler.name} {spec.steps} steps"
-    label += f", {len(active_runs)} t_0" if len(active_runs) > 1 else ""
+    label += f", {len(active_runs)} runs" if len(active_runs) > 1 else ""
     images = sum(len(active.plan.missing) for active in active_runs)
     return Progress(label, model, images, sum(active.evaluations for active in active_runs))
 
@@ -137,7 +136,7 @@ def _edit(
     progress: Progress,
     examples: Sequence[Example],
 ) -> list[EditedBatch]:
-    """Edit examples of one size for each run. Shared costs are divided equally among the runs.
+    """Edit examples of one size for each run. Runs that share an encoding share its cost.
 
     The border of images whose sides are no multiples of the model's factor is repeated up to the
     next multiple, and cut off the results again: points and masks keep their places. Preparations
@@ -149,24 +148,46 @@ def _edit(
     noise = Noise(active_runs[0].experiment.spec.seed, tuple(example.id for example in examples))
     try:
         start = time.perf_counter()
-        prepared: dict[str, Sequence[Any]] = {}
-        for preparation in active_runs[0].experiment.task.preparations:
-            model.observer.preparing(preparation.label)
-            with progress.uncounted(preparation.label):
-                results = prepare(preparation, active_runs, model, grid, examples)
-            prepared[preparation.name] = results
-            model.observer.preparing("")
+        given = [_prepared(active, model, grid, progress, examples) for active in active_runs]
         meter = CostMeter(model)
         uncounted = time.perf_counter() - start
-        edits = _edits(active_runs, examples, model, sampler, grid, noise, prepared)
-        shared = meter.lap()
-        edited = [(edit()[:, :height, :width], meter.lap()) for edit in edits]
+        edits = _edits(active_runs, examples, model, sampler, grid, noise, given)
+        up = meter.lap()
+        down = {key: (edit()[:, :height, :width], meter.lap()) for key, edit in edits.items()}
     except NotFiniteError as error:
         broken = ", ".join(examples[row].id for row in error.rows)
         raise UserError(f"{broken}: {error}") from error
-    part = [cost / len(active_runs) for cost in shared]
-    batches = (EditedBatch(images, *map(operator.add, own, part)) for images, own in edited)
-    return [replace(batch, uncounted=uncounted) for batch in batches]
+    keys = [edit_key(active.experiment) for active in active_runs]
+    longest = max(_steps_up(active, grid) for active in active_runs)
+    batches = []
+    for key, active in zip(keys, active_runs, strict=True):
+        images, own = down[key]
+        spent = own * (1 / keys.count(key)) + up * (1 / len(keys))
+        alone = own + up * (_steps_up(active, grid) / longest)
+        batches.append(EditedBatch(images, spent, alone, uncounted))
+    return batches
+
+
+def _prepared(
+    active: ActiveRun,
+    model: Model,
+    grid: Grid,
+    progress: Progress,
+    examples: Sequence[Example],
+) -> Prepared:
+    """The results of the task's preparations, by name."""
+    results: dict[str, Sequence[Any]] = {}
+    for preparation in active.experiment.task.preparations:
+        model.observer.preparing(preparation.label)
+        with progress.uncounted(preparation.label):
+            results[preparation.name] = prepare(preparation, active, model, grid, examples)
+        model.observer.preparing("")
+    return results
+
+
+def _steps_up(active: ActiveRun, grid: Grid) -> int:
+    """The number of steps up to the run's t_0."""
+    return grid.truncated(active.experiment.task.t_0).steps
 
 
 def _edits(
@@ -176,34 +197,47 @@ def _edits(
     sampler: Sampler,
     grid: Grid,
     noise: Noise,
-    prepared: Prepared,
-) -> Sequence[Callable[[], Tensor]]:
-    """For each run a function that returns its images."""
-    experiment = active_runs[0].experiment
-    task = experiment.task
-    if len(active_runs) == 1:
-        return [lambda: task.edit(examples, model, sampler, grid, noise, prepared)]
-    t_0 = [active.experiment.task.t_0 for active in active_runs]
-    return task.edit_many(t_0, examples, model, sampler, grid, noise, prepared)
+    given: Sequence[Prepared],
+) -> dict[str, Callable[[], Tensor]]:
+    """For each different edit a function that returns its images; several have one encoding.
+
+    given: what is prepared for each run.
+    """
+    tasks = {edit_key(active.experiment): active.experiment.task for active in active_runs}
+    prepared = {edit_key(a.experiment): one for a, one in zip(active_runs, given, strict=True)}
+    if len(tasks) == 1:
+        ((key, task),) = tasks.items()
+        return {key: lambda: task.edit(examples, model, sampler, grid, noise, prepared[key])}
+    encoding = next(iter(tasks.values())).encoding
+    assert encoding is not None
+    longest = grid.truncated(max(task.t_0 for task in tasks.values()))
+    inversion = encoding(examples, model, sampler, longest, noise)
+
+    def edit(key: str) -> Tensor:
+        task = tasks[key]
+        part = grid.truncated(task.t_0)
+        own = inversion.tail(longest.steps - part.steps)
+        return task.edit_from(own, examples, model, sampler, part, noise, prepared[key])
+
+    return {key: partial(edit, key) for key in tasks}
 
 
 class CostMeter:
-    """Measures seconds, evaluations and network calls from lap to lap."""
+    """Measures costs from lap to lap."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._last = self._read()
 
-    def _read(self) -> tuple[float, int, int]:
+    def _read(self) -> Cost:
         if self._model.device.type == "cuda":
             torch.cuda.synchronize(self._model.device)
-        return time.perf_counter(), self._model.evaluations, self._model.calls
+        return Cost(time.perf_counter(), self._model.evaluations, self._model.calls)
 
-    def lap(self) -> tuple[float, float, float]:
-        """(seconds, evaluations, calls) since the last lap."""
+    def lap(self) -> Cost:
+        """The cost since the last lap."""
         last, self._last = self._last, self._read()
-        seconds, evaluations, calls = map(operator.sub, self._last, last)
-        return seconds, evaluations, calls
+        return self._last + last * -1
 
 
 def _examples(

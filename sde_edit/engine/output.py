@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,17 +50,39 @@ class ActiveRun:
 
 
 @dataclass(frozen=True)
-class EditedBatch:
-    """Images of one run, uint8 [B, H, W, 3], and their total cost.
+class Cost:
+    """Seconds, evaluations (rows of the network) and calls of the network."""
 
-    evaluations: rows of the network. uncounted: seconds of preparations, not part of `seconds`.
-    """
-
-    images: Tensor
     seconds: float
     evaluations: float
     calls: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __mul__(self, factor: float) -> Cost:
+        return Cost(*(factor * part for part in astuple(self)))
+
+
+@dataclass(frozen=True)
+class EditedBatch:
+    """Images of one run, uint8 [B, H, W, 3], and their total cost.
+
+    spent: the run's part of it. alone: what it would be, had the run shared nothing. uncounted:
+    seconds of preparations, not part of either.
+    """
+
+    images: Tensor
+    spent: Cost
+    alone: Cost
     uncounted: float = 0
+
+    def in_seconds(self, seconds: float) -> EditedBatch:
+        """The batch with other seconds."""
+        return replace(self, spent=replace(self.spent, seconds=seconds))
+
+
+NOTHING = Cost(0, 0, 0)
 
 
 def concatenate(chunks: Sequence[Sequence[EditedBatch]]) -> list[EditedBatch]:
@@ -68,9 +90,8 @@ def concatenate(chunks: Sequence[Sequence[EditedBatch]]) -> list[EditedBatch]:
     return [
         EditedBatch(
             torch.cat([part.images for part in parts]),
-            sum(part.seconds for part in parts),
-            sum(part.evaluations for part in parts),
-            sum(part.calls for part in parts),
+            sum((part.spent for part in parts), NOTHING),
+            sum((part.alone for part in parts), NOTHING),
             sum(part.uncounted for part in parts),
         )
         for parts in zip(*chunks, strict=True)
@@ -101,8 +122,8 @@ class RunWriter:
                 record = self._record(example.id, pixels, edited, len(examples))
                 self._writes.append(self._pool.submit(self._writer.write, record, pixels))
                 self._images += 1
-        self._evaluations += edited.evaluations
-        rate = len(examples) / edited.seconds
+        self._evaluations += edited.spent.evaluations
+        rate = len(examples) / edited.spent.seconds
         self.active.on_batch(self._images, rate, round(self._evaluations))
         self._writes = _raise_failures(self._writes)
         return self._images - before
@@ -113,12 +134,14 @@ class RunWriter:
             file=output_name(example_id),
             size=0,
             pixels=pixels_digest(pixels),
-            seconds=round(edited.seconds / n, 4),
-            evaluations=edited.evaluations / n,
-            calls=edited.calls,
+            seconds=round(edited.spent.seconds / n, 4),
+            evaluations=edited.spent.evaluations / n,
+            calls=edited.spent.calls,
             device=self.active.attempt.device,
             dtype=self.active.experiment.spec.dtype,
             cut=example_id in self.active.cut,
+            evaluations_alone=edited.alone.evaluations / n,
+            calls_alone=edited.alone.calls,
         )
 
     def finish(self) -> None:

@@ -1,16 +1,14 @@
-"""What an experiment still lacks, and which experiments can share their encoding."""
+"""What an experiment still lacks."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sde_edit.engine.damage import damaged_outputs
 from sde_edit.imaging.batches import batches_of_one_size, in_words, sizes_of
-from sde_edit.store.files import canonical
-from sde_edit.store.runs import Run, rows_digest, run_id
+from sde_edit.store.runs import Run, rows_digest
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -71,44 +69,3 @@ def seal_if_complete(run: Run, plan: Plan) -> None:
     """Seal the run if all planned images exist. A seal of more images than planned stays."""
     if not is_sealed(run, plan) and run.rows().keys() >= set(plan.ids):
         run.write_seal(plan.ids, of=plan.of)
-
-
-# ------------------------------------------------------------------ shared encoding
-def group_by_shared_encoding(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
-    """Group the experiments that differ in task.t_0 alone, if their task can encode once for all.
-
-    Groups are in the order of their first experiments. A run that is named twice is in two groups.
-    """
-    groups: dict[object, list[Experiment]] = {}
-    seen: Counter[str] = Counter()
-    for number, experiment in enumerate(experiments):
-        run = run_id(experiment.spec)
-        key = (_without_t_0(experiment), seen[run]) if _can_share(experiment) else number
-        groups.setdefault(key, []).append(experiment)
-        seen[run] += 1
-    return list(groups.values())
-
-
-def _can_share(experiment: Experiment) -> bool:
-    return experiment.task.shares_encoding and not experiment.spec.is_external
-
-
-def _without_t_0(experiment: Experiment) -> tuple[str, str, tuple[str, ...]]:
-    """What the experiments of a group have in common: spec, settings and metrics."""
-    spec = experiment.spec
-    params = {key: value for key, value in spec.task.params.items() if key != "t_0"}
-    common = replace(spec, task=replace(spec.task, params=params)).identity()
-    metrics = tuple(named.spec.name for named in experiment.metrics)
-    return canonical(common), repr(experiment.settings), metrics
-
-
-def counts_encoding(experiments: Sequence[Experiment]) -> list[bool]:
-    """Whether the cost of encoding counts for each experiment: in a group, for the largest t_0."""
-    groups = group_by_shared_encoding(experiments)
-    payers = {id(max(group, key=t_0_of)) for group in groups}
-    return [id(experiment) in payers for experiment in experiments]
-
-
-def t_0_of(experiment: Experiment) -> float:
-    """The noise level up to which the task encodes, as a share of T."""
-    return experiment.task.t_0

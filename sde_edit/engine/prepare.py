@@ -19,7 +19,7 @@ from sde_edit.store.preparation_cache import PreparationCache
 
 def prepare(
     preparation: Preparation,
-    active_runs: Sequence[ActiveRun],
+    active: ActiveRun,
     model: Model,
     grid: Grid,
     examples: Sequence[Example],
@@ -28,8 +28,8 @@ def prepare(
 
     Raises UserError if the model cannot be used for this preparation.
     """
-    experiment = active_runs[0].experiment
-    spec, device = experiment.spec, active_runs[0].attempt.device
+    experiment = active.experiment
+    spec, device = experiment.spec, active.attempt.device
     preparation.check(model, spec)
     cache = PreparationCache(experiment.settings.cache, spec, preparation)
 
@@ -44,11 +44,10 @@ def prepare(
 
     results = cache.fill(examples, in_chunks if preparation.own_chunks else compute)
     if preparation.kept_in_run:
-        _copy([cache.file(example) for example in examples], preparation.name, active_runs)
+        _copy([cache.file(example) for example in examples], active.run.path / preparation.name)
     return results
 
 
-def _copy(files: Sequence[Path], folder: str, active_runs: Sequence[ActiveRun]) -> None:
+def _copy(files: Sequence[Path], folder: Path) -> None:
     for file in files:
-        for active in active_runs:
-            write_atomic(active.run.path / folder / file.name, file.read_bytes())
+        write_atomic(folder / file.name, file.read_bytes())

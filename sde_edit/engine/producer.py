@@ -19,9 +19,10 @@ from sde_edit.diffusion.schedule import steps_below
 from sde_edit.engine.execute import ModelCache, execute
 from sde_edit.engine.external import import_outputs
 from sde_edit.engine.output import ActiveRun
-from sde_edit.engine.plan import Plan, counts_encoding
+from sde_edit.engine.plan import Plan
 from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.prompt_check import cut_examples, prompt_notices, prompts_of, read_prompts
+from sde_edit.engine.shared_encoding import EVERYTHING, Share, shares
 from sde_edit.errors import UserError
 from sde_edit.imaging.fit import extended
 from sde_edit.store.files import canonical
@@ -43,11 +44,11 @@ class Producer(Protocol):
     def without_effect(self, example: Example) -> Collection[str]:
         """Messages on settings that do not act on the example."""
 
-    def inspect(self, example: Example, *, counts_encoding: bool) -> int:
+    def inspect(self, example: Example, share: Share = EVERYTHING) -> int:
         """Check an example; return the network evaluations (rows) that its image costs.
 
-        Preparations such as LoRAs and masks are not counted, nor is the encoding if another run
-        pays for it. Raises UserError naming the example if its image cannot be made.
+        Preparations such as LoRAs and masks are not counted, nor what another run pays for.
+        Raises UserError naming the example if its image cannot be made.
         """
 
     def prompts(self, example: Example) -> list[str]:
@@ -77,15 +78,15 @@ class NetworkProducer:
     def without_effect(self, example: Example) -> Collection[str]:
         return self.experiment.task.without_effect(example)
 
-    def inspect(self, example: Example, *, counts_encoding: bool) -> int:
+    def inspect(self, example: Example, share: Share = EVERYTHING) -> int:
         task, steps = self.experiment.task, self._steps
         task.check(example)
         size = self._latent_size(example)
         whole = extended(example, self.experiment.source.factor or 1)
         total = task.evaluations_of(whole, steps, size, self._native)
         up = task.encode_evaluations_of(whole, steps, size, self._native)
-        cost = self.sampler.evaluations_per_step * (total - up)
-        return cost + self.sampler.encode_evaluations_per_step * up if counts_encoding else cost
+        down = self.sampler.evaluations_per_step * (total - up)
+        return share.down * down + share.up * self.sampler.encode_evaluations_per_step * up
 
     @property
     def _steps(self) -> int:
@@ -161,7 +162,7 @@ class ImportProducer:
     def without_effect(self, example: Example) -> Collection[str]:
         return ()
 
-    def inspect(self, example: Example, *, counts_encoding: bool) -> int:
+    def inspect(self, example: Example, share: Share = EVERYTHING) -> int:
         self.experiment.task.check(example)
         self.outputs.read(example)
         return 0
@@ -221,7 +222,7 @@ def inspect_missing(
     UserError for the first example that cannot be used.
     """
     lacking = [k for k, (_, plan) in enumerate(runs) if plan.missing]
-    pays = dict(zip(lacking, counts_encoding([runs[k][0] for k in lacking]), strict=True))
+    pays = dict(zip(lacking, shares([runs[k][0] for k in lacking]), strict=True))
     producers = {k: producer_of(runs[k][0]) for k in lacking}
     for producer in producers.values():
         producer.check()
@@ -238,7 +239,7 @@ def inspect_missing(
         return [
             _Inspected(
                 run=k,
-                cost=producers[k].inspect(example, counts_encoding=pays[k]),
+                cost=producers[k].inspect(example, pays[k]),
                 without_effect=frozenset(producers[k].without_effect(example)),
                 prompts=tuple((example_id, text) for text in producers[k].prompts(example)),
             )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError, shortened
 from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, pixel_size, refuse_hints
-from sde_edit.networks.guided_diffusion import load_classifier, load_unet
+from sde_edit.networks.guided_diffusion import blank_unet, load_classifier, load_unet
 from sde_edit.networks.weight_files import check_whole
 from sde_edit.registry import Count, Text, plugin
 from sde_edit.store.digests import files_digest
@@ -79,6 +79,12 @@ class ADM:
 
     def digest(self) -> str:
         return files_digest(self.files(), relative_to=Path(self.path))
+
+    def without_weights(self) -> Callable[[], object]:
+        """Of the UNet alone, as without guidance."""
+        unet = blank_unet(self.files()[0], head_channels=self.head_channels)
+        x, t = torch.empty(1, *self.latent_shape, device="meta"), torch.empty(1, device="meta")
+        return partial(unet, x, t, torch.empty(1, dtype=torch.long, device="meta"))
 
     def load(self, device: str, dtype: str, compile: bool = False) -> LoadedADM:
         """Raises UserError if a file is not of guided-diffusion, or not for 1000 classes."""

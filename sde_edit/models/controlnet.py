@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +17,7 @@ from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.errors import UserError
 from sde_edit.networks.base import dtype_of
 from sde_edit.networks.checkpoints import (
+    blank,
     checkpoint_digest,
     checkpoint_folder,
     fetch_weights,
@@ -67,6 +68,23 @@ class ControlNet(LatentSource):
         files = {"config.json": folder / "config.json", f"{_STEM}.safetensors": weights}
         both = super().digest() + checkpoint_digest(files, given)
         return hashlib.sha256(both.encode()).hexdigest()
+
+    def without_weights(self) -> Callable[[], object]:
+        from diffusers import ControlNetModel
+
+        unet, control = self._blank_unet(), blank(ControlNetModel, self.control_folder())
+        row = self._blank_row()
+        hint = torch.empty(1, 3, self.resolution, self.resolution, device="meta")
+
+        def evaluate() -> object:
+            down, middle = control(*row, hint, return_dict=False)
+            return unet(
+                *row,
+                down_block_additional_residuals=down,
+                mid_block_additional_residual=middle,
+            )
+
+        return evaluate
 
     def load(self, device: str, dtype: str, compile: bool = False) -> LoadedControlNet:
         return LoadedControlNet(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ from sde_edit.networks.base import (
     refuse_hints,
 )
 from sde_edit.networks.checkpoints import (
+    blank,
     checkpoint_digest,
     checkpoint_folder,
     fetch_weights,
@@ -89,6 +91,13 @@ class DDPM:
         files = [unet / "config.json", _weights_file(unet), _scheduler_file(folder)]
         named = {f.relative_to(folder).as_posix().replace(".fp16.", "."): f for f in files}
         return checkpoint_digest(named, f"model.path={self.path}")
+
+    def without_weights(self) -> Callable[[], object]:
+        from diffusers import UNet2DModel
+
+        unet = blank(UNet2DModel, _unet_folder(self.folder()))
+        x, t = torch.empty(1, *self.latent_shape, device="meta"), torch.empty(1, device="meta")
+        return partial(unet, x, t)
 
     def load(self, device: str, dtype: str, compile: bool = False) -> LoadedDDPM:
         """Raises UserError if the network is not unconditional or not for RGB images."""

@@ -154,6 +154,14 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------ networks
+def blank(cls: Any, folder: Path) -> Any:
+    """A network of diffusers on torch's meta device: the layers that the folder's config names."""
+    import torch
+
+    with torch.device("meta"):
+        return cls.from_config(read_config(folder / "config.json"))
+
+
 def load_network(cls: Any, weights: Path, dtype: torch.dtype) -> Any:
     """A network of diffusers or transformers in evaluation mode, on the CPU.
 

@@ -66,16 +66,29 @@ def load_unet(file: Path, dtype: torch.dtype, *, head_channels: int) -> Any:
     The learned variance, the last three of the six output channels, is dropped. Raises UserError if
     the file is not a class-conditional UNet of guided-diffusion.
     """
-    from diffusers import UNet2DModel
-
     weights = _read(file, "label_emb.weight")
     weights |= {key: weights[key][:3] for key in ("out.2.weight", "out.2.bias")}
+    unet, config = _blank_unet(weights, head_channels, file)
+    return _filled(unet, _renamed(weights, _UNET, config), dtype, file)
+
+
+def blank_unet(file: Path, *, head_channels: int) -> Any:
+    """The UNet of `load_unet` on torch's meta device: its layers and shapes alone.
+
+    Raises UserError as `load_unet` does.
+    """
+    return _blank_unet(_read(file, "label_emb.weight", device="meta"), head_channels, file)[0]
+
+
+def _blank_unet(weights: Weights, head_channels: int, file: Path) -> tuple[Any, dict[str, Any]]:
+    """The UNet for these weights on torch's meta device, and its settings."""
+    from diffusers import UNet2DModel
+
     up = re.compile(r"output_blocks\.\d+\.[12]\.in_layers\.0\.bias")
     levels = 1 + sum(bool(up.fullmatch(key)) for key in weights)
     config = _config(weights, levels, head_channels, file)
     with torch.device("meta"):
-        unet = UNet2DModel(**config, num_class_embeds=len(weights["label_emb.weight"]))
-    return _filled(unet, _renamed(weights, _UNET, config), dtype, file)
+        return UNet2DModel(**config, num_class_embeds=len(weights["label_emb.weight"])), config
 
 
 def load_classifier(
@@ -151,10 +164,10 @@ class _AttentionPool(nn.Module):
 
 
 # ------------------------------------------------------------------ from files to networks
-def _read(file: Path, required: str) -> dict[str, Tensor]:
+def _read(file: Path, required: str, device: str = "cpu") -> dict[str, Tensor]:
     """The tensors of a file, which must include `required`. Raises UserError otherwise."""
     try:
-        weights = torch.load(file, map_location="cpu", weights_only=True)
+        weights = torch.load(file, map_location=device, weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise UserError(f"{file} cannot be read, fetch it again: {reason_of(error)}") from error
     if not isinstance(weights, dict) or required not in weights:

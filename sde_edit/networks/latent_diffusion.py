@@ -21,7 +21,13 @@ from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.networks.attention import controlled
 from sde_edit.networks.base import Network, eps_of_prediction, refuse_hints, to_levels
-from sde_edit.networks.checkpoints import load_network, read_scheduler, weights_of
+from sde_edit.networks.checkpoints import (
+    blank,
+    load_network,
+    read_config,
+    read_scheduler,
+    weights_of,
+)
 from sde_edit.networks.lora import LoraLayers, fit, stack_adapters
 from sde_edit.networks.pipeline_files import (
     SCHEDULER,
@@ -73,6 +79,23 @@ class LatentSource:
         """
         latent_shape(self.files.folder(), self.resolution)
         return self.files.digest()
+
+    def _blank_unet(self) -> Any:
+        """The UNet on torch's meta device: its layers and shapes alone."""
+        from diffusers import UNet2DConditionModel
+
+        return blank(UNet2DConditionModel, self.files.folder() / "unet")
+
+    def _blank_row(self) -> tuple[Tensor, Tensor, Tensor]:
+        """A latent, its time and its text on torch's meta device."""
+        text = read_config(self.files.folder() / "text_encoder" / "config.json")
+        shapes = (
+            (1, *self.latent_shape),
+            (1,),
+            (1, text["max_position_embeddings"], text["hidden_size"]),
+        )
+        x, t, embedding = (torch.empty(shape, device="meta") for shape in shapes)
+        return x, t, embedding
 
     def read_prompts(self, prompts: Sequence[str]) -> list[PromptReading]:
         """How each prompt is read. Raises UserError for a tokenizer that cannot be read."""

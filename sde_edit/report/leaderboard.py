@@ -63,7 +63,7 @@ def list_run(run: Run) -> Listing:
         of=seal.of if seal else None,
         scores=scores,
         seconds=_mean([record.seconds for record in records]),
-        evaluations=_mean([record.evaluations for record in records]),
+        evaluations=_mean([record.cost_alone[0] for record in records]),
         problems=problems,
     )
 

@@ -21,7 +21,8 @@ class RunResult:
     """A sealed run, read once: n of the `of` images of its data set.
 
     examples: the ids of its images. seconds, evaluations, calls: means per image, None if unknown;
-    a call of the network counts for every image of its batch.
+    evaluations and calls are those of a run that shares nothing, and a call of the network counts
+    for every image of its batch.
     machines: the hardware and settings of its processes, on which the seconds depend.
     cut: how many images have a prompt of which the text encoder read only the beginning.
     """
@@ -66,8 +67,8 @@ def load_result(run: Run) -> RunResult | None:
         examples=_sealed(images, seal, scores),
         scores=scores,
         seconds=_mean_cost([image.seconds for image in images]),
-        evaluations=_mean_cost([image.evaluations for image in images]),
-        calls=_mean_cost([image.calls for image in images]),
+        evaluations=_mean_cost([image.cost_alone[0] for image in images]),
+        calls=_mean_cost([image.cost_alone[1] for image in images]),
         devices=tuple(sorted({image.device for image in images if image.device})),
         machines=_machines(run),
         cut=sum(image.cut for image in images),

@@ -75,6 +75,8 @@ class ImageRecord:
     calls: sequential network calls of its batch; 0 in old records. Costs that several runs share
     are split equally. All three costs are None for external outputs, whose device and dtype are "".
     cut: whether the text encoder read only the beginning of a prompt; false in old records.
+    evaluations_alone, calls_alone: what they would be, had the run shared nothing; None in old
+    records and for external outputs.
     """
 
     id: str
@@ -87,6 +89,15 @@ class ImageRecord:
     dtype: str
     calls: float | None = 0
     cut: bool = False
+    evaluations_alone: float | None = None
+    calls_alone: float | None = None
+
+    @property
+    def cost_alone(self) -> tuple[float | None, float | None]:
+        """(evaluations, calls) of an image made alone; of an old record, its share of both."""
+        if self.evaluations_alone is None:
+            return self.evaluations, self.calls
+        return self.evaluations_alone, self.calls_alone
 
 
 @dataclass(frozen=True)

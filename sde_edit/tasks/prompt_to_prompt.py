@@ -22,15 +22,16 @@ from sde_edit.api.task import Task
 from sde_edit.diffusion import host
 from sde_edit.diffusion.denoiser import Project, no_edit
 from sde_edit.diffusion.guidance import guide, rows_per_evaluation
+from sde_edit.diffusion.inversion import Inversion
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
     attention_access,
     check_prompts,
     check_share,
-    images,
     prompts,
 )
+from sde_edit.editing.encoding import PromptEncoding
 from sde_edit.editing.local_blend import LocalBlend, map_size
 from sde_edit.editing.null_text import NullText, rows_per_step
 from sde_edit.errors import UserError, shortened
@@ -109,6 +110,7 @@ class PromptToPrompt(Task):
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = True
     follows_source: ClassVar[bool] = True
+    shares_encoding: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for key in ("cross_replace", "self_replace"):
@@ -216,12 +218,27 @@ class PromptToPrompt(Task):
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
-        model, grid = self._access(model), grid.truncated(self.t_0)
+        grid = grid.truncated(self.t_0)
+        inversion = self.encoding(examples, model, sampler, grid, noise)
+        return self.edit_from(inversion, examples, model, sampler, grid, noise)
+
+    @property
+    def encoding(self) -> PromptEncoding:
+        return PromptEncoding(self.source_prompt, self.negative_prompt, self.source_guidance)
+
+    def edit_from(
+        self,
+        inversion: Inversion,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
+    ) -> Tensor:
+        model = self._access(model)
         before, after = prompts(self.source_prompt, examples), prompts(self.prompt, examples)
-        negatives = prompts(self.negative_prompt, examples)
-        source = model.denoiser(before, self.source_guidance, negatives)
-        inversion = sampler.encode(source, model.encode(images(examples)), grid, noise)
-        text, null = model.embed(before), model.embed(negatives)
+        text, null = model.embed(before), model.embed(prompts(self.negative_prompt, examples))
         seen = self._seen(model, inversion.states, before, after)
         decoder = _ControlledDenoiser(
             model=model,

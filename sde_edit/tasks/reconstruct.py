@@ -16,9 +16,11 @@ from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
 from sde_edit.diffusion.guidance import rows_per_evaluation
+from sde_edit.diffusion.inversion import Inversion
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
-from sde_edit.editing.batch import check_prompts, images, prompts
+from sde_edit.editing.batch import check_prompts, prompts
+from sde_edit.editing.encoding import PromptEncoding
 from sde_edit.registry import plugin
 
 
@@ -39,6 +41,7 @@ class Reconstruct(Task):
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = True
     changes: ClassVar[str] = "nothing"
+    shares_encoding: ClassVar[bool] = True
 
     def check(self, example: Example) -> None:
         check_prompts(self, example, "prompt")
@@ -52,11 +55,26 @@ class Reconstruct(Task):
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
+        inversion = self.encoding(examples, model, sampler, grid, noise)
+        return self.edit_from(inversion, examples, model, sampler, grid, noise)
+
+    @property
+    def encoding(self) -> PromptEncoding:
+        return PromptEncoding(self.prompt, self.negative_prompt, self.guidance)
+
+    def edit_from(
+        self,
+        inversion: Inversion,
+        examples: Sequence[Example],
+        model: Model,
+        sampler: Sampler,
+        grid: Grid,
+        noise: Noise,
+        prepared: Prepared = NOTHING_PREPARED,
+    ) -> Tensor:
         eps = model.denoiser(
             prompts(self.prompt, examples), self.guidance, prompts(self.negative_prompt, examples)
         )
-        x_0 = model.encode(images(examples))
-        inversion = sampler.encode(eps, x_0, grid, noise)
         x = sampler.decode(eps, inversion.latent, grid, noise, inversion=inversion)
         return model.decode(x)
 

@@ -11,9 +11,8 @@ Letters in tensor names: as in sde_edit/api; h, w of a latent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -26,7 +25,6 @@ from sde_edit.api.model import Model
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
-from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.forward import forward_process
 from sde_edit.diffusion.guidance import rows_per_evaluation
 from sde_edit.diffusion.inversion import Inversion
@@ -41,6 +39,7 @@ from sde_edit.editing.batch import (
     prompts,
 )
 from sde_edit.editing.contrast_mask import ContrastMask
+from sde_edit.editing.encoding import PromptEncoding
 from sde_edit.errors import UserError
 from sde_edit.registry import plugin
 
@@ -129,63 +128,49 @@ class Translate(Task):
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
-        t_0 = [self.t_0]
-        (decode,) = self.edit_many(t_0, examples, model, sampler, grid, noise, prepared)
-        return decode()
+        grid = grid.truncated(self.t_0)
+        if self.encoding:
+            inversion = self.encoding(examples, model, sampler, grid, noise)
+        else:
+            inversion = Inversion(forward_process(model.encode(images(examples)), grid, noise))
+        return self.edit_from(inversion, examples, model, sampler, grid, noise, prepared)
 
-    def edit_many(
+    @property
+    def encoding(self) -> PromptEncoding | None:
+        """None if it adds noise, which costs no evaluation."""
+        if not self.inverts:
+            return None
+        return PromptEncoding(self.source_prompt, self.negative_prompt, self.source_guidance)
+
+    def edit_from(
         self,
-        t_0: Sequence[float],
+        inversion: Inversion,
         examples: Sequence[Example],
         model: Model,
         sampler: Sampler,
         grid: Grid,
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
-    ) -> list[Callable[[], Tensor]]:
-        longest = grid.truncated(max(t_0))
-        target = self._denoiser(self.prompt, self.guidance, examples, model)
-        x_0 = model.encode(images(examples))
-        inversion = self._encode(examples, x_0, model, sampler, longest, noise)
-        inside = self._inside(examples, x_0, prepared)
-
-        def decode(t_0: float) -> Tensor:
-            part = grid.truncated(t_0)
-            own = inversion.tail(longest.steps - part.steps)
-
-            def keep_outside(x: Tensor, i: int) -> Tensor:
-                return torch.where(inside, x, own.states[i]) if inside is not None else x
-
-            lead = own if self.inverts else None
-            return model.decode(sampler.decode(target, own.latent, part, noise, keep_outside, lead))
-
-        return [partial(decode, value) for value in t_0]
-
-    def _denoiser(
-        self, prompt: str, guidance: float, examples: Sequence[Example], model: Model
-    ) -> Denoiser:
+    ) -> Tensor:
         negatives = prompts(self.negative_prompt, examples)
-        return model.denoiser(prompts(prompt, examples), guidance, negatives)
+        target = model.denoiser(prompts(self.prompt, examples), self.guidance, negatives)
+        inside = self._inside(examples, inversion.latent, prepared)
 
-    def _encode(
-        self, examples: Sequence[Example], x_0: Tensor, model: Model,
-        sampler: Sampler, grid: Grid, noise: Noise,
-    ) -> Inversion:  # fmt: skip
-        if not self.inverts:
-            return Inversion(forward_process(x_0, grid, noise))
-        source = self._denoiser(self.source_prompt, self.source_guidance, examples, model)
-        return sampler.encode(source, x_0, grid, noise)
+        def keep_outside(x: Tensor, i: int) -> Tensor:
+            return x if inside is None else torch.where(inside, x, inversion.states[i])
 
-    def _inside(
-        self, examples: Sequence[Example], x_0: Tensor, prepared: Prepared
-    ) -> Tensor | None:
+        lead = inversion if self.inverts else None
+        x = sampler.decode(target, inversion.latent, grid, noise, keep_outside, lead)
+        return model.decode(x)
+
+    def _inside(self, examples: Sequence[Example], x: Tensor, prepared: Prepared) -> Tensor | None:
         """Bool [B, 1, h, w]: where the image may change; None for everywhere."""
         if self.region == "all":
             return None
         if self.region == "contrast":
             masks = prepared[ContrastMask.name]
             examples = [replace(e, mask=mask) for e, mask in zip(examples, masks, strict=True)]
-        return latent_masks(examples, x_0)
+        return latent_masks(examples, x)
 
     def evaluations_per_image(self, steps: int) -> int:
         decode = steps_below(self.t_0, steps) * rows_per_evaluation(self.guidance)

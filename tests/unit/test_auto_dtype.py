@@ -55,7 +55,8 @@ def test_a_sweep_on_slurm_decides_by_the_gpus_of_its_tasks(gpus, expected, tmp_p
     asked = [*AUTO, "model.shape=[3,64,64]", f"paths.results={tmp_path}"]
     planned = plan_sweep([*asked, "launcher=slurm", f"launcher.gpus={gpus}"])
     assert [e.spec.dtype for e in planned.experiments] == [expected]
-    assert all(f"dtype={expected}" in job.overrides for job in planned.jobs)
+    overrides = [one for job in planned.jobs for one in job.overrides]
+    assert all(f"dtype={expected}" in one for one in overrides)
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", "float32"), ("cuda", "float16")])

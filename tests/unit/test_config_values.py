@@ -13,7 +13,7 @@ from sde_edit.api.override import format_override, override
 from sde_edit.cli import main
 from sde_edit.config import check_known, compose_config, data_set, experiment, launcher, parsed
 from sde_edit.errors import UserError
-from sde_edit.overrides import expand, with_values
+from sde_edit.overrides import expand, sweep
 from sde_edit.registry import names, plugin_class
 from sde_edit.report.selection import command
 from sde_edit.store.runs import run_id
@@ -294,7 +294,7 @@ def test_a_text_stays_as_it_is_in_a_config(text):
 
 @given(st.lists(VALUES, min_size=1, max_size=4))
 def test_any_values_survive_a_sweep(values):
-    lines = with_values(["steps=3", "task.x=1"], "task.x", values)
+    lines = ["steps=3", sweep("task.x", values)]
     read = [parsed(combination)["task.x"] for combination in expand(lines)]
     assert read == values
     assert list(map(type, read)) == list(map(type, values))

@@ -132,7 +132,7 @@ def test_workers_and_the_job_that_finishes_find_them(folder, tmp_path):
     """Each in a process of its own, where nobody has named the folder yet."""
     where = (f'plugins="{folder}"', f"paths.results={tmp_path}", "sampler=halved", *SMALL)
     with no_plugins_left():
-        Worker()(Job(where, 1), lambda images: None)
+        Worker()(Job((tuple(where),), 1), lambda images: None)
     (run,) = RunStore(tmp_path).runs()
     with no_plugins_left():
         assert Finish(where)() == [str(run.path)]

@@ -144,7 +144,8 @@ class Lane:
         self.job = job
         # A worker that has died since its last job takes none; `receive` then reports its death.
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send(replace(job, overrides=(*job.overrides, *self.share)))
+            shared = tuple((*one, *self.share) for one in job.overrides)
+            self.connection.send(replace(job, overrides=shared))
 
     def _start(self, worker: Callable[[], Work]) -> None:
         self.connection, theirs = multiprocessing.Pipe()

@@ -79,7 +79,7 @@ def test_a_sweep_whose_jobs_fail_leaves_no_run_behind(
     at_work = begin_attempt([*given, "sampler=sde"])
 
     def launch(_: object, jobs: list[Job], worker: object, *more: object) -> Launched:
-        begun = [begin_attempt(job.overrides, ended=1.0, error="bad") for job in jobs]
+        begun = [begin_attempt(job.overrides[0], ended=1.0, error="bad") for job in jobs]
         assert len(begun) == 3
         return Launched({"a": "bad"})
 

@@ -7,8 +7,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from sde_edit.api.observer import Observer
 from sde_edit.cli import main
+from sde_edit.commands.run import run_all
 from sde_edit.commands.sweep import plan_sweep
+from sde_edit.config import experiment
+from sde_edit.engine.execute import ModelCache
+from sde_edit.engine.plan import plan_run
+from sde_edit.engine.producer import inspect_missing
 from sde_edit.store.runs import RunStore
 
 STEPS, N = 10, 3
@@ -46,8 +52,10 @@ def test_runs_of_a_t_0_sweep_share_encoding_and_masks(grid, tmp_path):
     assert set(runs) == {(s, t) for s in ("ode", "sde") for t in (0.4, 0.8)}
     for (_, t_0), run in runs.items():
         assert run.seal.n == N
-        costs = {row.evaluations for row in run.rows().values()}
-        assert costs == {2 * STEPS * t_0 + 2 * STEPS * 0.8 / 2}  # its own way, half of the encoding
+        down, up = 2 * STEPS * t_0, 2 * STEPS * 0.8
+        rows = run.rows().values()
+        assert {row.evaluations for row in rows} == {down + up / 2}  # half of the shared way up
+        assert {row.evaluations_alone for row in rows} == {2 * down}
     (cache,) = (tmp_path / "cache" / "masks").iterdir()
     for run in runs.values():
         copies = {file.name: file.read_bytes() for file in (run.path / "masks").iterdir()}
@@ -56,7 +64,7 @@ def test_runs_of_a_t_0_sweep_share_encoding_and_masks(grid, tmp_path):
 
 
 def test_seconds_do_not_tell_which_run_found_the_masks(grid, tmp_path, monkeypatch):
-    def slowly(preparation, active_runs, model, grid, examples):
+    def slowly(preparation, active, model, grid, examples):
         time.sleep(3)
         return [np.ones((64, 64), np.float32) for _ in examples]
 
@@ -86,6 +94,56 @@ def test_what_is_missing_of_one_t_0_is_made_again_alone(grid, tmp_path):
     assert {key: pixels(run) for key, run in found(tmp_path).items()} == before
 
 
+GUIDED = (  # four methods under one source prompt and guidance, a guidance beside it, and seeds
+    ("task=roundtrip", "task.guidance=2.0"),
+    ("task=roundtrip", "task.guidance=3.0", "task.t_0=0.5"),
+    ("task=p2p", "task.guidance=3.0"),
+    ("task=null_text", "task.guidance=3.0", "task.null_steps=1"),
+    ("task=diffedit", "task.guidance=3.0"),
+    ("task=roundtrip", "task.guidance=2.0", "seed=1"),
+)
+
+
+def test_methods_guidances_and_seeds_share_one_way_up(grid, tmp_path):
+    """Planned, counted and recorded alike; the images are those of runs made alone."""
+    common = [one for one in grid if not one.startswith(("task=", "paths."))]
+    common += ["sampler=ode", "task.source_guidance=1.0", "hardware.loaders=1"]
+    arms = [[*common, *arm] for arm in GUIDED]
+    together, apart = (f"paths.results={tmp_path / name}" for name in ("together", "apart"))
+    composed = [experiment([*arm, together]) for arm in arms]
+    planned = inspect_missing([(one, plan_run(one, None)) for one in composed])
+    counted = Counted()
+    run_all(composed, models=ModelCache(counted))
+    for arm in arms:
+        run_all([experiment([*arm, apart])])
+    made, alone = (by_id(tmp_path / name) for name in ("together", "apart"))
+    assert {key: pixels(run) for key, run in made.items()} == {
+        key: pixels(run) for key, run in alone.items()
+    }
+    expected = sum(outlook.evaluations for outlook in planned)
+    recorded = [row for run in made.values() for row in run.rows().values()]
+    assert sum(row.evaluations for row in recorded) == pytest.approx(expected)
+    for key, run in alone.items():
+        costs = {i: row.evaluations for i, row in run.rows().items()}
+        assert costs == {i: row.evaluations_alone for i, row in made[key].rows().items()}
+    assert planned[-1].evaluations == 0
+    assert counted.evaluations == expected + N * 2 * 10  # with the search for the masks
+
+
+class Counted(Observer):
+    """Counts the rows of the network."""
+
+    def __init__(self):
+        self.evaluations = 0
+
+    def evaluated(self, rows):
+        self.evaluations += rows
+
+
+def by_id(results):
+    return {run.id: run for run in RunStore(results).runs()}
+
+
 def test_a_mask_from_the_cache_is_used_as_it_is(grid, tmp_path):
     """An emptied mask leaves the source: the autoencoder's own image.
 
@@ -104,8 +162,10 @@ def test_a_mask_from_the_cache_is_used_as_it_is(grid, tmp_path):
 def test_a_sweep_plans_one_job_for_all_t_0(grid):
     sweep = plan_sweep([*grid, "sampler=ode,sde", "task.t_0=0.4,0.8", "shards=2"])
     assert len(sweep.runs) == 4
-    said = [" ".join(o for o in job.overrides if "t_0" in o or "shard=" in o) for job in sweep.jobs]
-    assert said == ["task.t_0=0.4,0.8 shard=0", "task.t_0=0.4,0.8 shard=1"] * 2
+    overrides = [one for job in sweep.jobs for one in job.overrides]
+    said = [[o for o in one if "t_0" in o or "shard=" in o] for one in overrides]
+    pairs = [[f"task.t_0={t_0}", f"shard={k}"] for k in (0, 1) for t_0 in (0.4, 0.8)]
+    assert said == pairs * 2
     assert [job.images for job in sweep.jobs] == [4, 2] * 2
     assert all(len(run.jobs) == 2 for run in sweep.runs)
     down = {t_0: N * 2 * STEPS * t_0 for t_0 in (0.4, 0.8)}

@@ -18,7 +18,6 @@ from tests.builders import build_task
 IDS = ("test-000000", "test-000001", "test-000002")
 GRID = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(10)
 INVERTIBLE = ("ode", "ode2", "sde", "sde2", "ef", "bdia", "obelm", "edict")
-SAMPLERS = [("diffedit", s) for s in INVERTIBLE] + [("sdedit", s) for s in ("ode", "sde", "plms")]
 
 
 @pytest.fixture(scope="module")
@@ -46,31 +45,55 @@ def edit(chosen, model, sampler, ids=IDS):
 # ------------------------------------------------------------------ t_0
 
 
-@pytest.mark.parametrize(("name", "sampler"), SAMPLERS)
-def test_a_sweep_of_t_0_gives_the_images_of_each_alone(model, name, sampler):
-    values = [0.3, 0.8, 0.5]
-    examples, noise = given()
-    method = build("samplers", sampler, {})
-    with torch.inference_mode():
-        given_to_all = examples, model, method, GRID, noise, own_masks(examples)
-        shared = build_task(name).edit_many(values, *given_to_all)
-        together = [one() for one in shared]
-    for t_0, images in zip(values, together, strict=True):
-        alone = edit(build_task(name, t_0=t_0), model, sampler)
+@pytest.mark.parametrize("sampler", INVERTIBLE)
+def test_a_sweep_of_t_0_gives_the_images_of_each_alone(model, sampler):
+    tasks = [build_task("diffedit", t_0=t_0, source_guidance=1.0) for t_0 in (0.3, 0.8, 0.5)]
+    together, _ = from_one_encoding(tasks, model, sampler)
+    for task, images in zip(tasks, together, strict=True):
+        alone = edit(task, model, sampler)
         assert (images.int() - alone.int()).abs().max() <= 1  # other batches, float64
 
 
-def test_a_sweep_encodes_once(model):
-    values, examples, noise = [0.2, 0.6, 1.0], *given()
+def test_tasks_that_go_up_alike_encode_once(model):
+    """Under one source prompt and guidance, whatever the task, the target's guidance and t_0."""
+    tasks = [
+        build_task("roundtrip", source_guidance=1.0, guidance=1.0, t_0=0.2),
+        build_task("diffedit", source_guidance=1.0, guidance=7.5, t_0=1.0, mask_level=1.0),
+        build_task("p2p", source_guidance=1.0, guidance=3.0, t_0=0.6),
+        build_task("null_text", source_guidance=1.0, guidance=3.0, t_0=0.6, null_steps=1),
+    ]
+    together, up = from_one_encoding(tasks, model, "ode")
+    assert up == 3 * GRID.steps
+    for task, images in zip(tasks, together, strict=True):
+        assert torch.equal(images, edit(task, model, "ode"))
+
+
+def test_another_way_up_is_another_encoding():
+    plain = build_task("roundtrip", source_guidance=1.0).encoding
+    assert plain == build_task("p2p", source_guidance=1.0).encoding
+    assert plain != build_task("roundtrip", source_guidance=3.0).encoding
+    assert plain != build_task("roundtrip", source_guidance=1.0, source_prompt="a b").encoding
+    assert build_task("sdedit").encoding is None
+
+
+def from_one_encoding(tasks, model, sampler):
+    """The images of each task, from the way up to the largest t_0, and the rows that it cost."""
+    (encoding,) = {task.encoding for task in tasks}
+    longest = GRID.truncated(max(task.t_0 for task in tasks))
+    (examples, noise), method = given(), build("samplers", sampler, {})
+    masks, before = own_masks(examples), model.evaluations
     with torch.inference_mode():
-        before = model.evaluations
-        ode = build("samplers", "ode", {})
-        shared = build_task("roundtrip").edit_many(values, examples, model, ode, GRID, noise)
+        inversion = encoding(examples, model, method, longest, noise)
         up = model.evaluations - before
-        for one in shared:
-            one()
-    assert up == 3 * 2 * GRID.steps
-    assert model.evaluations - before == up + 3 * 2 * (2 + 6 + 10)
+        parts = [GRID.truncated(task.t_0) for task in tasks]
+        images = [
+            task.edit_from(
+                inversion.tail(longest.steps - part.steps),
+                *(examples, model, method, part, noise, masks),
+            )
+            for task, part in zip(tasks, parts, strict=True)
+        ]
+    return images, up
 
 
 # ------------------------------------------------------------------ the region

@@ -37,7 +37,7 @@ def test_helpers_are_private_and_settings_are_free():
 
 @pytest.mark.parametrize(
     ("capability", "missing"),
-    [("shares_encoding", "edit_many"), ("cost_varies", "evaluations_of")],
+    [("shares_encoding", "encoding and edit_from"), ("cost_varies", "evaluations_of")],
 )
 def test_a_capability_needs_its_methods(capability, missing):
     with pytest.raises(TypeError, match=f"Mine.{capability} needs {missing}"):

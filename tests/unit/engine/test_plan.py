@@ -1,9 +1,9 @@
-"""Batches of a plan, and runs that share an encoding."""
+"""Batches of a plan."""
 
 import pytest
 
 from sde_edit.config import experiment
-from sde_edit.engine.plan import group_by_shared_encoding, plan_run
+from sde_edit.engine.plan import plan_run
 from tests.builders import picture
 
 WIDE, TALL = (96, 64), (64, 80)
@@ -44,18 +44,3 @@ def test_a_setting_added_later_enters_the_run_id_only_if_it_is_used(mixed):
 def test_cropped_images_share_batches(mixed):
     batches = plan_run(experiment([*mixed, "data.fit=crop"]), None).batches
     assert batches == (("a", "b"), ("c", "d"), ("e", "f"))
-
-
-def test_runs_that_differ_only_in_t_0_are_grouped_however_they_were_typed(small):
-    def group(*each):
-        common = [*small, "task=diffedit", "data=shapes-edits"]
-        composed = [experiment([*common, *overrides]) for overrides in each]
-        return [len(members) for members in group_by_shared_encoding(composed)]
-
-    default = experiment([*small, "task=diffedit", "data=shapes-edits"]).task.t_0
-    assert group([], ["task.t_0=0.4"]) == [2]
-    assert group(["task.t_0=0.4", "seed=0"], ["seed=0", "task.t_0=0.6"]) == [2]
-    assert group(["task.t_0=0.4"], ["task.t_0=0.6", "seed=1"]) == [1, 1]
-    assert group(["task.t_0=0.4"], ["task.t_0=0.6", "hardware.batch_size=1"]) == [1, 1]
-    assert group(["task.t_0=0.4"], ["task.t_0=0.6", "metrics=[]"]) == [1, 1]
-    assert group([], [f"task.t_0={default}"]) == [1, 1]  # one run, named twice

@@ -7,7 +7,7 @@ from sde_edit.api.launcher import Job
 from sde_edit.engine.launchers import local
 from sde_edit.engine.launchers.local import Death, Lane, Local
 
-JOB = Job(("steps=4",), 2)
+JOB = Job((("steps=4",),), 2)
 
 
 def test_a_worker_killed_between_two_jobs_is_reported_with_the_next(tmp_path):
@@ -27,7 +27,7 @@ def test_workers_share_gpus_and_cores(monkeypatch, tmp_path):
     monkeypatch.setattr(
         Local, "_drive", lambda _, jobs, work, lanes, bar: taken.extend(lanes) or {}
     )
-    jobs = [Job((f"seed={k}",), 1) for k in range(4)]
+    jobs = [Job(((f"seed={k}",),), 1) for k in range(4)]
     Local(workers=4, retries=0).launch(jobs, SimpleNamespace, SimpleNamespace, tmp_path)
     assert [lane.share for lane in taken] == [
         (f"hardware.device=cuda:{k % 2}", "hardware.threads=4") for k in range(4)

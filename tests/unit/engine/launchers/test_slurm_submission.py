@@ -109,7 +109,7 @@ def test_the_job_that_follows_asks_for_little(fake):
     wanted = {"partition": "gpu", "extra": {"gres": "gpu:a100:1", "qos": "high"}}
     raw = plugin_settings("launcher", group_file("launcher", "slurm"))
     slurm = build("launchers", "slurm", raw | wanted | {"finish": {"partition": "cpu"}})
-    slurm.launch([Job(("steps=4",), 1)], Worker, Finish(("steps=4",)), fake / "jobs")
+    slurm.launch([Job((("steps=4",),), 1)], Worker, Finish(("steps=4",)), fake / "jobs")
     array, finish = asked(fake)
     assert {"--cpus-per-task=8", "--mem=32768M", "--gpus-per-node=1", "--partition=gpu"} <= {*array}
     assert {"--cpus-per-task=2", "--mem=8192M", "--time=60", "--qos=high"} <= {*finish}
@@ -162,7 +162,7 @@ def test_every_setting_is_in_the_docs():
 def test_no_job_is_cut_in_two():
     from sde_edit.engine.launchers.slurm import _cut
 
-    jobs = [Job((str(k),), 1) for k in range(5)]
+    jobs = [Job(((str(k),),), 1) for k in range(5)]
     assert [len(part) for part in _cut(jobs, 2)] == [2, 2, 1]
     assert [job for part in _cut(jobs, 2) for job in part] == jobs
 
