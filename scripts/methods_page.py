@@ -33,7 +33,8 @@ HEAD = """\
 """
 NOTES = """
 "Noise, w' kept" means Cycle-SDE: Eq. 7, with the noise of Eq. 8, which makes decoding return the
-source. The sampler `none` leaves the latent unchanged and shows what the autoencoder does alone.
+source. `ef` does the same with independent noise at every time in the place of Eq. 7. The sampler
+`none` leaves the latent unchanged and shows what the autoencoder does alone.
 
 ## Tasks
 

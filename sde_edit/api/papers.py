@@ -12,6 +12,14 @@ BINKOWSKI2018MMD = Citation(
     year=2018,
     arxiv="1801.01401",
 )
+BLASINGAME2026REX = Citation(
+    key="blasingame2026rex",
+    authors="Blasingame, Zander W. and Liu, Chen",
+    title="Rex: A Family of Reversible Exponential (Stochastic) Runge-Kutta Solvers",
+    venue="ICML",
+    year=2026,
+    arxiv="2502.08834",
+)
 COUAIRON2023DIFFEDIT = Citation(
     key="couairon2023diffedit",
     authors="Couairon, Guillaume and Verbeek, Jakob and Schwenk, Holger and Cord, Matthieu",

@@ -1,9 +1,14 @@
 """BDIA for EDM's sampler, against both written in EDM's own terms."""
 
+import numpy as np
 import pytest
 import torch
 
+from sde_edit.api.example import Example
+from sde_edit.diffusion.noise import Noise
 from sde_edit.errors import UserError
+from sde_edit.registry import build
+from tests.builders import build_task
 from tests.numerics.samplers.inputs import NOISE, SCHEDULE, decode, exact, network, sampler, start
 
 EDM = {end: SCHEDULE.grid(18, "karras", end) for end in ("sigma_min", "zero")}
@@ -72,3 +77,21 @@ def test_it_is_nearer_to_the_solution_than_edms_sampler(guidance):
 def test_a_weight_that_is_none_is_refused(gamma):
     with pytest.raises(UserError, match=r"sampler\.gamma=.* from 0 to 1"):
         sampler("bdia_edm", gamma=gamma)
+
+
+@pytest.mark.parametrize(
+    ("kind", "prompt", "guidance"), [("ddpm", "", 1.0), ("adm", "n02129165 lion", 3.0)]
+)
+def test_models_in_pixel_space_sample_by_it(kind, prompt, guidance, request):
+    """On EDM's grid, in 2n - 1 evaluations."""
+    folder = request.getfixturevalue(f"tiny_{kind}")
+    source = build("models", kind, {"path": str(folder), "resolution": 16})
+    model = source.load("cpu", "float64")
+    task = build_task("sample", prompt=prompt, guidance=guidance)
+    examples = [Example(i, np.zeros((16, 16, 3), np.uint8)) for i in ("a", "b")]
+    grid, noise = source.schedule().grid(8, "karras", "zero"), Noise(0, ("a", "b"))
+    with torch.inference_mode():
+        images = task.edit(examples, model, sampler("bdia_edm"), grid, noise)
+    assert model.evaluations == 2 * 15
+    assert images.shape == (2, 16, 16, 3)
+    assert not torch.equal(images[0], images[1])

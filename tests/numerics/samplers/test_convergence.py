@@ -57,6 +57,7 @@ ODES = [
     *[("bdia", {"ending": ending}, 2) for ending in ("update", "mean")],
     ("obelm", {}, 2),
     *[("bdia_edm", {"gamma": gamma}, 2) for gamma in (0.0, 0.5, 1.0)],
+    *[("cbdia", {"p": 1.0}, 2), ("cbdia", {"p": 0.5}, 1), ("rex", {"zeta": 1.0}, 1)],
     *[("edict", {"p": 0.93}, 1), ("edict", {"p": 1.0, "alternate": False}, 1)],
 ]
 
@@ -105,7 +106,7 @@ def affine_moments(kind, grid):
 
 
 @pytest.mark.parametrize(
-    "kind", ["ode", "ode2", "sde", "sde2", "plms", "bdia", "obelm", "bdia_edm"]
+    "kind", ["ode", "ode2", "sde", "sde2", "plms", "bdia", "obelm", "bdia_edm", "rex"]
 )
 def test_a_grid_that_ends_at_alpha_1_leaves_no_noise(kind):
     """Of data that are one point: all that is left beside it at the end is noise."""

@@ -11,7 +11,7 @@ from tests.numerics.samplers.inputs import GRID, NOISE, network, sampler, start
     ("kind", "settings"),
     [
         *((k, {}) for k in ("ode", "ode2", "sde", "sde2", "sde_textbook", "ef")),
-        *((k, {}) for k in ("bdia", "obelm", "edict", "none")),
+        *((k, {}) for k in ("bdia", "obelm", "cbdia", "edict", "rex", "none")),
         ("ode", {"inversion_time": "end"}),
         ("ode", {"fixed_point": 2}),
         ("edict", {"alternate": False}),
@@ -31,10 +31,11 @@ def test_one_inversion_serves_a_sweep_of_t_0(kind, settings):
 
 
 @pytest.mark.parametrize(
-    ("kind", "decoding", "encoding"), [("bdia", 19, 20), ("obelm", 19, 20), ("edict", 40, 40)]
+    ("kind", "decoding", "encoding"),
+    [("bdia", 19, 20), ("obelm", 19, 20), ("edict", 40, 40), ("rex", 39, 40)],
 )
 def test_evaluations_of_a_round_trip(kind, decoding, encoding):
-    """BDIA and O-BELM need as many as DDIM and one fewer in decode, EDICT twice as many."""
+    """BDIA and O-BELM need as many as DDIM and one fewer in decode, EDICT and Rex twice as many."""
     calls = []
 
     def eps(x, t):

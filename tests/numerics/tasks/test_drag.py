@@ -20,7 +20,19 @@ from sde_edit.registry import build
 from tests.builders import build_task
 
 IDS = ("test-000000", "test-000001", "test-000002")
-INVERTIBLE = ("ode", "ode2", "sde", "sde2", "sde_textbook", "ef", "bdia", "obelm", "edict")
+INVERTIBLE = (
+    "ode",
+    "ode2",
+    "sde",
+    "sde2",
+    "sde_textbook",
+    "ef",
+    "bdia",
+    "obelm",
+    "cbdia",
+    "edict",
+    "rex",
+)
 EXACT = INVERTIBLE[2:]
 SHAPE = (3, 8, 8)
 WORLD = GMM(SHAPE, (Component("red", (0.7, -0.5, -0.5), 0.3), Component("blue", -0.6, 0.4)))

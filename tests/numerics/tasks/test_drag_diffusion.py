@@ -66,7 +66,7 @@ def edited(chosen, model, examples, sampler="ode", prepared=NOTHING_PREPARED):
 # ------------------------------------------------------------------ the task
 
 
-@pytest.mark.parametrize("sampler", ["ode", "sde", "ef", "bdia", "obelm", "edict"])
+@pytest.mark.parametrize("sampler", ["ode", "sde", "ef", "bdia", "obelm", "cbdia", "edict", "rex"])
 def test_without_steps_and_reference_it_is_a_round_trip(model, sampler):
     same = {"source_prompt": PROMPT, "prompt": PROMPT, "source_guidance": 1.0, "guidance": 1.0}
     plain = build("tasks", "translate", same | {"t_0": 0.7})

@@ -48,7 +48,7 @@ def edited(p2p, model, batch, sampler="ode"):
 # ------------------------------------------------------------------ the task
 
 
-@pytest.mark.parametrize("sampler", ["ode", "sde", "ef", "edict", "bdia", "obelm"])
+@pytest.mark.parametrize("sampler", ["ode", "sde", "ef", "edict", "bdia", "obelm", "cbdia", "rex"])
 def test_without_shares_it_is_a_round_trip(model, sampler):
     batch = examples()
     plain = build("tasks", "translate", PROMPTS)
@@ -199,7 +199,7 @@ def test_local_blend_is_the_published_one(model, words, tokens, cross, monkeypat
     torch.testing.assert_close(edited(p2p, model, [example]), x, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("sampler", ["ode", "sde", "ef", "edict", "bdia", "obelm"])
+@pytest.mark.parametrize("sampler", ["ode", "sde", "ef", "edict", "bdia", "obelm", "cbdia", "rex"])
 def test_local_blend_of_a_batch_is_that_of_its_examples(model, sampler):
     p2p = task(blend_words="x t", blend_threshold=0.8, blend_start=0.0, blend_cells=2)
     batch, before = examples([("a b c d", "a x c d"), ("q r s", "q r t s")]), model.evaluations
@@ -241,6 +241,17 @@ def test_what_local_blend_cannot_do_is_said(model):
     ):
         with pytest.raises(UserError, match=message):
             task(**settings)
+
+
+def test_with_the_source_prompt_as_null_text_no_guidance_moves_the_source(model):
+    """Negative-prompt inversion: both halves of guidance are one."""
+    settings = {"prompt": "{caption}", "source_guidance": 1.0, "cross_replace": 0.0}
+    batch, same = examples(), {**settings, "self_replace": 0.0}
+    plain = edited(task(**same, guidance=1.0), model, batch)
+    fixed = edited(task(**same, guidance=7.5, negative_prompt="{caption}"), model, batch)
+    assert (fixed.int() - plain.int()).abs().max() <= 1
+    free = edited(task(**same, guidance=7.5), model, batch)
+    assert (free.int() - plain.int()).abs().max() > 1
 
 
 def test_null_text_leaves_no_gradients_behind(model):

@@ -17,7 +17,7 @@ from tests.builders import build_task
 
 IDS = ("test-000000", "test-000001", "test-000002")
 GRID = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(10)
-INVERTIBLE = ("ode", "ode2", "sde", "sde2", "ef", "bdia", "obelm", "edict")
+INVERTIBLE = ("ode", "ode2", "sde", "sde2", "ef", "bdia", "obelm", "cbdia", "edict", "rex")
 
 
 @pytest.fixture(scope="module")
