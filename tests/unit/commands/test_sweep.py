@@ -93,12 +93,13 @@ def test_a_speed_gives_operations_and_hours_where_there_is_no_benchmark(small, t
     assert "about 0.40 hours of one worker, by 60 s per evaluation on X" in text  # measured
 
 
-def test_a_speed_that_is_none_is_refused(small):
+def test_a_speed_that_is_none_is_refused(small, image_folder):
     for wrong in ("0", "-1", "inf", "nan"):
         said = invoke("sweep", *small, "--dry-run", "--tflops", wrong, code=1)
         assert f"--tflops {wrong}: must be above 0" in said
-    gmm = ["model=gmm", "task=sample", "task.prompt=", "metrics=[]", "data.limit=1"]
-    said = invoke("sweep", *gmm, *small[-1:], "--dry-run", "--tflops", "1", code=1)
+    gmm = ["model=gmm", "task=sample", "task.prompt=", "metrics=[]", "data=folder"]
+    gmm += [f"data.images={image_folder / 'images'}", "data.resolution=8", small[-1]]
+    said = invoke("sweep", *gmm, "--dry-run", "--tflops", "1", code=1)
     assert "model=gmm does not tell the layers of its network" in said
 
 
