@@ -21,7 +21,10 @@ TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 
           inpaint-few-steps inpaint-order-ode inpaint-order-sde \
           $(SENSITIVITY) $(GUIDANCE) $(BEYOND)
 
-.PHONY: help demo test test-slow docs check format gallery shapes-card $(TABLES) table4 figure2 figure5 sensitivity guidance beyond theory claims clean
+# Tables of "The Blessing of Randomness" with its own models and data
+PAPER := table2 table3 table5 table6 table8 figure3 figure4 figure7 $(SENSITIVITY)
+
+.PHONY: help demo test test-slow docs check format gallery shapes-card $(TABLES) table4 figure2 figure5 sensitivity guidance beyond theory claims paper results clean
 
 help:
 	@echo "demo         both samplers on the embedded model: scores, their difference, a contact sheet"
@@ -38,6 +41,9 @@ help:
 	@echo "figure5      Fig. 5, the 1-D toy: results/figures/figure5.*, in a minute"
 	@echo "theory       theory_kl.* and theory_schedules.*, the numbers of docs/theory.md, in minutes"
 	@echo "claims       what the papers claim, decided by results/tables: results/claims.*, README, docs/claims.md"
+	@echo "results      everything in results/tables and results/figures that needs no people, on the embedded model"
+	@echo "paper        the paper's tables on its own models and data: $(PAPER)"
+	@echo "             ARGS='--dry-run --tflops 495' shows what that costs at 495 TFLOP/s"
 	@echo "gallery      a report of Table 2 on eight scenes: $(GALLERY)/report/index.html"
 	@echo "shapes-card  measures the embedded model and writes docs/shapes-model-card.md"
 	@echo "ARGS='...'   overrides for the table targets; now: $(ARGS)"
@@ -83,6 +89,14 @@ table2 table5: ARGS += data.n=1024
 table8: ARGS += data.n=512 data.limit=512
 $(TABLES): $(VENV)/installed
 	$(BIN)/sde-edit sweep table=$@ $(ARGS)
+
+empty :=
+comma := ,
+paper: ARGS = # the dtype is the models': float16 on a GPU
+paper: $(VENV)/installed
+	$(BIN)/sde-edit sweep table=$(subst $(empty) $(empty),$(comma),$(PAPER)) setting=paper $(ARGS)
+
+results: $(TABLES) table4 figure5 theory claims
 
 table4: ARGS = # counted, not run; ARGS="data=dragbench" counts the real one
 table4: $(VENV)/installed

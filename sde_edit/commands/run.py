@@ -28,7 +28,7 @@ from sde_edit.engine.producer import describe, inspect_missing, producer_of
 from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.shared_encoding import group_by_shared_encoding
 from sde_edit.engine.tracking import Tracker
-from sde_edit.errors import UserError
+from sde_edit.errors import BrokenImageError, UserError
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run, score_path
 from sde_edit.evaluation.outputs import DamagedOutputError, load_item
 from sde_edit.overrides import expand, keyed
@@ -69,11 +69,36 @@ def run_together(
     """
     try:
         return _make_and_score(experiments, models, evaluate, on_images)
+    except BrokenImageError:
+        if len(experiments) == 1:
+            raise
+        return _each_alone(experiments, models, evaluate, on_images)
     except DamagedOutputError:
         for run in (RunStore(e.settings.results).find(e.spec) for e in experiments):
             if run:
                 remove_damaged(run, every=True)
         return _make_and_score(experiments, models, evaluate, on_images)
+
+
+def _each_alone(
+    experiments: Sequence[Experiment],
+    models: ModelCache,
+    evaluate: bool,
+    on_images: Callable[[int], None],
+) -> list[Run]:
+    """Make the runs of a group apart, so that one that fails does not stop the others.
+
+    Raises UserError listing the failures.
+    """
+    runs, failures = [], []
+    for experiment in experiments:
+        try:
+            runs += run_together([experiment], models, evaluate, on_images)
+        except UserError as error:
+            failures.append(f"{' '.join(experiment.overrides)}: {error}")
+    if failures:
+        raise UserError("\n".join(failures))
+    return runs
 
 
 def _make_and_score(

@@ -306,9 +306,9 @@ def _operations(sweep: Sweep, costly: Sequence[tuple[PlannedRun, int]]) -> list[
     if not sweep.tflops:
         return []
     total = sum(_flop(sweep, run, evaluations) for run, evaluations in costly)
-    models = {run.experiment.spec.model for run, _ in costly}
-    each = [f"{sweep.flops[m.digest] / 1e9:.4g} GFLOP an evaluation of {m.name}" for m in models]
-    return [f"{total / 1e18:.4g} EFLOP: {', '.join(sorted(each))}"]
+    models = {run.experiment.spec.model.digest: run.experiment.spec.model.name for run, _ in costly}
+    each = [f"{sweep.flops[d] / 1e9:.4g} GFLOP an evaluation of {models[d]}" for d in models]
+    return [f"{total / 1e18:.4g} EFLOP: {', '.join(each)}"]
 
 
 def _shared_ways(sweep: Sweep) -> list[str]:

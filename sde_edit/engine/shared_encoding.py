@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def group_by_shared_encoding(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
     """Group the experiments that go up to noise alike; they may differ in t_0 and in the way down.
 
-    Those that draw no noise may differ in their seed. Groups are in the order of their first
-    experiments. A run that is named twice is in two groups.
+    With a sampler that draws no noise they may differ in the seed as well. Groups are in the order
+    of their first experiments. A run that is named twice is in two groups.
     """
     groups: dict[object, list[Experiment]] = {}
     seen: Counter[str] = Counter()
@@ -35,19 +35,14 @@ def group_by_shared_encoding(experiments: Sequence[Experiment]) -> list[list[Exp
     return list(groups.values())
 
 
-def draws_noise(experiment: Experiment) -> bool:
-    """Whether the images depend on the seed.
-
-    A task that starts from an encoding leaves all noise to its sampler and its preparations.
-    """
-    task, sampler = experiment.task, experiment.sampler
-    starts_from_noise = task.encoding is None
-    return starts_from_noise or bool(task.preparations) or getattr(sampler, "stochastic", True)
-
-
 def edit_key(experiment: Experiment) -> str:
-    """What decides the images of a run, among those of its group."""
-    return canonical(asdict(experiment.spec.task))
+    """What decides the images of a run, among those of its group.
+
+    Preparations such as masks are made with noise of their own, and so depend on the seed.
+    """
+    spec = experiment.spec
+    seed = spec.seed if experiment.task.preparations else None
+    return canonical({"task": asdict(spec.task), "seed": seed})
 
 
 def _can_share(experiment: Experiment) -> bool:
@@ -55,8 +50,12 @@ def _can_share(experiment: Experiment) -> bool:
 
 
 def _way_up(experiment: Experiment) -> tuple[object, ...]:
-    """What the experiments of a group have in common."""
-    different = {"task", *(() if draws_noise(experiment) else ("seed",))}
+    """What the experiments of a group have in common.
+
+    The seed is not among it if their sampler draws no noise: tasks with an encoding draw none.
+    """
+    noisy = getattr(experiment.sampler, "stochastic", True)
+    different = {"task", *(() if noisy else ("seed",))}
     spec = {key: v for key, v in experiment.spec.identity().items() if key not in different}
     metrics = tuple(named.spec.name for named in experiment.metrics)
     return canonical(spec), experiment.task.encoding, repr(experiment.settings), metrics
@@ -77,8 +76,8 @@ EVERYTHING = Share(up=True, down=True)
 def shares(experiments: Sequence[Experiment]) -> list[Share]:
     """What each experiment pays.
 
-    In a group the one with the largest t_0 pays for the way up, and the first of those that differ
-    in the seed alone for the way down.
+    In a group the one with the largest t_0 pays for the way up, and the first of those with equal
+    images for the way down.
     """
     found: dict[int, Share] = {}
     for group in group_by_shared_encoding(experiments):

@@ -4,6 +4,8 @@ here; one that reads files needs a small checkpoint of random weights in `settin
 import pytest
 import torch
 
+from sde_edit.api.model import Countable
+from sde_edit.bench.flops import flops_of
 from sde_edit.config import group_file, plugin_settings
 from sde_edit.contracts.models import CHECKS, Subject
 from sde_edit.errors import UserError
@@ -88,6 +90,15 @@ def denoiser(kind, source, model):
 
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
+
+
+def test_its_operations_are_counted_before_its_weights_are_loaded(kind, source, model, denoiser):
+    if kind == "gmm":
+        assert not isinstance(source, Countable)  # a closed form
+        return
+    eps, x = denoiser(rows=(0,), guidance=GUIDANCE.get(kind, 0.0)), state(model, 1)
+    loaded = flops_of(lambda: eps(x, (5.0,)))
+    assert flops_of(source.without_weights()) == loaded > 0
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

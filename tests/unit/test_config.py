@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 
 from sde_edit.api.override import override
-from sde_edit.config import parsed, sweep_overrides
+from sde_edit.config import compose_config, parsed, sweep_overrides
 from sde_edit.errors import UserError
 
 # Hydra's grammar gives these a meaning.
@@ -43,6 +43,25 @@ def test_a_table_is_its_grid_and_a_grid_is_itself():
     assert not tables
     with pytest.raises(UserError, match="table2"):
         sweep_overrides(["table=tabel2"])
+
+
+def test_the_papers_setting_of_a_table_comes_before_other_overrides():
+    combinations, _ = sweep_overrides(["table=table2", "setting=paper", "data.limit=7"])
+    assert len(combinations) == 2 * 2 * 3  # the paper's guidance is the model's: no further arms
+    for one in combinations:
+        config = compose_config(one)
+        assert (config["model"]["name"], config["data"]["name"]) == ("sd15", "places")
+        assert config["data"]["limit"] == 7
+
+
+def test_the_papers_setting_is_only_for_tables_that_have_one():
+    for words, message in {
+        ("setting=paper", "steps=2"): "name them, as in table=table2",
+        ("setting=papers", "table=table2"): "setting=papers: the only setting is paper",
+        ("setting=paper", "table=table7"): r"conf/table/table7\.yaml has no paper_runs",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            sweep_overrides(words)
 
 
 def test_an_override_of_a_table_goes_to_the_arms_that_name_its_key():

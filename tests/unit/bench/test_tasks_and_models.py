@@ -12,6 +12,7 @@ from sde_edit.bench.synthetic import on_synthetic_data
 from sde_edit.config import experiment, group_file
 from sde_edit.editing.contrast_mask import ContrastMask
 from sde_edit.editing.lora import LoraFit
+from sde_edit.engine.output import Cost
 from sde_edit.errors import UserError
 from sde_edit.registry import names
 
@@ -148,7 +149,7 @@ class Hundred:
         pass
 
     def lap(self):
-        return 100.0, 0, 0
+        return Cost(100.0, 0, 0)
 
 
 def test_what_a_preparation_evaluates_is_no_part_of_an_image(composed, tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
+from sde_edit.bench.flops import flops_of
 from sde_edit.bench.machine import expected_device
 from sde_edit.cli import main
 from sde_edit.commands.sweep import check_sweep, describe_sweep, disk_bytes, plan_sweep
@@ -75,6 +76,39 @@ def test_hours_are_those_of_the_device_that_the_runs_will_have(small, tmp_path):
     assert f"on {here.name}, measured 2026-01-01 on a busy machine\n" in f"{text}\n"
     text = describe_sweep(plan_sweep([*small, "launcher=slurm", "launcher.gpus=1"]))
     assert "on H100, measured 2026-02-01\n" in f"{text}\n"
+
+
+def test_a_speed_gives_operations_and_hours_where_there_is_no_benchmark(small, tmp_path):
+    flops = flops_of(experiment(small).source.without_weights())
+    text = invoke("sweep", *small, "--dry-run", "--tflops", "2e-6")
+    assert f"{6 * 4 * flops / 1e18:.4g} EFLOP: {flops / 1e9:.4g} GFLOP an evaluation of s" in text
+    hours = 6 * 4 * flops / 2e6 / 3600
+    assert f"about {hours:.2f} hours of one worker, by 2e-06 TFLOP/s, which --tflops says" in text
+    spec = experiment(small).spec
+    record = {"model_digest": spec.model.digest, "dtype": spec.dtype, "resolution": 64}
+    record |= {"seconds_per_evaluation": 60.0, "device_name": "X", "date": "2026-01-01"}
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "x.json").write_text(json.dumps(record))
+    text = invoke("sweep", *small, "--dry-run", "--tflops", "2e-6")
+    assert "about 0.40 hours of one worker, by 60 s per evaluation on X" in text  # measured
+
+
+def test_a_speed_that_is_none_is_refused(small, image_folder):
+    for wrong in ("0", "-1", "inf", "nan"):
+        said = invoke("sweep", *small, "--dry-run", "--tflops", wrong, code=1)
+        assert f"--tflops {wrong}: must be above 0" in said
+    gmm = ["model=gmm", "task=sample", "task.prompt=", "metrics=[]", "data=folder"]
+    gmm += [f"data.images={image_folder / 'images'}", "data.resolution=8", small[-1]]
+    said = invoke("sweep", *gmm, "--dry-run", "--tflops", "1", code=1)
+    assert "model=gmm does not tell the layers of its network" in said
+
+
+def test_the_plan_says_what_is_shared_and_how_much_memory_that_takes(small):
+    arms = ["task=roundtrip", "data=shapes-edits", "task.source_guidance=1.0", "sampler=ode"]
+    text = invoke("sweep", *small, *arms, "task.guidance=2.0,3.0", "seed=0,1", "--dry-run")
+    rows = 6 * (4 + 2 * 2 * 4)  # once up, and down for each guidance
+    assert f"24 images, {rows} network evaluations" in text
+    assert "4 runs share 1 ways up to noise" in text
 
 
 def test_dry_run_starts_nothing(small, tmp_path):

@@ -4,8 +4,8 @@ import pytest
 
 from sde_edit.config import experiment
 from sde_edit.engine.shared_encoding import (
+    EVERYTHING,
     Share,
-    draws_noise,
     group_by_shared_encoding,
     kept_bytes,
     shares,
@@ -58,31 +58,29 @@ def test_another_way_up_is_another_group(group):
 
 
 @pytest.mark.parametrize(
-    ("arm", "noisy"),
+    ("arm", "again"),
     [
-        (["task=roundtrip", "sampler=ode"], False),
-        (["task=p2p", "sampler=bdia"], False),
-        (["task=reconstruct", "sampler=edict"], False),
-        (["task=roundtrip", "sampler=sde"], True),
-        (["task=diffedit", "sampler=ode"], True),  # its mask is found with noise
-        (["task=diffedit", "task.region=all", "sampler=ode"], False),
-        (["task=sdedit", "sampler=ode"], True),
-        (["task=inpaint", "sampler=ode"], True),
-        (["task=sample", "sampler=ode"], True),
+        (["task=roundtrip", "sampler=ode"], Share(up=False, down=False)),
+        (["task=p2p", "sampler=bdia"], Share(up=False, down=False)),
+        (["task=reconstruct", "sampler=edict"], Share(up=False, down=False)),
+        (["task=diffedit", "sampler=ode"], Share(up=False, down=True)),  # its mask needs noise
+        (["task=diffedit", "task.region=all", "sampler=ode"], Share(up=False, down=False)),
+        (["task=roundtrip", "sampler=sde"], EVERYTHING),
+        (["task=sdedit", "sampler=ode"], EVERYTHING),
+        (["task=inpaint", "sampler=ode"], EVERYTHING),
+        (["task=sample", "sampler=ode"], EVERYTHING),
     ],
 )
-def test_arms_without_noise_share_all_over_seeds(arm, noisy, composed, group):
-    (one,) = composed(arm, common=())
-    assert draws_noise(one) is noisy
+def test_what_another_seed_costs(arm, again, composed):
     seeds = [[*arm, f"seed={seed}"] for seed in (0, 1, 2)]
-    assert group(*seeds, common=()) == ([1, 1, 1] if noisy else [3])
+    assert shares(composed(*seeds, common=())) == [EVERYTHING, again, again]
 
 
 def test_the_largest_t_0_pays_for_the_way_up_and_one_seed_for_the_way_down(composed):
     arms = [["task.t_0=0.4"], ["task.t_0=0.8"], ["task.t_0=0.4", "seed=1"], ["seed=1", "steps=2"]]
     ode = composed(*arms, common=("task=roundtrip", "sampler=ode"))
-    up, both, nothing = Share(up=False, down=True), Share(True, True), Share(False, False)
-    assert shares(ode) == [up, both, nothing, both]
+    down, nothing = Share(up=False, down=True), Share(up=False, down=False)
+    assert shares(ode) == [down, EVERYTHING, nothing, EVERYTHING]
 
 
 def test_what_is_kept_of_an_encoding(composed):

@@ -24,7 +24,7 @@ def test_the_files_have_the_official_names_and_sizes():
 def test_the_networks_take_tensors_of_these_shapes(monkeypatch):
     """Tensors that have a shape and no values."""
 
-    def read(file, required):
+    def read(file, required, device="cpu"):
         shapes = SCRIPT["official"]()[file.name]
         return {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
 
