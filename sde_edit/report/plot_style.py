@@ -60,6 +60,7 @@ class Style:
 # come first; marker and dash tell the methods apart without colour.
 _METHODS = {
     r"DragDiffusion": Style("#332288", ">", "-."),
+    r"RegionDrag": Style("#117733", "8", "-."),
     r"EDICT": Style("#009E73", "^", ":"),
     r"BDIA": Style("#CC79A7", "D", "-."),
     r"Cycle-SDE|Alg\. 5": Style("#882255", "p", "-."),

@@ -1,9 +1,9 @@
 """RegionDrag (Lu et al. 2024): in every step a region takes the source's state of another one.
 
-code                Lu et al. 2024
-S, T                the handle region and the target region
-path, copied        the states that encoding records, of the source and of what is copied
-noise_scale         the strength of the noise in the handle region
+code          Lu et al. 2024
+S, T          the handle region and the target region
+source        the image; its states are recorded while it is encoded
+content       what T is filled with: the source, or the image in which S was copied to T
 
 Letters in tensor names: as in sde_edit/api.
 """

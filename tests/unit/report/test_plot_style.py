@@ -29,6 +29,7 @@ METHODS = {
     "EDICT": ("DiffEdit-EDICT", "EDICT, p 1"),
     "PLMS": ("PLMS",),
     "DragDiffusion": ("DragDiffusion by SDE",),
+    "RegionDrag": ("RegionDrag, ODE form",),
     "autoencoder": ("no edit", "autoencoder, float32"),
 }
 
