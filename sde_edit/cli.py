@@ -641,7 +641,7 @@ def edit_drag(
 
     Defaults: task=drag model=sd15 sampler=sde steps=50 seed=0; the paper uses steps=200. For
     several pairs give --from and --to once for each. task=drag_diffusion sampler=ode is
-    DragDiffusion.
+    DragDiffusion, task=region_drag RegionDrag.
     """
     if len(sources) != len(targets):
         raise UserError(f"--from is given {len(sources)} times and --to {len(targets)} times")

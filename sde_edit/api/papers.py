@@ -112,6 +112,14 @@ LU2022DPMSOLVERPP = Citation(
     year=2022,
     arxiv="2211.01095",
 )
+LU2024REGIONDRAG = Citation(
+    key="lu2024regiondrag",
+    authors="Lu, Jingyi and Li, Xinghui and Han, Kai",
+    title="RegionDrag: Fast Region-Based Image Editing with Diffusion Models",
+    venue="ECCV",
+    year=2024,
+    arxiv="2407.18247",
+)
 MENG2022SDEDIT = Citation(
     key="meng2022sdedit",
     authors="Meng, Chenlin and He, Yutong and Song, Yang and Song, Jiaming and Wu, Jiajun and "

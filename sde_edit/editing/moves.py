@@ -1,4 +1,4 @@
-"""Which squares of the latent each step of SDE-Drag copies, and to where.
+"""Which squares of the latent a drag copies, and to where.
 
 code            paper (Alg. 1, Eq. 12)
 S, T            the squares of side 2r about the source and the target point
@@ -104,13 +104,27 @@ def apply_moves(
     beta: float,
 ) -> Tensor:
     """Eq. 12 applied to each image with its own moves; `fresh` is the paper's noise eps."""
+    return pasted(noised(x_BCHW, moves, fresh_BCHW, beta=beta), alpha * x_BCHW, moves)
+
+
+def noised(
+    x_BCHW: Tensor, moves: Sequence[Sequence[Move]], fresh_BCHW: Tensor, *, beta: float
+) -> Tensor:
+    """x with S = beta x + sqrt(1 - beta^2) fresh, in every S of an image's own moves."""
     edited = x_BCHW.clone()
     for x, fresh, out, own in zip(x_BCHW, fresh_BCHW, edited, moves, strict=True):
         for S, _ in own:
             s = (..., *S)
             out[s] = beta * x[s] + (1 - beta**2) ** 0.5 * fresh[s]
+    return edited
+
+
+def pasted(x_BCHW: Tensor, content_BCHW: Tensor, moves: Sequence[Sequence[Move]]) -> Tensor:
+    """x with T = S of `content`, for each of an image's own moves; a later T covers an earlier."""
+    edited = x_BCHW.clone()
+    for content, out, own in zip(content_BCHW, edited, moves, strict=True):
         for S, T in own:
-            out[(..., *T)] = alpha * x[(..., *S)]
+            out[(..., *T)] = content[(..., *S)]
     return edited
 
 

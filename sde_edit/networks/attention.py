@@ -235,17 +235,21 @@ class Reference:
     """Mutual self-attention (MasaCtrl, Cao et al. 2023).
 
     The second half of a call's rows takes keys and values from the first half, each row from its
-    own source, in up block `first_block` (0 the lowest) and all later ones. So the result has the
-    appearance of the source, and its own layout.
+    own source, in up block `first_block` (0 the lowest) and all later ones; None: in every block of
+    the UNet. So the result has the appearance of the source, and its own layout.
     """
 
-    first_block: int
+    first_block: int | None = None
 
     def processor(self, layer: str, plain: Any) -> Any:
         """The replacement for `plain`, the processor of that layer."""
-        found = re.match(r"up_blocks\.(\d+)\..*\battn1\.", layer)
-        taken = found is not None and int(found[1]) >= self.first_block
-        return ReferredAttention(plain) if taken else plain
+        return ReferredAttention(plain) if ".attn1." in layer and self._refers(layer) else plain
+
+    def _refers(self, layer: str) -> bool:
+        up_block = re.match(r"up_blocks\.(\d+)\.", layer)
+        return self.first_block is None or (
+            up_block is not None and int(up_block[1]) >= self.first_block
+        )
 
 
 class ReferredAttention:

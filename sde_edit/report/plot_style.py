@@ -63,6 +63,7 @@ _METHODS = {
     r"[Ee]dit-friendly|EF\b": Style("#117733", "H", "-"),
     r"O-BELM": Style("#DDCC77", "8", "-."),
     r"Rex": Style("#BB5566", ".", "--"),
+    r"RegionDrag": Style("#661100", "$R$", "-."),
     r"EDICT": Style("#009E73", "^", ":"),
     r"BDIA": Style("#CC79A7", "D", "-."),
     r"Cycle-SDE|Alg\. 5": Style("#882255", "p", "-."),

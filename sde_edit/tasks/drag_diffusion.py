@@ -20,7 +20,6 @@ from sde_edit.api.model import Adapter, AttentionAccess, Model
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
-from sde_edit.diffusion import host
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import (
@@ -34,9 +33,9 @@ from sde_edit.editing.batch import (
 )
 from sde_edit.editing.lora import LoraFit, adapted, lora_fits
 from sde_edit.editing.motion_supervision import MotionSupervision, on_map
+from sde_edit.editing.reference import ReferenceDenoiser
 from sde_edit.errors import UserError
 from sde_edit.networks.attention import Reference
-from sde_edit.networks.base import in_parts
 from sde_edit.registry import plugin
 
 
@@ -130,7 +129,7 @@ class DragDiffusion(Task):
             """Add the change to every state that the sampler has at t_0, in its dtype."""
             return x + change.to(x) if i == 0 else x
 
-        decoder = _ReferenceDenoiser(model, self.reference_blocks, grid, inversion.states, text)
+        decoder = ReferenceDenoiser(model, self._reference(model), grid, inversion.states, text)
         with adapted(model, adapters, torch.ones_like):
             x = sampler.decode(decoder.eps, inversion.latent, grid, noise, edited, inversion)
         return model.decode(x)
@@ -140,6 +139,10 @@ class DragDiffusion(Task):
         if self.block is not None and self.block > last:
             raise UserError(f"task.block={self.block}: the model has up blocks 0 to {last}")
         return max(0, last - 1) if self.block is None else self.block
+
+    def _reference(self, model: AttentionAccess) -> Reference | None:
+        blocks = self.reference_blocks
+        return Reference(model.up_blocks - blocks) if blocks else None
 
     def _change(
         self,
@@ -172,30 +175,3 @@ class DragDiffusion(Task):
 
     def encode_evaluations(self, steps: int) -> int:
         return steps_below(self.t_0, steps)
-
-
-@dataclass(frozen=True)
-class _ReferenceDenoiser:
-    """eps whose self-attention refers to the source at the same time.
-
-    path [N+1, B, C, H, W]: the source's states; blocks: how many of the last up blocks refer to it.
-    """
-
-    model: AttentionAccess
-    blocks: int
-    grid: Grid
-    path: Tensor
-    text_BKD: Tensor
-
-    def eps(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
-        """A Denoiser for the times of the grid. Raises UserError for another time."""
-        return in_parts(self._batch_eps, x_BCHW, t_B, len(self.text_BKD))
-
-    def _batch_eps(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
-        """eps of one batch, whose rows share their time."""
-        if not self.blocks:
-            return self.model.attend(x_BCHW, t_B, self.text_BKD)
-        source = self.path[self.grid.index_of(float(host.read(t_B)[0]))].to(x_BCHW)
-        reference = Reference(self.model.up_blocks - self.blocks)
-        both = torch.cat([source, x_BCHW]), t_B.repeat(2), self.text_BKD.repeat(2, 1, 1)
-        return self.model.attend(*both, reference).chunk(2)[1]

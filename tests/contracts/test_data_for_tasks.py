@@ -36,6 +36,7 @@ def _first(name, lacking):
     [
         (["task=drag"], "shapes-drags"),
         (["task=drag_diffusion", "sampler=ode"], "shapes-drags"),
+        (["task=region_drag"], "shapes-drags"),
         (["task=diffedit"], "shapes-edits"),
         (["task=p2p"], "shapes-edits"),
         (["task=inpaint", "data=shapes-drags"], "shapes-object-edits"),

@@ -24,7 +24,12 @@ def test_bdia_without_an_inverse_is_refused_where_it_inverts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "data"), [("p2p", "shapes-edits"), ("drag_diffusion", "shapes-drags")]
+    ("task", "data"),
+    [
+        ("p2p", "shapes-edits"),
+        ("drag_diffusion", "shapes-drags"),
+        ("region_drag", "shapes-drags"),
+    ],
 )
 def test_a_further_update_is_refused_where_the_source_has_no_state(task: str, data: str) -> None:
     with pytest.raises(UserError, match=rf"task={task}: .*ending=mean asks the network once"):

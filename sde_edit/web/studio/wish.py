@@ -20,7 +20,7 @@ Kind = Literal["inpaint", "prompt", "drag"]
 TASKS: Mapping[Kind, Sequence[str]] = {
     "inpaint": ("inpaint",),
     "prompt": ("diffedit", "p2p", "null_text", "sdedit", "roundtrip", "cyclediffusion"),
-    "drag": ("drag", "drag_diffusion"),
+    "drag": ("drag", "drag_diffusion", "region_drag"),
 }
 Sampler = Literal["sde", "ode", "both"]
 SAMPLERS: Mapping[Sampler, Sequence[str]] = {

@@ -55,6 +55,7 @@ DRAG = ("drag", "--from", "20,30", "--to", "30,30", "--prompt", "noise", "task.l
         (*PROMPT, "task=p2p", "sampler=ode"),
         DRAG,
         (*DRAG, "task=drag_diffusion", "sampler=ode", "task.drag_steps=1"),
+        (*DRAG[:-1], "task=region_drag"),
     ],
 )
 def test_outside_the_mask_every_bit_is_the_photos(tmp_path, edit, photo, arguments):

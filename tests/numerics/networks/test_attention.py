@@ -229,13 +229,21 @@ def test_only_the_up_blocks_asked_for_refer(model):
     assert torch.equal(plain, none)
     torch.testing.assert_close(every[0], plain[0], rtol=0, atol=1e-12)
     assert (every[1] - plain[1]).abs().max() > 1e-6
-    with controlled(model.unet, Reference(0)):
-        names = {
-            name for name, p in model.unet.attn_processors.items() if "Ref" in type(p).__name__
-        }
-    assert names == {
+    assert referring(model, Reference(0)) == {
         f"up_blocks.0.attentions.{i}.transformer_blocks.0.attn1.processor" for i in (0, 1)
     }
+
+
+def test_without_a_first_block_every_self_attention_refers(model):
+    names = referring(model, Reference())
+    assert names == {name for name in model.unet.attn_processors if ".attn1." in name}
+    assert {name.partition(".")[0] for name in names} == {"down_blocks", "mid_block", "up_blocks"}
+
+
+def referring(model, reference):
+    """The layers whose keys and values come from the source."""
+    with controlled(model.unet, reference):
+        return {n for n, p in model.unet.attn_processors.items() if "Ref" in type(p).__name__}
 
 
 def test_the_cells_of_cross_attention_are_those_of_the_layers(model):

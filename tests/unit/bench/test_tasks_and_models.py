@@ -30,7 +30,7 @@ REFUSED = {  # (task, model) -> why
     **{("drag", model): LORA for model in ("adm", "cifar10", "gmm")},
     **{
         (task, model): LAYERS
-        for task in ("drag_diffusion", "null_text", "p2p")
+        for task in ("drag_diffusion", "null_text", "p2p", "region_drag")
         for model in ("adm", "cifar10", "gmm")
     },
     **{

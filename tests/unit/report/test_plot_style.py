@@ -32,6 +32,7 @@ METHODS = {
     "Rex": ("Rex, zeta 0.9",),
     "PLMS": ("PLMS",),
     "DragDiffusion": ("DragDiffusion by SDE",),
+    "RegionDrag": ("RegionDrag, ODE form",),
     "autoencoder": ("no edit", "autoencoder, float32"),
 }
 
