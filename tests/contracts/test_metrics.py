@@ -16,7 +16,8 @@ from tests.builders import ROOT
 CONF = ROOT / "conf" / "metric"
 # Their networks are not part of the package; sde-edit test-plugin checks them where they are.
 DOWNLOADED = {
-    *("clip", "drag_distance", "fid", "fid_legacy", "kid", "lpips", "source_clip", "source_lpips"),
+    *("background_lpips", "clip", "drag_distance", "edited_clip", "fid", "fid_legacy", "kid"),
+    *("lpips", "source_clip", "source_lpips", "structure"),
 }
 
 
