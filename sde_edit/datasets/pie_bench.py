@@ -43,6 +43,7 @@ Edit = Literal[
     "style",
 ]
 KINDS: tuple[Edit, ...] = get_args(Edit)[1:]  # in the order of the official numbers
+_WORD = re.compile(r"[\w-]+")
 _SIDE = 512  # of the images that masks are made for
 _COLUMNS = ["id", "image", "source_prompt", "target_prompt", "blended_words", "mask"]
 
@@ -69,7 +70,8 @@ class PieBench(ImagePairs):
     edit   the kind of edit, any: all ten
 
     Brackets, which mark what differs, are stripped from prompts. An id is that of the files. mask:
-    1 where the edit may change the image, as annotated.
+    1 where the edit may change the image, as annotated. words: the blended words that
+    the prompts have.
     """
 
     version: ClassVar[int] = 1
@@ -122,9 +124,9 @@ class PieBench(ImagePairs):
         return _Row(
             kind=_kind(entry.editing_type_id, where),
             image=self._image_folder / _inside(entry.image_path, where),
-            source=_bare(entry.original_prompt),
-            target=_bare(entry.editing_prompt),
-            words=_words(entry.blended_word),
+            source=(source := _bare(entry.original_prompt)),
+            target=(target := _bare(entry.editing_prompt)),
+            words=_words(entry.blended_word, source, target),
             runs=_checked_runs(entry.mask, where),
         )
 
@@ -142,12 +144,12 @@ class PieBench(ImagePairs):
     def load(self, example_id: str) -> Example:
         """image: uint8 [H, W, 3]; mask: float32 [H, W] of 0 and 1."""
         example, row = super().load(example_id), self._rows[example_id]
-        return replace(example, mask=self._mask(row))
+        return replace(example, mask=self._mask(row), words=row.words)
 
     def digest(self) -> str:
-        """SHA-256 over the digest of `ImagePairs` and the masks."""
-        masks = [list(self._rows[example_id].runs) for example_id in self.ids()]
-        parts = [super().digest(), masks]
+        """SHA-256 over the digest of `ImagePairs`, the words and the masks."""
+        rows = [self._rows[example_id] for example_id in self.ids()]
+        parts = [super().digest(), [(row.words, list(row.runs)) for row in rows]]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def statistics(self) -> Mapping[str, Mapping[str, int]]:
@@ -227,9 +229,9 @@ def _read_parquets(folders: Mapping[Path, str]) -> dict[str, _Row]:
             rows[row.id] = _Row(
                 kind=kind,
                 image=Embedded(where, row.image.bytes),
-                source=_bare(row.source_prompt),
-                target=_bare(row.target_prompt),
-                words=_words(row.blended_words),
+                source=(source := _bare(row.source_prompt)),
+                target=(target := _bare(row.target_prompt)),
+                words=_words(row.blended_words, source, target),
                 runs=_checked_runs(_numbers(row.mask, where), where),
             )
     return rows
@@ -281,6 +283,7 @@ def _bare(prompt: str) -> str:
     return prompt.replace("[", "").replace("]", "").strip()
 
 
-def _words(text: str) -> str:
-    """The words of `cat dog`, or of `["cat,dog", "chair,chair"]`, each once."""
-    return " ".join(dict.fromkeys(re.findall(r"[\w-]+", text)))
+def _words(text: str, *prompts: str) -> str:
+    """The words of `cat dog`, or of `["cat,dog", "chair,chair"]`, that a prompt has, each once."""
+    known = {word.lower() for prompt in prompts for word in _WORD.findall(prompt)}
+    return " ".join(word for word in dict.fromkeys(_WORD.findall(text)) if word.lower() in known)

@@ -41,7 +41,7 @@ def test_an_edit_has_bare_prompts_and_its_mask(root: Path) -> None:
     assert sorted(data.ids()) == [f"{i:012d}" for i in range(6)]
     example = data.load("000000000004")
     assert (example.caption, example.target) == ("a red cat number 4", "a blue dog number 4")
-    assert (example.truth, example.reference) == (None, None)
+    assert (example.truth, example.reference, example.words) == (None, None, "cat dog")
     np.testing.assert_array_equal(example.image, np.asarray(picture(512, 512, 4)))
     expected = np.zeros((512, 512), np.float32)
     expected[100:200, 50:350] = 1
@@ -75,6 +75,15 @@ def test_a_kind_of_edit_is_a_part_of_all(root: Path) -> None:
     }
     with pytest.raises(UserError, match="there are 0 examples"):
         pie_bench(root, edit="pose").ids()
+
+
+@pytest.mark.parametrize(("named", "words"), [
+    ("", ""), ("cat dog", "cat dog"), ("cat cat", "cat"), ("Cats blue", "blue"), ("CAT", "CAT"),
+    ('["cat,dog", "blue,blue"]', "cat dog blue"),
+])  # fmt: skip
+def test_words_are_those_that_the_prompts_have(tmp_path: Path, named: str, words: str) -> None:
+    write_rows(tmp_path / FOLDERS[0] / "V1.parquet", [hub_row(0, blended_words=named)])
+    assert pie_bench(tmp_path).load("000000000000").words == words
 
 
 def test_masks_are_fitted_with_the_image(root: Path) -> None:
