@@ -34,9 +34,7 @@ def checks():
     always made, the others are slow."""
     for name in sorted({*names("metric")} - DOWNLOADED):
         for check in CHECKS:
-            costs = (
-                name.startswith("shapes_") and "drag_distance" in name and check is not check_rows
-            )
+            costs = "drag_distance" in name and check is not check_rows
             marks = [pytest.mark.slow] if costs else []
             yield pytest.param(name, check, marks=marks, id=f"{name}-{check.__name__}")
 
