@@ -70,8 +70,7 @@ class PieBench(ImagePairs):
     edit   the kind of edit, any: all ten
 
     Brackets, which mark what differs, are stripped from prompts. An id is that of the files. mask:
-    1 where the edit may change the image, as annotated. words: the blended words that
-    the prompts have.
+    1 where the edit may change the image, as annotated. words: the blended words that a prompt has.
     """
 
     version: ClassVar[int] = 1
@@ -121,13 +120,12 @@ class PieBench(ImagePairs):
 
     def _mapped(self, example_id: str, entry: _Entry) -> _Row:
         where = f"{self._mapping_file}: {example_id}"
-        return _Row(
-            kind=_kind(entry.editing_type_id, where),
-            image=self._image_folder / _inside(entry.image_path, where),
-            source=(source := _bare(entry.original_prompt)),
-            target=(target := _bare(entry.editing_prompt)),
-            words=_words(entry.blended_word, source, target),
-            runs=_checked_runs(entry.mask, where),
+        return _row(
+            where,
+            _kind(entry.editing_type_id, where),
+            self._image_folder / _inside(entry.image_path, where),
+            (entry.original_prompt, entry.editing_prompt, entry.blended_word),
+            entry.mask,
         )
 
     # -- the protocol
@@ -226,14 +224,9 @@ def _read_parquets(folders: Mapping[Path, str]) -> dict[str, _Row]:
             where = f"{file}: {row.id}"
             if row.id in rows:
                 raise UserError(f"{where} is there more than once")
-            rows[row.id] = _Row(
-                kind=kind,
-                image=Embedded(where, row.image.bytes),
-                source=(source := _bare(row.source_prompt)),
-                target=(target := _bare(row.target_prompt)),
-                words=_words(row.blended_words, source, target),
-                runs=_checked_runs(_numbers(row.mask, where), where),
-            )
+            texts = row.source_prompt, row.target_prompt, row.blended_words
+            runs = _numbers(row.mask, where)
+            rows[row.id] = _row(where, kind, Embedded(where, row.image.bytes), texts, runs)
     return rows
 
 
@@ -260,7 +253,18 @@ def _numbers(text: str, where: str) -> list[int]:
     return [int(word) for word in words]
 
 
-# ------------------------------------------------------------------ fields of both
+# ------------------------------------------------------------------ rows of both
+def _row(
+    where: str, kind: int, image: Picture, texts: tuple[str, str, str], runs: Sequence[int]
+) -> _Row:
+    """texts: prompt, prompt of the edit, blended words. Raises UserError naming `where` for runs
+    that are no mask.
+    """
+    source, target = _bare(texts[0]), _bare(texts[1])
+    _check_runs(runs, where)
+    return _Row(kind, image, source, target, _words(texts[2], source, target), runs)
+
+
 def _kind(number: str, where: str) -> int:
     if not (number.isdecimal() and int(number) < len(KINDS)):
         last = len(KINDS) - 1
@@ -268,14 +272,13 @@ def _kind(number: str, where: str) -> int:
     return int(number)
 
 
-def _checked_runs(runs: Sequence[int], where: str) -> Sequence[int]:
+def _check_runs(runs: Sequence[int], where: str) -> None:
     starts, lengths = runs[::2], runs[1::2]
     fits = all(0 <= start < _SIDE * _SIDE for start in starts) and all(n >= 0 for n in lengths)
     if len(runs) % 2 or not fits:
         raise UserError(
             f"{where}: mask must be pairs of a start below {_SIDE}x{_SIDE} and a length"
         )
-    return runs
 
 
 def _bare(prompt: str) -> str:
