@@ -16,7 +16,7 @@ SENSITIVITY := figure8 figure9 figure10 figure11 figure12
 BEYOND := schedules-inpaint schedules-roundtrip ood-inpaint ood-reconstruct ood-drag \
           candidates-inpaint candidates-diffedit candidates-drag
 GUIDANCE := $(addprefix guidance-,inpaint reconstruct diffedit p2p roundtrip sdedit ddib drag sample)
-TABLES := table2 table3 table5 table6 table7 table8 i2i figure3 figure4 figure7 exactness \
+TABLES := table2 table3 table5 table6 table7 table8 i2i pie-bench figure3 figure4 figure7 exactness \
           bdia-table1 bdia-table2 bdia-figure3 bdia-figure5 drag-r drag-pairs \
           inpaint-few-steps inpaint-order-ode inpaint-order-sde \
           $(SENSITIVITY) $(GUIDANCE) $(BEYOND)

@@ -36,6 +36,8 @@ class Example:
     this example, but belongs to the set whose distribution the outputs should have; None: the
     truth, or else the image, belongs to that set.
     hint [H, W, 3]: the input of a control net, such as a scribble.
+    words: those of caption and target that the edit is about, separated by blanks; "" if the data
+    set names none.
     drags: which points should move, and to where.
     novel: what of it the embedded model and recogniser were not trained on; "" for nothing. Metrics
     that would need to know it refuse the example.
@@ -49,6 +51,7 @@ class Example:
     target: str = ""
     reference: Pixels | None = None
     hint: Pixels | None = None
+    words: str = ""
     drags: tuple[Drag, ...] = ()
     novel: str = ""
 

@@ -40,7 +40,8 @@ class Score:
     low, high: 95 % interval. n: number of images.
     replicates: the value under bootstrap resamplings of the examples. Resampling b draws the same
     examples for every run with the same ids, so differences of replicates are paired.
-    per_example: id -> value, for metrics that have a value for each image.
+    per_example: id -> value, for metrics that have a value for each image. An example for which the
+    metric is not defined is left out, here and in the value.
     seconds: the time that measuring and scoring took.
     tolerance: of its plug-in; 0 in old scores.
     """
@@ -132,6 +133,7 @@ class Metric(ABC):
     def per_example(self, rows_ND: Tensor) -> Tensor | None:
         """Float64 [N]: the value of each example; None if single examples have no value.
 
+        NaN means that the metric is not defined for an example, which `aggregate` leaves out too.
         By default a row of one number is the value.
         """
         return rows_ND[:, 0] if rows_ND.shape[1] == 1 else None

@@ -86,6 +86,14 @@ HUBERMAN2024EDIT = Citation(
     year=2024,
     arxiv="2304.06140",
 )
+JU2024PNP = Citation(
+    key="ju2024pnp",
+    authors="Ju, Xuan and Zeng, Ailing and Bian, Yuxuan and Liu, Shaoteng and Xu, Qiang",
+    title="PnP Inversion: Boosting Diffusion-based Editing with 3 Lines of Code",
+    venue="ICLR",
+    year=2024,
+    arxiv="2310.01506",
+)
 LIN2014COCO = Citation(
     key="lin2014coco",
     authors="Lin, Tsung-Yi and Maire, Michael and Belongie, Serge and Hays, James and Perona, "
@@ -207,6 +215,14 @@ TANG2023DIFT = Citation(
     year=2023,
     arxiv="2306.03881",
 )
+TUMANYAN2022SPLICE = Citation(
+    key="tumanyan2022splice",
+    authors="Tumanyan, Narek and Bar-Tal, Omer and Bagon, Shai and Dekel, Tali",
+    title="Splicing ViT Features for Semantic Appearance Transfer",
+    venue="CVPR",
+    year=2022,
+    arxiv="2201.00424",
+)
 WALLACE2023EDICT = Citation(
     key="wallace2023edict",
     authors="Wallace, Bram and Gokul, Akash and Naik, Nikhil",
@@ -272,4 +288,12 @@ ZHAO2022EGSDE = Citation(
     venue="NeurIPS",
     year=2022,
     arxiv="2207.06635",
+)
+ZHANG2025GOODDRAG = Citation(
+    key="zhang2025gooddrag",
+    authors="Zhang, Zewei and Liu, Huan and Chen, Jun and Xu, Xiangyu",
+    title="GoodDrag: Towards Good Practices for Drag Editing with Diffusion Models",
+    venue="ICLR",
+    year=2025,
+    arxiv="2404.07206",
 )

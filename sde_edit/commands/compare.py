@@ -87,7 +87,7 @@ class Pair:
         a, b = self.values(metric)
         sign = 1 if self.whole[0].scores[metric].higher_is_better else -1
         tolerance = max(run.scores[metric].tolerance for run in self.whole)
-        gains = {i: sign * (a[i] - b[i]) for i in sorted(self.shared[0].examples)}
+        gains = {i: sign * (a[i] - b[i]) for i in sorted(a.keys() & b.keys())}
         return {i: 0.0 if is_rounding(a[i], b[i], tolerance) else g for i, g in gains.items()}
 
 

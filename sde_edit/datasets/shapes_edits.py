@@ -1,4 +1,4 @@
-"""Embedded world: scenes with a prompt that changes one attribute; masks and truth are known."""
+"""Embedded world: scenes with a prompt that asks for one change; masks and truth are known."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ class ShapesEdits(FirstScenes):
 
     edit   colour or shape of one object, or the background; object: colour or shape; any: one of
            the three
+           add: one object becomes two; delete: two become one. Scenes of one object in `shapes`
+           are then drawn again with two
     """
 
     version: ClassVar[int] = 1
 
-    edit: Literal["colour", "shape", "background", "object", "any"] = "any"
+    edit: Literal["colour", "shape", "background", "object", "any", "add", "delete"] = "any"
 
     def load(self, example_id: str) -> Example:
         """image, truth: uint8 [64, 64, 3]; mask: float32 [64, 64], 1 where they differ, else 0.
@@ -61,6 +63,10 @@ class ShapesEdits(FirstScenes):
         """The scene and the edited scene. Raises UserError for an unknown id."""
         index = self.index(example_id)
         rng = random.Random(f"shapes-edits-{self.edit}-{index}")
+        if self.edit in ("add", "delete"):
+            both = make_scene(index, things_in_it=2)
+            one = replace(both, things=(both.things[int(rng.random() * 2)],))
+            return (one, both) if self.edit == "add" else (both, one)
         attribute = self.edit if self.edit in _ATTRIBUTES else _pick(rng, _CHOICES[self.edit])
         scene = make_scene(index)
         return scene, _edited(scene, attribute, rng)

@@ -1,6 +1,6 @@
 """What tasks need from a batch of examples: images, masks, prompts, and checks of them.
 
-In a prompt template `{caption}` and `{target}` stand for the example's texts.
+In a prompt template `{caption}`, `{target}` and `{words}` stand for the example's texts.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from sde_edit.api.model import AttentionAccess, Model
 from sde_edit.api.task import Task
 from sde_edit.errors import UserError
 
-_WORDS = {"{caption}": "caption", "{target}": "target"}
+_WORDS = {"{caption}": "caption", "{target}": "target", "{words}": "words"}
 _SCENES = "shapes, shapes-ood"
-_EDITS = "shapes-edits, shapes-object-edits, shapes-classes, coco-bison, imagenet"
+_EDITS = "shapes-edits, shapes-object-edits, shapes-classes, coco-bison, imagenet, pie-bench"
 # What an example may lack -> the data sets that have it.
 HAVING = {
     "caption": f"{_SCENES}, shapes-drags, shapes-ood-drags, {_EDITS}, coco, dragbench, "
     "dragbench-205; folder with data.captions",
     "target": _EDITS,
-    "mask": f"{_SCENES}, shapes-edits, shapes-object-edits, shapes-classes, places; folder with "
-    "data.mask_root",
+    "words": "pie-bench",
+    "mask": f"{_SCENES}, shapes-edits, shapes-object-edits, shapes-classes, pie-bench, places; "
+    "folder with data.mask_root",
     "drags": "shapes-drags, shapes-ood-drags, dragbench, dragbench-205",
 }
 
@@ -115,9 +116,9 @@ def prompts(template: str, examples: Sequence[Example]) -> list[str]:
 
 
 def _filled(template: str, example: Example) -> str:
-    """The template with both words replaced at once: braces in a caption stay text."""
+    """The template with its words replaced at once: braces in a caption stay text."""
     texts = {word: getattr(example, field) for word, field in _WORDS.items()}
-    return re.sub(r"\{caption\}|\{target\}", lambda word: texts[word[0]], template)
+    return re.sub(r"\{caption\}|\{target\}|\{words\}", lambda word: texts[word[0]], template)
 
 
 def check_prompts(task: Task, example: Example, *keys: str) -> None:

@@ -40,13 +40,14 @@ class LocalBlend:
         return torch.where(self.mask(), x_BCHW, self.path[i]) if acts else x_BCHW
 
     def mask(self) -> Tensor:
-        """Where the edit may differ from the source: bool [B, 1, H, W]."""
+        """Where the edit may differ from the source; without words everywhere. bool [B, 1, H, W]"""
         assert self.seen.sum_2BP is not None
         maps_2Bhw = self.seen.sum_2BP.view(2, -1, *map_size(self.path, self.cells))
         pooled = F.max_pool2d(maps_2Bhw, 3, stride=1, padding=1)
         cells = F.interpolate(pooled, size=self.path.shape[-2:])
         above = cells > self.threshold * cells.amax((2, 3), keepdim=True)
-        return above.any(0)[:, None]
+        wordless = ~self.seen.tokens_2BK.any(2).any(0)[:, None, None]
+        return (above.any(0) | wordless)[:, None]
 
 
 def map_size(x: Tensor, cells: int) -> tuple[int, int]:

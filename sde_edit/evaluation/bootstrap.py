@@ -5,6 +5,7 @@ Letters: B resamplings, N examples, D numbers per example.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -63,5 +64,9 @@ def _values(metric: Metric, rows_ND: Tensor, counts_BN: Tensor) -> list[float]:
 
 
 def _per_example(metric: Metric, ids: Sequence[str], rows_ND: Tensor) -> dict[str, float] | None:
+    """Id -> value of the examples that have one; None if the metric has none."""
     values = metric.per_example(rows_ND)
-    return None if values is None else dict(zip(ids, values.tolist(), strict=True))
+    if values is None:
+        return None
+    pairs = zip(ids, values.tolist(), strict=True)
+    return {example_id: value for example_id, value in pairs if not math.isnan(value)}

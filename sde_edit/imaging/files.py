@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -44,6 +45,20 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """An image that lies in another file: a name for messages, and the content of its own file."""
+
+    name: str
+    content: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Picture = Path | Embedded
 
 
 def list_images(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -89,9 +104,10 @@ def counted(what: str, names: Iterable[str]) -> list[str]:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
+def _opened(file: Picture) -> Iterator[Image.Image]:
     """Open a regular file as a Pillow image. Failures to decode inside the block name the file."""
-    with open_regular(file) as content, _decoder(content, shown(str(file))) as image:
+    opened = io.BytesIO(file.content) if isinstance(file, Embedded) else open_regular(file)
+    with opened as content, _decoder(content, shown(str(file))) as image:
         yield image
 
 
@@ -127,7 +143,7 @@ def _check_pixels(size: Size) -> None:
         raise UserError(_TOO_LARGE)
 
 
-def read_size(path: Path) -> Size:
+def read_size(path: Picture) -> Size:
     """(width, height) of the upright image, from the header. Raises UserError naming the file."""
     with _opened(path) as image:
         width, height = image.size
@@ -136,13 +152,13 @@ def read_size(path: Path) -> Size:
     return (height, width) if sideways else (width, height)
 
 
-def is_grey(path: Path) -> bool:
+def is_grey(path: Picture) -> bool:
     """Whether the header says that the image is grey. Raises UserError naming the file."""
     with _opened(path) as image:
         return image.mode in _GREYS
 
 
-def read_rgb(path: Path, *, transparency: Literal["white", "refuse"] = "white") -> Image.Image:
+def read_rgb(path: Picture, *, transparency: Literal["white", "refuse"] = "white") -> Image.Image:
     """The upright image in mode RGB. Raises UserError naming the file.
 
     Grey, palette and CMYK images are converted, and 16 bits are rounded to 8. Transparent pixels

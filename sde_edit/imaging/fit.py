@@ -9,14 +9,13 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from sde_edit.errors import UserError
-from sde_edit.imaging.files import Size, read_size, to_pixels
+from sde_edit.imaging.files import Picture, Size, read_size, to_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +64,7 @@ class Fitting:
         """Whether pictures of different shapes stay so."""
         return self.fit == "keep"
 
-    def frame(self, size: Size, file: Path) -> Frame:
+    def frame(self, size: Size, file: Picture) -> Frame:
         """How a picture of this size is fitted. Raises UserError naming the file if it cannot."""
         resolution = self.resolution
         if resolution is None or self.fit == "keep":
@@ -85,14 +84,14 @@ class Fitting:
         width, height = (max(resolution, round(side * scale)) for side in taken)
         return Frame(size, window, (width, height), _central((width, height), square), square)
 
-    def sizes(self, files: Sequence[Path]) -> list[Size]:
+    def sizes(self, files: Sequence[Picture]) -> list[Size]:
         """The size that each file has when it is fitted; reads their headers if it must."""
         if self.resolution is not None and not self.varies:
             return [(self.resolution, self.resolution)] * len(files)
         with ThreadPoolExecutor(_THREADS) as pool:
             return list(pool.map(lambda file: self.frame(read_size(file), file).size, files))
 
-    def _kept(self, size: Size, file: Path) -> Frame:
+    def _kept(self, size: Size, file: Picture) -> Frame:
         if max(size) > _LONGEST * min(size):
             raise UserError(
                 f"{file}: is {size[0]}x{size[1]}, longer than {_LONGEST} times its short side: cut "

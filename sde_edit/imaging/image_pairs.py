@@ -22,7 +22,15 @@ from sde_edit.api.citation import Citation
 from sde_edit.api.dataset import DataStatus
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError, first_problem
-from sde_edit.imaging.files import Size, counted, is_grey, read_rgb, read_size
+from sde_edit.imaging.files import (
+    Embedded,
+    Picture,
+    Size,
+    counted,
+    is_grey,
+    read_rgb,
+    read_size,
+)
 from sde_edit.imaging.fit import Fit, Fitting, Side
 from sde_edit.registry import UNLESS_DEFAULT, Text
 from sde_edit.store.digests import file_digests
@@ -39,10 +47,10 @@ T = TypeVar("T")
 class Item:
     """An example whose images are not yet read."""
 
-    image: Path
+    image: Picture
     caption: str
     target: str = ""
-    reference: Path | None = None
+    reference: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -132,18 +140,17 @@ class ImagePairs(ABC):
             items = self._drawn
         except UserError as error:
             return DataStatus(0, [str(error)], self._remedy)
-        files = _files(items.values())
-        absent = _absent(files)
-        found = sum(not absent & _files([item]) for item in items.values())
-        greys, unusable = self._headers(sorted(files - absent))
+        pictures = _pictures(items.values())
+        absent = _absent(pictures)
+        found = sum(not absent & _pictures([item]) for item in items.values())
+        greys, unusable = self._headers(sorted(pictures - absent, key=str))
         problems = [*_missing(absent), *counted("images cannot be used", unusable)]
         notes = [*self._catalogue.notes, *counted("grey images become RGB", greys)]
         return DataStatus(found, problems, self._remedy if problems else "", notes)
 
     def digest(self) -> str:
         """SHA-256 over the examples in order: ids, texts, and contents of images."""
-        files = sorted(_files(self._chosen.values()))
-        contents = dict(zip(files, file_digests(files), strict=True))
+        contents = _digests(_pictures(self._chosen.values()))
         total = hashlib.sha256()
         for example_id, item in self._chosen.items():
             reference = "" if item.reference is None else contents[item.reference]
@@ -180,20 +187,20 @@ class ImagePairs(ABC):
             items = self._drawn
         except UserError as error:
             raise UserError(f"{error}. {self._remedy}") from error
-        for problem in _missing(_absent(_files(items.values()))):
+        for problem in _missing(_absent(_pictures(items.values()))):
             raise UserError(f"{problem}. {self._remedy}")
         return items
 
     # -- files
 
-    def _read(self, path: Path) -> Pixels:
+    def _read(self, path: Picture) -> Pixels:
         picture = read_rgb(path)
         return self.fitting.frame(picture.size, path).pixels(picture)
 
-    def _headers(self, paths: Sequence[Path]) -> tuple[list[str], list[str]]:
+    def _headers(self, paths: Sequence[Picture]) -> tuple[list[str], list[str]]:
         """(names of grey images, problems of images that cannot be used)."""
 
-        def inspect(path: Path) -> tuple[str, str]:
+        def inspect(path: Picture) -> tuple[str, str]:
             try:
                 self.fitting.frame(read_size(path), path)
                 return (path.name if is_grey(path) else ""), ""
@@ -218,16 +225,29 @@ def read_json(path: Path, kind: type[T]) -> T:
         raise UserError(f"{path}: {first_problem(error)}") from error
 
 
-def _files(items: Iterable[Item]) -> set[Path]:
+def _pictures(items: Iterable[Item]) -> set[Picture]:
     """All images that the items need."""
     return {path for item in items for path in (item.image, item.reference) if path is not None}
 
 
-def _absent(files: Collection[Path]) -> set[Path]:
-    """The missing ones. Lists each folder once because it may be large and remote."""
+def _digests(pictures: Iterable[Picture]) -> dict[Picture, str]:
+    """SHA-256 of the content of each."""
+    found: dict[Picture, str] = {}
+    files = []
+    for picture in pictures:
+        if isinstance(picture, Embedded):
+            found[picture] = hashlib.sha256(picture.content).hexdigest()
+        else:
+            files.append(picture)
+    return found | dict(zip(files, file_digests(files), strict=True))
+
+
+def _absent(pictures: Collection[Picture]) -> set[Path]:
+    """The missing files. Lists each folder once because it may be large and remote."""
+    files = {picture for picture in pictures if isinstance(picture, Path)}
     folders = {file.parent for file in files}
     present = {file for folder in folders if folder.is_dir() for file in folder.iterdir()}
-    return set(files) - present
+    return files - present
 
 
 def _missing(absent: Collection[Path]) -> list[str]:

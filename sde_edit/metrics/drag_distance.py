@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import PIXEL_ERROR, references
 from sde_edit.evaluation.weights import reading
 from sde_edit.networks.dift import Dift, Layer, corresponding
-from sde_edit.registry import plugin
+from sde_edit.registry import UNLESS_DEFAULT, plugin
 
 
 @plugin
@@ -34,6 +34,8 @@ class DragDistance(Metric):
     t: training time step at which features are taken.
     block: up block that provides them, 0 the lowest.
     ensemble: number of noise draws.
+    within: where in the output the content is sought: in the whole image, or where the mask lets
+    it change (m-MD, mean distance within the mask); the whole image where there is no mask.
 
     Output and source image get the same noise, so unedited content is found where it was.
     tolerance: distances are below 2^12 pixels, and their mean has the relative error of one of
@@ -44,6 +46,7 @@ class DragDistance(Metric):
     t: int = 261
     block: int = 1
     ensemble: int = 8
+    within: Literal["image", "mask"] = field(default="image", metadata={"identity": UNLESS_DEFAULT})
 
     version: ClassVar[int] = 2
     citation: ClassVar[Citation | None] = papers.TANG2023DIFT
@@ -60,9 +63,10 @@ class DragDistance(Metric):
         return Dift(self.path, Layer(self.t, self.block, self.ensemble))
 
     def convention(self) -> str:
+        places = "all places" if self.within == "image" else "the places with mask > 0.5, if any"
         return (
             "distance in pixels from the target to the place of the output whose features are "
-            "most like those of the source point, by cosine over all places; mean over the points "
+            f"most like those of the source point, by cosine over {places}; mean over the points "
             f"of all images; {self._features.describe()}; the same noise for output and source "
             "image; features brought to the images' size by bilinear interpolation; borders "
             "repeated to whole cells"
@@ -78,6 +82,9 @@ class DragDistance(Metric):
     def check(self, example: Example) -> None:
         if not example.drags:
             raise UserError(f"example {example.id!r} has no drags")
+        among = self._among(example)
+        if among is not None and not among.any():
+            raise UserError(f"the mask of example {example.id!r} leaves no place to seek content")
 
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         """[B, 2]: the sum of the distances of an image's points, and the number of points."""
@@ -85,8 +92,7 @@ class DragDistance(Metric):
         prompts = [example.caption for example in examples]
         sources = self._features(references(examples, "source"), prompts, noise)
         outputs = self._features(images_BHWC, prompts, noise)
-        size = (images_BHWC.shape[1], images_BHWC.shape[2])
-        rows = [_row(*three, size) for three in zip(examples, sources, outputs, strict=True)]
+        rows = [self._row(*three) for three in zip(examples, sources, outputs, strict=True)]
         return torch.tensor(rows, dtype=torch.float64)
 
     def aggregate(self, rows_ND: Tensor, counts_BN: Tensor) -> Tensor:
@@ -98,11 +104,16 @@ class DragDistance(Metric):
         """Means over the points of each image [N]."""
         return rows_ND[:, 0] / rows_ND[:, 1]
 
+    def _row(self, example: Example, source_Chw: Tensor, output_Chw: Tensor) -> tuple[float, int]:
+        """The sum and the number of the distances. A point counts as the pixel that it lies in."""
+        points, size = [drag.source for drag in example.drags], example.image.shape[:2]
+        among = self._among(example)
+        found = corresponding(source_Chw, output_Chw, points, (size[0], size[1]), among)
+        targets = [(int(drag.target[0]), int(drag.target[1])) for drag in example.drags]
+        return sum(map(math.dist, found, targets)), len(targets)
 
-def _row(
-    example: Example, source_Chw: Tensor, output_Chw: Tensor, size: tuple[int, int]
-) -> tuple[float, int]:
-    """The sum and the number of the distances. A point counts as the pixel that it lies in."""
-    found = corresponding(source_Chw, output_Chw, [drag.source for drag in example.drags], size)
-    targets = [(int(drag.target[0]), int(drag.target[1])) for drag in example.drags]
-    return sum(map(math.dist, found, targets)), len(targets)
+    def _among(self, example: Example) -> Tensor | None:
+        """Where the content is sought, bool [H, W]; None for everywhere."""
+        if self.within == "image" or example.mask is None:
+            return None
+        return torch.from_numpy(example.mask > 0.5)

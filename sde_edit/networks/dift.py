@@ -8,6 +8,7 @@ Letters: B images, C channels, H and W of the image, h and w of the feature map,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -124,14 +125,18 @@ def _extended(images_BHWC: Tensor, factor: int) -> Tensor:
 
 
 def corresponding(
-    source_Chw: Tensor, other_Chw: Tensor, points: Sequence[Point], size: tuple[int, int]
+    source_Chw: Tensor,
+    other_Chw: Tensor,
+    points: Sequence[Point],
+    size: tuple[int, int],
+    among_HW: Tensor | None = None,
 ) -> list[tuple[int, int]]:
     """For each point of the source, the pixel (x, y) of the other image with the most similar
     features.
 
     Both maps are resized by bilinear interpolation, so that each cell has as many pixels as it was
-    made of, and cut to the images' size (H, W). All pixels of the other image are compared; ties go
-    to the first.
+    made of, and cut to the images' size (H, W). Of the other image all pixels are compared, or
+    those where `among` (bool) is true; ties go to the first.
     """
     rows, columns = ([int(point[axis]) for point in points] for axis in (1, 0))
     parts = [part[:, rows, columns].T for part in _resized(source_Chw, size)]
@@ -143,7 +148,10 @@ def corresponding(
     ):
         dot_PHW += torch.einsum("pc,chw->phw", vector_PC, part_CHW)
         squared_HW += part_CHW.square().sum(0)
-    best = (dot_PHW / squared_HW.sqrt().clamp_min(1e-8)).flatten(1).argmax(1)
+    cosine_PHW = dot_PHW / squared_HW.sqrt().clamp_min(1e-8)
+    if among_HW is not None:
+        cosine_PHW.masked_fill_(~among_HW.to(cosine_PHW.device), -math.inf)
+    best = cosine_PHW.flatten(1).argmax(1)
     return [(index % size[1], index // size[1]) for index in host.read(best).tolist()]
 
 

@@ -71,7 +71,7 @@ def _best(runs: Sequence[RunResult], metric: str) -> NDArray[np.int64]:
             f"give {metric} in the table's `also: metrics`, or measure it with `sde-edit evaluate "
             f"{who.replace(',', '')} metrics={metric}`"
         )
-    if not all(score.per_example for score in found):
+    if not all(len(score.per_example or {}) == score.n for score in found):
         raise UserError(
             f"{metric} has no value for each image, so the best candidate cannot be chosen by it: "
             "keep `mean`, or the best by a metric that has, such as psnr"

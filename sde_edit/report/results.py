@@ -81,7 +81,7 @@ def _sealed(
     """The ids of the sealed images. While a run is extended it has others, which only the scores of
     single images tell from them.
     """
-    measured = (score.per_example for score in scores.values() if score.per_example)
+    measured = (of.per_example for of in scores.values() if len(of.per_example or {}) == of.n)
     known = next(measured, None) if len(images) > seal.n else None
     return frozenset(image.id for image in images) if known is None else frozenset(known)
 

@@ -6,7 +6,7 @@ With `sampler=sde` the source is encoded by Cycle-SDE, with `ode` by DDIM invers
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -75,9 +75,10 @@ class PromptToPrompt(Task):
     reweight: word -> factor for the maps of its tokens, where the target prompt has the word and
     cross_replace is active.
 
-    blend_words: words of the prompts, separated by blanks, for the local blend; "" for none. After
-    every step but the first ones, the result returns to the source's state wherever no such word
-    of the source is seen, nor any of the target.
+    blend_words: words of the prompts, separated by blanks, for the local blend; "" for none;
+    `{words}` for those of the example, whose edit is free everywhere if it has none. After every
+    step but the first ones, the result returns to the source's state wherever no such word of the
+    source is seen, nor any of the target.
     blend_threshold: a word is seen where its attention map, summed over heads, layers and the steps
     so far, and pooled over 3 x 3 positions by their maximum, is above this share of its maximum.
     blend_start: the share of the steps, from the first on, without local blend.
@@ -172,7 +173,8 @@ class PromptToPrompt(Task):
                 f"{example.id}: task.mode=replace needs prompts of as many words, not {shown}: use "
                 "task.mode=refine"
             )
-        if self._blended and not self._blended & {*_words(before), *_words(after)}:
+        chosen = self._words_for(example)
+        if chosen and not chosen & {*_words(before), *_words(after)}:
             shown = " and ".join(repr(shortened(prompt, _SHOWN)) for prompt in (before, after))
             raise UserError(
                 f"{example.id}: task.blend_words={self.blend_words!r}: none is in the prompts "
@@ -195,15 +197,20 @@ class PromptToPrompt(Task):
         return access
 
     @property
-    def _blended(self) -> set[str]:
-        return {*_words(self.blend_words)}
+    def _blended(self) -> bool:
+        return bool(self.blend_words.strip())
+
+    def _words_for(self, example: Example) -> set[str]:
+        """The words of the local blend; none for an example without any."""
+        (chosen,) = prompts(self.blend_words, [example])
+        return {*_words(chosen)}
 
     def without_effect(self, example: Example) -> list[str]:
         """The words of `reweight` that the target prompt lacks, of `blend_words` that both lack."""
         (before,), (after,) = (prompts(p, [example]) for p in (self.source_prompt, self.prompt))
         words = _words(after)
         lacking = [word for word in self.reweight if word.lower() not in words]
-        unseen = sorted(self._blended - {*_words(before), *words})
+        unseen = sorted(self._words_for(replace(example, words="")) - {*_words(before), *words})
         return [
             *(f"task.reweight.{word}: no target prompt has this word" for word in lacking),
             *(f"task.blend_words: no prompt has the word {word!r}" for word in unseen),
@@ -239,7 +246,7 @@ class PromptToPrompt(Task):
         model = self._access(model)
         before, after = prompts(self.source_prompt, examples), prompts(self.prompt, examples)
         text, null = model.embed(before), model.embed(prompts(self.negative_prompt, examples))
-        seen = self._seen(model, inversion.states, before, after)
+        seen = self._seen(model, inversion.states, before, after, examples)
         decoder = _ControlledDenoiser(
             model=model,
             guidance=self.guidance,
@@ -281,14 +288,22 @@ class PromptToPrompt(Task):
         return nulls
 
     def _seen(
-        self, model: AttentionAccess, path: Tensor, before: Sequence[str], after: Sequence[str]
+        self,
+        model: AttentionAccess,
+        path: Tensor,
+        before: Sequence[str],
+        after: Sequence[str],
+        examples: Sequence[Example],
     ) -> WordMaps | None:
         """What records the maps of `blend_words`; None without local blend."""
         if not self._blended:
             return None
-        size, words = model.prompt_tokens, sorted(self._blended)
+        size, words = model.prompt_tokens, [sorted(self._words_for(e)) for e in examples]
         tokens = [
-            [selection(prompt.split(), model.word_tokens(prompt), words, size) for prompt in side]
+            [
+                selection(prompt.split(), model.word_tokens(prompt), chosen, size)
+                for prompt, chosen in zip(side, words, strict=True)
+            ]
             for side in (before, after)
         ]
         tokens_2BK = torch.stack([torch.stack(side) for side in tokens])

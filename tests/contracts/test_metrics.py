@@ -16,7 +16,9 @@ from tests.builders import ROOT
 CONF = ROOT / "conf" / "metric"
 # Their networks are not part of the package; sde-edit test-plugin checks them where they are.
 DOWNLOADED = {
-    *("clip", "drag_distance", "fid", "fid_legacy", "kid", "lpips", "source_clip", "source_lpips"),
+    *("background_lpips", "clip", "drag_distance", "edited_clip", "fid", "fid_legacy", "kid"),
+    *("image_fidelity", "lpips", "masked_drag_distance", "source_clip", "source_lpips"),
+    "structure",
 }
 
 
@@ -32,7 +34,7 @@ def checks():
     always made, the others are slow."""
     for name in sorted({*names("metric")} - DOWNLOADED):
         for check in CHECKS:
-            costs = name == "shapes_drag_distance" and check is not check_rows
+            costs = "drag_distance" in name and check is not check_rows
             marks = [pytest.mark.slow] if costs else []
             yield pytest.param(name, check, marks=marks, id=f"{name}-{check.__name__}")
 

@@ -15,7 +15,7 @@ def blend(threshold=0.5, start=1):
     seen = torch.zeros(2, 2, 4, 5)
     seen[0, 0, 1, 2] = 3.0
     seen[1, 1, 3, 0], seen[1, 1, 0, 4] = 1.0, 0.5
-    maps = WordMaps(20, torch.zeros(2, 2, 6), seen.flatten(2))
+    maps = WordMaps(20, torch.ones(2, 2, 6), seen.flatten(2))
     return LocalBlend(maps, PATH, cells=2, threshold=threshold, start=start)
 
 
@@ -32,6 +32,14 @@ def test_the_edit_stays_three_positions_wide_about_each_word():
     lower = blend(threshold=0.4)(X, 2)
     assert torch.equal(lower[0], out[0])
     assert torch.equal(lower[1], out[1] + rectangle(slice(0, 4), slice(6, 10)))
+
+
+def test_an_example_without_words_is_free_everywhere():
+    own = blend()
+    own.seen.tokens_2BK[:, 1] = 0
+    out = own(X, 2)
+    assert torch.equal(out[1], X[1])
+    assert torch.equal(out[0], blend()(X, 2)[0])
 
 
 def test_the_first_steps_are_left_alone():

@@ -210,6 +210,20 @@ def test_local_blend_of_a_batch_is_that_of_its_examples(model, sampler):
     assert not torch.equal(together, edited(task(), model, batch, sampler))
 
 
+def test_words_of_the_example_are_blended_and_one_without_any_is_free(model):
+    settings = {"blend_threshold": 0.8, "blend_start": 0.0, "blend_cells": 2}
+    a, b = examples()
+    own = task(blend_words="{words}", **settings)
+    both = edited(own, model, [dataclasses.replace(a, words="x B"), b])
+    assert torch.equal(both[:1], edited(task(blend_words="b x", **settings), model, [a]))
+    assert torch.equal(both[1:], edited(task(), model, [b]))
+    assert not torch.equal(both[:1], edited(task(), model, [a]))
+    own.check(b)
+    assert own.without_effect(dataclasses.replace(a, words="zebra x")) == []
+    with pytest.raises(UserError, match=r"none is in the prompts"):
+        own.check(dataclasses.replace(a, words="zebra"))
+
+
 def test_where_no_word_is_seen_every_bit_of_the_source_stays(model, monkeypatch):
     """Cycle-SDE's source, which is the encoded image. The threshold leaves a place or two."""
     monkeypatch.setattr(model, "decode", lambda x: x)

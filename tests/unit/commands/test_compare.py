@@ -178,6 +178,22 @@ def test_gains_know_which_direction_is_better(store):
     assert pair_of(higher, lower).gains("psnr")["e0"] == -1.0
 
 
+def test_an_example_without_a_value_is_no_gain_and_no_loss(store):
+    runs = add(store, A), add(store, B, sampler="sde")
+    for run, values in zip(runs, (A, B), strict=True):
+        some = {i: value for i, value in values.items() if i != "e0"}
+        psnr = score_of(
+            PSNR,
+            {i: torch.tensor([v], dtype=torch.float64) for i, v in values.items()},
+            200,
+            seal="",
+        )
+        store_score(run, "psnr", dataclasses.replace(psnr, per_example=some))
+    pair = pair_of(*runs)
+    assert pair.gains("psnr").keys() == {*IDS[1:]}
+    assert [cell.split()[0] for cell in cells(describe(pair), "psnr")[:2]] == ["24.5", "24.1"]
+
+
 def test_a_row_of_the_sheet_is_an_example_in_both_runs(store):
     pair = pair_of(add(store, A, sampler="sde"), add(store, B))
     one, two = (draw(pair, "psnr", Scenes(), IDS[:n]) for n in (1, 2))

@@ -42,6 +42,29 @@ def test_exactly_one_attribute_differs(split: Any, edit: Any) -> None:
         assert len(set(colours)) == len(colours)
 
 
+@pytest.mark.parametrize("edit", ["add", "delete"])
+def test_an_object_appears_or_goes(edit: Any) -> None:
+    data = ShapesEdits(n=N, edit=edit)
+    seconds = []
+    for i, example_id in enumerate(data.ids()):
+        before, after = data.scenes(example_id)
+        both, one = (after, before) if edit == "add" else (before, after)
+        assert both == make_scene(SPLITS["test"][i], things_in_it=2)
+        assert dataclasses.replace(both, things=one.things) == one
+        (left,) = one.things
+        seconds.append(both.things.index(left))
+        example = data.load(example_id)
+        assert (" and " in example.caption, " and " in example.target) == (
+            edit == "delete",
+            edit == "add",
+        )
+        gone = both.coverage()[1 - seconds[-1]]
+        assert example.mask is not None
+        assert not example.mask[gone == 0].any()
+        assert example.mask.sum() > 12
+    assert 0.4 < np.mean(seconds) < 0.6
+
+
 def test_any_edit_is_each_of_them() -> None:
     data = ShapesEdits(n=N)
     found = [differences(*data.scenes(example_id)) for example_id in data.ids()]
@@ -154,7 +177,7 @@ def test_refuses_other_ids(example_id: str) -> None:
 
 @pytest.mark.parametrize(("settings", "message"), [
     ({"n": 0}, "data.n=0"),
-    ({"edit": "size"}, "'colour', 'shape', 'background', 'object' or 'any'"),
+    ({"edit": "size"}, "'background', 'object', 'any', 'add' or 'delete'"),
     ({"masks": "small"}, "masks"),
 ])  # fmt: skip
 def test_refuses_settings(settings: dict[str, Any], message: str) -> None:

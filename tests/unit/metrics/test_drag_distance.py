@@ -57,6 +57,28 @@ def test_drag_distance_is_the_mean_over_points_not_images() -> None:
         metric.check(Example("none", image))
 
 
+def test_content_may_be_sought_inside_the_mask_alone() -> None:
+    image = np.zeros((8, 10, 3), np.uint8)
+    image[2, 1] = (255, 0, 0)
+    output = np.zeros_like(image)
+    output[7, 9], output[2, 4] = (255, 0, 0), (200, 0, 0)  # a double elsewhere, and what moved
+    mask = np.zeros((8, 10), np.float32)
+    mask[2, :6] = 1
+    metric = build("metrics", "drag_distance", {"path": "embedded:shapes", "within": "mask"})
+    anywhere = build("metrics", "drag_distance", {"path": "embedded:shapes"})
+    for one in (metric, anywhere):
+        one.__dict__["_features"] = Pixels()
+    masked = Example("one", image, mask=mask, drags=(Drag((1, 2), (4, 2)),))
+    bare = replace(masked, mask=None)
+    assert metric.measure(batch(output), [masked]).tolist() == [[0.0, 1.0]]
+    assert anywhere.measure(batch(output), [masked])[0, 0] == pytest.approx(math.hypot(5, 5))
+    assert metric.measure(batch(output), [bare])[0, 0] == pytest.approx(math.hypot(5, 5))
+    assert metric.convention() != anywhere.convention()
+    metric.check(masked)
+    with pytest.raises(UserError, match="'one' leaves no place to seek content"):
+        metric.check(replace(masked, mask=np.zeros_like(mask)))
+
+
 def test_drag_distance_refuses_layers_that_are_not_there(tiny_model: Any) -> None:
     for layer in ({"block": 2}, {"t": 1000}):
         with pytest.raises(UserError, match="times 0 to 999 and up blocks 0 to 1"):

@@ -100,6 +100,11 @@ def test_runs_that_cannot_be_chosen_from_are_refused() -> None:
     whole = [replace(r, scores={"fid": replace(r.scores["psnr"], per_example=None)}) for r in RUNS]
     with pytest.raises(UserError, match="fid has no value for each image"):
         as_candidates(whole, "fid")
+    values = RUNS[0].scores["psnr"].per_example or {}
+    some = replace(RUNS[0].scores["psnr"], per_example={i: values[i] for i in IDS[1:]})
+    part = [replace(r, scores={"background_psnr": some}) for r in RUNS]
+    with pytest.raises(UserError, match="background_psnr has no value for each image"):
+        as_candidates(part, "background_psnr")
     others = run(2, examples=frozenset(IDS[1:]))
     with pytest.raises(UserError, match="hold different examples"):
         as_candidates([*RUNS[:2], others], "psnr")

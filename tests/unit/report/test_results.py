@@ -53,6 +53,18 @@ def test_a_run_with_lost_images_is_named_and_left_out(
     assert run.id not in to_json(table)
 
 
+def test_while_a_run_is_extended_a_score_of_all_its_images_tells_which_are_sealed(
+    store: RunStore, fill: Fill
+) -> None:
+    run = fill()["sde", "small", 50]
+    sealed = sorted(run.rows())
+    add_score(run, "background_psnr", 20.0, per_example=dict.fromkeys(sealed[1:], 20.0))
+    add_score(run, "psnr", 20.0, per_example=dict.fromkeys(sealed, 20.0))
+    row = run.row_file("a").read_text().splitlines()[0]
+    run.row_file("b").write_text(json.dumps(json.loads(row) | {"id": "more"}) + "\n")
+    assert load_finished(run).examples == {*sealed}
+
+
 def test_conventions_must_agree(store: RunStore, fill: Fill) -> None:
     run = fill()[("sde", "small", 50)]
     add_score(run, "psnr", 20.0, convention="another window")
