@@ -16,7 +16,13 @@ WORDS = {  # two prompts that differ, where there are any
 }
 GUIDANCE = {"ddpm": 1.0}  # that costs most, where it is not 3
 ONE_ROW = {"adm", "ddpm"}  # kinds that need no second row for guidance
-SMALL = {"adm": 16, "stable_diffusion": 64, "controlnet": 64, "ddpm": 16}  # resolutions
+SMALL = {  # resolutions
+    "adm": 16,
+    "stable_diffusion": 64,
+    "stable_diffusion_xl": 64,
+    "controlnet": 64,
+    "ddpm": 16,
+}
 
 
 @pytest.fixture(params=sorted(kinds("models")))
@@ -25,11 +31,12 @@ def kind(request):
 
 
 @pytest.fixture
-def settings(kind, tiny_model, tiny_ddpm, tiny_adm, tiny_control):
+def settings(kind, tiny_model, tiny_xl, tiny_ddpm, tiny_adm, tiny_control):
     """The settings of the first YAML of that kind, with a small checkpoint in place of its own."""
     raw = next(raw for raw in map(_yaml, names("model")) if raw["kind"] == kind)
     given = plugin_settings("model", raw)
-    path = {"adm": tiny_adm, "ddpm": tiny_ddpm}.get(kind, tiny_model)
+    others = {"adm": tiny_adm, "ddpm": tiny_ddpm, "stable_diffusion_xl": tiny_xl}
+    path = others.get(kind, tiny_model)
     files = {"path": str(path), "control": str(tiny_control)}
     small = {"resolution": SMALL[kind]} if kind in SMALL else {}
     return given | {k: v for k, v in files.items() if k in given} | small

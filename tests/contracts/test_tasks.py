@@ -4,6 +4,7 @@ import pytest
 
 from sde_edit.contracts.tasks import CHECKS, Subject
 from sde_edit.models.stable_diffusion import StableDiffusion
+from sde_edit.models.stable_diffusion_xl import StableDiffusionXL
 from sde_edit.registry import names
 from tests.builders import build_task
 
@@ -15,9 +16,12 @@ OWN_SETTINGS = {  # few steps, so that no example stops early and the plan is wh
 }
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model):
-    return StableDiffusion(str(tiny_model), 64).load("cpu", "float64")
+@pytest.fixture(scope="module", params=["sd15", "sdxl"])
+def model(request, tiny_model, tiny_xl):
+    """A small model of each kind whose layers tasks can see and change."""
+    xl = request.param == "sdxl"
+    source = StableDiffusionXL(str(tiny_xl), 64) if xl else StableDiffusion(str(tiny_model), 64)
+    return source.load("cpu", "float64")
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
