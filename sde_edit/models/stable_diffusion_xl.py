@@ -117,8 +117,8 @@ class LoadedStableDiffusionXL(LoadedStableDiffusion):
         embeddings = torch.cat([text_BKD, pooled_BD[:, None]], dim=1)
         if not self._empty_is_zero:
             return embeddings
-        said = torch.tensor([bool(prompt) for prompt in prompts]).to(self.device)
-        return embeddings * said[:, None, None]
+        both = zip(prompts, embeddings, strict=True)
+        return torch.stack([own if prompt else torch.zeros_like(own) for prompt, own in both])
 
     def _unet(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         (text_BKD,) = condition
@@ -135,6 +135,9 @@ class LoadedStableDiffusionXL(LoadedStableDiffusion):
     def _sizes(self, x_BCHW: Tensor) -> Tensor:
         """float32 [B, 6]: (y, x) of the original size, the corner of the crop and the target size,
         in pixels (Podell et al. 2024, Sec. 2.2)."""
-        height, width = (self.factor * side for side in x_BCHW.shape[2:])
-        sizes = torch.tensor([height, width, 0, 0, height, width], dtype=torch.float32)
-        return sizes.to(self.device).expand(len(x_BCHW), -1)
+        size = [self.factor * side for side in x_BCHW.shape[2:]]
+        columns = [
+            x_BCHW.new_full((len(x_BCHW),), number, dtype=torch.float32)  # no copy to the device
+            for number in (*size, 0, 0, *size)
+        ]
+        return torch.stack(columns, dim=1)
