@@ -194,9 +194,9 @@ class PromptToPrompt(Task):
         smallest = min(access.latent_shape[1:]) // known[-1]
         if self.self_replace and self.self_max_side < smallest:
             raise UserError(
-                f"task.self_max_side={self.self_max_side}: the smallest maps of self-attention have "
-                f"{smallest} x {smallest} positions at the model's own size: give {smallest} or "
-                "more, or task.self_replace=0"
+                f"task.self_max_side={self.self_max_side}: the smallest maps of self-attention "
+                f"have {smallest} x {smallest} positions at the model's own size: give {smallest} "
+                "or more, or task.self_replace=0"
             )
         return access
 
