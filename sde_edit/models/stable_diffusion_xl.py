@@ -21,7 +21,7 @@ from sde_edit.api.model import PromptReading
 from sde_edit.errors import UserError
 from sde_edit.networks.base import dtype_of
 from sde_edit.networks.checkpoints import read_config
-from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion, load_part
+from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion
 from sde_edit.networks.pipeline_files import (
     INDEX,
     STABLE_DIFFUSION_XL,
@@ -82,11 +82,10 @@ class LoadedStableDiffusionXL(LoadedStableDiffusion):
     def _load_text(self, folder: Path) -> None:
         from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-        def placed(cls: Any, stem: str) -> Any:
-            return self._placed(load_part(cls, folder, stem, self.dtype))
-
-        self.text_encoder = placed(CLIPTextModel, TEXT_ENCODER)
-        self.text_encoder_2 = placed(CLIPTextModelWithProjection, TEXT_ENCODER_2)
+        self.text_encoder = self._text_encoder(CLIPTextModel, folder, TEXT_ENCODER)
+        self.text_encoder_2 = self._text_encoder(
+            CLIPTextModelWithProjection, folder, TEXT_ENCODER_2
+        )
         self.tokenizer, self.tokenizer_2 = _tokenizers(folder)
         index = read_config(folder / INDEX)
         self._empty_is_zero: bool = index.get("force_zeros_for_empty_prompt", True)

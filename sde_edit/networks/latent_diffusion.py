@@ -102,10 +102,10 @@ class LoadedStableDiffusion(Network):
         logging.disable_progress_bar()  # it would show one for each component
         check_pipeline(folder, self.layout)
         self._load_text(folder)
-        unet = load_part(UNet2DConditionModel, folder, UNET, dtype)
+        unet = _part(UNet2DConditionModel, folder, UNET, dtype)
         unet.requires_grad_(False)  # only embeddings and latents get gradients
         self.unet, self._compiled = self._placed(unet, compile=compile), compile
-        self.vae = self._placed(load_part(AutoencoderKL, folder, VAE, self._vae_dtype(folder)))
+        self.vae = self._placed(_part(AutoencoderKL, folder, VAE, self._vae_dtype(folder)))
         self.latent_shape, self.factor = latent_shape(folder, resolution), latent_factor(folder)
         self.prompt_tokens: int = self.tokenizer.model_max_length
         schedule, self.prediction = read_scheduler(folder / SCHEDULER)
@@ -115,8 +115,11 @@ class LoadedStableDiffusion(Network):
         """Load what turns prompts into embeddings."""
         from transformers import CLIPTextModel
 
-        self.text_encoder = self._placed(load_part(CLIPTextModel, folder, TEXT_ENCODER, self.dtype))
+        self.text_encoder = self._text_encoder(CLIPTextModel, folder, TEXT_ENCODER)
         self.tokenizer = load_tokenizer(folder)
+
+    def _text_encoder(self, cls: Any, folder: Path, stem: str) -> Any:
+        return self._placed(_part(cls, folder, stem, self.dtype))
 
     def _vae_dtype(self, folder: Path) -> torch.dtype:
         """The dtype of the autoencoder."""
@@ -248,7 +251,7 @@ class LoadedStableDiffusion(Network):
         return out
 
 
-def load_part(cls: Any, folder: Path, stem: str, dtype: torch.dtype) -> Any:
+def _part(cls: Any, folder: Path, stem: str, dtype: torch.dtype) -> Any:
     """A network of a pipeline, as `load_network` loads it. stem: such as `UNET`."""
     return load_network(cls, weights_of(folder, stem, f"model.path={folder}"), dtype)
 
