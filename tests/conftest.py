@@ -75,70 +75,127 @@ def no_workers():
         yield
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory):
-    """Folder of a 64x64 pipeline: f = 8 as in SD 1.5, so latents are 8x8."""
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline
-    from diffusers import UNet2DConditionModel as UNet
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+def _tokenizer(folder, **special):
+    """A tokenizer that knows letters only."""
+    from transformers import CLIPTokenizer
 
-    folder = tmp_path_factory.mktemp("tiny")
     letters = [chr(c) for c in range(33, 127)]
     tokens = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(
-        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16
+    files = (str(folder / "vocab.json"), str(folder / "merges.txt"))
+    return CLIPTokenizer(*files, model_max_length=16, **special)
+
+
+def _text_config(tokenizer, **sizes):
+    from transformers import CLIPTextConfig
+
+    tokens = len(tokenizer)
+    return CLIPTextConfig(
+        vocab_size=tokens,
+        hidden_size=32,
+        intermediate_size=32,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        bos_token_id=tokens - 2,
+        eos_token_id=tokens - 1,
+        pad_token_id=tokens - 1,
+        **sizes,
     )
+
+
+def _unet(**conditions):
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=8,  # one channel to a group would take out what t adds
+        attention_head_dim=2,
+        **conditions,
+    )
+
+
+def _vae(**scale):
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(16, 16, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=8,
+        latent_channels=4,
+        sample_size=64,
+        **scale,
+    )
+
+
+BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """Folder of a 64x64 pipeline: f = 8 as in SD 1.5, so latents are 8x8."""
+    from diffusers import PNDMScheduler, StableDiffusionPipeline
+    from transformers import CLIPTextModel
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = _tokenizer(folder)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        text = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(tokens),
-                hidden_size=32,
-                intermediate_size=32,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                max_position_embeddings=16,
-                bos_token_id=len(tokens) - 2,
-                eos_token_id=len(tokens) - 1,
-                pad_token_id=len(tokens) - 1,
-            )
-        )
-        unet = UNet(
-            sample_size=8,
-            block_out_channels=(32, 32),
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            layers_per_block=1,
-            norm_num_groups=8,  # one channel to a group would take out what t adds
-            cross_attention_dim=32,
-            attention_head_dim=2,
-        )
-        vae = AutoencoderKL(
-            block_out_channels=(16, 16, 16, 16),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=1,
-            norm_num_groups=8,
-            latent_channels=4,
-            sample_size=64,
-        )
+        text = CLIPTextModel(_text_config(tokenizer, num_hidden_layers=1))
+        unet = _unet(cross_attention_dim=32)
+        vae = _vae()
     StableDiffusionPipeline(
         vae=vae,
         text_encoder=text,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=PNDMScheduler(
-            beta_schedule="scaled_linear",
-            beta_start=0.00085,
-            beta_end=0.012,
-            skip_prk_steps=True,
-            steps_offset=1,
-        ),
+        scheduler=PNDMScheduler(**BETAS, skip_prk_steps=True, steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    ).save_pretrained(folder / "pipeline")
+    return folder / "pipeline"
+
+
+@pytest.fixture(scope="session")
+def tiny_xl(tmp_path_factory):
+    """Folder of a 64x64 pipeline as SDXL has it. The encoders have layers after the one that is
+    read, and the pooled embedding is narrower than the text."""
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    folder = tmp_path_factory.mktemp("tiny-xl")
+    first, second = _tokenizer(folder), _tokenizer(folder, pad_token="!")
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        text = CLIPTextModel(_text_config(first, num_hidden_layers=2))
+        text_2 = CLIPTextModelWithProjection(
+            _text_config(second, num_hidden_layers=3, hidden_act="gelu", projection_dim=48)
+        )
+        unet = _unet(
+            cross_attention_dim=64,
+            transformer_layers_per_block=(1, 2),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=48 + 6 * 8,
+        )
+        vae = _vae(scaling_factor=0.13025, force_upcast=True)
+    StableDiffusionXLPipeline(
+        vae=vae,
+        text_encoder=text,
+        text_encoder_2=text_2,
+        tokenizer=first,
+        tokenizer_2=second,
+        unet=unet,
+        scheduler=EulerDiscreteScheduler(**BETAS, timestep_spacing="leading", steps_offset=1),
+        add_watermarker=False,
     ).save_pretrained(folder / "pipeline")
     return folder / "pipeline"
 

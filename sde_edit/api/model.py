@@ -90,7 +90,10 @@ class AttentionAccess(Model, Protocol):
         """The sides of a position of the maps of its cross-attention, in cells of the latent."""
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
-        """Text embeddings [B, K, D]."""
+        """Text embeddings [B, K, D], for `attend` and `features`.
+
+        A model may add rows of its own after those of the K tokens.
+        """
 
     def word_tokens(self, prompt: str) -> list[list[int]]:
         """Token ids of each word; blanks separate words. The last may not fit in K tokens."""

@@ -162,6 +162,15 @@ NIE2024BLESSING = Citation(
     year=2024,
     arxiv="2311.01410",
 )
+PODELL2024SDXL = Citation(
+    key="podell2024sdxl",
+    authors="Podell, Dustin and English, Zion and Lacey, Kyle and Blattmann, Andreas and Dockhorn, "
+    "Tim and Müller, Jonas and Penna, Joe and Rombach, Robin",
+    title="SDXL: Improving Latent Diffusion Models for High-Resolution Image Synthesis",
+    venue="ICLR",
+    year=2024,
+    arxiv="2307.01952",
+)
 ROMBACH2022HIGH = Citation(
     key="rombach2022high",
     authors="Rombach, Robin and Blattmann, Andreas and Lorenz, Dominik and Esser, Patrick and "

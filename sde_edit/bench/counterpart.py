@@ -55,7 +55,7 @@ def _no_counterpart(experiment: Experiment) -> str:
     if not isinstance(task, Inpaint):
         return f"diffusers has no pipeline for task={spec.task.name}"
     if spec.model.kind != "stable_diffusion":
-        return f"diffusers has no pipeline that inpaints with model={spec.model.name}"
+        return f"compared for models of kind stable_diffusion, not for model={spec.model.name}"
     if spec.sampler.kind not in ("ode", "sde", "ode2", "sde2"):
         return f"diffusers has no scheduler for sampler={spec.sampler.name}"
     if spec.spacing not in _SPACINGS:

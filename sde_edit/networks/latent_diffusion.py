@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,22 +31,24 @@ from sde_edit.networks.checkpoints import (
 from sde_edit.networks.lora import LoraLayers, fit, stack_adapters
 from sde_edit.networks.pipeline_files import (
     SCHEDULER,
+    STABLE_DIFFUSION,
     TEXT_ENCODER,
     UNET,
     VAE,
+    Layout,
     PipelineFiles,
     check_pipeline,
     latent_factor,
     latent_shape,
     latent_size,
 )
-from sde_edit.networks.prompts import load_tokenizer, read_prompts
+from sde_edit.networks.prompts import load_tokenizer, read_prompts, token_ids
 from sde_edit.registry import Count, Text
 
 
 @dataclass(frozen=True)
 class LatentSource:
-    """The files of a pipeline: UNet, autoencoder, text encoder, tokenizer, scheduler config.
+    """The files of a pipeline: UNet, autoencoder, text encoders, tokenizers, scheduler config.
 
     path: a folder in diffusers layout, a hub id, or `embedded:NAME` for a model shipped in this
     package. The run id holds the digest of the files, not the path.
@@ -54,10 +56,11 @@ class LatentSource:
 
     path: Text = field(metadata={"identity": False})
     resolution: Count
+    layout: ClassVar[Layout] = STABLE_DIFFUSION
 
     @property
     def files(self) -> PipelineFiles:
-        return PipelineFiles(self.path)
+        return PipelineFiles(self.path, layout=self.layout)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -105,6 +108,8 @@ class LatentSource:
 class LoadedStableDiffusion(Network):
     """The pipeline on its device, loaded only from safetensors. Its state is scaled latents."""
 
+    layout: ClassVar[Layout] = STABLE_DIFFUSION
+
     def __init__(
         self,
         folder: Path,
@@ -114,26 +119,34 @@ class LoadedStableDiffusion(Network):
         compile: bool = False,
     ) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel
         from transformers.utils import logging
 
         super().__init__(device, dtype)
         logging.disable_progress_bar()  # it would show one for each component
-        check_pipeline(folder)
-
-        def loaded(cls: Any, stem: str) -> Any:
-            return load_network(cls, weights_of(folder, stem, f"model.path={folder}"), dtype)
-
-        self.text_encoder = loaded(CLIPTextModel, TEXT_ENCODER).to(device)
-        unet = loaded(UNet2DConditionModel, UNET)
+        check_pipeline(folder, self.layout)
+        self._load_text(folder)
+        unet = _part(UNet2DConditionModel, folder, UNET, dtype)
         unet.requires_grad_(False)  # only embeddings and latents get gradients
         self.unet, self._compiled = self._placed(unet, compile=compile), compile
-        self.vae = self._placed(loaded(AutoencoderKL, VAE))
+        self.vae = self._placed(_part(AutoencoderKL, folder, VAE, self._vae_dtype(folder)))
         self.latent_shape, self.factor = latent_shape(folder, resolution), latent_factor(folder)
-        self.tokenizer = load_tokenizer(folder)
         self.prompt_tokens: int = self.tokenizer.model_max_length
         schedule, self.prediction = read_scheduler(folder / SCHEDULER)
         self.alpha_T = torch.tensor(schedule.alpha, dtype=torch.float64, device=device)
+
+    def _load_text(self, folder: Path) -> None:
+        """Load what turns prompts into embeddings."""
+        from transformers import CLIPTextModel
+
+        self.text_encoder = self._text_encoder(CLIPTextModel, folder, TEXT_ENCODER)
+        self.tokenizer = load_tokenizer(folder)
+
+    def _text_encoder(self, cls: Any, folder: Path, stem: str) -> Any:
+        return self._placed(_part(cls, folder, stem, self.dtype))
+
+    def _vae_dtype(self, folder: Path) -> torch.dtype:
+        """The dtype of the autoencoder."""
+        return self.dtype
 
     def latent_size(self, height: int, width: int) -> tuple[int, int]:
         return latent_size(height, width, self.factor)
@@ -141,7 +154,7 @@ class LoadedStableDiffusion(Network):
     def encode(self, images_BHWC: Tensor) -> Tensor:
         """uint8 [B, H, W, 3] -> scaled posterior means, float [B, 4, H/f, W/f]."""
         pixels = images_BHWC.to(self.device).permute(0, 3, 1, 2)  # bytes over the bus
-        x = pixels.to(self.dtype) / 127.5 - 1
+        x = pixels.to(self.vae.dtype) / 127.5 - 1
         mean = self.vae.encode(x).latent_dist.mean
         scaled: Tensor = mean.to(self.state_dtype) * self.vae.config.scaling_factor
         return scaled
@@ -151,23 +164,19 @@ class LoadedStableDiffusion(Network):
 
         Raises NotFiniteError if the latents or the pixels are not finite.
         """
-        z = (x_BCHW.to(self.state_dtype) / self.vae.config.scaling_factor).to(self.dtype)
+        z = (x_BCHW.to(self.state_dtype) / self.vae.config.scaling_factor).to(self.vae.dtype)
         return to_levels(self.vae.decode(z).sample, self.dtype)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Text embeddings [B, K, D]; each distinct prompt is encoded once."""
         distinct = list(dict.fromkeys(prompts))
-        ids = self.tokenizer(
-            distinct,
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        hidden: Tensor = self.text_encoder(ids.to(self.device)).last_hidden_state
         rows = [distinct.index(prompt) for prompt in prompts]
-        embeddings: Tensor = hidden[rows]
-        return embeddings
+        return self._encoded(distinct)[rows]
+
+    def _encoded(self, prompts: Sequence[str]) -> Tensor:
+        ids = token_ids(self.tokenizer, prompts).to(self.device)
+        hidden: Tensor = self.text_encoder(ids).last_hidden_state
+        return hidden
 
     def denoiser(
         self,
@@ -263,6 +272,11 @@ class LoadedStableDiffusion(Network):
         (text_BKD,) = condition
         out: Tensor = self.unet(x_BCHW, t_B, text_BKD, return_dict=False)[0]
         return out
+
+
+def _part(cls: Any, folder: Path, stem: str, dtype: torch.dtype) -> Any:
+    """A network of a pipeline, as `load_network` loads it. stem: such as `UNET`."""
+    return load_network(cls, weights_of(folder, stem, f"model.path={folder}"), dtype)
 
 
 @contextmanager

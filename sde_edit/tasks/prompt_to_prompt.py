@@ -185,7 +185,8 @@ class PromptToPrompt(Task):
         self._access(model)
 
     def _access(self, model: Model) -> AttentionAccess:
-        """The model. Raises UserError if it gives no access, or has no maps of `blend_cells`."""
+        """The model. Raises UserError if it gives no access, has no maps of `blend_cells`, or none
+        as small as `self_max_side`."""
         access = attention_access(model, "p2p")
         known = sorted(access.cross_attention_cells)
         if self._blended and self.blend_cells not in known:
@@ -193,6 +194,13 @@ class PromptToPrompt(Task):
                 f"task.blend_cells={self.blend_cells}: no cross-attention of the model has "
                 "positions of so many cells of the latent on a side: give "
                 f"{' or '.join(map(str, known))}"
+            )
+        smallest = min(access.latent_shape[1:]) // known[-1]
+        if self.self_replace and self.self_max_side < smallest:
+            raise UserError(
+                f"task.self_max_side={self.self_max_side}: the smallest maps of self-attention "
+                f"have {smallest} x {smallest} positions at the model's own size: give {smallest} "
+                "or more, or task.self_replace=0"
             )
         return access
 

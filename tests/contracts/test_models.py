@@ -19,7 +19,9 @@ WORDS = {  # two prompts that differ, where there are any
 GUIDANCE = {"ddpm": 1.0}  # that costs most, where it is not 3
 ONE_ROW = {"adm", "ddpm"}  # kinds that need no second row for guidance
 SMALL = {  # resolutions
-    **dict.fromkeys(("stable_diffusion", "controlnet", "classified_diffusion"), 64),
+    **dict.fromkeys(
+        ("stable_diffusion", "stable_diffusion_xl", "controlnet", "classified_diffusion"), 64
+    ),
     **dict.fromkeys(("adm", "ddpm"), 16),
 }
 
@@ -30,11 +32,12 @@ def kind(request):
 
 
 @pytest.fixture
-def settings(kind, tiny_model, tiny_ddpm, tiny_adm, tiny_control, tiny_classifier):
+def settings(kind, tiny_model, tiny_xl, tiny_ddpm, tiny_adm, tiny_control, tiny_classifier):
     """The settings of the first YAML of that kind, with a small checkpoint in place of its own."""
     raw = next(raw for raw in map(_yaml, names("model")) if raw["kind"] == kind)
     given = plugin_settings("model", raw)
-    path = {"adm": tiny_adm, "ddpm": tiny_ddpm}.get(kind, tiny_model)
+    others = {"adm": tiny_adm, "ddpm": tiny_ddpm, "stable_diffusion_xl": tiny_xl}
+    path = others.get(kind, tiny_model)
     files = {"path": path, "control": tiny_control, "classifier": tiny_classifier}
     small = {"resolution": SMALL[kind]} if kind in SMALL else {}
     # ADM's own setting of that name is a file in its folder

@@ -19,6 +19,7 @@ from sde_edit.engine.plan import plan_run
 from sde_edit.metrics.frechet import Frechet
 from sde_edit.registry import names
 from sde_edit.tasks.inpaint import Inpaint
+from tests.unit.dragbench_files import write_100
 
 SMALL = ["steps=2", "dtype=float32", "hardware.threads=1", "hardware.batch_size=2"]
 
@@ -200,15 +201,21 @@ def scribbles(pictures, tmp_path):
 @pytest.mark.parametrize("preset", names("experiment"))
 def test_every_preset_ends_well_on_small_files_in_the_official_formats(
     check, preset, coco, imagenet, pictures, scribbles, tmp_path,
-    tiny_model, tiny_control, tiny_ddpm, tiny_adm
+    tiny_model, tiny_xl, tiny_control, tiny_ddpm, tiny_adm
 ):  # fmt: skip
     masks = [f"data.mask_root={tmp_path}", "data.masks=masks", "data.hole=white"]
     folder = [*pictures, "data.resolution=64", *masks, "model.resolution=64"]
-    path = f"model.path={tiny_model}"
+    path, xl = f"model.path={tiny_model}", f"model.path={tiny_xl}"
+    dragbench = write_100(tmp_path / "dragbench", "bear", [[8, 8]], [[16, 8]], (64, 64)).parent
     small_coco = [*coco, "data.split=val2017"]
     given = {
         "debug": [],
         "inpaint_places_sd15": [*folder, path],
+        "inpaint_places_sdxl": [*folder, xl],
+        "drag_dragbench_sdxl": [
+            *(f"data.root={dragbench}", "data.resolution=64", "model.resolution=64", xl),
+            *("task.m=1", "task.lora_steps=1"),
+        ],
         "sample_cifar10": [
             *(*pictures, "data.resolution=16", "data.fit=crop", "model.resolution=16"),
             f"model.path={tiny_ddpm}",

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
-from safetensors.torch import load_file
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from safetensors.torch import load, load_file
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import LoraSettings
@@ -12,6 +12,7 @@ from sde_edit.config import experiment
 from sde_edit.diffusion.noise import Noise
 from sde_edit.editing.lora import LoraFit, to_safetensors
 from sde_edit.errors import UserError
+from sde_edit.models.stable_diffusion_xl import StableDiffusionXL
 from sde_edit.networks.latent_diffusion import LoadedStableDiffusion
 from sde_edit.store.preparation_cache import PreparationCache
 
@@ -106,3 +107,21 @@ def test_diffusers_pipelines_load_the_files(tmp_path, tiny_model, model, latents
         with model.adapted([filled], always(1.0)):
             ours = model.attend(x.double(), t, text)
     torch.testing.assert_close(theirs.double(), ours, rtol=0, atol=1e-4)
+
+
+def test_diffusers_pipeline_of_sdxl_loads_them_too(tiny_xl, latents):
+    model = StableDiffusionXL(str(tiny_xl), 64).load("cpu", "float64")
+    (adapter, _) = fitted(model, latents)
+    pipe = StableDiffusionXLPipeline.from_pretrained(tiny_xl, dtype=torch.float64)
+    pipe.load_lora_weights(load(to_safetensors(adapter)))
+    x, t = latents[:1], torch.tensor([400])
+    with torch.inference_mode():
+        text, _, pooled, _ = pipe.encode_prompt(PROMPTS[0], None, "cpu", 1, False)
+        sizes = torch.tensor([[64, 64, 0, 0, 64, 64]])
+        condition = {"text_embeds": pooled, "time_ids": sizes}
+        theirs = pipe.unet(x, t, text, added_cond_kwargs=condition).sample
+        with model.adapted([adapter], always(1.0)):
+            ours = model.attend(x, t, model.embed(PROMPTS[:1]))
+        plain = model.attend(x, t, model.embed(PROMPTS[:1]))
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-10)
+    assert (ours - plain).abs().max() > 1e-4

@@ -268,6 +268,14 @@ def test_with_the_source_prompt_as_null_text_no_guidance_moves_the_source(model)
     assert (free.int() - plain.int()).abs().max() > 1
 
 
+def test_maps_of_self_attention_that_are_all_too_large_are_said(model):
+    """The tiny pipeline attends at 4x4."""
+    task(self_replace=0.4, self_max_side=4).check_model(model)
+    task(self_replace=0.0, self_max_side=3).check_model(model)
+    with pytest.raises(UserError, match=r"task\.self_max_side=3: .* 4 x 4 .*: give 4 or more"):
+        task(self_replace=0.4, self_max_side=3).check_model(model)
+
+
 def test_null_text_leaves_no_gradients_behind(model):
     edited(task(null_steps=2, source_guidance=1.0), model, examples())
     assert all(weights.grad is None for weights in model.unet.parameters())

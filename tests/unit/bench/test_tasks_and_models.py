@@ -46,11 +46,12 @@ REFUSED = {  # (task, model) -> why
 
 
 @pytest.fixture
-def composed(tiny_model, tiny_ddpm, tiny_adm, tiny_control, tmp_path):
+def composed(tiny_model, tiny_xl, tiny_ddpm, tiny_adm, tiny_control, tmp_path):
     """An experiment of two images on the smallest model of a kind."""
     files = {
         "shapes": [f"model.path={tiny_model}"],
         "sd15_scribble": [f"model.path={tiny_model}", f"model.control={tiny_control}"],
+        "sdxl": [f"model.path={tiny_xl}", "model.resolution=64"],
         "adm": [f"model.path={tiny_adm}", "model.resolution=16"],
         "cifar10": [f"model.path={tiny_ddpm}", "model.resolution=16"],
         "gmm": [],
@@ -78,7 +79,7 @@ def _without_prompts(task):
     return [*prompts, *(guidances if task != "null_text" else [])]
 
 
-@pytest.mark.parametrize("model", ["shapes", "sd15_scribble", "adm", "cifar10", "gmm"])
+@pytest.mark.parametrize("model", ["shapes", "sdxl", "sd15_scribble", "adm", "cifar10", "gmm"])
 @pytest.mark.parametrize("task", names("task"))
 def test_is_timed_or_refused(task, model, composed, tmp_path):
     if why := REFUSED.get((task, model)):

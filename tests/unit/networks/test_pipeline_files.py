@@ -13,6 +13,7 @@ from sde_edit.models.adm import ADM
 from sde_edit.models.controlnet import ControlNet
 from sde_edit.models.ddpm import DDPM
 from sde_edit.models.stable_diffusion import StableDiffusion
+from sde_edit.models.stable_diffusion_xl import StableDiffusionXL
 from sde_edit.networks.checkpoints import ASSETS
 
 WEIGHTS = (
@@ -20,6 +21,7 @@ WEIGHTS = (
     "vae/diffusion_pytorch_model.safetensors",
     "text_encoder/model.safetensors",
 )
+XL_WEIGHTS = (*WEIGHTS, "text_encoder_2/model.safetensors")
 CONFIGS = ("unet/config.json", "vae/config.json", "text_encoder/config.json")
 
 
@@ -27,6 +29,12 @@ CONFIGS = ("unet/config.json", "vae/config.json", "text_encoder/config.json")
 def folder(tiny_model, tmp_path):
     shutil.copytree(tiny_model, tmp_path / "model")
     return tmp_path / "model"
+
+
+@pytest.fixture
+def xl(tiny_xl, tmp_path):
+    shutil.copytree(tiny_xl, tmp_path / "xl")
+    return tmp_path / "xl"
 
 
 @pytest.fixture
@@ -46,18 +54,33 @@ def digest(folder, resolution=64):
 # ------------------------------------------------------------------ the digest
 
 
-@pytest.mark.parametrize("name", [
-    *WEIGHTS, *CONFIGS, "scheduler/scheduler_config.json",
-    "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json",
-])  # fmt: skip
-def test_every_file_that_decides_the_images_is_in_the_digest(folder, name):
-    before, file = digest(folder), folder / name
+def change_any(file):
     if file.suffix == ".json":
         change(file, a_setting=1)
     else:
         tensors = load_file(file)
         save_file({key: value + 1 for key, value in tensors.items()}, file)
+
+
+@pytest.mark.parametrize("name", [
+    *WEIGHTS, *CONFIGS, "scheduler/scheduler_config.json",
+    "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json",
+])  # fmt: skip
+def test_every_file_that_decides_the_images_is_in_the_digest(folder, name):
+    before = digest(folder)
+    change_any(folder / name)
     assert digest(folder) != before
+
+
+def test_every_file_of_sdxl_is_in_the_digest(xl):
+    configs = (*CONFIGS, "text_encoder_2/config.json", "scheduler/scheduler_config.json")
+    tokenizers = [f"{folder}/tokenizer.json" for folder in ("tokenizer", "tokenizer_2")]
+    found = {StableDiffusionXL(str(xl), 64).digest()}
+    names = (*XL_WEIGHTS, *configs, *tokenizers, "model_index.json")
+    for name in names:
+        change_any(xl / name)
+        found.add(StableDiffusionXL(str(xl), 64).digest())
+    assert len(found) == 1 + len(names)
 
 
 def test_the_scale_of_latents_makes_another_run(folder):
@@ -109,6 +132,15 @@ def test_weights_named_fp16_are_read_as_the_same_model(folder):
         (folder / name).rename(folder / name.replace(".safetensors", ".fp16.safetensors"))
     assert digest(folder) == before
     assert StableDiffusion(str(folder), 64).load("cpu", "float32").latent_shape == (4, 8, 8)
+
+
+def test_fp16_weights_of_sdxl_are_read(xl):
+    before = StableDiffusionXL(str(xl), 64).digest()
+    for name in XL_WEIGHTS:
+        (xl / name).rename(xl / name.replace(".safetensors", ".fp16.safetensors"))
+    source = StableDiffusionXL(str(xl), 64)
+    assert source.digest() == before
+    assert source.load("cpu", "float32").latent_shape == (4, 8, 8)
 
 
 def test_fp16_weights_of_a_control_net_and_a_ddpm_are_read(folder, control, tiny_ddpm, tmp_path):
@@ -180,7 +212,8 @@ def test_a_control_net_that_lacks_a_tensor_is_refused(folder, control):
     ("unet", {"in_channels": 8}, "8 channels in .* InstructPix2Pix"),
     ("unet", {"in_channels": 6}, "6 channels in .* another kind"),
     ("unet", {"out_channels": 8}, "8 out"),
-    ("unet", {"addition_embed_type": "text_time"}, "as SDXL does"),
+    ("unet", {"addition_embed_type": "text_time"}, "pooled text and sizes too, as SDXL does"),
+    ("unet", {"addition_embed_type": "image"}, "something of another kind"),
     ("unet", {"time_cond_proj_dim": 256}, "latent consistency"),
     ("unet", {"class_embed_type": "projection"}, "class_embed_type='projection'"),
     ("unet", {"num_class_embeds": 1000}, "class labels"),
@@ -198,13 +231,53 @@ def test_other_pipelines_are_refused_by_name(folder, name, settings, message):
             ask()
 
 
-def test_pipelines_without_a_unet_or_with_two_encoders_are_refused(folder):
-    shutil.copytree(folder / "text_encoder", folder / "text_encoder_2")
-    with pytest.raises(UserError, match="two text encoders, as SDXL"):
-        digest(folder)
+@pytest.mark.parametrize(("name", "settings", "message"), [
+    ("unet", {"in_channels": 9}, "9 channels in .* for inpainting"),
+    ("unet", {"addition_embed_type": None}, "a time and a text alone"),
+    ("unet", {"time_cond_proj_dim": 256}, "latent consistency"),
+    ("unet", {"cross_attention_dim": 32}, "cross_attention_dim=32, but .* gives 64"),
+    ("unet", {"projection_class_embeddings_input_dim": 88}, "=88, but .* has 48 .* have 48"),
+    ("vae", {"shift_factor": 0.1159}, "shift_factor=0.1159"),
+    ("text_encoder_2", {"architectures": ["CLIPTextModel"]}, "of CLIPTextModelWithProjection"),
+    ("text_encoder", {"architectures": ["T5EncoderModel"]}, "of CLIPTextModel, not T5"),
+])  # fmt: skip
+def test_relatives_of_sdxl_are_refused_by_name(xl, name, settings, message):
+    change(xl / name / "config.json", **settings)
+    source = StableDiffusionXL(str(xl), 64)
+    for ask in (source.digest, lambda: source.latent_shape, source.schedule):
+        with pytest.raises(UserError, match=f"{name}/config.json.*{message}"):
+            ask()
+
+
+def test_pipelines_of_another_family_are_refused_by_their_folders(folder, xl):
+    for model, path, message in (
+        (StableDiffusion, xl, "two text encoders, as SDXL does, which model=sdxl reads"),
+        (StableDiffusionXL, folder, "one text encoder, .* which model=sd15 reads"),
+    ):
+        with pytest.raises(UserError, match=message):
+            model(str(path), 64).digest()
+    shutil.rmtree(xl / "text_encoder")
+    with pytest.raises(UserError, match="second text encoder alone, as its refiner does"):
+        StableDiffusionXL(str(xl), 64).digest()
     (folder / "unet").rename(folder / "transformer")
-    with pytest.raises(UserError, match="is a transformer, not a UNet"):
-        digest(folder)
+    for model in (StableDiffusion, StableDiffusionXL):
+        with pytest.raises(UserError, match="is a transformer, not a UNet"):
+            model(str(folder), 64).digest()
+
+
+def test_what_a_folder_of_sdxl_lacks_is_named(xl):
+    for name in ("text_encoder_2/model.safetensors", "model_index.json"):
+        (xl / name).unlink()
+        with pytest.raises(UserError, match=f"model.path=.* lacks .*{name}"):
+            StableDiffusionXL(str(xl), 64).digest()
+
+
+def test_a_control_net_for_sdxl_is_refused(folder, control, xl):
+    change(control / "config.json", addition_embed_type="text_time")
+    with pytest.raises(UserError, match=r"control/config\.json.*as SDXL does"):
+        ControlNet(str(folder), 64, str(control)).digest()
+    with pytest.raises(UserError, match="two text encoders"):
+        ControlNet(str(xl), 64, str(control)).digest()
 
 
 @pytest.mark.parametrize(("settings", "message"), [
@@ -373,6 +446,17 @@ def test_weights_are_fetched_after_the_configs_are_accepted(hub, folder):
     with pytest.raises(UserError, match="inpainting"):
         digest("someone/model")
     assert not any("safetensors" in pattern for pattern in asked)
+
+
+def test_both_tokenizers_and_all_weights_of_sdxl_are_fetched(hub, xl):
+    asked = []
+    hub(lambda hub_id, patterns: asked.extend(patterns) or str(xl))
+    hidden = xl / XL_WEIGHTS[-1]
+    hidden.rename(xl / "elsewhere")
+    with pytest.raises(UserError, match=r"lacks .*text_encoder_2"):
+        StableDiffusionXL("someone/model", 64).digest()
+    assert {"tokenizer/*", "tokenizer_2/*", XL_WEIGHTS[-1]} <= {*asked}
+    assert XL_WEIGHTS[-1].replace(".", ".fp16.") in asked
 
 
 def test_only_what_a_repository_lacks_is_fetched_by_its_other_name(hub, folder):
