@@ -212,7 +212,9 @@ def _only_class(module: ModuleType) -> type[Any]:
     classes = [
         value
         for value in vars(module).values()
-        if "__plugin__" in getattr(value, "__dict__", {}) and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and "__plugin__" in vars(value)
+        and value.__module__ == module.__name__
     ]
     if len(classes) != 1:
         raise UserError(

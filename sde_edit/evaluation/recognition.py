@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import PerImageMetric, to_signed
 from sde_edit.evaluation.weights import device_of, reading, weights_note
-from sde_edit.networks.recogniser import ShapesCLIP
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sde_edit.networks.recogniser import ShapesCLIP
 
 SHAPES_FOLDER = Path(__file__).parents[1] / "assets" / "shapes"
 _SIDE = 64  # of the scenes that the recogniser was trained on
@@ -30,6 +33,8 @@ def shapes_folder(name: str) -> Path:
 
 def load_recogniser() -> ShapesCLIP:
     """The embedded recogniser on the CPU. Raises UserError if a file is missing or damaged."""
+    from sde_edit.networks.recogniser import ShapesCLIP  # reads torch
+
     folder = shapes_folder("recogniser")
     with reading(folder, "Reinstall sde-edit"):
         return ShapesCLIP.from_pretrained(folder)

@@ -9,14 +9,17 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
 
 from sde_edit.errors import UserError
 from sde_edit.networks.weight_files import reason_of
 from sde_edit.store.digests import file_digest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 def hub_file(url: str) -> Path:
