@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
@@ -90,6 +91,7 @@ def weights_note(path: Path) -> str:
     return f"{path.name} " + (f"sha256 {file_digest(path)[:8]}" if path.exists() else "not fetched")
 
 
+@cache
 def package(name: str) -> str:
     """'name version' of an installed package, as text for a convention."""
     return f"{name} {version(name)}"
