@@ -2,8 +2,9 @@
 
     python scripts/bench_store.py [--runs 504] [--images 16] [--folder DIR]
 
-Makes up a store: the runs of Table 2 with many seeds, in the layout of real runs, with images of noise and
-made-up scores of every metric. Nothing is left to do in it. Then gives each command once, in a
+Makes up a store: the runs of Table 2 with many seeds, in the layout of real runs, with images of
+noise and made-up scores of every metric.
+Nothing is left to do in it. Then gives each command once, in a
 process of its own, and prints its CPU seconds, in all and for each run. The start is part of them:
 --runs 24 shows how large it is.
 """
