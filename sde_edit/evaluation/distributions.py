@@ -20,10 +20,9 @@ import torch
 
 from sde_edit.api.example import Example
 from sde_edit.api.metric import Metric
-from sde_edit.evaluation.per_image import distribution_references, to_signed
+from sde_edit.evaluation.per_image import distribution_references
 from sde_edit.evaluation.recognition import UsesRecogniser, check_native, recogniser_note
 from sde_edit.evaluation.weights import (
-    device_of,
     fetch,
     hub_file,
     package,
@@ -68,12 +67,11 @@ class Shapes(UsesRecogniser):
 
     @property
     def device(self) -> torch.device:
-        return device_of(self._network)
+        return self._recogniser.device
 
     def __call__(self, images_BHWC: Tensor) -> Tensor:
         with torch.inference_mode():
-            maps = self._network.image_features(to_signed(images_BHWC, self.device))
-            return maps[-1].mean(dim=(2, 3)).cpu()
+            return self._recogniser.maps(images_BHWC)[-1].mean(dim=(2, 3)).cpu()
 
 
 class Inception:

@@ -16,7 +16,8 @@ from sde_edit.registry import plugin
 if TYPE_CHECKING:
     from torch import Tensor
 
-Seen = tuple[set[tuple[str, str]], str]  # {(shape, colour), ...}, background
+    from sde_edit.networks.recogniser import Seen
+
 _AS_IN_THE_REFERENCE = {
     "all": "named exactly as their reference: all (shape, colour) pairs and the background",
     "shape": "whose set of shapes is named as their reference's",
@@ -54,8 +55,8 @@ class Attributes(RecogniserMetric):
 
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         with torch.inference_mode():
-            seen = self._network.recognise(self._input(images_BHWC))
-            right = self._network.recognise(self._input(references(examples)))
+            seen = self._recogniser.names(images_BHWC)
+            right = self._recogniser.names(references(examples))
             same = [
                 self._compared(a) == self._compared(b) for a, b in zip(seen, right, strict=True)
             ]

@@ -17,7 +17,6 @@ from sde_edit.evaluation.recognition import (
     recogniser_note,
     shapes_folder,
 )
-from sde_edit.evaluation.weights import device_of
 from sde_edit.registry import plugin
 
 if TYPE_CHECKING:
@@ -63,17 +62,16 @@ class ShapesClip(RecogniserMetric):
 
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         with torch.inference_mode():
-            network = self._network
-            ids_BK = self._tokens(captions(examples)).to(device_of(network))
-            image = network.embed_image(network.image_features(self._input(images_BHWC)))
-            text = network.embed_text(ids_BK)
+            ids_BK = self._tokens(captions(examples)).to(self._recogniser.device)
+            image = self._recogniser.embed(images_BHWC)
+            text = self._recogniser.network.embed_text(ids_BK)
             return (image * text).sum(1, keepdim=True).double().cpu()
 
     def _tokens(self, texts: list[str]) -> Tensor:
         encoded = self._tokenizer(
             texts,
             padding="max_length",
-            max_length=self._network.config.max_tokens,
+            max_length=self._recogniser.network.config.max_tokens,
             truncation=True,
             return_tensors="pt",
         )

@@ -51,8 +51,7 @@ class ShapesPerceptual(FullReferenceMetric, RecogniserMetric):
 
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         with torch.inference_mode():
-            network = self._network
-            outputs = network.image_features(self._input(images_BHWC))
-            targets = network.image_features(self._input(self._references(examples)))
+            outputs = self._recogniser.maps(images_BHWC)
+            targets = self._recogniser.maps(self._references(examples))
             stages = [_stage_distance(x, y) for x, y in zip(outputs, targets, strict=True)]
             return torch.stack(stages).mean(0)[:, None].double().cpu()

@@ -37,10 +37,6 @@ class ShapesSimilarity(RecogniserMetric):
 
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
         with torch.inference_mode():
-            outputs = self._embedded(images_BHWC)
-            sources = self._embedded(references(examples, "source"))
+            outputs = self._recogniser.embed(images_BHWC)
+            sources = self._recogniser.embed(references(examples, "source"))
             return (outputs * sources).sum(1, keepdim=True).double().cpu()
-
-    def _embedded(self, images_BHWC: Tensor) -> Tensor:
-        features = self._network.image_features(self._input(images_BHWC))
-        return self._network.embed_image(features)
