@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from sde_edit.errors import UserError
+from sde_edit.lazy import defer
 
 
 def _with_plugins(
@@ -53,6 +54,9 @@ _REFUSALS = {
     errno.EACCES, errno.EDQUOT, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG,
     errno.ENOSPC, errno.EPERM, errno.EROFS,
 }  # fmt: skip
+
+# Imported in many places and needed by few commands; scipy.stats only by diffusers.
+_SLOW = ("torch", "safetensors.torch", "scipy.special", "scipy.stats")
 
 
 def _say(text: object, *, err: bool = False) -> None:
@@ -122,6 +126,7 @@ def main() -> None:
         sde-edit list                                            what there is to choose from
         sde-edit test-plugin mine                                plug-ins of your own, tested
     """
+    defer(*_SLOW)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("sde_edit").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", module="PIL")  # they name no file; what matters is an error

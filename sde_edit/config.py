@@ -10,6 +10,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import Field as Setting
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -562,13 +563,19 @@ def group_file(group: str, name: str) -> dict[str, Any]:
     files = configs(group)
     if name not in files:
         raise UserError(f"no {group} {name!r}.{suggest(name, sorted(files))}")
-    try:
-        raw: Any = OmegaConf.to_container(OmegaConf.load(files[name]))
-    except (YAMLError, OmegaConfBaseException, OSError) as error:
-        raise UserError(f"{files[name]}: is no YAML: {error}") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{files[name]}: must hold `key: value` lines")
+    raw = deepcopy(_loaded(files[name]))
     return raw if raw.get("dtype") == AUTO_DTYPE else dict(_full_dtypes(raw))
+
+
+@cache
+def _loaded(file: Path) -> dict[str, Any]:
+    try:
+        raw: Any = OmegaConf.to_container(OmegaConf.load(file))
+    except (YAMLError, OmegaConfBaseException, OSError) as error:
+        raise UserError(f"{file}: is no YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{file}: must hold `key: value` lines")
+    return raw
 
 
 def _full_dtypes(value: Any, key: str = "") -> Any:

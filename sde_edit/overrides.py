@@ -7,6 +7,7 @@ that the grammar gives a meaning.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -30,6 +31,7 @@ def read(overrides: Sequence[str]) -> list[Override]:
     return [_read(line) for line in overrides]
 
 
+@lru_cache(maxsize=4096)  # the combinations of a sweep share most of theirs
 def _read(line: str) -> Override:
     if not is_unicode(line):
         raise UserError(f"{shown(line)}: is not UTF-8. Rename what it names")

@@ -14,6 +14,7 @@ import re
 import traceback
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -212,7 +213,9 @@ def _only_class(module: ModuleType) -> type[Any]:
     classes = [
         value
         for value in vars(module).values()
-        if "__plugin__" in getattr(value, "__dict__", {}) and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and "__plugin__" in vars(value)
+        and value.__module__ == module.__name__
     ]
     if len(classes) != 1:
         raise UserError(
@@ -238,10 +241,16 @@ def settings(cls: type[T], params: Mapping[str, Any], *, of: str, under: str | N
     None for settings that no override gives. Raises UserError naming a wrong key or value.
     """
     try:
-        return TypeAdapter(cls).validate_json(json.dumps(dict(params)))
+        built: T = _adapter(cls).validate_json(json.dumps(dict(params)))  # type: ignore[arg-type]
+        return built
     except ValidationError as error:
         lines = [_problem(problem, cls, under) for problem in error.errors(include_url=False)]
         raise UserError(f"{of}: " + " ".join(lines)) from None
+
+
+@cache
+def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
 
 
 def _problem(problem: ErrorDetails, cls: type[Any], under: str | None) -> str:

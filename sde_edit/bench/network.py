@@ -13,7 +13,7 @@ from sde_edit.bench.engine import TimedEngine, wall_seconds
 from sde_edit.bench.flops import flops_of
 from sde_edit.bench.result import Network
 from sde_edit.editing.batch import hints
-from sde_edit.networks.base import DTYPES
+from sde_edit.networks.base import dtype_of
 
 NETWORK_SECONDS = 3.0  # time budget for one number of rows
 MATMUL_SECONDS = 0.5  # time budget for one matrix size
@@ -23,7 +23,7 @@ MATMUL_SIZES = {"cuda": (4096, 8192, 16384), "cpu": (512, 1024, 2048)}
 # ------------------------------------------------------------------ the bare network
 def time_network(engine: TimedEngine) -> Network:
     """The speed of the bare network and of the device's matrix products."""
-    matmul, size = _matmul_peak(engine.device, DTYPES[engine.experiment.spec.dtype])
+    matmul, size = _matmul_peak(engine.device, dtype_of(engine.experiment.spec.dtype))
     seconds_by_rows = {}
     with torch.inference_mode():
         for rows in _row_counts(engine.rows_per_call, engine.experiment.settings.compile):

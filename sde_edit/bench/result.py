@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -467,16 +467,21 @@ def _identity(record: Record) -> dict[str, Any]:
 
 
 def estimate_seconds(
-    results: Path, experiment: Experiment, evaluations: int, pixels: float, device: Device
+    benchmarks: Sequence[Record],
+    experiment: Experiment,
+    evaluations: int,
+    pixels: float,
+    device: Device,
 ) -> tuple[float, str] | None:
     """Estimated seconds of one worker for so many network evaluations, and a line on the source.
 
-    It uses a benchmark with the same weights and dtype, rather one of the same device than of the
-    same kind of device, and rather that than any other; of several the newest. None without one.
-    pixels: of an image, on average; an evaluation takes time in proportion.
+    benchmarks: all that are stored, see `records`. It uses one with the same weights and dtype,
+    rather one of the same device than of the same kind of device, and rather that than any other;
+    of several the newest. None without one. pixels: of an image, on average; an evaluation takes
+    time in proportion.
     """
     wanted = (experiment.spec.model.digest, experiment.spec.dtype)
-    same = [r for r in records(results) if (r["model_digest"], r["dtype"]) == wanted]
+    same = [r for r in benchmarks if (r["model_digest"], r["dtype"]) == wanted]
     if not same:
         return None
     nearest = max(same, key=lambda r: (device.likeness(r), str(r["date"])))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sde_edit.api.metric import Score
 from sde_edit.commands.table import build_figure, build_table, refuse_loss
-from sde_edit.engine.plan import is_sealed, plan_run
+from sde_edit.engine.plan import plan_run
 from sde_edit.store.runs import AttemptRecord, ImageRecord, Run, RunStore, Seal, as_stored
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _foreseen(experiment: Experiment) -> ForeseenRun:
     plan = plan_run(experiment, run)
     metrics = {named.spec.name: named.metric.higher_is_better for named in experiment.metrics}
     n = len(plan.ids)
-    if run and run.seal and is_sealed(run, plan):
+    if run and run.seal and plan.sealed:
         n = run.seal.n
         metrics |= {name: score.higher_is_better for name, score in run.scores().items()}
     ids = tuple(experiment.dataset.ids())[:n]

@@ -23,7 +23,7 @@ from sde_edit.engine.attempt import Attempt, check_machine, pick_device
 from sde_edit.engine.damage import remove_damaged
 from sde_edit.engine.execute import ModelCache
 from sde_edit.engine.output import ActiveRun, OnBatch
-from sde_edit.engine.plan import Plan, is_sealed, plan_run, seal_if_complete
+from sde_edit.engine.plan import Plan, plan_run, seal_if_complete
 from sde_edit.engine.producer import describe, inspect_missing, producer_of
 from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.shared_encoding import group_by_shared_encoding
@@ -200,15 +200,16 @@ def check_wanted_metrics(experiments: Sequence[Experiment]) -> None:
 
 def _missing_metrics(experiment: Experiment) -> list[NamedMetric]:
     run = RunStore(experiment.settings.results).find(experiment.spec)
-    if run is None or not is_sealed(run, plan_run(experiment, run)):
+    if run is None or not plan_run(experiment, run).sealed:
         return list(experiment.metrics)
     return [named for named in experiment.metrics if not _has_score(run, named)]
 
 
 def is_finished(run: Run, plan: Plan, metrics: Sequence[NamedMetric]) -> bool:
-    """Whether the run has its spec, every image, a seal and all scores."""
-    scored = all(_has_score(run, named) for named in metrics)
-    return run.has_spec and not plan.missing and is_sealed(run, plan) and scored
+    """Whether the run has its spec, and had every image and a seal when it was planned, and all
+    scores."""
+    whole = run.has_spec and not plan.missing and plan.sealed
+    return whole and all(_has_score(run, named) for named in metrics)
 
 
 def _has_score(run: Run, named: NamedMetric) -> bool:

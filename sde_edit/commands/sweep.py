@@ -17,10 +17,16 @@ from typing import TYPE_CHECKING, Any
 from sde_edit.api.launcher import Job, Launched
 from sde_edit.bench.flops import flops_per_evaluation
 from sde_edit.bench.machine import expected_device
-from sde_edit.bench.result import estimate_seconds
+from sde_edit.bench.result import Record, estimate_seconds, records
 from sde_edit.commands.contact_sheets import check_sheets
 from sde_edit.commands.foreseen import rehearse_tables
-from sde_edit.commands.run import Worker, is_finished, run_all, without_empty_runs
+from sde_edit.commands.run import (
+    Worker,
+    check_wanted_metrics,
+    is_finished,
+    run_all,
+    without_empty_runs,
+)
 from sde_edit.commands.table import publish_runs
 from sde_edit.config import experiment, launcher, sweep_overrides, use_plugins
 from sde_edit.engine.attempt import check_machine, slurm_job
@@ -28,7 +34,6 @@ from sde_edit.engine.plan import Plan, pixels, plan_run
 from sde_edit.engine.producer import inspect_missing, producer_of
 from sde_edit.engine.shared_encoding import group_by_shared_encoding, kept_bytes
 from sde_edit.errors import UserError
-from sde_edit.evaluation.evaluate import check_metrics
 from sde_edit.report.formats import markdown
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 from sde_edit.store.files import canonical, write_atomic
@@ -97,6 +102,22 @@ class Sweep:
         """
         models = {run.experiment.spec.model.digest: run.experiment for run in self.runs}
         return {digest: flops_per_evaluation(one) for digest, one in models.items()}
+
+    @cached_property
+    def disk_bytes(self) -> int:
+        """Estimated bytes of the missing images: as those stored of the same model and data set,
+        else uncompressed."""
+        lacking = [run for run in self.runs if run.plan.missing]
+        stored: dict[tuple[str, str], list[int]] = {_source(r.experiment.spec): [] for r in lacking}
+        for run in RunStore(self.results).runs() if lacking else ():
+            if (source := _source(run.spec)) in stored:
+                stored[source].extend(row.size for row in run.rows().values())
+        return round(sum(len(run.plan.missing) * _image_bytes(run, stored) for run in lacking))
+
+    @cached_property
+    def benchmarks(self) -> Sequence[Record]:
+        """The stored benchmarks, from which hours are estimated."""
+        return records(self.results)
 
 
 # ------------------------------------------------------------------ plan
@@ -167,33 +188,24 @@ def check_sweep(sweep: Sweep, *, force: bool = False) -> None:
             if run.plan.missing:
                 check_machine(run.experiment.settings)
     _check_disk(sweep)
+    check_wanted_metrics([run.experiment for run in sweep.runs])
     metrics = {named.spec.name: named for e in sweep.experiments for named in e.metrics}
-    if problems := check_metrics(list(metrics.values())):
-        raise UserError("\n".join(problems))
     for config in sweep.tables.values():
         check_sheets(config, metrics)
-    rehearse_tables(sweep.experiments, sweep.tables, sweep.results, force=force)
+    if sweep.runs:
+        rehearse_tables(sweep.experiments, sweep.tables, sweep.results, force=force)
     _ = sweep.evaluations  # checks the examples
 
 
 def _check_disk(sweep: Sweep) -> None:
     folder = sweep.results
     write_atomic(folder / "sweeps" / ".writable", b"")
-    needed, free = disk_bytes(sweep), shutil.disk_usage(folder).free
+    needed, free = sweep.disk_bytes, shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
             f"{folder}: about {gib(needed)} will be written and {gib(free)} are free. Free space "
             "or set paths.results=DIR"
         )
-
-
-def disk_bytes(sweep: Sweep) -> int:
-    """Estimated bytes of the missing images: as those stored of the same model and data set, else
-    uncompressed."""
-    stored: dict[tuple[str, str], list[int]] = {}
-    for run in RunStore(sweep.results).runs():
-        stored.setdefault(_source(run.spec), []).extend(row.size for row in run.rows().values())
-    return round(sum(len(run.plan.missing) * _image_bytes(run, stored) for run in sweep.runs))
 
 
 def _source(spec: RunSpec) -> tuple[str, str]:
@@ -202,7 +214,7 @@ def _source(spec: RunSpec) -> tuple[str, str]:
 
 
 def _image_bytes(run: PlannedRun, stored: Mapping[tuple[str, str], Sequence[int]]) -> float:
-    same = stored.get(_source(run.experiment.spec))
+    same = stored[_source(run.experiment.spec)]
     return sum(same) / len(same) if same else 3 * run.pixels
 
 
@@ -223,7 +235,7 @@ def describe_sweep(sweep: Sweep) -> str:
     images = sum(len(run.plan.missing) for run in sweep.runs)
     lines.append(
         f"{len(sweep.jobs)} jobs: {images} images, {sum(sweep.evaluations):,} network evaluations, "
-        f"{gib(disk_bytes(sweep))} of disk"
+        f"{gib(sweep.disk_bytes)} of disk"
     )
     lines += _shared_ways(sweep)
     at_work = [run for run in sweep.runs if run.plan.missing]
@@ -269,7 +281,7 @@ def _seconds(sweep: Sweep, run: PlannedRun, evaluations: int) -> float | None:
 def _estimate(sweep: Sweep, run: PlannedRun, evaluations: int) -> tuple[float, str] | None:
     settings = run.experiment.settings
     device = expected_device(settings.device, on_gpu=sweep.on_gpu)
-    measured = estimate_seconds(settings.results, run.experiment, evaluations, run.pixels, device)
+    measured = estimate_seconds(sweep.benchmarks, run.experiment, evaluations, run.pixels, device)
     if measured or not sweep.tflops:
         return measured
     seconds = _flop(sweep, run, evaluations) / (1e12 * sweep.tflops)

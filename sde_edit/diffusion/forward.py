@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
 
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def add_noise(x_0: Tensor, noise: Tensor, alpha: float) -> Tensor:

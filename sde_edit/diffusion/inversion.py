@@ -6,14 +6,16 @@ Letters in tensor names: N steps of the grid; else as in sde_edit/api.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
 
 from sde_edit.diffusion.denoiser import Denoiser, Project
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sde_edit.diffusion.streams import named_generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def example_normal(

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import AttentionAccess, Model
 from sde_edit.api.task import Task
 from sde_edit.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WORDS = {"{caption}": "caption", "{target}": "target", "{words}": "words"}
 _SCENES = "shapes, shapes-ood"
@@ -107,7 +109,7 @@ def to_latent_size(mask_BHW: Tensor, size: tuple[int, int]) -> Tensor:
     Taking the nearest pixel instead would keep latents that encode hidden pixels, and so leak the
     right answer along the edge of the hole.
     """
-    return F.adaptive_max_pool2d(mask_BHW[:, None], size) > 0
+    return torch.nn.functional.adaptive_max_pool2d(mask_BHW[:, None], size) > 0
 
 
 def prompts(template: str, examples: Sequence[Example]) -> list[str]:

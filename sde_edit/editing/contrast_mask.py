@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
@@ -27,6 +26,8 @@ from sde_edit.editing.batch import images, prompts
 from sde_edit.imaging.files import from_png, png_bytes
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sde_edit.api.example import Mask
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from sde_edit.networks.attention import WordMaps
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class LocalBlend:
         """Where the edit may differ from the source; without words everywhere. bool [B, 1, H, W]"""
         assert self.seen.sum_2BP is not None
         maps_2Bhw = self.seen.sum_2BP.view(2, -1, *map_size(self.path, self.cells))
-        pooled = F.max_pool2d(maps_2Bhw, 3, stride=1, padding=1)
-        cells = F.interpolate(pooled, size=self.path.shape[-2:])
+        pooled = torch.nn.functional.max_pool2d(maps_2Bhw, 3, stride=1, padding=1)
+        cells = torch.nn.functional.interpolate(pooled, size=self.path.shape[-2:])
         above = cells > self.threshold * cells.amax((2, 3), keepdim=True)
         wordless = ~self.seen.tokens_2BK.any(2).any(0)[:, None, None]
         return (above.any(0) | wordless)[:, None]

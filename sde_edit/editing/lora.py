@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from safetensors.torch import load, save
+import safetensors.torch
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Adapter, LoraSettings, Model, Scale, SupportsLora
@@ -80,13 +80,15 @@ class LoraFit(Preparation):
     def read(self, content: bytes, example: Example) -> Adapter:
         return {
             name.removeprefix(_PREFIX).removesuffix(_SUFFIX): weight
-            for name, weight in load(content).items()
+            for name, weight in safetensors.torch.load(content).items()
         }
 
 
 def to_safetensors(adapter: Adapter) -> bytes:
     """The content of a file that diffusers can load."""
-    return save({f"{_PREFIX}{n}{_SUFFIX}": w.contiguous() for n, w in adapter.items()})
+    return safetensors.torch.save(
+        {f"{_PREFIX}{n}{_SUFFIX}": w.contiguous() for n, w in adapter.items()}
+    )
 
 
 def lora_fits(prompt: str, *, steps: int, rank: int, rate: float) -> tuple[LoraFit, ...]:

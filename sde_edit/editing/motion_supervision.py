@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from sde_edit.api.example import Drag, Point
 from sde_edit.api.model import AttentionAccess
@@ -29,6 +29,9 @@ from sde_edit.diffusion import host
 from sde_edit.diffusion.denoiser import same_time
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NEAR = 1.0  # pixels of the map; SDE-Drag's App. F.6 stops DragDiffusion at "no more than 1 pixel"
 Size = tuple[int, int]  # (H', W') of the map
@@ -114,13 +117,13 @@ class DragState:
         """Whether every handle is within one pixel of its target."""
         return bool(host.read(((self.targets - self.handles).norm(dim=1) <= _NEAR).all()))
 
-    @torch.no_grad()
     def track(self, F_Chw: Tensor, z_Chw: Tensor, r_p: int, size: Size) -> None:
         """The first call stores the wanted features and z_0; later calls update the handles."""
-        if self._initial is None:
-            self._initial = sampled(F_Chw, self.handles, size), z_Chw.clone()
-        else:
-            self.handles = tracked(F_Chw, self.handles, self._initial[0], r_p, size)
+        with torch.no_grad():
+            if self._initial is None:
+                self._initial = sampled(F_Chw, self.handles, size), z_Chw.clone()
+            else:
+                self.handles = tracked(F_Chw, self.handles, self._initial[0], r_p, size)
 
     def loss(self, F_Chw: Tensor, z_Chw: Tensor, r_m: int, lam: float, size: Size) -> Tensor:
         """Motion supervision plus the sum of lam |(z - z_0) (1 - M)|."""
@@ -175,7 +178,6 @@ class MotionSupervision:
                 adam.step()
             return torch.stack([state.latent for state in states]).detach()
 
-    @torch.enable_grad()
     def _backpropagate(
         self,
         states: Sequence[DragState],
@@ -188,21 +190,24 @@ class MotionSupervision:
 
         active: the indices of the rows that had not arrived before.
         """
-        x = torch.stack([states[b].latent for b in active])
-        t = same_time(x, grid.t[0])
-        with self.lora(active):
-            e, F = self.model.features(x, t, text[list(active)], self.block)
-        z = ddim(x, e, grid.alpha[0], grid.alpha[1])
-        seen = dict(zip(active, zip(F, z, strict=True), strict=True))
-        for b, both in seen.items():
-            states[b].track(*both, self.r_p, size)
-        left = {b: both for b, both in seen.items() if not states[b].arrived}
-        if left:
-            losses = [states[b].loss(*both, self.r_m, self.lam, size) for b, both in left.items()]
-            inputs = [states[b].latent for b in left]
-            torch.autograd.backward(torch.stack(losses).sum(), inputs=inputs)
-            self.model.evaluations += len(left)
-        return list(left)
+        with torch.enable_grad():
+            x = torch.stack([states[b].latent for b in active])
+            t = same_time(x, grid.t[0])
+            with self.lora(active):
+                e, F = self.model.features(x, t, text[list(active)], self.block)
+            z = ddim(x, e, grid.alpha[0], grid.alpha[1])
+            seen = dict(zip(active, zip(F, z, strict=True), strict=True))
+            for b, both in seen.items():
+                states[b].track(*both, self.r_p, size)
+            left = {b: both for b, both in seen.items() if not states[b].arrived}
+            if left:
+                losses = [
+                    states[b].loss(*both, self.r_m, self.lam, size) for b, both in left.items()
+                ]
+                inputs = [states[b].latent for b in left]
+                torch.autograd.backward(torch.stack(losses).sum(), inputs=inputs)
+                self.model.evaluations += len(left)
+            return list(left)
 
 
 def on_map(drags: Sequence[Drag], image: Size, size: Size) -> tuple[Tensor, Tensor]:

@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
-
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from sde_edit.api.example import Drag, Example, Point
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SIDE = 64  # of the latent for which the paper gives r and the length of a step
 Size = tuple[int, int]  # (h, w) of the latent

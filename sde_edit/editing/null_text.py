@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from sde_edit.api.model import AttentionAccess
 from sde_edit.diffusion import host
@@ -25,7 +25,10 @@ from sde_edit.diffusion.guidance import guide
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
 
-Step = Callable[[Tensor, Sequence[int]], Tensor]  # (null embeddings, their rows) -> x_t
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Step = Callable[["Tensor", Sequence[int]], "Tensor"]  # (null embeddings, their rows) -> x_t
 
 
 def rows_per_step(steps: int) -> int:

@@ -16,7 +16,6 @@ from itertools import chain, islice, tee
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.model import Model
@@ -39,6 +38,8 @@ from sde_edit.networks.base import check_compiler, keep_compiled
 from sde_edit.store.leases import Leases
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sde_edit.api.experiment import Experiment
 
 

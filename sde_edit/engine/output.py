@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.engine.attempt import Attempt
@@ -22,6 +21,8 @@ from sde_edit.store.files import write_atomic
 from sde_edit.store.runs import ImageRecord, Run, output_name, pixels_digest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sde_edit.api.example import Pixels
     from sde_edit.api.experiment import Experiment
 

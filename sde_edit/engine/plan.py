@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sde_edit.engine.damage import damaged_outputs
 from sde_edit.imaging.batches import batches_of_one_size, in_words, sizes_of
-from sde_edit.store.runs import Run, rows_digest
+from sde_edit.store.runs import ImageRecord, Run, Seal, rows_digest
 
 if TYPE_CHECKING:
     from sde_edit.api.experiment import Experiment
@@ -23,6 +23,7 @@ class Plan:
     of: int  # number of examples in the data set
     batches: tuple[tuple[str, ...], ...]  # of this shard: every n-th batch of the run
     missing: frozenset[str]  # of this shard
+    sealed: bool = False  # whether the seal covered the images of the run
     sizes: Mapping[str, Size] = field(default_factory=dict)  # by id; {} if images have one size
 
     @property
@@ -45,9 +46,11 @@ def plan_run(experiment: Experiment, run: Run | None) -> Plan:
     sizes = sizes_of(dataset, ids)
     batches = batches_of_one_size(ids, sizes, settings.batch_size)
     mine = batches[settings.shard :: settings.shards]
-    done = run.rows().keys() - {row.id for row in damaged_outputs(run)} if run else frozenset()
+    rows = run.rows() if run else {}
+    done = rows.keys() - {row.id for row in damaged_outputs(run)} if run else frozenset()
     missing = frozenset(i for batch in mine for i in batch if i not in done)
-    return Plan(ids, len(every) + experiment.excluded, mine, missing, sizes)
+    sealed = run is not None and _seals(run.seal, ids, rows)
+    return Plan(ids, len(every) + experiment.excluded, mine, missing, sealed, sizes)
 
 
 def pixels(experiment: Experiment, plan: Plan, ids: Iterable[str]) -> int:
@@ -59,10 +62,13 @@ def pixels(experiment: Experiment, plan: Plan, ids: Iterable[str]) -> int:
 
 def is_sealed(run: Run, plan: Plan) -> bool:
     """Whether the seal covers the planned images as they are now."""
-    seal, rows = run.seal, run.rows()
-    if seal is None or seal.n < len(plan.ids) or not rows.keys() >= set(plan.ids):
+    return _seals(run.seal, plan.ids, run.rows())
+
+
+def _seals(seal: Seal | None, ids: Sequence[str], rows: Mapping[str, ImageRecord]) -> bool:
+    if seal is None or seal.n < len(ids) or not rows.keys() >= set(ids):
         return False
-    return seal.n > len(plan.ids) or seal.digest == rows_digest(rows[i] for i in plan.ids)
+    return seal.n > len(ids) or seal.digest == rows_digest(rows[i] for i in ids)
 
 
 def seal_if_complete(run: Run, plan: Plan) -> None:

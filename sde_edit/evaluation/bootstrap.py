@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from sde_edit.api.metric import Metric, NamedMetric, Score, centred_interval
 from sde_edit.api.resampling import resampled
 from sde_edit.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def resampling_counts(ids: Sequence[str], resamplings: int) -> Tensor:

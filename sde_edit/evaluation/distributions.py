@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.metric import Metric
-from sde_edit.evaluation.per_image import distribution_references, to_signed
+from sde_edit.evaluation.per_image import distribution_references
 from sde_edit.evaluation.recognition import UsesRecogniser, check_native, recogniser_note
 from sde_edit.evaluation.weights import (
-    device_of,
     fetch,
     hub_file,
     package,
@@ -34,6 +32,8 @@ from sde_edit.evaluation.weights import (
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sde_edit.api.example import Pixels
 
 ExtractorName = Literal["inception-clean", "inception-legacy-pytorch", "shapes"]
@@ -67,12 +67,11 @@ class Shapes(UsesRecogniser):
 
     @property
     def device(self) -> torch.device:
-        return device_of(self._network)
+        return self._recogniser.device
 
-    @torch.inference_mode()
     def __call__(self, images_BHWC: Tensor) -> Tensor:
-        maps = self._network.image_features(to_signed(images_BHWC, self.device))
-        return maps[-1].mean(dim=(2, 3)).cpu()
+        with torch.inference_mode():
+            return self._recogniser.maps(images_BHWC)[-1].mean(dim=(2, 3)).cpu()
 
 
 class Inception:
@@ -131,12 +130,12 @@ class Inception:
     def device(self) -> torch.device:
         return self._device
 
-    @torch.inference_mode()
     def __call__(self, images_BHWC: Tensor) -> Tensor:
-        with ThreadPoolExecutor() as pool:
-            resized = np.stack(list(pool.map(self._resize, images_BHWC.cpu().numpy())))
-        x_BCHW = torch.from_numpy(resized).permute(0, 3, 1, 2).contiguous()
-        return self._network(x_BCHW.to(self._device)).float().cpu()
+        with torch.inference_mode():
+            with ThreadPoolExecutor() as pool:
+                resized = np.stack(list(pool.map(self._resize, images_BHWC.cpu().numpy())))
+            x_BCHW = torch.from_numpy(resized).permute(0, 3, 1, 2).contiguous()
+            return self._network(x_BCHW.to(self._device)).float().cpu()
 
 
 def build_extractor(name: ExtractorName) -> Extractor:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sde_edit.api.dataset import Dataset
 from sde_edit.api.example import Example
@@ -29,6 +28,8 @@ from sde_edit.store.feature_cache import FeatureCache
 from sde_edit.store.runs import ImageRecord, Run, Seal, read_score, write_score
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sde_edit.evaluation.outputs import Item
 
 OnProgress = Callable[[int, int], None]

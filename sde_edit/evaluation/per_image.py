@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.api.metric import Metric
 from sde_edit.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sde_edit.api.example import Pixels
 
 # ------------------------------------------------------------------ accuracy

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+import torch
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.evaluation.per_image import PerImageMetric, to_signed
 from sde_edit.evaluation.weights import device_of, reading, weights_note
-from sde_edit.networks.recogniser import ShapesCLIP
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sde_edit.networks.recogniser import Seen, ShapesCLIP
 
 SHAPES_FOLDER = Path(__file__).parents[1] / "assets" / "shapes"
 _SIDE = 64  # of the scenes that the recogniser was trained on
@@ -26,13 +31,6 @@ def shapes_folder(name: str) -> Path:
             "scripts/train_shapes.py"
         )
     return folder
-
-
-def load_recogniser() -> ShapesCLIP:
-    """The embedded recogniser on the CPU. Raises UserError if a file is missing or damaged."""
-    folder = shapes_folder("recogniser")
-    with reading(folder, "Reinstall sde-edit"):
-        return ShapesCLIP.from_pretrained(folder)
 
 
 def recogniser_note() -> str:
@@ -61,19 +59,72 @@ def check_known(example: Example) -> None:
         )
 
 
+# ------------------------------------------------------------------ what metrics share
+class Recogniser:
+    """The embedded recogniser on a device.
+
+    Several metrics ask for the same outputs and references, one after the other, so it keeps the
+    feature maps of the last batches: at most `capacity` bytes, or one batch if that has more.
+    """
+
+    def __init__(self, network: ShapesCLIP, capacity: int = 2**28) -> None:
+        self.network = network
+        self.device = device_of(network)
+        self._capacity = capacity
+        self._kept: list[tuple[Tensor, list[Tensor]]] = []  # images, their maps; newest last
+
+    def maps(self, images_BHWC: Tensor) -> list[Tensor]:
+        """The feature maps of uint8 images [B, H, W, 3] after each stage of the network."""
+        images = images_BHWC.cpu()
+        for seen, maps in self._kept:
+            if torch.equal(seen, images):
+                return maps
+        maps = self.network.image_features(to_signed(images, self.device))
+        self._kept.append((images, maps))
+        while len(self._kept) > 1 and self._size > self._capacity:
+            self._kept.pop(0)
+        return maps
+
+    @property
+    def _size(self) -> int:
+        return sum(one.nbytes for _, maps in self._kept for one in maps)
+
+    def names(self, images_BHWC: Tensor) -> list[Seen]:
+        """What each image shows."""
+        return self.network.named(self.maps(images_BHWC))
+
+    def embed(self, images_BHWC: Tensor) -> Tensor:
+        """Unit vectors [B, D]."""
+        return self.network.embed_image(self.maps(images_BHWC))
+
+
+def load_recogniser(device: str) -> Recogniser:
+    """The recogniser on a device, one for all callers. Raises UserError if a file is missing or
+    damaged."""
+    folder = shapes_folder("recogniser")
+    return _loaded(folder, weights_note(folder / "model.safetensors"), device)
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, weights: str, device: str) -> Recogniser:
+    from sde_edit.networks.recogniser import ShapesCLIP  # reads torch
+
+    with reading(folder, "Reinstall sde-edit"):
+        return Recogniser(ShapesCLIP.from_pretrained(folder).to(device))
+
+
 class UsesRecogniser:
-    """Loads the embedded recogniser when it is first used."""
+    """Loads the embedded recogniser when it is first used; on the CPU unless `load` was called."""
 
     @cached_property
-    def _network(self) -> ShapesCLIP:
-        return load_recogniser()
+    def _recogniser(self) -> Recogniser:
+        return load_recogniser("cpu")
 
     def fetch(self) -> None:
         shapes_folder("recogniser")
 
     def load(self, device: str) -> None:
-        self.fetch()
-        self._network.to(device)
+        vars(self)["_recogniser"] = load_recogniser(device)
 
 
 class RecogniserMetric(UsesRecogniser, PerImageMetric):
@@ -81,6 +132,3 @@ class RecogniserMetric(UsesRecogniser, PerImageMetric):
 
     def check(self, example: Example) -> None:
         check_native(example)
-
-    def _input(self, images_BHWC: Tensor) -> Tensor:
-        return to_signed(images_BHWC, device_of(self._network))

@@ -6,17 +6,21 @@ import pickle
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
 
 from sde_edit.errors import UserError
 from sde_edit.networks.weight_files import reason_of
 from sde_edit.store.digests import file_digest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 def hub_file(url: str) -> Path:
@@ -87,6 +91,7 @@ def weights_note(path: Path) -> str:
     return f"{path.name} " + (f"sha256 {file_digest(path)[:8]}" if path.exists() else "not fetched")
 
 
+@cache
 def package(name: str) -> str:
     """'name version' of an installed package, as text for a convention."""
     return f"{name} {version(name)}"

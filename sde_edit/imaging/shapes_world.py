@@ -14,7 +14,8 @@ import math
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,14 @@ from sde_edit.api.example import Example
 from sde_edit.errors import UserError
 from sde_edit.imaging.masks import MaskSize, draw_mask
 
+if TYPE_CHECKING:
+    from sde_edit.api.example import Mask
+
 WORLD_VERSION = 1
 IMAGE_SIZE = 64
+# Images, and masks, that are kept: a run reads each of its examples to check, edit, show and score
+# it, and drawing one takes milliseconds. At most 24 MB and 32 MB.
+_KEPT = 2048
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 COLOURS = {
     "red": (214, 40, 40),
@@ -200,6 +207,9 @@ class Scene:
 
     def render(self, size: int = IMAGE_SIZE) -> Pixels:
         """The scene as uint8 [size, size, 3]."""
+        return _native(self).copy() if size == IMAGE_SIZE else self._drawn(size)
+
+    def _drawn(self, size: int) -> Pixels:
         scale = size / IMAGE_SIZE
         p = _pixels(size) / scale
         light = np.array([math.cos(self.light), math.sin(self.light)])
@@ -219,6 +229,16 @@ class Scene:
         things = list(self.things)
         things[i] = replace(things[i], **changes)  # type: ignore[arg-type]
         return replace(self, things=tuple(things))
+
+
+@lru_cache(maxsize=_KEPT)
+def _native(scene: Scene) -> Pixels:
+    return scene._drawn(IMAGE_SIZE)
+
+
+@lru_cache(maxsize=_KEPT)
+def _mask(masks: MaskSize, key: str) -> Mask:
+    return draw_mask(masks, key, height=IMAGE_SIZE, width=IMAGE_SIZE)
 
 
 def _pixels(size: int) -> NDArray[np.float64]:
@@ -322,7 +342,7 @@ class FirstScenes:
             id=example_id,
             image=image,
             caption=scene.caption(),
-            mask=draw_mask(masks, key, height=IMAGE_SIZE, width=IMAGE_SIZE),
+            mask=_mask(masks, key).copy(),
             truth=image.copy(),
         )
 

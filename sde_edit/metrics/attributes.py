@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import references
 from sde_edit.evaluation.recognition import RecogniserMetric, check_known, recogniser_note
 from sde_edit.registry import plugin
 
-Seen = tuple[set[tuple[str, str]], str]  # {(shape, colour), ...}, background
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sde_edit.networks.recogniser import Seen
+
 _AS_IN_THE_REFERENCE = {
     "all": "named exactly as their reference: all (shape, colour) pairs and the background",
     "shape": "whose set of shapes is named as their reference's",
@@ -50,12 +53,14 @@ class Attributes(RecogniserMetric):
         super().check(example)
         check_known(example)
 
-    @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        seen = self._network.recognise(self._input(images_BHWC))
-        right = self._network.recognise(self._input(references(examples)))
-        same = [self._compared(a) == self._compared(b) for a, b in zip(seen, right, strict=True)]
-        return torch.tensor(same, dtype=torch.float64)[:, None]
+        with torch.inference_mode():
+            seen = self._recogniser.names(images_BHWC)
+            right = self._recogniser.names(references(examples))
+            same = [
+                self._compared(a) == self._compared(b) for a, b in zip(seen, right, strict=True)
+            ]
+            return torch.tensor(same, dtype=torch.float64)[:, None]
 
     def _compared(self, seen: Seen) -> object:
         things, background = seen

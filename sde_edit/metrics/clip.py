@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -28,6 +26,9 @@ from sde_edit.evaluation.per_image import (
 from sde_edit.evaluation.weights import DAMAGE, device_of, package, weights_note
 from sde_edit.networks.weight_files import reason_of
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin
@@ -124,15 +125,17 @@ class Clip(PerImageMetric):
         if self.against != "source":
             check_caption(example)
 
-    @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        outputs = self._embedded(images_BHWC)
-        if self.against == "source":
-            others = self._embedded(references(examples, "source"))
-        else:
-            network, _, tokenize = self._loaded
-            others = network.encode_text(tokenize(captions(examples)).to(device_of(network)))
-        return F.cosine_similarity(outputs.double(), others.double())[:, None].cpu()
+        with torch.inference_mode():
+            outputs = self._embedded(images_BHWC)
+            if self.against == "source":
+                others = self._embedded(references(examples, "source"))
+            else:
+                network, _, tokenize = self._loaded
+                others = network.encode_text(tokenize(captions(examples)).to(device_of(network)))
+            return torch.nn.functional.cosine_similarity(outputs.double(), others.double())[
+                :, None
+            ].cpu()
 
     def _embedded(self, images_BHWC: Tensor) -> Tensor:
         """Image embeddings [B, D], not normalised."""

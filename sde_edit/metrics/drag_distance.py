@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -22,6 +21,9 @@ from sde_edit.evaluation.per_image import PIXEL_ERROR, references
 from sde_edit.evaluation.weights import reading
 from sde_edit.networks.dift import Dift, Layer, corresponding
 from sde_edit.registry import UNLESS_DEFAULT, plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
@@ -18,6 +17,8 @@ from sde_edit.imaging.foreground import THRESHOLD, check_plane, foreground
 from sde_edit.registry import plugin
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sde_edit.api.example import Pixels
 
 

@@ -6,16 +6,18 @@ Letters: N examples, D features, B resamplings, K <= min(N, D) rows of a factor.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.errors import UserError
 from sde_edit.evaluation.distributions import DistributionMetric
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _moments(x_ND: Tensor, counts_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,15 +6,16 @@ Letters: N examples, D features, B resamplings.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.errors import UserError
 from sde_edit.evaluation.distributions import DistributionMetric
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BLOCK = 1024  # rows of the N x N kernel matrix that are in memory at once
 

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -33,6 +32,9 @@ from sde_edit.evaluation.weights import (
 )
 from sde_edit.networks.weight_files import check_tensors
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _LEAST_SIDES = {"alex": 31, "vgg": 16, "squeeze": 17}  # smaller ones are pooled to nothing
 
@@ -75,7 +77,7 @@ class Lpips(FullReferenceMetric):
             network = lpips.LPIPS(
                 net=self.net, version=self.calibration, pretrained=False, verbose=False
             )
-        assert isinstance(network, nn.Module)
+        assert isinstance(network, torch.nn.Module)
         _calibrate(
             network, Path(lpips.__file__).parent / f"weights/v{self.calibration}/{self.net}.pth"
         )
@@ -98,13 +100,13 @@ class Lpips(FullReferenceMetric):
     def check(self, example: Example) -> None:
         check_sides(example, _LEAST_SIDES[self.net], f"LPIPS with net={self.net}")
 
-    @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        device = device_of(self._network)
-        distances: Tensor = self._network(
-            to_signed(images_BHWC, device), to_signed(self._references(examples), device)
-        )
-        return distances.reshape(-1, 1).double().cpu()
+        with torch.inference_mode():
+            device = device_of(self._network)
+            distances: Tensor = self._network(
+                to_signed(images_BHWC, device), to_signed(self._references(examples), device)
+            )
+            return distances.reshape(-1, 1).double().cpu()
 
 
 def _calibrate(network: nn.Module, weights: Path) -> None:

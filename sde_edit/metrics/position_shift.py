@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.errors import UserError
@@ -17,6 +16,8 @@ from sde_edit.imaging.foreground import SHARES, THRESHOLD, centroid, check_plane
 from sde_edit.registry import plugin
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sde_edit.api.example import Pixels
 
 

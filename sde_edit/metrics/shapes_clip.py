@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import FEATURE_ERROR, captions, check_caption
@@ -18,8 +17,10 @@ from sde_edit.evaluation.recognition import (
     recogniser_note,
     shapes_folder,
 )
-from sde_edit.evaluation.weights import device_of
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin
@@ -59,19 +60,18 @@ class ShapesClip(RecogniserMetric):
         check_caption(example)
         check_known(example)
 
-    @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        network = self._network
-        ids_BK = self._tokens(captions(examples)).to(device_of(network))
-        image = network.embed_image(network.image_features(self._input(images_BHWC)))
-        text = network.embed_text(ids_BK)
-        return (image * text).sum(1, keepdim=True).double().cpu()
+        with torch.inference_mode():
+            ids_BK = self._tokens(captions(examples)).to(self._recogniser.device)
+            image = self._recogniser.embed(images_BHWC)
+            text = self._recogniser.network.embed_text(ids_BK)
+            return (image * text).sum(1, keepdim=True).double().cpu()
 
     def _tokens(self, texts: list[str]) -> Tensor:
         encoded = self._tokenizer(
             texts,
             padding="max_length",
-            max_length=self._network.config.max_tokens,
+            max_length=self._recogniser.network.config.max_tokens,
             truncation=True,
             return_tensors="pt",
         )

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import FEATURE_ERROR, FullReferenceMetric
 from sde_edit.evaluation.recognition import RecogniserMetric, recogniser_note
 from sde_edit.registry import plugin
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def _stage_distance(x_BCHW: Tensor, y_BCHW: Tensor) -> Tensor:
     """Squared distance [B] of normalised channel vectors, averaged over positions."""
-    return (F.normalize(x_BCHW, dim=1) - F.normalize(y_BCHW, dim=1)).square().sum(1).mean((1, 2))
+    return (
+        (
+            torch.nn.functional.normalize(x_BCHW, dim=1)
+            - torch.nn.functional.normalize(y_BCHW, dim=1)
+        )
+        .square()
+        .sum(1)
+        .mean((1, 2))
+    )
 
 
 @plugin
@@ -40,10 +49,9 @@ class ShapesPerceptual(FullReferenceMetric, RecogniserMetric):
             "places, then over the four stages; native size"
         )
 
-    @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        network = self._network
-        outputs = network.image_features(self._input(images_BHWC))
-        targets = network.image_features(self._input(self._references(examples)))
-        stages = [_stage_distance(x, y) for x, y in zip(outputs, targets, strict=True)]
-        return torch.stack(stages).mean(0)[:, None].double().cpu()
+        with torch.inference_mode():
+            outputs = self._recogniser.maps(images_BHWC)
+            targets = self._recogniser.maps(self._references(examples))
+            stages = [_stage_distance(x, y) for x, y in zip(outputs, targets, strict=True)]
+            return torch.stack(stages).mean(0)[:, None].double().cpu()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import FEATURE_ERROR, references
 from sde_edit.evaluation.recognition import RecogniserMetric, recogniser_note
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin
@@ -33,12 +35,8 @@ class ShapesSimilarity(RecogniserMetric):
             f"{recogniser_note()}; native size"
         )
 
-    @torch.inference_mode()
     def measure(self, images_BHWC: Tensor, examples: Sequence[Example]) -> Tensor:
-        outputs = self._embedded(images_BHWC)
-        sources = self._embedded(references(examples, "source"))
-        return (outputs * sources).sum(1, keepdim=True).double().cpu()
-
-    def _embedded(self, images_BHWC: Tensor) -> Tensor:
-        features = self._network.image_features(self._input(images_BHWC))
-        return self._network.embed_image(features)
+        with torch.inference_mode():
+            outputs = self._recogniser.embed(images_BHWC)
+            sources = self._recogniser.embed(references(examples, "source"))
+            return (outputs * sources).sum(1, keepdim=True).double().cpu()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
+import torch
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -14,6 +14,9 @@ from sde_edit.api.example import Example
 from sde_edit.evaluation.per_image import FullReferenceMetric, check_sides, to_unit
 from sde_edit.evaluation.weights import package
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LEAST_SIDE = 6  # of which 5 pixels can be reflected, half of the window
 
@@ -62,5 +65,5 @@ class Ssim(FullReferenceMetric):
             data_range=float(scale),
             reduction="none",
         )
-        assert isinstance(values, Tensor)
+        assert isinstance(values, torch.Tensor)
         return values.double().reshape(-1, 1)

@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -18,10 +16,12 @@ from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError, shortened
 from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, pixel_size, refuse_hints
-from sde_edit.networks.guided_diffusion import blank_unet, load_classifier, load_unet
 from sde_edit.networks.weight_files import check_whole
 from sde_edit.registry import Count, Text, plugin
 from sde_edit.store.digests import files_digest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _OFFICIAL = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021"
 _CLASSES = 1000
@@ -82,6 +82,8 @@ class ADM:
 
     def without_weights(self) -> Callable[[], object]:
         """Of the UNet alone, as without guidance."""
+        from sde_edit.networks.guided_diffusion import blank_unet  # reads torch
+
         unet = blank_unet(self.files()[0], head_channels=self.head_channels)
         x, t = torch.empty(1, *self.latent_shape, device="meta"), torch.empty(1, device="meta")
         return partial(unet, x, t, torch.empty(1, dtype=torch.long, device="meta"))
@@ -101,6 +103,8 @@ class LoadedADM(PixelNetwork):
     def __init__(
         self, source: ADM, device: torch.device, dtype: torch.dtype, compile: bool = False
     ) -> None:
+        from sde_edit.networks.guided_diffusion import load_classifier, load_unet  # read torch
+
         super().__init__(device, dtype)
         unet_file, classifier_file = source.files()
         unet = load_unet(unet_file, dtype, head_channels=source.head_channels)
@@ -157,7 +161,7 @@ class LoadedADM(PixelNetwork):
             # Inference tensors cannot take part in autograd; copies made here can.
             x = x_BCHW.to(self.state_dtype, copy=True).requires_grad_()
             logits_BK = self.classifier(x, t_B.clone())
-            log_p = -F.cross_entropy(logits_BK, label_B.clone(), reduction="sum")
+            log_p = -torch.nn.functional.cross_entropy(logits_BK, label_B.clone(), reduction="sum")
             return torch.autograd.grad(log_p, x)[0].to(x_BCHW.dtype)
 
 

@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -29,6 +28,9 @@ from sde_edit.networks.checkpoints import (
 from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion
 from sde_edit.networks.pipeline_files import check_conditioning
 from sde_edit.registry import Text, plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _STEM = "diffusion_pytorch_model"
 _KEY = "model.control"

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -35,6 +34,9 @@ from sde_edit.networks.checkpoints import (
 )
 from sde_edit.networks.pipeline_files import check_resolution
 from sde_edit.registry import Count, Text, plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _STEM = "diffusion_pytorch_model"
 _WEIGHTS = (*weight_names(_STEM), f"{_STEM}.bin")

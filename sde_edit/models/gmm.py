@@ -14,17 +14,19 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.schedule import Schedule
 from sde_edit.errors import UserError, shortened
 from sde_edit.networks.base import PixelNetwork, alpha_at, dtype_of, pixel_size, refuse_hints
 from sde_edit.registry import plugin, strict, suggest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Beta = Annotated[float, Field(gt=0, lt=1)]
 

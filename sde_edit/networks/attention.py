@@ -20,13 +20,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from string import punctuation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sde_edit.api.model import AttentionControl
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Words = Sequence[Sequence[int]]  # token ids of each word of a prompt, without start and end
 

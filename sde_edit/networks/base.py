@@ -11,10 +11,9 @@ from abc import ABC, abstractmethod
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
 
 from sde_edit.api.observer import Observer
 from sde_edit.diffusion import host
@@ -23,21 +22,20 @@ from sde_edit.diffusion.guidance import guide, rows_per_evaluation
 from sde_edit.errors import NotFiniteError, UserError
 from sde_edit.networks.checkpoints import Prediction
 
-DTYPES = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-    "float64": torch.float64,
-}
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Condition = tuple[Tensor, ...]
+_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+Condition = tuple["Tensor", ...]
 
 
 def dtype_of(name: str) -> torch.dtype:
     """The dtype of a spec's name. Raises UserError with the allowed names."""
-    if name not in DTYPES:
-        raise UserError(f"dtype={name!r}: allowed are {', '.join(DTYPES)}")
-    return DTYPES[name]
+    if name not in _DTYPES:
+        raise UserError(f"dtype={name!r}: allowed are {', '.join(_DTYPES)}")
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
 
 class Network(ABC):

@@ -13,10 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from sde_edit.api.example import Point
 from sde_edit.diffusion import host
@@ -26,6 +25,9 @@ from sde_edit.imaging.fit import pixels_per_cell
 from sde_edit.networks.base import alpha_at
 from sde_edit.networks.latent_diffusion import LoadedStableDiffusion
 from sde_edit.networks.pipeline_files import PipelineFiles, latent_factor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CHANNELS = 64  # upsampled at a time: all 1280 of Stable Diffusion take 1.3 GB at 512x512
 
@@ -94,7 +96,6 @@ class Dift:
         return unet_features(self._model, images_BHWC, prompts, noise, self._layer)
 
 
-@torch.inference_mode()
 def unet_features(
     model: LoadedStableDiffusion,
     images_BHWC: Tensor,
@@ -106,14 +107,15 @@ def unet_features(
 
     The right and lower borders are repeated up to multiples of the autoencoder's factor.
     """
-    x_0, text_BKD = model.encode(_extended(images_BHWC, model.factor)), model.embed(prompts)
-    t_B = torch.full((len(x_0),), layer.t, device=x_0.device)
-    alpha = alpha_at(model.alpha_T, t_B).to(x_0.dtype)
-    total = torch.zeros((), device=x_0.device)
-    for draw in range(layer.ensemble):
-        x_t = alpha.sqrt() * x_0 + (1 - alpha).sqrt() * noise.like(x_0, "correspondence", draw)
-        total = total + model.features(x_t, t_B, text_BKD, layer.block)[1]
-    return total / layer.ensemble
+    with torch.inference_mode():
+        x_0, text_BKD = model.encode(_extended(images_BHWC, model.factor)), model.embed(prompts)
+        t_B = torch.full((len(x_0),), layer.t, device=x_0.device)
+        alpha = alpha_at(model.alpha_T, t_B).to(x_0.dtype)
+        total = torch.zeros((), device=x_0.device)
+        for draw in range(layer.ensemble):
+            x_t = alpha.sqrt() * x_0 + (1 - alpha).sqrt() * noise.like(x_0, "correspondence", draw)
+            total = total + model.features(x_t, t_B, text_BKD, layer.block)[1]
+        return total / layer.ensemble
 
 
 def _extended(images_BHWC: Tensor, factor: int) -> Tensor:
@@ -140,7 +142,7 @@ def corresponding(
     """
     rows, columns = ([int(point[axis]) for point in points] for axis in (1, 0))
     parts = [part[:, rows, columns].T for part in _resized(source_Chw, size)]
-    wanted_PC = F.normalize(torch.cat(parts, dim=1), dim=1)
+    wanted_PC = torch.nn.functional.normalize(torch.cat(parts, dim=1), dim=1)
     dot_PHW = other_Chw.new_zeros(len(points), *size)
     squared_HW = other_Chw.new_zeros(size)
     for vector_PC, part_CHW in zip(
@@ -161,5 +163,7 @@ def _resized(features_Chw: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
     side = pixels_per_cell((w, h), (size[1], size[0]))
     whole = (side * h, side * w)
     for part in torch.split(features_Chw, _CHANNELS):
-        resized = F.interpolate(part[None], whole, mode="bilinear", align_corners=False)[0]
+        resized = torch.nn.functional.interpolate(
+            part[None], whole, mode="bilinear", align_corners=False
+        )[0]
         yield resized[:, : size[0], : size[1]]

@@ -10,10 +10,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api.model import Adapter, AttentionControl, LoraSettings, PromptReading, Scale
 from sde_edit.diffusion.denoiser import Denoiser
@@ -44,6 +43,9 @@ from sde_edit.networks.pipeline_files import (
 )
 from sde_edit.networks.prompts import load_tokenizer, read_prompts, token_ids
 from sde_edit.registry import Count, Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -10,36 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
 from sde_edit.api.model import Adapter, LoraSettings, Scale
 from sde_edit.diffusion import host
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.noise import Noise
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 VERSION = 1  # of the results of `fit`; part of the cache key
 _NAME = "image"
 _TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 _PARTS = ("lora_A", "lora_B")  # to the rank, and back
 _WEIGHT_DECAY = 1e-2
-_Weights = Mapping[str, Tensor]  # name of a map -> [B, out, in]
-
-
-class PerExample(nn.Module):
-    """A linear map with separate weights [B, out, in] per example; row r uses those of r mod B."""
-
-    def __init__(self, weight_Boi: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight_Boi)
-
-    def forward(self, x_RPi: Tensor) -> Tensor:
-        """[R, P, in] -> [R, P, out]; R is a multiple of B."""
-        batches = x_RPi.view(-1, len(self.weight), *x_RPi.shape[1:])
-        out: Tensor = batches @ self.weight.mT
-        return out.flatten(0, 1)
+_Weights = Mapping[str, "Tensor"]  # name of a map -> [B, out, in]
 
 
 class LoraLayers:
@@ -76,6 +64,7 @@ class LoraLayers:
 
         It yields the parameters by name; they have gradients if `fit`.
         """
+        from sde_edit.networks.per_example import PerExample  # reads torch
 
         def rescale(_unet: Any, given: tuple[Tensor, ...]) -> None:
             x_RCHW, t_R, *_ = given

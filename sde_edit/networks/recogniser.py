@@ -24,6 +24,8 @@ from sde_edit.imaging.shapes_world import BACKGROUNDS, COLOURS, SHAPES
 from sde_edit.networks.checkpoints import read_config
 from sde_edit.networks.weight_files import check_tensors, check_whole, reason_of
 
+Seen = tuple[set[tuple[str, str]], str]  # {(shape, colour), ...}, background
+
 
 @dataclass(frozen=True)
 class ShapesCLIPConfig:
@@ -114,9 +116,13 @@ class ShapesCLIP(nn.Module):
         """Unit vectors [B, D]."""
         return F.normalize(self.text(ids_BK).text_embeds, dim=-1)
 
-    def recognise(self, x_BCHW: Tensor) -> list[tuple[set[tuple[str, str]], str]]:
-        """The content of each image: ({(shape, colour), ...}, background)."""
-        things, background = self.attributes(self.image_features(x_BCHW))
+    def recognise(self, x_BCHW: Tensor) -> list[Seen]:
+        """The content of each image; x in [-1, 1]."""
+        return self.named(self.image_features(x_BCHW))
+
+    def named(self, features: list[Tensor]) -> list[Seen]:
+        """The content of each image, from its feature maps."""
+        things, background = self.attributes(features)
         colours, backgrounds = list(COLOURS), list(BACKGROUNDS)
         return [
             (

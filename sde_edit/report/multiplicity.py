@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtr
+from scipy import special
 
 LEVEL = 0.05  # of a family, of a comparison alone, and of the false discovery rate
 LEAST = 1 + math.ceil(-math.log2(LEVEL))  # examples; p of fewer never reaches LEVEL
@@ -30,12 +30,12 @@ def two_sided_p(value: float, replicates_B: Floats, n: int) -> float:
     """
     se = float(np.std(replicates_B, ddof=1)) * np.sqrt(n / (n - 1))
     ratio = abs(value) / se if se else np.inf
-    return max(2 * float(stdtr(n - 1, -ratio)), 2.0 ** (1 - n))
+    return max(2 * float(special.stdtr(n - 1, -ratio)), 2.0 ** (1 - n))
 
 
 def normal_score(p_M: Floats) -> Floats:
     """|z| [M] of a standard normal distribution with these two-sided p-values."""
-    z_M: Floats = -ndtri(p_M / 2)
+    z_M: Floats = -special.ndtri(p_M / 2)
     return z_M
 
 

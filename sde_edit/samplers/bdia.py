@@ -10,10 +10,9 @@ ddim(z, e, a, b)    a_i z + b_i e for the next time, (z_i - b_{i+1} e) / a_{i+1}
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -26,6 +25,9 @@ from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
 from sde_edit.errors import UserError
 from sde_edit.registry import UNLESS_DEFAULT, plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin

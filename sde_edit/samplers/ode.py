@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -25,6 +24,9 @@ from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
 from sde_edit.errors import UserError
 from sde_edit.registry import UNLESS_DEFAULT, Natural, plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin

@@ -10,9 +10,7 @@ a_s, a_t    alpha_bar of the step s -> t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -23,6 +21,9 @@ from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ADAMS_BASHFORTH = (
     (3 / 2, -1 / 2),

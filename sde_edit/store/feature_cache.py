@@ -19,16 +19,19 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from sde_edit.api.metric import NamedMetric
 from sde_edit.store.files import canonical, safe_name, short_digest, write_atomic
 from sde_edit.store.runs import ImageRecord, Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger("sde_edit")
 

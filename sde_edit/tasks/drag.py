@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -39,6 +38,9 @@ from sde_edit.editing.lora import LoraFit, adapted, lora_fits
 from sde_edit.editing.moves import Move, MovePlan, Size, apply_moves, apply_moves_in_turn
 from sde_edit.errors import UserError
 from sde_edit.registry import UNLESS_DEFAULT, plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

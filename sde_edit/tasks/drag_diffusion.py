@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -37,6 +36,9 @@ from sde_edit.editing.reference import ReferenceDenoiser
 from sde_edit.errors import UserError
 from sde_edit.networks.attention import Reference
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -29,6 +28,9 @@ from sde_edit.editing.batch import (
     prompts,
 )
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def composite(edited_BHWC: Tensor, original_BHWC: Tensor, mask_BHW: Tensor) -> Tensor:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -46,6 +45,9 @@ from sde_edit.networks.attention import (
 )
 from sde_edit.networks.base import in_parts
 from sde_edit.registry import UNLESS_DEFAULT, plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ALIGNED = 5_000  # characters of a prompt; the cost of aligning two grows with their product
 _SHOWN = 200  # characters of a prompt in a message

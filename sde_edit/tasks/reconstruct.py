@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -22,6 +20,9 @@ from sde_edit.diffusion.schedule import Grid
 from sde_edit.editing.batch import check_prompts, prompts
 from sde_edit.editing.encoding import PromptEncoding
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin

@@ -17,6 +17,7 @@ from sde_edit.bench.result import (
     markdown,
     read_benchmark,
     record_path,
+    records,
 )
 from sde_edit.cli import main
 from sde_edit.config import experiment
@@ -79,21 +80,21 @@ def test_leaves_the_record_and_nothing_else(make, measured):
 
 def test_a_planner_finds_the_newest_record_of_the_same_weights_and_dtype(make, measured):
     results = make().settings.results
-    seconds, source = estimate_seconds(results, make(), 1000, 64 * 64, CPU)
+    seconds, source = estimate_seconds(records(results), make(), 1000, 64 * 64, CPU)
     assert seconds == pytest.approx(1000 * measured.seconds_per_evaluation)
     assert measured.setup.device_name in source
     assert measured.date[:10] in source
-    assert estimate_seconds(results, make("dtype=bfloat16"), 1000, 64 * 64, CPU) is None
-    assert estimate_seconds(results / "elsewhere", make(), 1000, 64 * 64, CPU) is None
+    assert estimate_seconds(records(results), make("dtype=bfloat16"), 1000, 64 * 64, CPU) is None
+    assert estimate_seconds(records(results / "elsewhere"), make(), 1000, 64 * 64, CPU) is None
 
 
 def test_the_newer_of_two_records_counts(make, tmp_path):
     stored(make, tmp_path, "b", date="2026-01-01", seconds_per_evaluation=1.0)
     stored(make, tmp_path, "a", date="2026-02-01", seconds_per_evaluation=2.0)
     expected = (6.0, "2 s per evaluation on X, measured 2026-02-01")
-    assert estimate_seconds(tmp_path, make(), 3, 64 * 64, CPU) == expected
+    assert estimate_seconds(records(tmp_path), make(), 3, 64 * 64, CPU) == expected
     larger = (9.0, "3 s per evaluation on X, measured 2026-02-01")
-    assert estimate_seconds(tmp_path, make(), 3, 64 * 96, CPU) == larger
+    assert estimate_seconds(records(tmp_path), make(), 3, 64 * 96, CPU) == larger
 
 
 def stored(make, folder, name, **own):
@@ -108,7 +109,7 @@ def stored(make, folder, name, **own):
 
 def test_the_same_device_counts_before_its_kind_and_that_before_others(make, tmp_path):
     def named(device):
-        return estimate_seconds(tmp_path, make(), 1, 64 * 64, device)[1].split(" on ")[1]
+        return estimate_seconds(records(tmp_path), make(), 1, 64 * 64, device)[1].split(" on ")[1]
 
     stored(make, tmp_path, "old")
     assert named(Device("cuda", "H100")) == "X, measured 2026-01-01"
@@ -122,7 +123,7 @@ def test_the_same_device_counts_before_its_kind_and_that_before_others(make, tmp
 
 def test_a_busy_machine_is_named_by_the_estimate(make, tmp_path):
     stored(make, tmp_path, "a", busy=True)
-    source = estimate_seconds(tmp_path, make(), 1, 64 * 64, CPU)[1]
+    source = estimate_seconds(records(tmp_path), make(), 1, 64 * 64, CPU)[1]
     assert source.endswith("measured 2026-01-01 on a busy machine")
 
 

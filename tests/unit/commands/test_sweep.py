@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from sde_edit.bench.flops import flops_of
 from sde_edit.bench.machine import expected_device
 from sde_edit.cli import main
-from sde_edit.commands.sweep import check_sweep, describe_sweep, disk_bytes, plan_sweep
+from sde_edit.commands.sweep import check_sweep, describe_sweep, plan_sweep
 from sde_edit.config import experiment
 from sde_edit.datasets.shapes_drags import ShapesDrags
 from sde_edit.errors import UserError
@@ -36,7 +36,7 @@ def test_runs_are_cut_into_shards_of_whole_batches(small):
         ("shard=1", "shards=2"),
     ]
     assert sum(sweep.evaluations) == 2 * 6 * 4
-    assert disk_bytes(sweep) == 12 * 3 * 64 * 64  # nothing is known yet: uncompressed
+    assert sweep.disk_bytes == 12 * 3 * 64 * 64  # nothing is known yet: uncompressed
 
 
 def test_more_shards_than_batches_give_no_empty_jobs(small):
@@ -57,9 +57,9 @@ def test_what_is_finished_is_dropped_and_what_is_begun_goes_on(small, tmp_path):
     assert "| 4 of 6" in text
     assert "sde-edit bench" in text
     sizes = [row.size for run in RunStore(tmp_path).runs() for row in run.rows().values()]
-    assert disk_bytes(sweep) == round(4 * sum(sizes) / len(sizes))
+    assert sweep.disk_bytes == round(4 * sum(sizes) / len(sizes))
     other = plan_sweep([*small, "sampler=ode", "data.masks=large"])
-    assert disk_bytes(other) == 6 * 3 * 64 * 64  # nothing is known of other pictures
+    assert other.disk_bytes == 6 * 3 * 64 * 64  # nothing is known of other pictures
     again = plan_sweep([*small, "sampler=ode", "metrics=[psnr,ssim]"])
     assert [job.images for job in again.jobs] == [0]  # a score is missing
 

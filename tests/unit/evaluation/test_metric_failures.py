@@ -89,7 +89,7 @@ def test_every_failure_is_listed(tmp_path):
 def test_the_check_loads_networks_and_keeps_none():
     metric = build("metrics", "shapes_clip", {})
     assert check_metrics([NamedMetric(choice("shapes_clip"), metric)]) == []
-    assert "_network" not in vars(metric)
+    assert "_recogniser" not in vars(metric)
     (problem,) = check_metrics([NamedMetric(choice("bad"), Unloadable())])
     assert problem == "metric 'bad': x is damaged. Or leave 'bad' out"
 

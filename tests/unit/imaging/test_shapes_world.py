@@ -10,6 +10,7 @@ import random
 import numpy as np
 import pytest
 
+from sde_edit.datasets.shapes import Shapes
 from sde_edit.imaging.shapes_world import (
     BACKGROUNDS,
     COLOURS,
@@ -201,3 +202,15 @@ def test_every_shape_turns_with_its_angle_about_its_centre(shape: str) -> None:
     )
     assert np.abs(np.rot90(still, -1) - turned).mean() < 0.002
     assert still.sum() > 0.05 * 128**2
+
+
+def test_a_picture_that_is_changed_does_not_change_the_next():
+    dataset = Shapes(n=2)
+    first = dataset.load("test-000001")
+    kept = first.image.copy(), first.mask.copy(), first.truth.copy()
+    for array in (first.image, first.mask, first.truth):
+        array[:] = 0
+    again = dataset.load("test-000001")
+    for array, before in zip((again.image, again.mask, again.truth), kept, strict=True):
+        assert (array == before).all()
+        assert array.flags.writeable

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sde_edit.api.example import Example
 from sde_edit.registry import build
@@ -11,31 +11,26 @@ from tests.unit.metrics.inputs import loaded, truths
 
 
 def test_attributes_compare_two_answers(recogniser, images, examples):
-    class Names(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.parameter = nn.Parameter(torch.zeros(1))
-
-        def recognise(self, x_BCHW: Tensor) -> list[tuple[set[tuple[str, str]], str]]:
-            return [({("ring", "red")}, "blue" if x.mean() > 0 else "grey") for x in x_BCHW]
+    class Names:
+        def names(self, images_BHWC: Tensor) -> list[tuple[set[tuple[str, str]], str]]:
+            bright = (image.float().mean() > 127 for image in images_BHWC)
+            return [({("ring", "red")}, "blue" if one else "grey") for one in bright]
 
     metric = build("metrics", "attributes", {})
-    metric.__dict__["_network"] = Names()
+    metric.__dict__["_recogniser"] = Names()
     bright, dark = torch.full_like(images[:1], 250), torch.full_like(images[:1], 5)
     white = [Example("w", bright[0].numpy())] * 2
     assert metric.measure(torch.cat([bright, dark]), white).flatten().tolist() == [1.0, 0.0]
     assert loaded("attributes").measure(truths(examples), examples).mean() == 1
 
 
-class Says(nn.Module):
+class Says:
     """A recogniser that answers in turn, first for the outputs and then for the references."""
 
     def __init__(self, *answers: list[tuple[set[tuple[str, str]], str]]) -> None:
-        super().__init__()
-        self.parameter = nn.Parameter(torch.zeros(1))
         self.answers = iter(answers)
 
-    def recognise(self, x_BCHW: Tensor) -> list[tuple[set[tuple[str, str]], str]]:
+    def names(self, images_BHWC: Tensor) -> list[tuple[set[tuple[str, str]], str]]:
         return next(self.answers)
 
 
@@ -57,7 +52,7 @@ SEEN = [
 ])  # fmt: skip
 def test_a_part_of_the_verdict_looks_at_nothing_else(part, expected):
     metric = build("metrics", "attributes", {"part": part})
-    metric.__dict__["_network"] = Says(SEEN, [SEEN[0]] * len(SEEN))
+    metric.__dict__["_recogniser"] = Says(SEEN, [SEEN[0]] * len(SEEN))
     blank = np.zeros((64, 64, 3), np.uint8)
     rows = metric.measure(
         torch.zeros(len(SEEN), 64, 64, 3, dtype=torch.uint8), [Example("e", blank)] * len(SEEN)
@@ -73,7 +68,7 @@ def test_pairs_that_are_crossed_are_wrong_as_a_whole_and_right_in_their_parts():
     found = {}
     for part in ("all", "shape", "colour"):
         metric = build("metrics", "attributes", {"part": part})
-        metric.__dict__["_network"] = Says(crossed, right)
+        metric.__dict__["_recogniser"] = Says(crossed, right)
         found[part] = metric.measure(
             torch.zeros(1, 64, 64, 3, dtype=torch.uint8), [Example("e", blank)]
         ).item()
