@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from sde_edit.api.model import Countable
 from sde_edit.errors import UserError
@@ -21,6 +20,8 @@ def flops_of(call: Callable[[], object]) -> int:
 
     FlopCounterMode does not know attention on CPUs, which is added here.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # reads torch
+
     cpu_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     counter = FlopCounterMode(display=False, custom_mapping={cpu_attention: _attention_flops})
     with torch.no_grad(), counter:

@@ -9,13 +9,16 @@ sigma, w    sigma_s, w-bar_s
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from sde_edit.diffusion.denoiser import Denoiser, Project, at, no_edit
 from sde_edit.diffusion.inversion import Inversion
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddpm
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def decode_ddpm(

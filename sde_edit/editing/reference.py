@@ -6,15 +6,18 @@ Letters in tensor names: as in sde_edit/api; N steps of the grid; K, D tokens an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from sde_edit.api.model import AttentionAccess
 from sde_edit.diffusion import host
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.networks.attention import Reference
 from sde_edit.networks.base import in_parts
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -17,6 +16,8 @@ from sde_edit.evaluation.per_image import PIXEL_ERROR, PerImageMetric, to_unit
 from sde_edit.registry import Natural, plugin
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sde_edit.api.example import Point
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -15,6 +13,9 @@ from sde_edit.api.example import Example
 from sde_edit.api.metric import Metric
 from sde_edit.evaluation.per_image import FEATURE_ERROR, PerImageMetric
 from sde_edit.registry import build, plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -20,6 +18,9 @@ from sde_edit.evaluation.per_image import FEATURE_ERROR, PerImageMetric, referen
 from sde_edit.evaluation.weights import reading
 from sde_edit.networks.dino import SIDE, Dino
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Of ImageNet in [0, 1]. The published code applies them to values of 0 to 255, and so do we.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -70,8 +71,10 @@ class Structure(PerImageMetric):
     def _similarity(self, images_BHWC: Tensor) -> Tensor:
         """The cosines of the keys of all pairs of tokens [B, T, T]."""
         x_B3HW = images_BHWC.permute(0, 3, 1, 2).float()
-        x_B3HW = F.interpolate(x_B3HW, (SIDE, SIDE), mode="bilinear", align_corners=False)
+        x_B3HW = torch.nn.functional.interpolate(
+            x_B3HW, (SIDE, SIDE), mode="bilinear", align_corners=False
+        )
         mean, deviation = (torch.tensor(of, device=x_B3HW.device) for of in (_MEAN, _DEVIATION))
         normalised = (x_B3HW - mean[:, None, None]) / deviation[:, None, None]
-        keys_BTC = F.normalize(self._features.keys(normalised), dim=-1)
+        keys_BTC = torch.nn.functional.normalize(self._features.keys(normalised), dim=-1)
         return keys_BTC @ keys_BTC.mT

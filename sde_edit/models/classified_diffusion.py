@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -23,6 +22,9 @@ from sde_edit.networks.noisy_classifier import (
     read_noisy_classifier,
 )
 from sde_edit.registry import Text, plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -32,6 +30,9 @@ from sde_edit.networks.pipeline_files import (
 )
 from sde_edit.networks.prompts import load_tokenizer, read_prompts, token_ids
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin
@@ -112,7 +113,9 @@ class LoadedStableDiffusionXL(LoadedStableDiffusion):
         )
         text_BKD = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
         pooled_BP = second.text_embeds
-        pooled_BD = F.pad(pooled_BP, (0, text_BKD.shape[-1] - pooled_BP.shape[-1]))
+        pooled_BD = torch.nn.functional.pad(
+            pooled_BP, (0, text_BKD.shape[-1] - pooled_BP.shape[-1])
+        )
         embeddings = torch.cat([text_BKD, pooled_BD[:, None]], dim=1)
         if not self._empty_is_zero:
             return embeddings

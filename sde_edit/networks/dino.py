@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from sde_edit.networks.checkpoints import checkpoint_folder, require_files
 from sde_edit.networks.weight_files import check_tensors, check_whole
@@ -17,6 +16,7 @@ from sde_edit.store.digests import file_digest
 
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
+    from torch import Tensor
 
 SIDE = 224  # of the images
 _WEIGHTS = "model.safetensors"
@@ -59,14 +59,14 @@ class Dino:
         """Raises UserError as `fetch` does, and for the tensors of another network."""
         self._network = _network(self.fetch()).to(device)
 
-    @torch.inference_mode()
     def keys(self, x_B3HW: Tensor) -> Tensor:
         """The keys of the last layer [B, T, C], all heads, for normalised images of 224 x 224."""
         seen: list[Tensor] = []
         qkv = self._network.blocks[-1].attn.qkv
         hook = qkv.register_forward_hook(lambda _, __, output: seen.append(output))
         try:
-            self._network.forward_features(x_B3HW.to(qkv.weight.device))
+            with torch.inference_mode():
+                self._network.forward_features(x_B3HW.to(qkv.weight.device))
         finally:
             hook.remove()
         return seen[0].chunk(3, dim=-1)[1]

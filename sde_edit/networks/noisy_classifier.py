@@ -9,15 +9,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import safetensors.torch
 import torch
-from safetensors.torch import load_file, save_file
 
 from sde_edit.errors import UserError
 from sde_edit.networks.checkpoints import read_config
-from sde_edit.networks.guided_diffusion import Classifier
 from sde_edit.networks.weight_files import check_tensors, check_whole, reason_of
+
+if TYPE_CHECKING:
+    from sde_edit.networks.guided_diffusion import Classifier
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _REMEDY = "Give model.classifier the folder of a classifier of noisy latents"
@@ -34,6 +36,8 @@ class NoisyClassifierConfig:
     unet: Mapping[str, Any]
 
     def build(self) -> Classifier:
+        from sde_edit.networks.guided_diffusion import Classifier  # reads torch
+
         unet = {**self.unet, "in_channels": self.in_channels}
         return Classifier(unet, side=self.side, classes=self.classes)
 
@@ -59,7 +63,7 @@ def load_noisy_classifier(folder: Path, dtype: torch.dtype) -> Classifier:
             classifier = config.build()
     except (RuntimeError, TypeError, KeyError, ValueError) as error:
         raise UserError(f"{folder / CONFIG}: {reason_of(error)}. {_REMEDY}") from error
-    tensors = load_file(file)
+    tensors = safetensors.torch.load_file(file)
     check_tensors(classifier.state_dict(), tensors, file, _REMEDY)
     cast = {key: tensor.to(dtype) for key, tensor in tensors.items()}
     classifier.load_state_dict(cast, assign=True)
@@ -72,4 +76,4 @@ def save_noisy_classifier(
     """Write config.json and model.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n")
-    save_file(classifier.state_dict(), folder / WEIGHTS)
+    safetensors.torch.save_file(classifier.state_dict(), folder / WEIGHTS)

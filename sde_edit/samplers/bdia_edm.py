@@ -11,9 +11,7 @@ ddim(z, d, a, b)    z moved along the slope d from alpha a to b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -25,6 +23,9 @@ from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import ddim
 from sde_edit.errors import UserError
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin

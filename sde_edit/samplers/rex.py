@@ -11,10 +11,9 @@ pull        sigma_{n+1} h, with h the difference of alpha/sigma
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -26,6 +25,9 @@ from sde_edit.diffusion.schedule import Grid
 from sde_edit.diffusion.steps import predict_x0
 from sde_edit.errors import UserError
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin

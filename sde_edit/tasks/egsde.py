@@ -13,11 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -34,6 +32,9 @@ from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.editing.batch import check_prompts, check_share, images, prompts
 from sde_edit.errors import UserError
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @plugin
@@ -132,8 +133,10 @@ class EGSDE(Task):
 
     def _distance(self, y: Tensor, x: Tensor) -> Tensor:
         """E_i of each row; P is linear, so it takes the difference."""
-        small = F.interpolate(y - x, (self.low_pass, self.low_pass), mode="bicubic", antialias=True)
-        passed: Tensor = F.interpolate(small, y.shape[2:], mode="bicubic")
+        small = torch.nn.functional.interpolate(
+            y - x, (self.low_pass, self.low_pass), mode="bicubic", antialias=True
+        )
+        passed: Tensor = torch.nn.functional.interpolate(small, y.shape[2:], mode="bicubic")
         return passed.square().sum((1, 2, 3))
 
     def evaluations_per_image(self, steps: int) -> int:
@@ -142,7 +145,7 @@ class EGSDE(Task):
 
 def _cosine(features_y: Tensor, features_x: Tensor) -> Tensor:
     """E_s of each row, from features [B, D, h', w']."""
-    return F.cosine_similarity(features_y, features_x, dim=1).mean((1, 2))
+    return torch.nn.functional.cosine_similarity(features_y, features_x, dim=1).mean((1, 2))
 
 
 def _gradient(energy: Callable[[Tensor, Tensor], Tensor], y: Tensor, x: Tensor) -> Tensor:

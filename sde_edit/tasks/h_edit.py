@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -30,6 +29,9 @@ from sde_edit.diffusion.schedule import Grid, steps_below
 from sde_edit.diffusion.steps import ddpm
 from sde_edit.editing.batch import check_prompts, check_share, images, prompts
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ROWS_OF_CHANGE = 3  # null, source and target
 

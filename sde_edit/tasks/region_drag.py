@@ -13,10 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
@@ -43,6 +42,9 @@ from sde_edit.editing.reference import ReferenceDenoiser
 from sde_edit.errors import UserError
 from sde_edit.networks.attention import Reference
 from sde_edit.registry import plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Moves = Sequence[Sequence[Move]]  # of each image
 
