@@ -42,8 +42,9 @@ class Rex(Sampler):
     zeta: coupling of the two states, above 0 and at most 1; the published code has 0.999. The last
     step of decode needs no x^ and takes one evaluation; encode starts from two equal states.
 
-    The network predicts x_0 here: in the form that predicts eps, the states part under guidance.
-    The inversion's extra is (x^,). The state is float64; encode divides by zeta in every step.
+    x_theta is the x_0 that eps predicts: in the paper's other form, which steps along eps, the two
+    states part under guidance. The inversion's extra is (x^,). The state is float64; encode divides
+    by zeta in every step.
     """
 
     zeta: float = 0.999

@@ -174,7 +174,7 @@ def test_a_plug_in_is_chosen_by_its_name_and_not_by_its_kind(line, sign):
         *("data.limit=1.5", "data.n=0", "data.n=null", "data.masks=5", "data.metrics=5"),
         *("hardware.batch_size=0", "hardware.loaders=0", "hardware.threads=0"),
         *("hardware.threads=100000000000", "hardware.compile=1", "hardware.device=5"),
-        *("hardware.batch_size=inf", "wandb.mode=on", "wandb.project=", "grid.spacing=karras"),
+        *("hardware.batch_size=inf", "wandb.mode=on", "wandb.project=", "grid.spacing=even"),
         *("grid.last_sigma=null", "grid={}x", "grid=5", "grid={spacing:leading,x:1}"),
         *("metrics=5", "metrics=[1]", "metrics=true", "metrics={a:1}", "metrics=''"),
         *("paths.results=", "paths.results=''", "paths.data=", "paths.cache=", "paths.results=5"),
