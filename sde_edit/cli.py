@@ -188,7 +188,8 @@ def sweep(overrides: tuple[str, ...], dry_run: bool, force: bool, tflops: float 
     setting=paper makes tables with the model and the data of the paper. Checks every run before
     anything starts and makes only what is missing. A table is written when its runs are finished.
     """
-    from sde_edit.commands.sweep import check_sweep, describe_sweep, launch_sweep, plan_sweep
+    from sde_edit.commands.sweep import check_sweep, launch_sweep, plan_sweep
+    from sde_edit.commands.sweep_plan import describe_sweep
 
     planned = plan_sweep(overrides, tflops)
     _say(describe_sweep(planned), err=not dry_run)

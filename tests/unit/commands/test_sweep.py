@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from sde_edit.bench.flops import flops_of
 from sde_edit.bench.machine import expected_device
 from sde_edit.cli import main
-from sde_edit.commands.sweep import check_sweep, describe_sweep, plan_sweep
+from sde_edit.commands.sweep import check_sweep, plan_sweep
+from sde_edit.commands.sweep_plan import describe_sweep
 from sde_edit.config import experiment
 from sde_edit.datasets.shapes_drags import ShapesDrags
 from sde_edit.errors import UserError

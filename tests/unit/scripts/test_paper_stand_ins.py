@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from sde_edit.commands.sweep import describe_sweep, plan_sweep
+from sde_edit.commands.sweep import plan_sweep
+from sde_edit.commands.sweep_plan import describe_sweep
 from tests.builders import ROOT
 
 IMAGES, DRAGS = 2, 1

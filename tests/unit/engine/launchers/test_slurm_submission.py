@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from sde_edit.api.launcher import Job
 from sde_edit.cli import main
 from sde_edit.commands.run import Worker
-from sde_edit.commands.sweep import Finish, describe_sweep, plan_sweep
+from sde_edit.commands.sweep import Finish, plan_sweep
+from sde_edit.commands.sweep_plan import describe_sweep
 from sde_edit.config import group_file, launcher, plugin_settings
 from sde_edit.errors import UserError
 from sde_edit.registry import build
