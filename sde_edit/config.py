@@ -142,13 +142,18 @@ def _unresolved_config(overrides: Sequence[str]) -> DictConfig:
             _check_in_use(one.value())
     choices = [_choice(one) for one in given if one.key_or_group in _choosable()]
     tree = _composed(places(), *choices)
-    config = OmegaConf.create(tree)
+    config = deepcopy(_as_config(places(), *choices))
     for one in given:
         if one.key_or_group not in _choosable():
             _check_key(one, tree)
             _refuse_kind(one)
             _set(config, one)
     return config
+
+
+@cache
+def _as_config(where: tuple[Place, ...], *choices: str) -> DictConfig:
+    return OmegaConf.create(_composed(where, *choices))
 
 
 @cache

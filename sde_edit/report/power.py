@@ -6,17 +6,21 @@ Letters: N examples. sigma is the standard deviation of the paired differences o
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy import special
 
 from sde_edit.report.multiplicity import LEAST, LEVEL
 
 POWER = 0.8  # the probability of seeing a difference that is there
 
-_Z_LEVEL = float(ndtri(1 - LEVEL / 2))
-_Z = _Z_LEVEL + float(ndtri(POWER))
+
+@cache
+def _quantiles() -> tuple[float, float]:
+    """z_{1 - a/2} and z_power, of the standard normal distribution."""
+    return float(special.ndtri(1 - LEVEL / 2)), float(special.ndtri(POWER))
 
 
 def paired_d(differences_N: NDArray[np.float64]) -> float | None:
@@ -53,7 +57,9 @@ def sample_size(difference: float, sigma: float) -> int:
     n = ((z_{1 - a/2} + z_power) sigma / difference)^2 + z_{1 - a/2}^2 / 2 (Guenther 1981), rounded
     up, at least `LEAST`. difference: not 0.
     """
-    return max(LEAST, math.ceil((_Z * sigma / difference) ** 2 + _Z_LEVEL**2 / 2))
+    z_level, z_power = _quantiles()
+    n = ((z_level + z_power) * sigma / difference) ** 2 + z_level**2 / 2
+    return max(LEAST, math.ceil(n))
 
 
 def detectable(sigma: float, n: int) -> float:
@@ -61,4 +67,5 @@ def detectable(sigma: float, n: int) -> float:
 
     The inverse of `sample_size`; in units of sigma.
     """
-    return _Z * sigma / math.sqrt(n - _Z_LEVEL**2 / 2)
+    z_level, z_power = _quantiles()
+    return (z_level + z_power) * sigma / math.sqrt(n - z_level**2 / 2)

@@ -48,7 +48,8 @@ class PLMS(Sampler):
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
         project: Project = no_edit, inversion: Inversion | None = None,
     ) -> Tensor:  # fmt: skip
-        x, past = project(x_BCHW, 0), list[Tensor]()
+        x = project(x_BCHW, 0)
+        past: list[Tensor] = []  # the latest eps first
         for i, (s, a_s, a_t) in enumerate(grid.intervals()):
             e = at(eps, x, s)
             if past:
