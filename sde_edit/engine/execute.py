@@ -79,7 +79,8 @@ def execute(active_runs: Sequence[ActiveRun], sampler: Sampler, models: ModelCac
         experiment.spec.steps, experiment.spec.spacing, experiment.spec.last_sigma
     )
     model = models.get(experiment, active_runs[0].attempt.device)
-    experiment.task.check_model(model)
+    for active in active_runs:
+        active.experiment.task.check_model(model)
     with (
         torch.inference_mode(),
         ExitStack() as stack,  # closes the writers after the pool, whose last writes need them
@@ -97,10 +98,11 @@ def _edit_all(
 ) -> None:
     active_runs = [writer.active for writer in writers]
     experiment, device = active_runs[0].experiment, active_runs[0].attempt.device
+    kinds = "+".join(sorted({active.experiment.spec.task.kind for active in active_runs}))
 
     @cache
     def batcher_of(size: tuple[int, int]) -> AdaptiveBatcher:
-        return AdaptiveBatcher(experiment, device, experiment.spec.task.kind, size)
+        return AdaptiveBatcher(experiment, device, kinds, size)
 
     progress = _progress(active_runs, model)
     with progress.shown():
@@ -158,15 +160,17 @@ def _edit(
     except NotFiniteError as error:
         broken = ", ".join(examples[row].id for row in error.rows)
         raise BrokenImageError(f"{broken}: {error}") from error
+    steps_up = [grid.truncated(active.experiment.task.t_0).steps for active in active_runs]
     keys = [edit_key(active.experiment) for active in active_runs]
-    longest = max(_steps_up(active, grid) for active in active_runs)
-    batches = []
-    for key, active in zip(keys, active_runs, strict=True):
-        images, own = down[key]
-        spent = own * (1 / keys.count(key)) + up * (1 / len(keys))
-        alone = own + up * (_steps_up(active, grid) / longest)
-        batches.append(EditedBatch(images, spent, alone, uncounted))
-    return batches
+    return [
+        EditedBatch(
+            images=down[key][0],
+            spent=down[key][1] / keys.count(key) + up / len(keys),
+            alone=down[key][1] + up / (max(steps_up) / steps),
+            uncounted=uncounted,
+        )
+        for key, steps in zip(keys, steps_up, strict=True)
+    ]
 
 
 def _prepared(
@@ -184,11 +188,6 @@ def _prepared(
             results[preparation.name] = prepare(preparation, active, model, grid, examples)
         model.observer.preparing("")
     return results
-
-
-def _steps_up(active: ActiveRun, grid: Grid) -> int:
-    """The number of steps up to the run's t_0."""
-    return grid.truncated(active.experiment.task.t_0).steps
 
 
 def _edits(
@@ -238,7 +237,7 @@ class CostMeter:
     def lap(self) -> Cost:
         """The cost since the last lap."""
         last, self._last = self._last, self._read()
-        return self._last + last * -1
+        return self._last - last
 
 
 def _examples(

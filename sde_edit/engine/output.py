@@ -61,8 +61,11 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
-    def __mul__(self, factor: float) -> Cost:
-        return Cost(*(factor * part for part in astuple(self)))
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __truediv__(self, parts: float) -> Cost:
+        return Cost(*(a / parts for a in astuple(self)))
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,9 @@ def test_a_setting_that_asks_for_nothing_is_named(key):
 
 def test_the_plan_warns_of_idle_gpus_and_says_the_wall_time(tmp_path, monkeypatch):
     source = "some benchmark"
-    monkeypatch.setattr("sde_edit.commands.sweep.estimate_seconds", lambda *_: (6 * 3600.0, source))
+    monkeypatch.setattr(
+        "sde_edit.commands.sweep_plan.estimate_seconds", lambda *_: (6 * 3600.0, source)
+    )
     where = [f"paths.results={tmp_path}", "launcher=slurm", "launcher.gpus=4"]
     text = describe_sweep(plan_sweep([*SMALL, *where, "shards=6", "launcher.parallel=4"]))
     assert "about 6.00 hours of one worker" in text
@@ -147,7 +149,7 @@ def test_the_plan_warns_of_idle_gpus_and_says_the_wall_time(tmp_path, monkeypatc
 
 
 def test_jobs_need_not_be_even(tmp_path, monkeypatch):
-    monkeypatch.setattr("sde_edit.commands.sweep.estimate_seconds", lambda *_: (3600.0, "one"))
+    monkeypatch.setattr("sde_edit.commands.sweep_plan.estimate_seconds", lambda *_: (3600.0, "one"))
     where = [f"paths.results={tmp_path}", "launcher.workers=2", "hardware.batch_size=4"]
     text = describe_sweep(plan_sweep([*SMALL[:-1], *where, "shards=2"]))
     assert "about 0.67 hours on 2 workers at once" in text  # four images, and two
