@@ -68,6 +68,7 @@ class PieBench(ImagePairs):
     root   holds mapping_file.json and annotation_images as published, or the folders of parquet
            files of the hub's UB-CVML-Group/PIE_Bench_pp, such as 0_random_140/*.parquet
     edit   the kind of edit, any: all ten
+    side   the side that becomes `resolution` with fit=keep: short or long
 
     Brackets, which mark what differs, are stripped from prompts. An id is that of the files. mask:
     1 where the edit may change the image, as annotated. words: the blended words that a prompt has.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @plugin
 @dataclass(frozen=True)
 class DraggingAccuracy(PerImageMetric):
-    """Zhang et al. 2025 (GoodDrag), Sec. 4: 0 if a drag copies its patch, at most 3.
+    """Zhang et al. 2025 (GoodDrag): 0 if a drag copies its patch, at most 3.
 
     radius: of the square patches of (2 radius + 1)^2 pixels, gamma in the paper.
 

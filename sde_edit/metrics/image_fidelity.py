@@ -41,7 +41,7 @@ class ImageFidelity(PerImageMetric):
         return built
 
     def convention(self) -> str:
-        return f"1 - LPIPS: {self._lpips.convention()}"
+        return f"1 - lpips {self._lpips.version}: {self._lpips.convention()}"
 
     def fetch(self) -> None:
         self._lpips.fetch()

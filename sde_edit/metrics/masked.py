@@ -73,8 +73,8 @@ class Masked(Metric):
         edited = "mask > 0.5 and the outermost pixels"
         black = edited if self.region == "background" else f"all but {edited}"
         return (
-            f"{self._metric.convention()}; {black} black in every image; mean over the images of "
-            "which something stays"
+            f"{self.of['kind']} {self._metric.version}: {self._metric.convention()}; {black} black "
+            "in every image; mean over the images of which something stays"
         )
 
     def check(self, example: Example) -> None:

@@ -29,7 +29,7 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 @plugin
 @dataclass(frozen=True)
 class Structure(PerImageMetric):
-    """Tumanyan et al. 2022, Sec. 3.1, as PIE-Bench's code computes it; tables print it times 1000.
+    """Tumanyan et al. 2022, as PIE-Bench's code computes it; tables print it times 1000.
 
     path: a folder with the weights of a ViT in timm's form, or a hub id.
 

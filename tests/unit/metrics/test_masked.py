@@ -134,6 +134,7 @@ def test_it_is_as_the_metric_that_it_masks():
     ssim, psnr = (loaded("masked", of={"kind": k}, region="background") for k in ("ssim", "psnr"))
     assert ssim.higher_is_better
     assert (ssim.tolerance, psnr.tolerance) == (2.0**-18, 2.0**-26)
+    assert ssim.convention().startswith(f"ssim 1: {build('metrics', 'ssim', {}).convention()}; ")
     small, whole = pair(0, n=1, size=4)[1][0], pair(0, n=1)[1][0]
     with pytest.raises(UserError, match="SSIM needs sides of 6"):
         ssim.check(small)
