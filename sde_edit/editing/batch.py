@@ -144,7 +144,7 @@ def attention_access(model: Model, task: str) -> AttentionAccess:
     """The model, if it gives access to its layers. Raises UserError if it does not."""
     if not isinstance(model, AttentionAccess):
         raise UserError(
-            f"task={task} needs a model whose layers can be seen and changed, of kind "
-            "stable_diffusion: use model=shapes, sd15 or sd2"
+            f"task={task} needs a model whose layers can be seen and changed, as those of Stable "
+            "Diffusion: use model=shapes, sd15, sd2 or sdxl"
         )
     return model

@@ -46,8 +46,8 @@ class LoraFit(Preparation):
     def check(self, model: Model, spec: RunSpec) -> None:
         if not isinstance(model, SupportsLora):
             raise UserError(
-                f"model={spec.model.name} has no LoRA: use a model of kind "
-                "stable_diffusion, as sd15 or shapes, or set task.lora_steps=0"
+                f"model={spec.model.name} has no LoRA: use model=shapes, sd15, sd2 or sdxl, or "
+                "set task.lora_steps=0"
             )
 
     def basis(self, spec: RunSpec) -> Mapping[str, Any]:
