@@ -47,7 +47,7 @@ def encode_by_noising(eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -
     The forward process needs no network, so one call of eps evaluates all times.
     """
     x = forward_process(x_BCHW, grid, noise)
-    t = torch.tensor(grid.t[:-1], dtype=x.dtype, device=x.device)
+    t = torch.tensor(grid.t[:-1], dtype=x.dtype)
     rows = x[:-1].flatten(0, 1)
     e = eps(rows, t.repeat_interleave(len(x_BCHW))).view_as(x[:-1])
     return Inversion(x, (e,))

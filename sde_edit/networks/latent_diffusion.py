@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from sde_edit.diffusion.schedule import Schedule
 from sde_edit.networks.attention import controlled
 from sde_edit.networks.base import Network, eps_of_prediction, refuse_hints, to_levels
 from sde_edit.networks.checkpoints import load_network, read_scheduler, weights_of
-from sde_edit.networks.lora import LoraLayers, fit, stack_adapters
+from sde_edit.networks.lora import Loras, LoraUNet, Weights, fit, stack_adapters
 from sde_edit.networks.pipeline_files import (
     SCHEDULER,
     TEXT_ENCODER,
@@ -104,7 +103,9 @@ class LoadedStableDiffusion(Network):
         self.text_encoder = loaded(CLIPTextModel, TEXT_ENCODER).to(device)
         unet = loaded(UNet2DConditionModel, UNET)
         unet.requires_grad_(False)  # only embeddings and latents get gradients
+        self._lora_unet = self._placed(LoraUNet(unet), compile=compile)
         self.unet, self._compiled = self._placed(unet, compile=compile), compile
+        self._loras: Loras | None = None
         self.vae = self._placed(loaded(AutoencoderKL, VAE))
         self.latent_shape, self.factor = latent_shape(folder, resolution), latent_factor(folder)
         self.tokenizer = load_tokenizer(folder)
@@ -213,23 +214,29 @@ class LoadedStableDiffusion(Network):
         with torch.inference_mode(False), torch.no_grad():
             text_BKD = self.embed(prompts)  # made outside inference mode, for autograd
 
-        def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        def eps(x_BCHW: Tensor, t_B: Tensor, weights: Weights) -> Tensor:
             self.evaluations += len(x_BCHW)
-            return self.attend(x_BCHW, t_B, text_BKD)
+            with self._adapted(Loras(weights, torch.ones_like)):
+                return self.attend(x_BCHW, t_B, text_BKD)
 
+        sizes = self._lora_unet.sizes(settings.rank)
         with self._eager():
-            return fit(self._lora, eps, x_BCHW, self.alpha_T, settings, noise)
+            return fit(sizes, eps, x_BCHW, self.alpha_T, settings, noise)
 
     @contextmanager
     def adapted(self, adapters: Sequence[Adapter], scale: Scale) -> Iterator[None]:
         """Context manager: row r uses adapter r mod B, scaled by scale(t)."""
         like = torch.empty((), dtype=self.dtype, device=self.device)
-        with self._eager(), self._lora.attached(stack_adapters(adapters, like), scale):
+        with self._adapted(Loras(stack_adapters(adapters, like), scale)):
             yield
 
-    @cached_property
-    def _lora(self) -> LoraLayers:
-        return LoraLayers(getattr(self.unet, "_orig_mod", self.unet))  # unwraps a compiled one
+    @contextmanager
+    def _adapted(self, loras: Loras) -> Iterator[None]:
+        self._loras = loras
+        try:
+            yield
+        finally:
+            self._loras = None
 
     def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         out = self._unet(self._as_input(x_BCHW), t_B, *condition).to(x_BCHW.dtype)
@@ -238,7 +245,17 @@ class LoadedStableDiffusion(Network):
     def _unet(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         """The output of the network, in its own dtype; the condition is (text_BKD,)."""
         (text_BKD,) = condition
-        out: Tensor = self.unet(x_BCHW, t_B, text_BKD, return_dict=False)[0]
+        if self._loras is None:
+            out: Tensor = self.unet(x_BCHW, t_B, text_BKD, return_dict=False)[0]
+        else:
+            out = self._unet_with(self._loras, x_BCHW, t_B, text_BKD)
+        return out
+
+    def _unet_with(self, loras: Loras, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor) -> Tensor:
+        rows = loras.of_rows(len(x_BCHW))
+        if self._compiled and not torch.is_grad_enabled():  # a graph knows one layout in memory
+            rows = {name: weight.contiguous() for name, weight in rows.items()}
+        out: Tensor = self._lora_unet(x_BCHW, t_B, text_BKD, rows, loras.scale(t_B).to(x_BCHW))
         return out
 
 
