@@ -277,3 +277,19 @@ def tiny_adm(tmp_path_factory):
     torch.save(script["drawn"](unet, seed=3), folder / "256x256_diffusion.pt")
     torch.save(script["drawn"](classifier, seed=4), folder / "256x256_classifier.pt")
     return folder
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Has torch.compile trace networks whole and run the operations of their graphs as they are,
+    which takes no compiler. `graphs.frame_count` is the number of graphs so far."""
+    from torch._dynamo.testing import CompileCounter
+
+    counter, compile_ = CompileCounter(), torch.compile
+
+    def traced(network, *, dynamic, options):
+        return compile_(network, dynamic=dynamic, backend=counter, fullgraph=True)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    yield counter
+    torch.compiler.reset()

@@ -48,6 +48,7 @@ def fake_cuda(monkeypatch):
     with monkeypatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True):
         patch.setattr(denoiser, "same_time", noticed)
         patch.setattr(host, "read", read)
+        patch.setattr(host, "send", _moved)  # FakeTensorMode knows no memory that stays in place
         yield reads
 
 
@@ -72,5 +73,5 @@ def _move(module):
                 part._buffers[name] = _moved(value)
 
 
-def _moved(tensor):
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
+def _moved(tensor, device="cuda"):
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)

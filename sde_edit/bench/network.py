@@ -26,20 +26,15 @@ def time_network(engine: TimedEngine) -> Network:
     matmul, size = _matmul_peak(engine.device, dtype_of(engine.experiment.spec.dtype))
     seconds_by_rows = {}
     with torch.inference_mode():
-        for rows in _row_counts(engine.rows_per_call, engine.experiment.settings.compile):
+        for rows in _row_counts(engine.rows_per_call):
             if (seconds := _forward_seconds(engine, rows)) is None:
                 break
             seconds_by_rows[rows] = seconds / rows
     return Network(seconds_by_rows, _flops(engine), matmul, size)
 
 
-def _row_counts(rows_per_call: int, compiled: bool) -> list[int]:
-    """Powers of two up to twice the rows of a run's call, and those rows themselves.
-
-    A compiled network needs a compilation per count, and torch gives up after eight: three counts.
-    """
-    if compiled:
-        return sorted({max(1, rows_per_call // 2), rows_per_call, 2 * rows_per_call})
+def _row_counts(rows_per_call: int) -> list[int]:
+    """Powers of two up to twice the rows of a run's call, and those rows themselves."""
     powers = {2**k for k in range((2 * rows_per_call).bit_length())}
     return sorted(powers | {rows_per_call})
 

@@ -13,6 +13,8 @@ from sde_edit.engine.shared_encoding import group_by_shared_encoding, kept_bytes
 from sde_edit.report.formats import markdown
 from sde_edit.report.table import Block, Cell, Column, Row, Table
 
+_WORTH_COMPILING = 600.0  # seconds of a worker; a network takes a minute or two to compile
+
 
 def describe_sweep(sweep: Sweep) -> str:
     """The plan as Markdown: the missing images, their cost, and the source of the estimate."""
@@ -32,7 +34,8 @@ def describe_sweep(sweep: Sweep) -> str:
     shapes = [f"{r.experiment.spec.data.name}: {r.plan.shapes}" for r in at_work if r.plan.shapes]
     notices = [text for run in at_work for text in producer_of(run.experiment).notices()]
     asked = launcher(sweep.overrides).notices()
-    return "\n".join([*lines, *dict.fromkeys([*shapes, *notices]), *asked, *_estimates(sweep)])
+    said = [*dict.fromkeys([*shapes, *notices]), *asked, *_estimates(sweep), *_advice(sweep)]
+    return "\n".join([*lines, *said])
 
 
 def _plan_table(sweep: Sweep) -> Table:
@@ -134,3 +137,23 @@ def _wall_time(sweep: Sweep, hours: float) -> list[str]:
     images = sum(job.images for job in sweep.jobs) or 1
     longest = hours * max(job.images for job in sweep.jobs) / images
     return [f"about {max(hours / workers, longest):.2f} hours on {workers} workers at once"]
+
+
+def _advice(sweep: Sweep) -> list[str]:
+    """That compiling pays, where that was measured: on CPUs.
+
+    Runs that have begun stay as they are, as compiled images differ by rounding.
+    """
+    costs = zip(sweep.runs, sweep.evaluations, strict=True)
+    eager = [_seconds(sweep, run, cost) or 0.0 for run, cost in costs if _may_compile(sweep, run)]
+    workers = min(launcher(sweep.overrides).parallel_jobs(), len(sweep.jobs))
+    if sum(eager) < _WORTH_COMPILING * workers:
+        return []
+    return ["long enough for hardware.compile=true, which gives the same images up to rounding"]
+
+
+def _may_compile(sweep: Sweep, run: PlannedRun) -> bool:
+    settings = run.experiment.settings
+    begun = len(run.plan.missing) < len(run.plan.ids)
+    device = expected_device(settings.device, on_gpu=sweep.on_gpu)
+    return not begun and not settings.compile and device.kind == "cpu"

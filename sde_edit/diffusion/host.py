@@ -1,4 +1,4 @@
-"""The one way in which values of tensors reach Python."""
+"""The ways between Python and a device: values of tensors are read, and those of a step sent."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor
 
 
@@ -16,3 +17,13 @@ def read(x: Tensor) -> np.ndarray:
     leaves the GPU idle. tests/contracts/test_placement.py counts the reads of every task.
     """
     return x.detach().cpu().numpy()
+
+
+def send(x: Tensor, device: torch.device) -> Tensor:
+    """x on the device. From the CPU to a GPU the program does not wait for it.
+
+    The GPU fetches the values in its turn, from memory that stays in place until then.
+    """
+    if x.device.type == "cpu" and device.type == "cuda":
+        x = x.pin_memory()
+    return x.to(device, non_blocking=True)

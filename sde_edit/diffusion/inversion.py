@@ -48,7 +48,7 @@ def encode_by_noising(eps: Denoiser, states: Tensor, grid: Grid) -> Inversion:
     extra is (eps,), with eps [N, B, C, H, W] of states[:-1]. The states needed no network, so one
     call of eps evaluates all times.
     """
-    t = torch.tensor(grid.t[:-1], dtype=states.dtype, device=states.device)
+    t = torch.tensor(grid.t[:-1], dtype=states.dtype)
     rows = states[:-1].flatten(0, 1)
     e = eps(rows, t.repeat_interleave(states.shape[1])).view_as(states[:-1])
     return Inversion(states, (e,))

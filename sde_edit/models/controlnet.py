@@ -169,12 +169,10 @@ class LoadedControlNet(LoadedStableDiffusion):
             conditioning_scale=self.scale,
             return_dict=False,
         )
-        out: Tensor = self.unet(
+        return self._call_unet(
             x_BCHW,
             t_B,
             text_BKD,
             down_block_additional_residuals=down,
             mid_block_additional_residual=middle,
-            return_dict=False,
-        )[0]
-        return out
+        )

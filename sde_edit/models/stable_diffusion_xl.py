@@ -125,14 +125,8 @@ class LoadedStableDiffusionXL(LoadedStableDiffusion):
     def _unet(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         (text_BKD,) = condition
         pooled_BP = text_BKD[:, -1, : self.text_encoder_2.config.projection_dim]
-        out: Tensor = self.unet(
-            x_BCHW,
-            t_B,
-            text_BKD[:, :-1],
-            added_cond_kwargs={"text_embeds": pooled_BP, "time_ids": self._sizes(x_BCHW)},
-            return_dict=False,
-        )[0]
-        return out
+        added = {"text_embeds": pooled_BP, "time_ids": self._sizes(x_BCHW)}
+        return self._call_unet(x_BCHW, t_B, text_BKD[:, :-1], added_cond_kwargs=added)
 
     def _sizes(self, x_BCHW: Tensor) -> Tensor:
         """float32 [B, 6]: (y, x) of the original size, the corner of the crop and the target size,

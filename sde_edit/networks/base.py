@@ -23,7 +23,7 @@ from sde_edit.errors import NotFiniteError, UserError
 from sde_edit.networks.checkpoints import Prediction
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -55,18 +55,11 @@ class Network(ABC):
         self._told = 0  # evaluations of which the observer knows
 
     def _placed(self, module: Any, *, compile: bool = False) -> Any:
-        """A part of the model, moved to the device.
-
-        If compiled, it gets one graph for each number of rows, at the first call with that number.
-        On a CPU the graph holds the weights, in the blocked layout that the convolutions want: 1.1
-        times as fast as a graph that gets them. On a GPU it would keep them twice.
-        """
+        """A part of the model, moved to the device and perhaps compiled."""
         # Contiguous, not channels-last: torch's group norms cost more in that layout than the
         # convolutions save, in bfloat16 on CPUs and on an H100 (docs/performance.md).
         placed = module.to(self.device)
-        if not compile:
-            return placed
-        return torch.compile(placed, dynamic=False, options={"freezing": self.device.type == "cpu"})
+        return _compiled(placed, self.device) if compile else placed
 
     def _as_input(self, x_BCHW: Tensor) -> Tensor:
         """The state in the dtype of the network."""
@@ -79,7 +72,7 @@ class Network(ABC):
     def _network(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         self.evaluations += len(x_BCHW)
         self.calls += 1
-        out = self._predict(x_BCHW, t_B.to(self.device), *condition)
+        out = self._predict(x_BCHW, host.send(t_B, self.device), *condition)
         rows, self._told = self.evaluations - self._told, self.evaluations
         self.observer.evaluated(rows)
         return out
@@ -115,6 +108,27 @@ class Network(ABC):
             return in_parts(at_once, x_BCHW, t_B, rows)
 
         return eps
+
+
+def _compiled(network: nn.Module, device: torch.device) -> Any:
+    """The network, compiled at its first calls. One graph serves every number of rows above 1.
+
+    On a CPU the graph holds the weights, packed for matrix products. On a GPU it would keep them
+    twice.
+    """
+    compiled: Any = torch.compile(network, dynamic=True, options={"freezing": device.type == "cpu"})
+    compiled.register_forward_pre_hook(_vary_rows_only, with_kwargs=True)
+    return compiled
+
+
+def _vary_rows_only(_network: nn.Module, given: Any, named: Any) -> None:
+    """Tell the compiler that only the number of rows varies, as fixed sizes make better code."""
+    from torch._dynamo import mark_static  # takes a second
+    from torch.utils._pytree import tree_leaves
+
+    for value in tree_leaves((given, named)):
+        if isinstance(value, torch.Tensor):
+            mark_static(value, list(range(1, value.ndim)))
 
 
 def in_parts(eps: Denoiser, x_BCHW: Tensor, t_B: Tensor, rows: int) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,7 +26,7 @@ from sde_edit.networks.checkpoints import (
     read_scheduler,
     weights_of,
 )
-from sde_edit.networks.lora import LoraLayers, fit, stack_adapters
+from sde_edit.networks.lora import Loras, Rows, Weights, fit, stack_adapters
 from sde_edit.networks.pipeline_files import (
     SCHEDULER,
     STABLE_DIFFUSION,
@@ -123,13 +122,17 @@ class LoadedStableDiffusion(Network):
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers.utils import logging
 
+        from sde_edit.networks.lora_layers import LoraUNet  # reads torch
+
         super().__init__(device, dtype)
         logging.disable_progress_bar()  # it would show one for each component
         check_pipeline(folder, self.layout)
         self._load_text(folder)
         unet = _part(UNet2DConditionModel, folder, UNET, dtype)
         unet.requires_grad_(False)  # only embeddings and latents get gradients
+        self._lora_unet = self._placed(LoraUNet(unet), compile=compile)
         self.unet, self._compiled = self._placed(unet, compile=compile), compile
+        self._loras: Loras | None = None
         self.vae = self._placed(_part(AutoencoderKL, folder, VAE, self._vae_dtype(folder)))
         self.latent_shape, self.factor = latent_shape(folder, resolution), latent_factor(folder)
         self.prompt_tokens: int = self.tokenizer.model_max_length
@@ -247,23 +250,29 @@ class LoadedStableDiffusion(Network):
         with torch.inference_mode(False), torch.no_grad():
             text_BKD = self.embed(prompts)  # made outside inference mode, for autograd
 
-        def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        def eps(x_BCHW: Tensor, t_B: Tensor, weights: Weights) -> Tensor:
             self.evaluations += len(x_BCHW)
-            return self.attend(x_BCHW, t_B, text_BKD)
+            with self._adapted(Loras(weights, torch.ones_like)):
+                return self.attend(x_BCHW, t_B, text_BKD)
 
+        sizes = self._lora_unet.sizes(settings.rank)
         with self._eager():
-            return fit(self._lora, eps, x_BCHW, self.alpha_T, settings, noise)
+            return fit(sizes, eps, x_BCHW, self.alpha_T, settings, noise)
 
     @contextmanager
     def adapted(self, adapters: Sequence[Adapter], scale: Scale) -> Iterator[None]:
         """Context manager: row r uses adapter r mod B, scaled by scale(t)."""
         like = torch.empty((), dtype=self.dtype, device=self.device)
-        with self._eager(), self._lora.attached(stack_adapters(adapters, like), scale):
+        with self._adapted(Loras(stack_adapters(adapters, like), scale)):
             yield
 
-    @cached_property
-    def _lora(self) -> LoraLayers:
-        return LoraLayers(getattr(self.unet, "_orig_mod", self.unet))  # unwraps a compiled one
+    @contextmanager
+    def _adapted(self, loras: Loras) -> Iterator[None]:
+        self._loras = loras
+        try:
+            yield
+        finally:
+            self._loras = None
 
     def _predict(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         out = self._unet(self._as_input(x_BCHW), t_B, *condition).to(x_BCHW.dtype)
@@ -272,8 +281,25 @@ class LoadedStableDiffusion(Network):
     def _unet(self, x_BCHW: Tensor, t_B: Tensor, *condition: Tensor) -> Tensor:
         """The output of the network, in its own dtype; the condition is (text_BKD,)."""
         (text_BKD,) = condition
-        out: Tensor = self.unet(x_BCHW, t_B, text_BKD, return_dict=False)[0]
+        return self._call_unet(x_BCHW, t_B, text_BKD)
+
+    def _call_unet(self, x_BCHW: Tensor, t_B: Tensor, text_BKD: Tensor, **named: Any) -> Tensor:
+        """The UNet, with the LoRA of each row while there are any. named: its further arguments."""
+        given, named = (x_BCHW, t_B, text_BKD), named | {"return_dict": False}
+        if self._loras is None:
+            out: Tensor = self.unet(*given, **named)[0]
+        else:
+            scale_B = self._loras.scale(t_B).to(x_BCHW)
+            out = self._lora_unet(self._rows(len(t_B)), scale_B, *given, **named)[0]
         return out
+
+    def _rows(self, rows: int) -> Rows:
+        """The LoRA of each row of a call."""
+        assert self._loras
+        own = self._loras.of_rows(rows)
+        if self._compiled and not torch.is_grad_enabled():  # a graph knows one layout in memory
+            own = {name: weight.contiguous() for name, weight in own.items()}
+        return own
 
 
 def _part(cls: Any, folder: Path, stem: str, dtype: torch.dtype) -> Any:

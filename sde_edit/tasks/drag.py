@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -22,6 +23,7 @@ from sde_edit.api.model import Model, Scale
 from sde_edit.api.preparation import NOTHING_PREPARED, Prepared
 from sde_edit.api.sampler import Sampler
 from sde_edit.api.task import Task
+from sde_edit.diffusion import host
 from sde_edit.diffusion.denoiser import Denoiser, Project
 from sde_edit.diffusion.guidance import guide, rows_per_evaluation
 from sde_edit.diffusion.noise import Noise
@@ -207,7 +209,13 @@ class DragTask(Task):
     def _clock(self, grid: Grid) -> _Clock:
         if not self._published:
             return _Clock(lambda t: t, grid.t[0])
-        return _Clock(lambda t: _steps_up(grid, t), grid.steps - 1)
+
+        @cache
+        def times(dtype: torch.dtype, device: torch.device) -> Tensor:
+            """Those of the grid, earliest first; carried to a device once."""
+            return torch.tensor(grid.t[::-1], dtype=dtype, device=device)
+
+        return _Clock(lambda t: _steps_up(times(t.dtype, t.device), t), grid.steps - 1)
 
     def _change(
         self, source: Tensor, moves: Sequence[Sequence[Move]], inside: Tensor, noise: Noise
@@ -250,8 +258,9 @@ class DragTask(Task):
             e = halves(x, t).view(-1, 2, len(examples), *x_BCHW.shape[1:])
             e_null, e_cond = (half.flatten(0, 1) for half in e.unbind(1))
             slope = (self.guidance - self.guidance_at_0) / clock.end
-            guidance = (self.guidance_at_0 + slope * clock(t_B)).to(x_BCHW).view(-1, 1, 1, 1)
-            return guide(e_null, e_cond, guidance)
+            guidance_B = (self.guidance_at_0 + slope * clock(t_B)).to(x_BCHW.dtype)
+            guidance_B111 = host.send(guidance_B, x_BCHW.device).view(-1, 1, 1, 1)
+            return guide(e_null, e_cond, guidance_B111)
 
         return eps
 
@@ -281,10 +290,10 @@ def move_plan(task: DragTask) -> MovePlan:
     return MovePlan(task.r, task.m, task.m_factor, in_sequence, published)
 
 
-def _steps_up(grid: Grid, t_R: Tensor) -> Tensor:
-    """The number of steps from the grid's end up to each time; between two, the share of a step."""
-    times = torch.tensor(grid.t[::-1], dtype=t_R.dtype, device=t_R.device)
-    upper = torch.searchsorted(times, t_R).clamp(1, grid.steps)
+def _steps_up(times: Tensor, t_R: Tensor) -> Tensor:
+    """The number of steps from the first of a grid's times up to each t; between two times, the
+    share of a step."""
+    upper = torch.searchsorted(times, t_R).clamp(1, len(times) - 1)
     below = times[upper - 1]
     return (upper - 1 + (t_R - below) / (times[upper] - below)).to(t_R.dtype)
 

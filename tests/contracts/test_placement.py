@@ -60,7 +60,7 @@ def test_task_stays_on_the_device(task, sampler, model, monkeypatch):
 
 
 def test_lora_stays_on_the_device(model, monkeypatch):
-    sizes = model._lora.sizes(2)
+    sizes = model._lora_unet.sizes(2)
     with fake_cuda(monkeypatch) as reads:
         to_fake_cuda(model)
         adapters = [{name: torch.zeros(size) for name, size in sizes.items()} for _ in range(2)]

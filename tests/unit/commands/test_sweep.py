@@ -112,6 +112,27 @@ def test_the_plan_says_what_is_shared_and_how_much_memory_that_takes(small):
     assert "4 runs share 1 ways up to noise" in text
 
 
+def test_a_plan_of_many_minutes_on_a_cpu_says_that_compiling_pays(small, tmp_path):
+    record = {"model_digest": experiment(small).spec.model.digest, "dtype": "float32"}
+    record |= {"resolution": 64, "date": "2026-01-01", "device": "cpu", "device_name": "x86"}
+    (tmp_path / "bench").mkdir()
+
+    def said(seconds, *overrides):
+        content = json.dumps(record | {"seconds_per_evaluation": seconds})
+        (tmp_path / "bench" / "cpu.json").write_text(content)
+        plan = plan_sweep([*small, "sampler=ode,sde", "hardware.device=cpu", *overrides])
+        return "long enough for hardware.compile=true" in describe_sweep(plan)
+
+    evaluations = 48
+    assert said(601 / evaluations)
+    assert not said(599 / evaluations)
+    assert not said(601 / evaluations, "launcher.workers=2")
+    assert not said(601 / evaluations, "hardware.compile=true")
+    invoke("run", *small, "sampler=ode", "hardware.device=cpu", "data.limit=1")
+    assert said(1201 / evaluations)
+    assert not said(1199 / evaluations)  # one of the two runs has begun
+
+
 def test_dry_run_starts_nothing(small, tmp_path):
     text = invoke("sweep", *small, "sampler=ode,sde", "--dry-run")
     assert "12 images, 48 network evaluations" in text

@@ -14,7 +14,7 @@ from sde_edit.config import experiment
 from sde_edit.errors import UserError
 from sde_edit.imaging.fit import extended
 from sde_edit.models.stable_diffusion_xl import StableDiffusionXL
-from sde_edit.networks.lora import LoraLayers
+from sde_edit.networks.lora_layers import LoraUNet
 
 REAL_UNET = {
     "sample_size": 128,
@@ -99,6 +99,6 @@ def test_the_real_architecture_has_its_published_size():
         text_2 = CLIPTextModelWithProjection(CLIPTextConfig(**REAL_TEXT_2))
     assert sum(p.numel() for p in unet.parameters()) == 2_567_463_684
     assert sum(p.numel() for p in text_2.parameters()) == 694_659_840
-    sizes = LoraLayers(unet).sizes(rank=4)
+    sizes = LoraUNet(unet).sizes(rank=4)
     assert len(sizes) == 2 * 560
     assert sum(out * inner for out, inner in sizes.values()) == 5_806_080
