@@ -296,10 +296,9 @@ def check_known(overrides: Sequence[str]) -> None:
 
     The key may be one that is no override, such as model.digest.
     """
-    tree = _every_key(places())
     for one in read(overrides):
         if one.key_or_group not in _choosable():
-            _check_key(one, tree)
+            _check_key(one, _every_key(places()))
         elif not one.is_sweep_override():
             _choice(one)
 

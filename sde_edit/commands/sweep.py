@@ -174,9 +174,10 @@ def _job(group: Sequence[Experiment], images: int, *shard: str) -> Job:
 def check_sweep(sweep: Sweep, *, force: bool = False) -> None:
     """Check all that can be known before jobs start.
 
-    These are launcher, machine, disk, metrics, sheets, examples, that the tables can be made of the
-    runs and, unless `force` is given, that none is replaced by one that rests on less. Raises
-    UserError naming the first problem and its remedy.
+    These are launcher, machine, disk, the metrics whose scores are missing, sheets, examples and,
+    if a run is left to make, that the tables can be made of the runs and, unless `force` is given,
+    that none is replaced by one that rests on less. Raises UserError naming the first problem and
+    its remedy.
     """
     chosen = launcher(sweep.overrides)
     chosen.check()
