@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sde_edit.contracts import tasks
+from sde_edit.diffusion.noise import Noise
 from sde_edit.engine.attempt import pick_device
 from sde_edit.models.stable_diffusion import StableDiffusion
 from tests.builders import build_task
@@ -81,6 +82,27 @@ def test_compiled_model_is_near(kind, source):
         pytest.skip("has no network")
     fast, eager = (eps_of(source, kind, "cuda", "float32", compile=on)[0] for on in (True, False))
     assert (fast - eager).norm() <= 1e-4 * eager.norm()
+
+
+def test_compiled_lora_is_near(tiny_model):
+    found = []
+    for compile in (True, False):
+        model = loaded(tiny_model, "cuda", "float32", compile)
+        sizes = model._lora_unet.sizes(2)
+        weights = {name: torch.full(size, 0.01) for name, size in sizes.items()}
+        x = torch.ones(2, *model.latent_shape, device="cuda")
+        with torch.inference_mode(), model.adapted([weights, weights], lambda t_R: t_R / 1000):
+            found.append(model.denoiser(["a", "b"], 3.0)(x, torch.tensor([500.0, 20.0])))
+    assert (found[0] - found[1]).norm() <= 1e-4 * found[1].norm()
+
+
+def test_noise_is_that_of_the_cpu():
+    """Drawn ahead from the third step on."""
+    noise = Noise(0, ("a", "b"))
+    here = torch.empty(2, 4, 8, 8)
+    for step in range(6):
+        there = noise.like(here.cuda(), "decode", step)
+        assert torch.equal(there.cpu(), noise.like(here, "decode", step))
 
 
 def test_an_image_does_not_depend_on_its_batch(tiny_model):
