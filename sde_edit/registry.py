@@ -70,9 +70,10 @@ def configs(group: str) -> dict[str, Path]:
     return {name: file for place in places() for name, file in place.configs(group).items()}
 
 
-def groups() -> list[str]:
+@cache
+def groups() -> tuple[str, ...]:
     """The YAML groups."""
-    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir())
+    return tuple(sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir()))
 
 
 def listing(group: str) -> dict[str, str]:

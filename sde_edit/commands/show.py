@@ -69,7 +69,7 @@ def describe_choice(group: str, name: str, overrides: Sequence[str] = ()) -> Cho
     overrides: the other choices, on which defaults of a task depend.
     """
     if group not in groups():
-        raise UserError(f"no group {group!r}.{suggest(group, groups())}")
+        raise UserError(f"no group {group!r}.{suggest(group, list(groups()))}")
     raw = group_file(group, name)
     cls = _plugin(group, raw)
     paper = citations(group).get(name)
