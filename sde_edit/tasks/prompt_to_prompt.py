@@ -235,6 +235,7 @@ class PromptToPrompt(Task):
         noise: Noise,
         prepared: Prepared = NOTHING_PREPARED,
     ) -> Tensor:
+        self.check_model(model)
         grid = grid.truncated(self.t_0)
         inversion = self.encoding(examples, model, sampler, grid, noise)
         return self.edit_from(inversion, examples, model, sampler, grid, noise)
