@@ -20,6 +20,7 @@ from sde_edit.metrics.frechet import Frechet
 from sde_edit.registry import names
 from sde_edit.tasks.inpaint import Inpaint
 from tests.unit.dragbench_files import write_100
+from tests.unit.pie_bench_files import write_published
 
 SMALL = ["steps=2", "dtype=float32", "hardware.threads=1", "hardware.batch_size=2"]
 
@@ -208,6 +209,7 @@ def test_every_preset_ends_well_on_small_files_in_the_official_formats(
     path, xl = f"model.path={tiny_model}", f"model.path={tiny_xl}"
     dragbench = write_100(tmp_path / "dragbench", "bear", [[8, 8]], [[16, 8]], (64, 64)).parent
     small_coco = [*coco, "data.split=val2017"]
+    write_published(tmp_path / "pie", n=2)
     given = {
         "debug": [],
         "inpaint_places_sd15": [*folder, path],
@@ -222,6 +224,10 @@ def test_every_preset_ends_well_on_small_files_in_the_official_formats(
         ],
         "sample_coco_sd2": [*small_coco, path, "data.n=2"],
         "reconstruct_coco_sd15": [*small_coco, path, "data.n=4"],
+        "p2p_pie_sd14": [
+            *(f"data.root={tmp_path / 'pie'}", "data.resolution=64", "model.resolution=64"),
+            *(path, "task.blend_cells=2"),
+        ],
         "ddib_imagenet_adm": [*imagenet, f"model.path={tiny_adm}"],
         "sample_scribble_sd15": [
             *(*scribbles, "data.resolution=64", "model.resolution=64"),
