@@ -147,7 +147,7 @@ def _advice(sweep: Sweep) -> list[str]:
     costs = zip(sweep.runs, sweep.evaluations, strict=True)
     eager = [_seconds(sweep, run, cost) or 0.0 for run, cost in costs if _may_compile(sweep, run)]
     workers = min(launcher(sweep.overrides).parallel_jobs(), len(sweep.jobs))
-    if sum(eager) < _WORTH_COMPILING * workers:
+    if sum(eager) <= _WORTH_COMPILING * workers:
         return []
     return ["long enough for hardware.compile=true, which gives the same images up to rounding"]
 
