@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 from sde_edit.commands.table import stored_table
 from sde_edit.config import (
     check_known,
-    command_on,
     compose_config,
     group_file,
     plugin_settings,
@@ -94,7 +94,7 @@ def findings(claim: Claim, results: Path) -> tuple[Finding, ...]:
     """What the stored table says, and that the publication's own setting is not tested if it is
     not that of the table."""
     table = stored_table(claim.table, results)
-    command = _command(claim.table, results)
+    command = _command(claim.table)
     published = claim.published
     if table is not None:
         own = judge(claim, table, command)
@@ -103,20 +103,20 @@ def findings(claim: Claim, results: Path) -> tuple[Finding, ...]:
         own = Finding(untested or _default_world(claim.table), "not tested here", remedy=command)
     if published is None or published.is_that_of(own.world):
         return (own,)
-    return own, Finding(published, "not tested here", remedy=_elsewhere(claim, published, results))
+    return own, Finding(published, "not tested here", remedy=_elsewhere(claim, published))
 
 
-def _elsewhere(claim: Claim, published: World, results: Path) -> str:
+def _elsewhere(claim: Claim, published: World) -> str:
     """What tests a claim in the publication's own setting."""
     if published.overrides:
-        return _command(claim.table, results, *published.overrides)
+        return _command(claim.table, *published.overrides)
     if study := _study(claim.table):
         return f"sde-edit study new {study} with runs of {published}, in another results folder"
     return f"none: it takes a table of its own, such as a copy of conf/table/{claim.table}.yaml"
 
 
-def _command(table: str, results: Path, *overrides: str) -> str:
-    """The command that makes a table."""
+def _command(table: str, *overrides: str) -> str:
+    """The command that makes a table; it names no results folder, as that may be moved."""
     if table in FIGURES:
         words = ["figure", table]
     elif study := _study(table):
@@ -125,7 +125,7 @@ def _command(table: str, results: Path, *overrides: str) -> str:
         words = ["sweep", f"table={table}"]
     else:
         words = ["table", table]
-    return command_on(results, *words, *overrides)
+    return shlex.join(["sde-edit", *words, *overrides])
 
 
 def _default_world(table: str) -> World:

@@ -75,6 +75,15 @@ class Grid:
             )
         return self.t.index(t)
 
+    def alpha_at(self, t: float) -> float:
+        """alpha at a time of the grid. Raises UserError for another time."""
+        if t not in self.t:
+            raise UserError(
+                f"the sampler asks for time {t:g}, which is not of the grid: the task needs a "
+                "sampler that keeps to it, as ode, sde, bdia and edict do"
+            )
+        return self.alpha[self.t.index(t)]
+
     def reversed(self) -> Grid:
         """The same times in reverse order, from data to noise."""
         return replace(self, t=self.t[::-1], alpha=self.alpha[::-1])

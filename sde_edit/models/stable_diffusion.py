@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -30,9 +28,6 @@ class StableDiffusion(LatentSource):
 
     version: ClassVar[int] = 1
     citation: ClassVar[Citation] = papers.ROMBACH2022HIGH
-
-    def without_weights(self) -> Callable[[], object]:
-        return partial(self._blank_unet(), *self._blank_row())
 
     def load(self, device: str, dtype: str, compile: bool = False) -> LoadedStableDiffusion:
         return LoadedStableDiffusion(

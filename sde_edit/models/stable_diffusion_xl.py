@@ -6,8 +6,9 @@ embedding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -54,6 +55,14 @@ class StableDiffusionXL(LatentSource):
     def read_prompts(self, prompts: Sequence[str]) -> list[PromptReading]:
         tokenizer, _ = _tokenizers(self.files.folder())
         return read_prompts(tokenizer, prompts)
+
+    def without_weights(self) -> Callable[[], object]:
+        x, t, first = self._blank_row()
+        second = read_config(self.files.folder() / "text_encoder_2" / "config.json")
+        text = first.new_empty(1, first.shape[1], first.shape[2] + second["hidden_size"])
+        pooled = first.new_empty(1, second["projection_dim"])
+        added = {"text_embeds": pooled, "time_ids": first.new_empty(1, 6)}
+        return partial(self._blank_unet(), x, t, text, added_cond_kwargs=added)
 
     def load(self, device: str, dtype: str, compile: bool = False) -> LoadedStableDiffusionXL:
         return LoadedStableDiffusionXL(

@@ -5,9 +5,10 @@ Letters in tensor names: as in sde_edit/api; K tokens of a prompt, D their size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -83,6 +84,9 @@ class LatentSource:
         """
         latent_shape(self.files.folder(), self.resolution)
         return self.files.digest()
+
+    def without_weights(self) -> Callable[[], object]:
+        return partial(self._blank_unet(), *self._blank_row())
 
     def _blank_unet(self) -> Any:
         """The UNet on torch's meta device: its layers and shapes alone."""

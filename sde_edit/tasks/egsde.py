@@ -72,7 +72,6 @@ class EGSDE(Task):
     uses_mask: ClassVar[bool] = False
     inverts: ClassVar[bool] = False
     changes: ClassVar[str] = "the domain, by energies at every step"
-    follows_source: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_share("task.t_0", self.t_0)
@@ -111,7 +110,7 @@ class EGSDE(Task):
         eps = model.denoiser(prompts(self.prompt, examples), self.guidance, negatives)
 
         def with_energy(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
-            alpha, y = grid.alpha[grid.index_of(float(host.read(t_B)[0]))], x_BCHW
+            alpha, y = grid.alpha_at(float(host.read(t_B)[0])), x_BCHW
             slope = self._slope(model, y, add_noise(x_0, e, alpha), t_B)
             guided: Tensor = eps(y, t_B) + (1 - alpha) ** 0.5 * slope
             return guided

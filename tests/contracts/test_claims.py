@@ -21,11 +21,8 @@ RESULTS = ROOT / "results"
 CLAIMS = names("claim")
 
 
-def test_committed_verdicts_follow_from_the_committed_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)
-    judged = judged_claims([], ())
+def test_committed_verdicts_follow_from_the_committed_tables(tmp_path: Path) -> None:
+    judged = judged_claims([f"paths.results={RESULTS}"], ())
     assert {one.claim.name for one in judged} == set(CLAIMS)
     for file in publish_claims(judged, [f"paths.results={tmp_path}"]):
         assert file.read_text() == (RESULTS / file.name).read_text(), "sde-edit claims"

@@ -138,7 +138,7 @@ def test_what_it_cannot_do_is_said(model):
         task(block=2).check_model(model)
     settings = {"shape": (3, 8, 8), "components": [{"name": "a", "mean": 0.0, "sd": 1.0}]}
     gmm = build("models", "gmm", settings).load("cpu", "float64")
-    with pytest.raises(UserError, match="stable_diffusion"):
+    with pytest.raises(UserError, match="as those of Stable Diffusion"):
         task().check_model(gmm)
 
 

@@ -104,7 +104,7 @@ def test_what_it_cannot_do_is_said_before_the_network_is_asked(model):
     assert len(str(error.value)) < 400
     settings = {"shape": (3, 8, 8), "components": [{"name": "a", "mean": 0.0, "sd": 1.0}]}
     gmm = build("models", "gmm", settings).load("cpu", "float64")
-    with pytest.raises(UserError, match="stable_diffusion"):
+    with pytest.raises(UserError, match="as those of Stable Diffusion"):
         edited(task(), gmm, [example])
     for settings, key in (
         ({"cross_replace": 1.5}, "cross_replace"), ({"self_max_side": 0}, "self_max_side"),

@@ -227,7 +227,7 @@ def test_what_it_cannot_do_is_said(model):
             chosen.check(dataclasses.replace(example(), **broken))
     settings = {"shape": (3, 8, 8), "components": [{"name": "a", "mean": 0.0, "sd": 1.0}]}
     gmm = build("models", "gmm", settings).load("cpu", "float64")
-    with pytest.raises(UserError, match=r"task=region_drag needs .*stable_diffusion"):
+    with pytest.raises(UserError, match=r"task=region_drag needs .*Stable Diffusion"):
         task().check_model(gmm)
 
 

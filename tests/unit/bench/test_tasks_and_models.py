@@ -40,7 +40,7 @@ REFUSED = {  # (task, model) -> why
     ("hedit", "adm"): "prompt '' names no class",  # it evaluates the null prompt
     **{
         ("egsde", model): "needs a model with a classifier"
-        for model in ("shapes", "cifar10", "gmm")
+        for model in ("shapes", "sdxl", "cifar10", "gmm")
     },
 }
 

@@ -397,7 +397,7 @@ def test_a_relative_path_that_is_not_there_is_no_hub_id(tmp_path, monkeypatch):
         digest("models/sd15")
     with pytest.raises(UserError, match="neither a folder here nor a hub id"):
         digest("my models/sd 15")
-    with pytest.raises(UserError, match="embedded:shapes only"):
+    with pytest.raises(UserError, match="embedded:shapes, embedded:shapes_classifier only"):
         digest("embedded:../shapes")
 
 
