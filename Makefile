@@ -93,8 +93,9 @@ $(TABLES): $(VENV)/installed
 empty :=
 comma := ,
 paper: ARGS = # the dtype is the models': float16 on a GPU
-paper: $(VENV)/installed
-	$(BIN)/sde-edit sweep table=$(subst $(empty) $(empty),$(comma),$(PAPER)) setting=paper $(ARGS)
+paper: $(VENV)/installed # in a folder of its own: results/tables has the embedded model's
+	$(BIN)/sde-edit sweep table=$(subst $(empty) $(empty),$(comma),$(PAPER)) setting=paper \
+		paths.results=results/paper $(ARGS)
 
 results: $(TABLES) table4 figure5 theory claims
 

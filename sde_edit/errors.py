@@ -13,10 +13,6 @@ class UserError(Exception):
     """Something that the user can fix: the message names the problem and the remedy."""
 
 
-class BrokenImageError(UserError):
-    """An image cannot be made with these settings; those of another run may still do."""
-
-
 class NotFiniteError(UserError):
     """A network gave NaN or infinity; `rows` are the rows of the batch that have it."""
 

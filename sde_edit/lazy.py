@@ -65,6 +65,10 @@ class _Announced(ModuleType):
         with _READING:  # other threads wait for the whole module
             if spec.loader_state == "unread":
                 spec.loader_state = None  # while it is read, it looks itself up
-                spec.loader.exec_module(self)
+                try:
+                    spec.loader.exec_module(self)
+                except BaseException:
+                    spec.loader_state = "unread"  # the next look fails in the same way
+                    raise
                 self.__class__ = ModuleType  # type: ignore[assignment]
         return ModuleType.__getattribute__(self, name)

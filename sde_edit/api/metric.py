@@ -67,6 +67,11 @@ class Score:
         """`low` and `high`."""
         return self.low, self.high
 
+    @property
+    def valued(self) -> int:
+        """The number of examples on which the value rests: those with a value of their own."""
+        return self.n if self.per_example is None else len(self.per_example)
+
 
 class Metric(ABC):
     """Measures images and aggregates what it measured into the value of a run.

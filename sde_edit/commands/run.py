@@ -28,7 +28,7 @@ from sde_edit.engine.producer import describe, inspect_missing, producer_of
 from sde_edit.engine.progress import MININTERVAL
 from sde_edit.engine.shared_encoding import group_by_shared_encoding
 from sde_edit.engine.tracking import Tracker
-from sde_edit.errors import BrokenImageError, UserError
+from sde_edit.errors import UserError
 from sde_edit.evaluation.evaluate import check_metrics, evaluate_run, measure_run, score_path
 from sde_edit.evaluation.outputs import DamagedOutputError, load_item
 from sde_edit.overrides import expand, keyed
@@ -69,10 +69,6 @@ def run_together(
     """
     try:
         return _make_and_score(experiments, models, evaluate, on_images)
-    except BrokenImageError:
-        if len(experiments) == 1:
-            raise
-        return _each_alone(experiments, models, evaluate, on_images)
     except DamagedOutputError:
         for run in (RunStore(e.settings.results).find(e.spec) for e in experiments):
             if run:
@@ -80,25 +76,37 @@ def run_together(
         return _make_and_score(experiments, models, evaluate, on_images)
 
 
-def _each_alone(
-    experiments: Sequence[Experiment],
-    models: ModelCache,
-    evaluate: bool,
-    on_images: Callable[[int], None],
-) -> list[Run]:
-    """Make the runs of a group apart, so that one that fails does not stop the others.
+@dataclass(frozen=True)
+class _Failure:
+    """What hindered the run of an experiment."""
 
-    Raises UserError listing the failures.
+    experiment: Experiment
+    error: UserError
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.experiment.overrides)}: {self.error}"
+
+
+def _make_group(
+    group: Sequence[Experiment],
+    models: ModelCache,
+    evaluate: bool = True,
+    on_images: Callable[[int], None] = lambda images: None,
+) -> tuple[list[Run], list[_Failure]]:
+    """The runs of a group that were made, and what hindered the others.
+
+    A group that fails is made again run by run, so that none stops the others.
     """
-    runs, failures = [], []
-    for experiment in experiments:
-        try:
-            runs += run_together([experiment], models, evaluate, on_images)
-        except UserError as error:
-            failures.append(f"{' '.join(experiment.overrides)}: {error}")
-    if failures:
-        raise UserError("\n".join(failures))
-    return runs
+    try:
+        with without_empty_runs(group):
+            return run_together(group, models, evaluate, on_images), []
+    except UserError as error:
+        if len(group) == 1:
+            return [], [_Failure(group[0], error)]
+    alone = [_make_group([one], models, evaluate, on_images) for one in group]
+    return [run for runs, _ in alone for run in runs], [
+        one for _, failed in alone for one in failed
+    ]
 
 
 def _make_and_score(
@@ -237,7 +245,9 @@ class Worker:
     def __call__(self, job: Job, on_images: Callable[[int], None]) -> None:
         config.use_plugins(job.overrides[0])
         experiments = [config.experiment(one) for one in job.overrides]
-        run_together(experiments, self._models, on_images=on_images)
+        _, failures = _make_group(experiments, self._models, on_images=on_images)
+        if failures:
+            raise _error_of(failures, len(experiments))
 
 
 def finished_run(experiment: Experiment) -> Run:
@@ -354,21 +364,24 @@ def make_all(
     """
     if evaluate:
         check_wanted_metrics(experiments)
-    models, runs, failures = models or ModelCache(), [], []
+    models = models or ModelCache()
+    runs: list[Run] = []
+    failures: list[_Failure] = []
     groups = group_by_shared_encoding(experiments)
     for number, group in enumerate(groups, 1):
         label = "; ".join(" ".join(experiment.overrides) for experiment in group)
         log.info("[%d/%d] %s", number, len(groups), label)
-        try:
-            with without_empty_runs(group):
-                runs += run_together(group, models, evaluate)
-        except UserError as error:
-            if len(groups) == 1:
-                return [], error
-            failures.append(f"{label}: {error}")
-    if not failures:
-        return runs, None
-    return runs, UserError("\n".join([f"{len(failures)} of {len(groups)} runs failed", *failures]))
+        made, failed = _make_group(group, models, evaluate)
+        runs += made
+        failures += failed
+    return runs, _error_of(failures, len(experiments)) if failures else None
+
+
+def _error_of(failures: Sequence[_Failure], of: int) -> UserError:
+    """The failure of the only run, or a list."""
+    if of == 1:
+        return failures[0].error
+    return UserError("\n".join([f"{len(failures)} of {of} runs failed", *map(str, failures)]))
 
 
 def run_and_describe(overrides: Sequence[str], *, evaluate: bool) -> Iterator[str]:

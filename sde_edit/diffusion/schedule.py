@@ -71,7 +71,7 @@ class Grid:
         if t not in self.t[:-1]:
             raise UserError(
                 f"the sampler asks for time {t:g}, at which the source has no state: the task "
-                "needs one that keeps to the grid, as ode, sde, bdia and edict do"
+                "needs one that keeps to the grid, such as ode or sde"
             )
         return self.t.index(t)
 
@@ -80,7 +80,7 @@ class Grid:
         if t not in self.t:
             raise UserError(
                 f"the sampler asks for time {t:g}, which is not of the grid: the task needs a "
-                "sampler that keeps to it, as ode, sde, bdia and edict do"
+                "sampler that keeps to it, such as ode or sde"
             )
         return self.alpha[self.t.index(t)]
 

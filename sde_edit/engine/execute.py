@@ -31,7 +31,7 @@ from sde_edit.engine.prepare import prepare
 from sde_edit.engine.progress import Progress
 from sde_edit.engine.shared_encoding import edit_key
 from sde_edit.engine.shared_work import ClaimedBatch, SharedWork
-from sde_edit.errors import BrokenImageError, NotFiniteError
+from sde_edit.errors import NotFiniteError, UserError
 from sde_edit.imaging.fit import extended
 from sde_edit.imaging.prefetch import prefetch
 from sde_edit.networks.base import check_compiler, keep_compiled
@@ -71,8 +71,8 @@ class ModelCache:
 def execute(active_runs: Sequence[ActiveRun], sampler: Sampler, models: ModelCache) -> None:
     """Make the missing images of one run, or of several that share their encoding.
 
-    Expects checked examples. Raises UserError for a grid or a model that cannot be used, and
-    BrokenImageError for an image that is not finite.
+    Expects checked examples. Raises UserError for a grid or a model that cannot be used, and for an
+    image that is not finite.
     """
     experiment = active_runs[0].experiment
     grid = experiment.source.schedule().grid(
@@ -159,7 +159,7 @@ def _edit(
         down = {key: (edit()[:, :height, :width], meter.lap()) for key, edit in edits.items()}
     except NotFiniteError as error:
         broken = ", ".join(examples[row].id for row in error.rows)
-        raise BrokenImageError(f"{broken}: {error}") from error
+        raise UserError(f"{broken}: {error}") from error
     steps_up = [grid.truncated(active.experiment.task.t_0).steps for active in active_runs]
     keys = [edit_key(active.experiment) for active in active_runs]
     return [

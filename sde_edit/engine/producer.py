@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -222,10 +223,14 @@ def inspect_missing(
     UserError for the first example that cannot be used.
     """
     lacking = [k for k, (_, plan) in enumerate(runs) if plan.missing]
-    pays = dict(zip(lacking, shares([runs[k][0] for k in lacking]), strict=True))
     producers = {k: producer_of(runs[k][0]) for k in lacking}
     for producer in producers.values():
         producer.check()
+
+    @cache
+    def pays(wanting: tuple[int, ...]) -> dict[int, Share]:
+        """What each of the runs that lack an example pays for it."""
+        return dict(zip(wanting, shares([runs[k][0] for k in wanting]), strict=True))
 
     def inspect(wanted: tuple[str, list[int]]) -> list[_Inspected]:
         example_id, wanting = wanted
@@ -239,7 +244,7 @@ def inspect_missing(
         return [
             _Inspected(
                 run=k,
-                cost=producers[k].inspect(example, pays[k]),
+                cost=producers[k].inspect(example, pays(tuple(wanting))[k]),
                 without_effect=frozenset(producers[k].without_effect(example)),
                 prompts=tuple((example_id, text) for text in producers[k].prompts(example)),
             )

@@ -40,7 +40,7 @@ ROUNDING = 2.0**-16
 def score_cell(run: RunResult, metric: str) -> Cell:
     """The score of a run: value, interval and n. Raises KeyError if the run lacks the metric."""
     score = run.scores[metric]
-    return without_spread(Cell(score.value, score.low, score.high, score.n, run.of, (run.id,)))
+    return without_spread(Cell(score.value, score.low, score.high, score.valued, run.of, (run.id,)))
 
 
 def mean_cell(runs: Sequence[RunResult], metric: str) -> Cell:
@@ -64,7 +64,7 @@ def mean_cell(runs: Sequence[RunResult], metric: str) -> Cell:
         (score.low, score.high) if len(scored) == 1 else centred_interval(value, replicates_B)
     )
     ids = tuple(run.id for run in runs)
-    return without_spread(Cell(value, low, high, score.n, runs[0].of, ids))
+    return without_spread(Cell(value, low, high, score.valued, runs[0].of, ids))
 
 
 def without_spread(cell: Cell) -> Cell:
@@ -112,23 +112,24 @@ def difference(
         if len(rival.replicates) != len(score.replicates):
             return f"{who} have different numbers of bootstrap resamplings"
     (left, left_replicates), (right, right_replicates) = (_mean(g, metric) for g in (ours, theirs))
+    n = min(run.scores[metric].valued for run in [first, *others])
     value, replicates_B = left - right, left_replicates - right_replicates
     low, high = centred_interval(value, replicates_B)
     tolerance = max(run.scores[metric].tolerance for run in [first, *others])
     effect, share = _effects(ours, theirs, metric, tolerance)
     ids = tuple(run.id for run in [first, *others])
     cell = Cell(
-        value, low, high, score.n, first.of, ids, "undecided", pointwise="undecided",
+        value, low, high, n, first.of, ids, "undecided", pointwise="undecided",
         effect=effect, superiority=share,
     )  # fmt: skip
-    if score.n < 2:
+    if n < 2:
         return Difference(replace(cell, low=None, high=None), None)
-    if score.n >= LEAST:
-        cell = replace(cell, detectable=detectable(sigma_of(replicates_B, score.n), score.n))
+    if n >= LEAST:
+        cell = replace(cell, detectable=detectable(sigma_of(replicates_B, n), n))
     if is_rounding(left, right, tolerance):
         return Difference(cell, None)
     pointwise = verdict_of(low, high, higher_is_better=score.higher_is_better)
-    p = two_sided_p(value, replicates_B, score.n)
+    p = two_sided_p(value, replicates_B, n)
     return Difference(replace(cell, pointwise=pointwise, p=p), studentised(replicates_B))
 
 

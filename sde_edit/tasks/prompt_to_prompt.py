@@ -224,7 +224,13 @@ class PromptToPrompt(Task):
         return [
             *(f"task.reweight.{word}: no target prompt has this word" for word in lacking),
             *(f"task.blend_words: no prompt has the word {word!r}" for word in unseen),
+            *self._without_words(example),
         ]
+
+    def _without_words(self, example: Example) -> list[str]:
+        """That the data set has no words for `{words}`. One example without any is none."""
+        asks = "{words}" in self.blend_words
+        return ["task.blend_words: no example has {words}"] if asks and not example.words else []
 
     def edit(
         self,

@@ -72,3 +72,13 @@ def test_importing_all_plugins_reads_no_torch():
                 assert "torch._C" not in sys.modules, f"{{group}}/{{kind}}.py reads torch"
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+def test_a_module_that_cannot_be_read_fails_in_the_same_way_every_time(tmp_path, monkeypatch):
+    (tmp_path / "deferred_and_broken.py").write_text("raise ImportError('a library is missing')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    defer("deferred_and_broken")
+    announced = import_module("deferred_and_broken")
+    for _ in range(2):
+        with pytest.raises(ImportError, match="a library is missing"):
+            _ = announced.value

@@ -72,3 +72,17 @@ def test_what_was_made_is_shown_before_what_failed(
     assert "a disk is full" in text
     alone = CliRunner().invoke(main, ["run", *small, "sampler=sde"])
     assert (alone.exit_code, alone.stdout) == (1, "")
+
+
+def test_a_run_that_fails_does_not_stop_those_that_share_its_way_up(
+    small: list[str], tmp_path: Path
+) -> None:
+    """The tiny network attends at 4 x 4 positions, so one of the two would replace no map."""
+    arms = ["task=p2p", "sampler=ode", "data=shapes-edits", "task.self_max_side=3,4"]
+    text = invoke("run", *small, *arms, "data.limit=2", code=1)
+    assert "1 of 2 runs failed" in text
+    assert "task.self_max_side=3: " in text
+    (run,) = RunStore(tmp_path).runs()
+    assert run.spec.task.params["self_max_side"] == 4
+    assert run.seal
+    assert f"contact sheet: {run.path / 'contact.png'}" in text

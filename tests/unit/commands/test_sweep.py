@@ -217,3 +217,12 @@ def test_a_spec_that_an_older_version_stored_is_completed(small, tmp_path):
     invoke("sweep", *asked)
     assert run.spec.defaults == defaults
     assert len(run.attempts()) == 1
+
+
+def test_a_plan_after_an_interruption_counts_what_each_example_still_costs(small):
+    """Of two seeds that are one run, the first has two of four images."""
+    arms = ["task=roundtrip", "data=shapes-edits", "sampler=ode", "task.source_guidance=1.0"]
+    invoke("run", *small, *arms, "task.guidance=1.0", "data.limit=2", "seed=0", "--no-evaluate")
+    whole = [*small, *arms, "task.guidance=1.0", "data.limit=4", "seed=0,1"]
+    up_and_down = 4 + 4
+    assert sum(plan_sweep(whole).evaluations) == 4 * up_and_down

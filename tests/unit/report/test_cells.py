@@ -162,3 +162,18 @@ def test_seeds_are_averaged_before_effect_sizes(store: RunStore) -> None:
     assert isinstance(cell, Cell)
     assert cell.effect == pytest.approx(1.0 / gain.std(ddof=1))
     assert cell.superiority == 1.0
+
+
+def test_examples_without_a_value_do_not_count(store: RunStore) -> None:
+    """One example with a value decides nothing, whatever the number of images."""
+    for sampler, value in (("ode", 20.0), ("sde", 21.0)):
+        run = store.open(inpaint_spec(sampler))
+        add_numbered(run, 40)
+        add_score(run, "psnr", value, per_example={"0": value})
+    a, b = (load_result(run) for run in store.runs())
+    assert a
+    assert b
+    assert score_cell(a, "psnr").n == 1
+    found = difference_alone([a], [b], "psnr")
+    assert isinstance(found, Cell)
+    assert (found.n, found.low, found.verdict) == (1, None, "undecided")
