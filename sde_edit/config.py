@@ -527,8 +527,16 @@ def _check_way_back(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> No
         task, sampler = config["task"]["name"], config["sampler"]["name"]
         raise UserError(
             f"task={task} goes from the image to noise and back, and sampler={sampler} has no way "
-            "to noise: use ode, sde, bdia or edict"
+            f"to noise: use {', '.join(_inverting())}"
         )
+
+
+def _inverting() -> list[str]:
+    """The samplers that move to noise and back."""
+    kinds = {name: group_file("sampler", name)["kind"] for name in names("sampler")}
+    classes = {name: plugin_class("samplers", kind) for name, kind in kinds.items()}
+    inverts = {n: getattr(cls, "inversion", "none") != "none" for n, cls in classes.items()}
+    return [n for n, cls in classes.items() if inverts[n] and cls.evaluations_per_step]
 
 
 def _check_end(config: Mapping[str, Any], task: Task) -> None:

@@ -72,7 +72,7 @@ class Sampler(ABC):
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         """From x at grid.t[-1] to noise at grid.t[0]. Raises UserError if it does not invert."""
-        raise UserError(f"{type(self).__name__} does not invert: use ode, sde, bdia or edict")
+        raise UserError(f"{type(self).__name__} does not invert: use another, such as ode or sde")
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

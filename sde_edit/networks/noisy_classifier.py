@@ -45,6 +45,8 @@ class NoisyClassifierConfig:
 def read_noisy_classifier(folder: Path) -> NoisyClassifierConfig:
     """Raises UserError if the folder holds no config of such a classifier."""
     file = folder / CONFIG
+    if not file.is_file():
+        raise UserError(f"{file} is missing. {_REMEDY}")
     try:
         return NoisyClassifierConfig(**read_config(file))
     except TypeError as error:

@@ -36,6 +36,8 @@ from sde_edit.registry import plugin
 if TYPE_CHECKING:
     from torch import Tensor
 
+_LOW_PASS = 8  # as published: 256 pixels, shrunk 32 times
+
 
 @plugin
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class EGSDE(Task):
     t_0: float = 0.5
     realism: float = 500.0
     faithfulness: float = 2.0
-    low_pass: int = 8
+    low_pass: int = _LOW_PASS
     version: ClassVar[int] = 1
     citation: ClassVar[Citation] = papers.ZHAO2022EGSDE
     uses_mask: ClassVar[bool] = False
@@ -80,6 +82,10 @@ class EGSDE(Task):
                 raise UserError(f"task.{key}={getattr(self, key)}: must be 0 or more")
         if self.low_pass < 1:
             raise UserError(f"task.low_pass={self.low_pass}: must be at least 1")
+        if not self.faithfulness and self.low_pass != _LOW_PASS:
+            raise UserError(
+                f"task.low_pass={self.low_pass} has no effect without task.faithfulness"
+            )
 
     def check(self, example: Example) -> None:
         check_prompts(self, example, "prompt", "negative_prompt")

@@ -116,6 +116,16 @@ def test_batch_of_two_is_two_batches_of_one_each_at_its_time(denoiser, model):
     assert not torch.allclose(denoiser()(x, (20.0, 20.0)), torch.cat(alone))
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_the_layout_of_a_state_in_memory_does_not_matter(denoiser, model, n):
+    """An autoencoder gives channels-last latents; for one row their strides are ambiguous."""
+    eps, x, t = denoiser(tuple(range(n))), state(model, n), (500.0,) * n
+    others = [x.to(memory_format=torch.channels_last)]
+    others.append(torch.stack([x, others[0]])[1])
+    for other in others:
+        assert torch.equal(eps(other, t), eps(x, t))
+
+
 @pytest.mark.parametrize("rows_at_once", [1, 4, 6])
 def test_the_batch_may_come_several_times_over(denoiser, model, rows_at_once):
     model.rows_at_once = rows_at_once
