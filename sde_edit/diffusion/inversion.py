@@ -5,6 +5,7 @@ Letters in tensor names: N steps of the grid; else as in sde_edit/api.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,6 +34,13 @@ class Inversion:
     def latent(self) -> Tensor:
         """The source at the noisiest time [B, C, H, W]: what tasks edit and decode starts from."""
         return self.states[0]
+
+    @classmethod
+    def of_pairs(cls, upwards: Sequence[tuple[Tensor, Tensor]]) -> Inversion:
+        """From the pairs of states that a coupled sampler visits on its way to noise: the first of
+        each pair is the source, and extra is (the second,)."""
+        states, second = (torch.stack(part) for part in zip(*upwards[::-1], strict=True))
+        return cls(states, (second,))
 
     def tail(self, i: int) -> Inversion:
         """The inversion on the grid that starts at the i-th time of this one.

@@ -12,8 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
@@ -76,8 +74,7 @@ class CBDIA(Sampler):
             z, z_next = y + _delta(eps, z, t, a_t, a_s), z
             y = z_next - _delta(eps, z, to_noise.t[i + 1], a_s, a_t)
             path.append((z, y))
-        z_states, y_states = (torch.stack(states) for states in zip(*path[::-1], strict=True))
-        return Inversion(z_states, (y_states,))
+        return Inversion.of_pairs(path)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,

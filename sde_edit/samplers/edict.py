@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
@@ -66,8 +64,7 @@ class EDICT(Sampler):
             first, last = self._order(i)
             z, y = _moved(eps, (z, y), (last, first), to_noise.t[i + 1], a_t, a_s)
             path.append((z, y))
-        z_states, y_states = (torch.stack(states) for states in zip(*path[::-1], strict=True))
-        return Inversion(z_states, (y_states,))
+        return Inversion.of_pairs(path)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,

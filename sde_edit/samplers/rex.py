@@ -13,8 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-
 from sde_edit.api import papers
 from sde_edit.api.citation import Citation
 from sde_edit.api.sampler import InversionKind, Sampler
@@ -71,8 +69,7 @@ class Rex(Sampler):
             x = (x - pull * _x0(eps, y, to_noise.t[i + 1], a_s)) / ratio
             x = (x - (1 - zeta) * y) / zeta
             path.append((x, y))
-        x_states, y_states = (torch.stack(states) for states in zip(*path[::-1], strict=True))
-        return Inversion(x_states, (y_states,))
+        return Inversion.of_pairs(path)
 
     def decode(
         self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise,
