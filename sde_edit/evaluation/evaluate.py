@@ -5,8 +5,6 @@ Letters: B batch or resamplings, N examples, D numbers per example, H height, W 
 
 from __future__ import annotations
 
-import ctypes
-import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from sde_edit.api.metric import NamedMetric, Score
 from sde_edit.errors import UserError
 from sde_edit.evaluation.bootstrap import score_of
 from sde_edit.evaluation.outputs import Outputs, seal_of, sealed_rows
+from sde_edit.heap import freed_blocks_returned
 from sde_edit.imaging.batches import batches_of_one_size, sizes_of
 from sde_edit.store.feature_cache import FeatureCache
 from sde_edit.store.runs import ImageRecord, Run, Seal, read_score, write_score
@@ -36,8 +35,6 @@ OnProgress = Callable[[int, int], None]
 # A killed evaluation loses at most this much.
 _UNSAVED_ROWS = 1000
 _UNSAVED_SECONDS = 60.0
-_M_MMAP_THRESHOLD = -3  # in malloc.h
-_LARGE_BLOCK = 2**17  # bytes; glibc's own threshold before it raises it
 
 
 def evaluate_run(
@@ -236,6 +233,7 @@ def _open_accumulators(
     return accumulators
 
 
+@freed_blocks_returned()
 def _fill(
     accumulators: Sequence[MetricAccumulator],
     outputs: Outputs,
@@ -248,7 +246,6 @@ def _fill(
 
     Returns the accumulators that are complete; `failures` says why the others are not.
     """
-    _return_freed_memory()
     working = _load_networks(accumulators, batches, device, failures)
     pending = [batch for batch in batches if any(one.lacks(batch) for one in working)]
     total = sum(map(len, batches))
@@ -265,16 +262,6 @@ def _fill(
         for accumulator in accumulators:
             accumulator.save()
     return working
-
-
-def _return_freed_memory() -> None:
-    """Make glibc give large blocks back to the system as soon as they are freed.
-
-    It raises its threshold for that with the sizes that it sees. The rows, which are small and
-    stay, then lie between freed images and keep the heap growing for as long as images come.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def _load_networks(

@@ -20,6 +20,7 @@ from sde_edit.diffusion import host
 from sde_edit.diffusion.denoiser import Denoiser
 from sde_edit.diffusion.guidance import guide, rows_per_evaluation
 from sde_edit.errors import NotFiniteError, UserError
+from sde_edit.heap import keep_freed_blocks
 from sde_edit.networks.checkpoints import Prediction
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Network(ABC):
         self.rows_at_once = 1
         self.observer = Observer()
         self._told = 0  # evaluations of which the observer knows
+        keep_freed_blocks()
 
     def _placed(self, module: Any, *, compile: bool = False) -> Any:
         """A part of the model, moved to the device and perhaps compiled."""
