@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -315,7 +315,7 @@ def settings_notes(runs: Sequence[RunResult]) -> list[str]:
     what the reader must know of the images: those made elsewhere, and prompts that were cut."""
     notes = []
     for part in ("model", "task", "sampler", "data"):
-        described = dict.fromkeys(describe(getattr(run.spec, part)) for run in runs)
+        described = describe([getattr(run.spec, part) for run in runs])
         notes.append(f"{part.capitalize()}: {'; '.join(described)}.")
     for label, key in (("Grid spacing", "spacing"), ("last sigma", "last_sigma"),
                        ("dtype", "dtype"), ("seed", "seed")):  # fmt: skip
@@ -340,15 +340,33 @@ def _cut_note(runs: Sequence[RunResult]) -> list[str]:
     return [f"Prompts longer than the text encoder reads, cut at its limit: {', '.join(parts)}."]
 
 
-def describe(component: ComponentSpec) -> str:
-    """Name, version, digest and settings; for version 0, which is only a label, the name."""
-    if not component.version:
-        return component.name
-    digest = f", digest {component.digest[:12]}" if component.digest else ""
-    params = dotted("", component.params)
-    settings = ", ".join(f"{key[1:]} {_shown(value)}" for key, value in params.items())
-    head = f"{component.name} (version {component.version}{digest})"
-    return f"{head} with {settings}" if settings else head
+def describe(components: Sequence[ComponentSpec]) -> list[str]:
+    """Name, version, digest and settings of each kind of component; only the name of version 0,
+    which is a label. Components that differ in nothing but settings share a text."""
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for one in components:
+        digest = f", digest {one.digest[:12]}" if one.digest else ""
+        head = f"{one.name} (version {one.version}{digest})" if one.version else one.name
+        alike.setdefault(head, []).append(dotted("", one.params) if one.version else {})
+    return [f"{head}{_settings(params)}" for head, params in alike.items()]
+
+
+def _settings(params: Sequence[Mapping[str, Any]]) -> str:
+    """All settings, each with all its values: ` with t_0 0.3 | 0.5, guidance 1`."""
+    values: dict[str, dict[str, None]] = {}
+    for one in params:
+        for key, value in one.items():
+            values.setdefault(key[1:], {})[_shown(value)] = None
+    shown = [f"{key} {' | '.join(_in_order(several))}" for key, several in values.items()]
+    return f" with {', '.join(shown)}" if shown else ""
+
+
+def _in_order(values: Iterable[str]) -> list[str]:
+    """Ascending if all are numbers, else as they come."""
+    try:
+        return sorted(values, key=float)
+    except ValueError:
+        return list(values)
 
 
 def _shown(value: Any) -> str:

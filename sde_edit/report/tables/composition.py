@@ -54,7 +54,7 @@ class Composition:
         blocks = tuple(self._block(title, counts.get(title), every) for title in last)
         columns = tuple(Column("", label) for label in (data.name, "share", "paper"))
         published = f"Published counts: {self.paper.source}; {self.paper.setting}."
-        notes = (f"Data: {describe(data)}.", published, *self.remarks)
+        notes = (f"Data: {describe([data])[0]}.", published, *self.remarks)
         return Table(self.name, self.title, "", columns, blocks, notes)
 
     def _block(self, title: str, found: Mapping[str, int] | None, every: int) -> Block:

@@ -72,6 +72,23 @@ def test_the_notes_count_the_cut_prompts_of_all_runs(store: RunStore) -> None:
     )
 
 
+def test_settings_are_listed_once_with_all_their_values(store: RunStore) -> None:
+    settings = [{"t_0": t_0, "prompt": "{caption}"} for t_0 in (0.5, 0.3, 0.5)]
+    specs = [
+        *(make_spec(task="edit", task_params=one, seed=k) for k, one in enumerate(settings)),
+        make_spec(task="sample", task_params={"prompt": ""}),
+        make_spec(task="edit", task_params={"t_0": None, "prompt": "a b"}),
+    ]
+    runs = [load_finished(finished_run(store, spec, {}, n=2)) for spec in specs]
+    assert [note for note in settings_notes(runs[:3]) if note.startswith("Task")] == [
+        "Task: edit (version 1) with t_0 0.3 | 0.5, prompt {caption}."
+    ]
+    assert [note for note in settings_notes(runs) if note.startswith("Task")] == [
+        'Task: edit (version 1) with t_0 0.5 | 0.3 | None, prompt {caption} | "a b"; '
+        'sample (version 1) with prompt "".'
+    ]
+
+
 def test_one_example_has_no_interval_and_decides_nothing(store: RunStore) -> None:
     runs = [store.open(inpaint_spec(sampler)) for sampler in ("sde", "ode")]
     for run, value in zip(runs, (25.0, 20.0), strict=True):
