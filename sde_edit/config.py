@@ -32,7 +32,6 @@ from sde_edit.api.metric import NamedMetric
 from sde_edit.api.override import as_typed, override
 from sde_edit.api.sampler import ExternalOutputs
 from sde_edit.api.spec import ComponentSpec, RunSpec, dtype_name
-from sde_edit.api.task import Task
 from sde_edit.diffusion.schedule import LastSigma, Spacing
 from sde_edit.errors import UserError
 from sde_edit.imaging.subset import Subset
@@ -455,7 +454,7 @@ def experiment(overrides: Sequence[str], *, on_gpu: bool | None = None) -> Exper
         spec = _external_spec(config, plugins, dataset)
     else:
         _check_way_back(config, plugins)
-        _check_end(config, plugins["task"])
+        _check_end(config, plugins)
         _check_sampler(config, plugins)
         dataset, excluded, spec = plugins["data"], 0, _spec(config, plugins)
     return Experiment(
@@ -539,11 +538,19 @@ def _inverting() -> list[str]:
     return [n for n, cls in classes.items() if inverts[n] and cls.evaluations_per_step]
 
 
-def _check_end(config: Mapping[str, Any], task: Task) -> None:
-    if config["grid"]["last_sigma"] == "one_step_in" and not task.inverts:
+def _check_end(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> None:
+    """Raises UserError for an end of the grid that does not fit the task or the sampler."""
+    last_sigma, inverts = config["grid"]["last_sigma"], plugins["task"].inverts
+    if last_sigma == "one_step_in" and not inverts:
         raise UserError(
             f"grid.last_sigma=one_step_in is for tasks that encode an image, and task="
             f"{config['task']['name']} would end with noise: use sigma_min or zero"
+        )
+    if last_sigma == "zero" and inverts and not plugins["sampler"].encodes_noiseless:
+        raise UserError(
+            f"grid.last_sigma=zero places the image at alpha = 1, where sigma is 0, and the way to "
+            f"noise of sampler={config['sampler']['name']} divides by sigma: use "
+            "grid.last_sigma=sigma_min, or another sampler, such as ode or sde"
         )
 
 
@@ -555,7 +562,11 @@ def _check_sampler(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> Non
             f"{name} does not work with sampler={sampler['name']}: use sampler={' or '.join(kinds)}"
         )
     try:
-        plugins["sampler"].check(inverts=task.inverts, follows_source=task.follows_source)
+        plugins["sampler"].check(
+            inverts=task.inverts,
+            follows_source=task.follows_source,
+            edits_states=task.edits_states,
+        )
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
 

@@ -124,6 +124,11 @@ class Task(ABC):
         """
         return False
 
+    @property
+    def edits_states(self) -> bool:
+        """Whether it changes noisy states themselves, and not only what the network is asked."""
+        return False
+
     def check_model(self, model: Model) -> None:  # noqa: B027
         """Raises UserError if the loaded model lacks what the task needs.
 
