@@ -14,7 +14,10 @@ class UserError(Exception):
 
 
 class NotFiniteError(UserError):
-    """A network gave NaN or infinity; `rows` are the rows of the batch that have it."""
+    """A network gave NaN or infinity; `rows` are the rows of the batch that have it.
+
+    The engine adds what of the run's settings may help.
+    """
 
     def __init__(self, message: str, rows: Sequence[int]) -> None:
         super().__init__(message)

@@ -60,7 +60,10 @@ def check_mask(example: Example) -> None:
     if mask.shape != size:
         raise UserError(f"{example.id}: mask {mask.shape} and image {size} differ in size")
     if not mask.any():
-        raise UserError(f"{example.id}: the mask hides nothing; check data.hole")
+        raise UserError(
+            f"{example.id}: the mask hides nothing, so there is nothing to edit: correct it in the "
+            "data set, or leave the example out of it"
+        )
 
 
 def check_drags(example: Example) -> None:
