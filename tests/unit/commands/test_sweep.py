@@ -148,6 +148,14 @@ def test_without_metrics_a_table_of_costs_is_written_and_no_other(tmp_path):
     assert scored.written.keys() == {"table2", "table7"}
 
 
+def test_a_sweep_of_a_table_without_metrics_makes_the_images(small, tmp_path):
+    few = ["steps=2", "data.masks=small", "task.guidance=1", "data.limit=2", "metrics=[]"]
+    places = invoke("sweep", *small, "table=table2", *few).splitlines()
+    assert {*places} == {str(run.path) for run in RunStore(tmp_path).runs() if run.seal}
+    assert len(places) == 2
+    assert not (tmp_path / "tables").exists()
+
+
 def test_the_job_of_a_group_composes_all_its_runs(small):
     common = [*small, "task=diffedit", "data=shapes-edits", "data.limit=2"]
     sweep = plan_sweep([*common, "task.t_0=0.4,0.8"])
