@@ -107,7 +107,7 @@ class Task(ABC):
     def without_effect(self, example: Example) -> Collection[str]:
         """Messages on settings that do not act on the example.
 
-        A message on which all examples of a run agree is an error.
+        A message on which all examples of the data set agree is an error.
         """
         return ()
 

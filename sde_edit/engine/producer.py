@@ -294,8 +294,11 @@ def _left_out(asked: Sequence[NamedMetric], example: Example) -> dict[str, str]:
 
 
 def _refuse_idle(plan: Plan, inspected: Sequence[_Inspected]) -> None:
-    """Raises UserError for a setting that acts on no example, if the whole run was inspected."""
-    if len(inspected) < len(plan.ids):
+    """Raises UserError for a setting that acts on no example of the data set.
+
+    Of a part of it, such as the first of data.limit, nothing follows.
+    """
+    if len(inspected) < plan.of:
         return
     if idle := frozenset.intersection(*(one.without_effect for one in inspected)):
         raise UserError("; ".join(sorted(idle)))

@@ -54,11 +54,21 @@ def test_data_that_do_not_fit_a_task_are_refused_with_those_that_do(overrides, f
 
 def test_a_word_that_no_prompt_has_is_refused(tmp_path):
     word = "+task.reweight.zebra=2"
-    small = ["steps=2", "data.limit=2", "metrics=psnr", f"paths.results={tmp_path}"]
+    small = ["steps=2", "data.n=2", "metrics=psnr", f"paths.results={tmp_path}"]
     outcome = CliRunner().invoke(main, ["run", "task=p2p", "data=shapes-edits", word, *small])
     assert outcome.exit_code == 1
     assert "task.reweight.zebra: no target prompt has this word" in outcome.output
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_words_that_only_later_examples_have_are_taken_with_a_limit():
+    every = "circle square triangle star cross ring"
+    asked = ["task=p2p", "data=shapes-object-edits", f"task.blend_words='{every}'", "metrics=[]"]
+    few = experiment([*asked, "data.limit=1"])
+    assert inspect_missing([(few, plan_run(few, None))])
+    whole = experiment([*asked, "data.n=1"])
+    with pytest.raises(UserError, match=r"task\.blend_words: no prompt has the word"):
+        inspect_missing([(whole, plan_run(whole, None))])
 
 
 def test_braces_in_a_caption_stay_text():
