@@ -28,7 +28,8 @@ def first_problem(error: ValidationError) -> str:
     """Where a file is wrong and why, for the message of a UserError."""
     first = error.errors(include_url=False)[0]
     where = ".".join(map(str, first["loc"])) or "the file"
-    return f"{where}: {first['msg']}"
+    no_object = first["type"] == "dataclass_type"  # whose message names one of our classes
+    return f"{where}: {'Input should be an object' if no_object else first['msg']}"
 
 
 def shown(name: str) -> str:
