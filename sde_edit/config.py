@@ -29,7 +29,7 @@ from sde_edit.api.dataset import Dataset
 from sde_edit.api.experiment import Experiment, Settings
 from sde_edit.api.launcher import Launcher
 from sde_edit.api.metric import NamedMetric
-from sde_edit.api.override import as_typed, override
+from sde_edit.api.override import as_typed, format_override, override
 from sde_edit.api.sampler import ExternalOutputs
 from sde_edit.api.spec import ComponentSpec, RunSpec, dtype_name
 from sde_edit.diffusion.schedule import LastSigma, Spacing
@@ -680,8 +680,14 @@ def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], l
     for given in read(overrides):
         key = given.key_or_group
         own = [arm for arm in arms if key in arm]
-        if any(arm[key] != own[0][key] for arm in own):
-            raise UserError(f"{given.input_line}: {key} tells the arms of {name} apart")
+        values = dict.fromkeys(format_override(arm[key]) for arm in own)
+        if len(values) > 1:
+            raise UserError(
+                f"{given.input_line}: {key} tells the arms of {name} apart, which have "
+                f"{', '.join(values)}: leave it out, or name the model of the runs too, if its "
+                "default makes them alike. For arms with other values make a table of your own "
+                f"from conf/table/{name}.yaml"
+            )
         asked = [grid for grid in (config.get("runs", {}), *own) if key in grid]
         for grid in asked:
             grid[key] = _values(given)
