@@ -117,7 +117,7 @@ class Metric(ABC):
 
     @property
     def fewest(self) -> int:
-        """The number of examples with a value, or in a distribution, that a score needs."""
+        """The number of examples that a score needs, without those that it leaves out."""
         return 1
 
     def check(self, example: Example) -> None:
