@@ -2,7 +2,7 @@
 
     python scripts/paper_stand_ins.py OUT [--images 1000] [--drags 100] [--pixels 128]
     cd OUT
-    sde-edit sweep table=table2 setting=paper --dry-run --tflops 495
+    sde-edit sweep table=table2 setting=paper --dry-run --tflops 495 metrics=[]
 
 The folder has the official layouts: Stable Diffusion 1.5 and ADM with the shapes of their layers in
 place of weights, and data sets of grey images, in which every drag goes over --pixels of 512. Such

@@ -309,9 +309,10 @@ def claims(words: tuple[str, ...]) -> None:
         sde-edit claims inpaint drag-over-ode
 
     Without a NAME it also writes results/claims.{md,json,tex}. The only overrides are
-    paths.results=DIR and plugins=DIR, for claims of your own.
+    paths.results=DIR and plugins=DIR, for claims of your own. A claim that does not fit its table
+    is named at the end, with exit code 1.
     """
-    from sde_edit.commands.claims import judged_claims, publish_claims
+    from sde_edit.commands.claims import check_fit, judged_claims, publish_claims
     from sde_edit.config import use_plugins
     from sde_edit.report.claim_forms import listing
 
@@ -323,6 +324,7 @@ def claims(words: tuple[str, ...]) -> None:
     if not names:
         for path in publish_claims(judged, overrides):
             _say(path)
+    check_fit(judged)
 
 
 @main.command()

@@ -29,10 +29,9 @@ from sde_edit.api.dataset import Dataset
 from sde_edit.api.experiment import Experiment, Settings
 from sde_edit.api.launcher import Launcher
 from sde_edit.api.metric import NamedMetric
-from sde_edit.api.override import as_typed, override
+from sde_edit.api.override import as_typed, format_override, override
 from sde_edit.api.sampler import ExternalOutputs
 from sde_edit.api.spec import ComponentSpec, RunSpec, dtype_name
-from sde_edit.api.task import Task
 from sde_edit.diffusion.schedule import LastSigma, Spacing
 from sde_edit.errors import UserError
 from sde_edit.imaging.subset import Subset
@@ -455,7 +454,7 @@ def experiment(overrides: Sequence[str], *, on_gpu: bool | None = None) -> Exper
         spec = _external_spec(config, plugins, dataset)
     else:
         _check_way_back(config, plugins)
-        _check_end(config, plugins["task"])
+        _check_end(config, plugins)
         _check_sampler(config, plugins)
         dataset, excluded, spec = plugins["data"], 0, _spec(config, plugins)
     return Experiment(
@@ -539,11 +538,19 @@ def _inverting() -> list[str]:
     return [n for n, cls in classes.items() if inverts[n] and cls.evaluations_per_step]
 
 
-def _check_end(config: Mapping[str, Any], task: Task) -> None:
-    if config["grid"]["last_sigma"] == "one_step_in" and not task.inverts:
+def _check_end(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> None:
+    """Raises UserError for an end of the grid that does not fit the task or the sampler."""
+    last_sigma, inverts = config["grid"]["last_sigma"], plugins["task"].inverts
+    if last_sigma == "one_step_in" and not inverts:
         raise UserError(
             f"grid.last_sigma=one_step_in is for tasks that encode an image, and task="
             f"{config['task']['name']} would end with noise: use sigma_min or zero"
+        )
+    if last_sigma == "zero" and inverts and not plugins["sampler"].encodes_noiseless:
+        raise UserError(
+            f"grid.last_sigma=zero places the image at alpha = 1, where sigma is 0, and the way to "
+            f"noise of sampler={config['sampler']['name']} divides by sigma: use "
+            "grid.last_sigma=sigma_min, or another sampler, such as ode or sde"
         )
 
 
@@ -555,7 +562,11 @@ def _check_sampler(config: Mapping[str, Any], plugins: Mapping[str, Any]) -> Non
             f"{name} does not work with sampler={sampler['name']}: use sampler={' or '.join(kinds)}"
         )
     try:
-        plugins["sampler"].check(inverts=task.inverts, follows_source=task.follows_source)
+        plugins["sampler"].check(
+            inverts=task.inverts,
+            follows_source=task.follows_source,
+            edits_states=task.edits_states,
+        )
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
 
@@ -669,8 +680,14 @@ def table_config(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], l
     for given in read(overrides):
         key = given.key_or_group
         own = [arm for arm in arms if key in arm]
-        if any(arm[key] != own[0][key] for arm in own):
-            raise UserError(f"{given.input_line}: {key} tells the arms of {name} apart")
+        values = dict.fromkeys(format_override(arm[key]) for arm in own)
+        if len(values) > 1:
+            raise UserError(
+                f"{given.input_line}: {key} tells the arms of {name} apart, which have "
+                f"{', '.join(values)}: leave it out, or name the model of the runs too, if its "
+                "default makes them alike. For arms with other values make a table of your own "
+                f"from conf/table/{name}.yaml"
+            )
         asked = [grid for grid in (config.get("runs", {}), *own) if key in grid]
         for grid in asked:
             grid[key] = _values(given)

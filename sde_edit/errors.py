@@ -14,7 +14,10 @@ class UserError(Exception):
 
 
 class NotFiniteError(UserError):
-    """A network gave NaN or infinity; `rows` are the rows of the batch that have it."""
+    """A network gave NaN or infinity; `rows` are the rows of the batch that have it.
+
+    The engine adds what of the run's settings may help.
+    """
 
     def __init__(self, message: str, rows: Sequence[int]) -> None:
         super().__init__(message)
@@ -25,7 +28,8 @@ def first_problem(error: ValidationError) -> str:
     """Where a file is wrong and why, for the message of a UserError."""
     first = error.errors(include_url=False)[0]
     where = ".".join(map(str, first["loc"])) or "the file"
-    return f"{where}: {first['msg']}"
+    no_object = first["type"] == "dataclass_type"  # whose message names one of our classes
+    return f"{where}: {'Input should be an object' if no_object else first['msg']}"
 
 
 def shown(name: str) -> str:

@@ -35,10 +35,25 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        if name.rpartition(".")[0] in _deferred and name in sys.modules and target is None:
+            return ModuleSpec(name, _Present(sys.modules[name]))
         spec = PathFinder.find_spec(name, path, target) if name in _deferred else None
         if spec and spec.loader:
             spec.loader = _Announcing(spec.loader)
         return spec
+
+
+class _Present(Loader):
+    """Gives the submodule that came while its package was read, because it was asked for."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module, self._spec = module, module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec
 
 
 class _Announcing(Loader):

@@ -115,9 +115,18 @@ class Metric(ABC):
         Runs are compared only if their conventions are equal.
         """
 
+    @property
+    def fewest(self) -> int:
+        """The number of examples that a score needs, without those that it leaves out."""
+        return 1
+
     def check(self, example: Example) -> None:
         """Raises UserError naming the example if its output could not be measured."""
         return
+
+    def left_out(self, example: Example) -> str:
+        """Why an example that `check` accepts has no value, naming it; "" if it has one."""
+        return ""
 
     def fetch(self) -> None:
         """Download the weights, if it has any. Raises UserError with the remedy if that fails."""

@@ -37,6 +37,7 @@ class Sampler(ABC):
     evaluations_per_step: ClassVar[int] = 1  # evaluations of eps in one step of decode
     # How close decode comes to what encode was given: "exact" is up to rounding.
     inversion: ClassVar[InversionKind] = "none"
+    encodes_noiseless: ClassVar[bool] = True  # whether encode may start at alpha = 1, sigma = 0
 
     @property
     def encode_evaluations_per_step(self) -> int:
@@ -48,8 +49,10 @@ class Sampler(ABC):
     def order(self) -> int:
         """Order of convergence in the step size; 0 without steps."""
 
-    def check(self, *, inverts: bool, follows_source: bool) -> None:  # noqa: B027
-        """Raises UserError for settings that do not fit a task, which says both in `Task`.
+    def check(  # noqa: B027
+        self, *, inverts: bool, follows_source: bool, edits_states: bool
+    ) -> None:
+        """Raises UserError for settings that do not fit a task, which says all three in `Task`.
 
         By default all settings fit every task.
         """

@@ -107,7 +107,7 @@ class Task(ABC):
     def without_effect(self, example: Example) -> Collection[str]:
         """Messages on settings that do not act on the example.
 
-        A message on which all examples of a run agree is an error.
+        A message on which all examples of the data set agree is an error.
         """
         return ()
 
@@ -122,6 +122,11 @@ class Task(ABC):
 
         So it is for tasks that show the network the source's state beside that of the edit.
         """
+        return False
+
+    @property
+    def edits_states(self) -> bool:
+        """Whether it changes noisy states themselves, and not only what the network is asked."""
         return False
 
     def check_model(self, model: Model) -> None:  # noqa: B027

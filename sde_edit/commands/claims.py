@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sde_edit.commands.table import stored_table
 from sde_edit.config import (
@@ -23,6 +24,11 @@ from sde_edit.report.claims import Claim, Finding, World, judge
 from sde_edit.store.files import write_together
 from sde_edit.study.results import TABLE
 from sde_edit.theory import FIGURES
+
+if TYPE_CHECKING:
+    from sde_edit.api.citation import Citation
+
+log = logging.getLogger("sde_edit")
 
 TOPICS = (
     *("Inpainting", "Image to image", "Dragging", "Reconstruction", "Sampling"),
@@ -72,8 +78,9 @@ def _config(table: str) -> Mapping[str, Any]:
 def judged_claims(overrides: Sequence[str], chosen: Sequence[str]) -> list[Judged]:
     """The claims and what the tables in the results folder say of them, by topic and name.
 
-    chosen: their names; none means all. overrides: paths.results=DIR. Raises UserError for an
-    unknown name, for a claim that does not fit its table, and for another override.
+    A claim that does not fit its table says why, and the others are judged. chosen: their names;
+    none means all. overrides: paths.results=DIR. Raises UserError for an unknown name, for a wrong
+    setting of a claim, and for another override.
     """
     check_known(overrides)
     if idle := [o for o in overrides if o not in keyed(overrides, ("paths.", "plugins"))]:
@@ -81,7 +88,31 @@ def judged_claims(overrides: Sequence[str], chosen: Sequence[str]) -> list[Judge
     results = results_dir(keyed(overrides, "paths."))
     papers = citations("claim")
     claims = sorted(map(claim_named, chosen or names("claim")), key=_place)
-    return [Judged(claim, papers.get(claim.name), findings(claim, results)) for claim in claims]
+    return [_judged(claim, papers.get(claim.name), results) for claim in claims]
+
+
+def check_fit(judged: Sequence[Judged]) -> None:
+    """Raises UserError naming the claims that do not fit their tables."""
+    if misfits := [one.misfit for one in judged if one.misfit]:
+        head = (
+            f"{len(misfits)} of {len(judged)} claims do not fit their tables. Correct them, or "
+            "make the tables again with the commands above"
+        )
+        raise UserError("\n".join([head, *misfits]))
+
+
+def warn_of_misfits(judged: Sequence[Judged]) -> None:
+    """Log a warning for each claim that does not fit its table."""
+    for one in judged:
+        if one.misfit:
+            log.warning("%s", one.misfit)
+
+
+def _judged(claim: Claim, paper: Citation | None, results: Path) -> Judged:
+    try:
+        return Judged(claim, paper, findings(claim, results))
+    except UserError as error:
+        return Judged(claim, paper, _beside_published(claim, _untested(claim)), str(error))
 
 
 def _place(claim: Claim) -> tuple[int, str, str]:
@@ -92,15 +123,24 @@ def _place(claim: Claim) -> tuple[int, str, str]:
 
 def findings(claim: Claim, results: Path) -> tuple[Finding, ...]:
     """What the stored table says, and that the publication's own setting is not tested if it is
-    not that of the table."""
-    table = stored_table(claim.table, results)
-    command = _command(claim.table)
+    not that of the table. Raises UserError naming the claim if the table does not fit it."""
+    try:
+        table = stored_table(claim.table, results)
+    except UserError as error:
+        raise UserError(f"claim {claim.name!r}: {error}") from error
+    own = judge(claim, table, _command(claim.table)) if table else _untested(claim)
+    return _beside_published(claim, own)
+
+
+def _untested(claim: Claim) -> Finding:
+    """That there is no table to decide the claim."""
+    world = None if _config(claim.table) else claim.published
+    remedy = _command(claim.table)
+    return Finding(world or _default_world(claim.table), "not tested here", remedy=remedy)
+
+
+def _beside_published(claim: Claim, own: Finding) -> tuple[Finding, ...]:
     published = claim.published
-    if table is not None:
-        own = judge(claim, table, command)
-    else:
-        untested = None if _config(claim.table) else published
-        own = Finding(untested or _default_world(claim.table), "not tested here", remedy=command)
     if published is None or published.is_that_of(own.world):
         return (own,)
     return own, Finding(published, "not tested here", remedy=_elsewhere(claim, published))

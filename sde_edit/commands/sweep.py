@@ -72,6 +72,13 @@ class Sweep:
         return self.experiments[0].settings.results
 
     @property
+    def written(self) -> Mapping[str, Mapping[str, Any]]:
+        """The tables that it writes: without any metric, those that show none."""
+        if any(one.metrics for one in self.experiments):
+            return self.tables
+        return {n: config for n, config in self.tables.items() if config.get("metrics") == []}
+
+    @property
     def jobs(self) -> tuple[Job, ...]:
         """Each job once; runs that share their encoding have their jobs in common."""
         return tuple(dict.fromkeys(job for run in self.runs for job in run.jobs))
@@ -188,10 +195,10 @@ def check_sweep(sweep: Sweep, *, force: bool = False) -> None:
     _check_disk(sweep)
     check_wanted_metrics([run.experiment for run in sweep.runs])
     metrics = {named.spec.name: named for e in sweep.experiments for named in e.metrics}
-    for config in sweep.tables.values():
+    for config in sweep.written.values():
         check_sheets(config, metrics)
     if sweep.runs:
-        rehearse_tables(sweep.experiments, sweep.tables, sweep.results, force=force)
+        rehearse_tables(sweep.experiments, sweep.written, sweep.results, force=force)
     _ = sweep.evaluations  # checks the examples
 
 
@@ -288,7 +295,7 @@ class Finish:
     force: bool = False
 
     def __call__(self) -> list[str]:
-        """Return the paths of the tables, or of the runs if no table was asked for.
+        """Return the paths of the tables, or of the runs if no table is written.
 
         Returns [] if a run still lacks images. Skips what is already done.
         """
@@ -300,6 +307,6 @@ class Finish:
         runs = [RunStore(left.results).open(e.spec) for e in left.experiments]
         written = [
             publish_runs(name, config, runs, left.results, force=self.force)
-            for name, config in left.tables.items()
+            for name, config in left.written.items()
         ]
         return [str(path) for paths in written for path in paths] or [str(r.path) for r in runs]

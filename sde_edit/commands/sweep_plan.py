@@ -20,9 +20,9 @@ def describe_sweep(sweep: Sweep) -> str:
     """The plan as Markdown: the missing images, their cost, and the source of the estimate."""
     finished = len(sweep.experiments) - len(sweep.runs)
     of = " ".join(_shared(sweep)) or "the defaults"
-    lines = [f"{len(sweep.experiments)} runs of {of}: {finished} finished"]
+    lines = [f"{len(sweep.experiments)} runs of {of}: {finished} finished", *_unwritten(sweep)]
     if not sweep.runs:
-        return lines[0]
+        return "\n".join(lines)
     lines += ["", markdown(_plan_table(sweep))]
     images = sum(len(run.plan.missing) for run in sweep.runs)
     lines.append(
@@ -36,6 +36,14 @@ def describe_sweep(sweep: Sweep) -> str:
     asked = launcher(sweep.overrides).notices()
     said = [*dict.fromkeys([*shapes, *notices]), *asked, *_estimates(sweep), *_advice(sweep)]
     return "\n".join([*lines, *said])
+
+
+def _unwritten(sweep: Sweep) -> list[str]:
+    """The tables that were asked for and have nothing to show."""
+    left_out = [name for name in sweep.tables if name not in sweep.written]
+    if not left_out:
+        return []
+    return [f"metrics=[] measures nothing, so {', '.join(left_out)} will not be written"]
 
 
 def _plan_table(sweep: Sweep) -> Table:

@@ -76,9 +76,11 @@ def check_resampling(metric: Metric) -> None:
 
 
 def check_per_example(metric: Metric) -> None:
-    """its values per example, if it has them, are one number for each"""
+    """its values per example, if it has them, are one number for each that it does not leave out"""
     values = metric.per_example(rows_of(metric))
     if values is not None:
+        without = [bool(metric.left_out(example)) for example in inputs()[1]]
+        require(values.isnan().tolist() == without, "an example without a value is not left_out")
         shape = tuple(values.shape)
         require(shape == (_N,), f"per_example gives {shape} for {_N} images, not [{_N}]")
         require(values.dtype == torch.float64, f"per_example gives {values.dtype}, not float64")

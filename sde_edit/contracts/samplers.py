@@ -17,7 +17,7 @@ from sde_edit.api.sampler import Sampler
 from sde_edit.contracts.check import BrokenContract, generators_alone, require
 from sde_edit.diffusion.denoiser import Denoiser, Project, no_edit
 from sde_edit.diffusion.noise import Noise
-from sde_edit.diffusion.schedule import Grid, Schedule
+from sde_edit.diffusion.schedule import Grid, LastSigma, Schedule
 from sde_edit.errors import UserError
 
 IDS = ("a", "b", "c", "d")
@@ -26,9 +26,10 @@ _EXACT = 1e-10  # relative error of an inversion that is exact up to rounding
 _ROUNDING = 1e-9
 
 
-def grid() -> Grid:
+def grid(last_sigma: LastSigma = "sigma_min") -> Grid:
     """Stable Diffusion's times in 16 steps."""
-    return Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000).grid(16)
+    schedule = Schedule.from_betas("scaled_linear", 0.00085, 0.012, 1000)
+    return schedule.grid(16, last_sigma=last_sigma)
 
 
 def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
@@ -242,6 +243,22 @@ def check_inversion(sampler: Sampler) -> None:
         require(error > _EXACT, 'it is exact: say inversion = "exact"')
 
 
+def check_noiseless_encode(sampler: Sampler) -> None:
+    """it encodes from alpha = 1, or says that it does not and raises a UserError there"""
+    if sampler.inversion == "none":
+        return
+    x, noise = start(IDS)
+    try:
+        states = sampler.encode(eps, x, grid("zero"), noise).states
+    except UserError:
+        require(
+            not sampler.encodes_noiseless, "encode refuses alpha = 1: say encodes_noiseless = False"
+        )
+        return
+    require(sampler.encodes_noiseless, "encodes_noiseless is False, and encode raises no UserError")
+    require(bool(states.isfinite().all()), "a state is not finite: say encodes_noiseless = False")
+
+
 def check_encode_cost(sampler: Sampler) -> None:
     """encode evaluates eps as often as it says"""
     if sampler.inversion == "none":
@@ -284,5 +301,6 @@ def check_other_prompt(sampler: Sampler) -> None:
 CHECKS = (
     *(check_declarations, check_batch, check_order_in_batch, check_generators, check_seed),
     *(check_dtype, check_projections, check_last_projection, check_cost, check_convergence),
-    *(check_inversion, check_encode_cost, check_encode_batch, check_other_prompt),
+    *(check_inversion, check_noiseless_encode, check_encode_cost, check_encode_batch),
+    check_other_prompt,
 )

@@ -1,6 +1,7 @@
 """What tasks need from a batch of examples: images, masks, prompts, and checks of them.
 
-In a prompt template `{caption}`, `{target}` and `{words}` stand for the example's texts.
+In a prompt template `{caption}`, `{target}` and `{words}` stand for the example's texts. There is
+no other field. Braces in the texts themselves are text.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import torch
 from sde_edit.api.example import Example
 from sde_edit.api.model import AttentionAccess, Model
 from sde_edit.api.task import Task
-from sde_edit.errors import UserError
+from sde_edit.errors import UserError, shortened
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_WORDS = {"{caption}": "caption", "{target}": "target", "{words}": "words"}
+_FIELDS = {"{caption}": "caption", "{target}": "target", "{words}": "words"}
+_FIELD = re.compile(r"\{[^{}]*\}")
+_SHOWN = 200  # characters of a template in a message
 _SCENES = "shapes, shapes-ood"
 _EDITS = "shapes-edits, shapes-object-edits, shapes-classes, coco-bison, imagenet, pie-bench"
 # What an example may lack -> the data sets that have it.
@@ -57,7 +60,10 @@ def check_mask(example: Example) -> None:
     if mask.shape != size:
         raise UserError(f"{example.id}: mask {mask.shape} and image {size} differ in size")
     if not mask.any():
-        raise UserError(f"{example.id}: the mask hides nothing; check data.hole")
+        raise UserError(
+            f"{example.id}: the mask hides nothing, so there is nothing to edit: correct it in the "
+            "data set, or leave the example out of it"
+        )
 
 
 def check_drags(example: Example) -> None:
@@ -113,24 +119,30 @@ def to_latent_size(mask_BHW: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def prompts(template: str, examples: Sequence[Example]) -> list[str]:
-    """The template filled in for each example."""
+    """The template filled in for each example. Raises UserError for a field that there is not."""
     return [_filled(template, example) for example in examples]
 
 
 def _filled(template: str, example: Example) -> str:
-    """The template with its words replaced at once: braces in a caption stay text."""
-    texts = {word: getattr(example, field) for word, field in _WORDS.items()}
-    return re.sub(r"\{caption\}|\{target\}|\{words\}", lambda word: texts[word[0]], template)
+    """The template with its fields replaced at once: braces in a caption stay text."""
+    texts = {field: getattr(example, attribute) for field, attribute in _FIELDS.items()}
+    if unknown := [field for field in _FIELD.findall(template) if field not in texts]:
+        there = ", ".join(field for field, text in texts.items() if text) or "no text"
+        raise UserError(
+            f"the prompt {shortened(template, _SHOWN)!r} asks for {unknown[0]}, which no "
+            f"example has; {example.id} has {there}"
+        )
+    return _FIELD.sub(lambda field: texts[field[0]], template)
 
 
 def check_prompts(task: Task, example: Example, *keys: str) -> None:
     """Raises UserError if one of these prompts asks for a text that the example lacks."""
     for key in keys:
-        for word, field in _WORDS.items():
-            if word in getattr(task, key) and not getattr(example, field):
+        for field, text in _FIELDS.items():
+            if field in getattr(task, key) and not getattr(example, text):
                 raise UserError(
-                    f"{example.id}: task.{key} asks for a {field}, and there is none. "
-                    f"Data sets with a {field}: {HAVING[field]}"
+                    f"{example.id}: task.{key} asks for a {text}, and there is none. "
+                    f"Data sets with a {text}: {HAVING[text]}"
                 )
 
 

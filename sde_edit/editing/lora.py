@@ -72,8 +72,8 @@ class LoraFit(Preparation):
         for example, adapter in zip(examples, adapters, strict=True):
             if not all(weight.isfinite().all() for weight in adapter.values()):
                 raise UserError(
-                    f"{example.id}: the fit of its LoRA gave NaN or infinity: use "
-                    "dtype=bfloat16 or dtype=float32, or a smaller task.lora_rate"
+                    f"{example.id}: the fit of its LoRA gave NaN or infinity: use a smaller "
+                    "task.lora_rate, or a dtype other than float16"
                 )
         return [to_safetensors(adapter) for adapter in adapters]
 

@@ -22,7 +22,7 @@ from sde_edit.api.model import Model
 from sde_edit.api.observer import Observer
 from sde_edit.api.preparation import Prepared
 from sde_edit.api.sampler import Sampler
-from sde_edit.api.spec import ComponentSpec
+from sde_edit.api.spec import ComponentSpec, RunSpec
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.engine.memory import AdaptiveBatcher
@@ -159,7 +159,8 @@ def _edit(
         down = {key: (edit()[:, :height, :width], meter.lap()) for key, edit in edits.items()}
     except NotFiniteError as error:
         broken = ", ".join(examples[row].id for row in error.rows)
-        raise UserError(f"{broken}: {error}") from error
+        remedy = _remedy(active_runs[0].experiment.spec)
+        raise UserError(f"{broken}: {error}: {remedy}") from error
     steps_up = [grid.truncated(active.experiment.task.t_0).steps for active in active_runs]
     keys = [edit_key(active.experiment) for active in active_runs]
     return [
@@ -171,6 +172,14 @@ def _edit(
         )
         for key, steps in zip(keys, steps_up, strict=True)
     ]
+
+
+def _remedy(spec: RunSpec) -> str:
+    """The settings of a run that may keep its values finite."""
+    exact = ["dtype=bfloat16 or dtype=float32"] if spec.dtype == "float16" else []
+    guided = [key for key, v in spec.task.params.items() if key.endswith("guidance") and v > 1]
+    calmer = [f"a smaller task.{key}" for key in guided] or ["more steps or another sampler"]
+    return f"use {', or '.join([*exact, *calmer])}"
 
 
 def _prepared(

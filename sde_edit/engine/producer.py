@@ -6,7 +6,7 @@ Everything that differs between the two is here; the commands know only `Produce
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -31,6 +31,7 @@ from sde_edit.store.files import canonical
 if TYPE_CHECKING:
     from sde_edit.api.example import Example
     from sde_edit.api.experiment import Experiment
+    from sde_edit.api.metric import NamedMetric
 
 T = TypeVar("T")
 log = logging.getLogger("sde_edit")
@@ -219,8 +220,8 @@ def inspect_missing(
 
     This is the only pass over the data before the network starts. An example is decoded once for
     all runs that lack it, and not kept. Logs the prompts that the model does not read as they are
-    written. scored: whether the metrics of the runs must be able to measure every example. Raises
-    UserError for the first example that cannot be used.
+    written. scored: whether the metrics of the runs must be able to measure every example, and to
+    score every run. Raises UserError for the first example that cannot be used.
     """
     lacking = [k for k, (_, plan) in enumerate(runs) if plan.missing]
     producers = {k: producer_of(runs[k][0]) for k in lacking}
@@ -235,18 +236,15 @@ def inspect_missing(
     def inspect(wanted: tuple[str, list[int]]) -> list[_Inspected]:
         example_id, wanting = wanted
         example = runs[wanting[0]][0].dataset.load(example_id)
-        metrics = {named.spec.name: named for k in wanting for named in runs[k][0].metrics}
-        for named in metrics.values() if scored else ():
-            try:
-                named.metric.check(example)
-            except UserError as error:
-                raise named.refusal(error) from error
+        asked = [named for k in wanting for named in runs[k][0].metrics] if scored else []
+        left_out = _left_out(asked, example)
         return [
             _Inspected(
                 run=k,
                 cost=producers[k].inspect(example, pays(tuple(wanting))[k]),
                 without_effect=frozenset(producers[k].without_effect(example)),
                 prompts=tuple((example_id, text) for text in producers[k].prompts(example)),
+                left_out=left_out,
             )
             for k in wanting
         ]
@@ -259,6 +257,8 @@ def inspect_missing(
         of_run[one.run].append(one)
     for k in lacking:
         _refuse_idle(runs[k][1], of_run[k])
+        if scored:
+            _refuse_unscored(*runs[k], of_run[k])
     cut = dict(zip(lacking, _read_all([(runs[k][0], of_run[k]) for k in lacking]), strict=True))
     costs = [sum(one.cost for one in inspected) for inspected in of_run]
     return [Outlook(cost, cut.get(k, frozenset())) for k, cost in enumerate(costs)]
@@ -266,20 +266,56 @@ def inspect_missing(
 
 @dataclass(frozen=True)
 class _Inspected:
-    """What is known of one example of one run."""
+    """What is known of one example of one run.
+
+    prompts: each with the id of the example. left_out: metric -> why the example has no value.
+    """
 
     run: int
     cost: int
     without_effect: frozenset[str]
-    prompts: tuple[tuple[str, str], ...]  # each with the id of the example
+    prompts: tuple[tuple[str, str], ...]
+    left_out: Mapping[str, str]
+
+
+def _left_out(asked: Sequence[NamedMetric], example: Example) -> dict[str, str]:
+    """Why metrics, by name, have no value for an example.
+
+    Raises UserError naming the first that cannot measure it.
+    """
+    metrics = {named.spec.name: named for named in asked}
+    for named in metrics.values():
+        try:
+            named.metric.check(example)
+        except UserError as error:
+            raise named.refusal(error) from error
+    reasons = {name: named.metric.left_out(example) for name, named in metrics.items()}
+    return {name: why for name, why in reasons.items() if why}
 
 
 def _refuse_idle(plan: Plan, inspected: Sequence[_Inspected]) -> None:
-    """Raises UserError for a setting that acts on no example, if the whole run was inspected."""
-    if len(inspected) < len(plan.ids):
+    """Raises UserError for a setting that acts on no example of the data set.
+
+    Of a part of it, such as the first of data.limit, nothing follows.
+    """
+    if len(inspected) < plan.of:
         return
     if idle := frozenset.intersection(*(one.without_effect for one in inspected)):
         raise UserError("; ".join(sorted(idle)))
+
+
+def _refuse_unscored(experiment: Experiment, plan: Plan, inspected: Sequence[_Inspected]) -> None:
+    """Raises UserError for a metric that has a value for too few examples of the run."""
+    for named in experiment.metrics:
+        name, fewest = named.spec.name, named.metric.fewest
+        reasons = [one.left_out[name] for one in inspected if name in one.left_out]
+        valued = len(plan.ids) - len(reasons)
+        if valued < fewest:
+            why = f": {reasons[0]}" if reasons else ""
+            raise named.refusal(
+                f"a score needs examples that it can measure, {fewest} or more, and the run has "
+                f"{valued}{why}. Give it others, or more of them"
+            )
 
 
 def _read_all(runs: Sequence[tuple[Experiment, Sequence[_Inspected]]]) -> list[frozenset[str]]:

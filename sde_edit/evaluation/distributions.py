@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -193,6 +193,7 @@ class DistributionMetric(Metric):
 
     extractor: ExtractorName = "inception-clean"
     resamplings: int = 200
+    fewest: ClassVar[int] = 2
 
     @cached_property
     def _features(self) -> Extractor:

@@ -176,9 +176,10 @@ class ImagePairs(ABC):
         """The first n in the seeded order."""
         items = self._catalogue.items
         if len(items) < (self.n or 1):
-            given = f"data.n={self.n}: there are {len(items)} examples in {self.listed_in}"
+            given = f"data.n={self.n}: " if self.n else ""
+            there = f"{given}there are {len(items)} examples in {self.listed_in}"
             advice = ["data.n=null takes all"] if items else []
-            raise UserError("; ".join([given, *advice, *self._catalogue.notes]))
+            raise UserError("; ".join([there, *advice, *self._catalogue.notes]))
         return {example_id: items[example_id] for example_id in self.in_order(items)[: self.n]}
 
     @cached_property

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sde_edit.api.override import override
 from sde_edit.errors import UserError
 
 if TYPE_CHECKING:
@@ -165,6 +166,6 @@ def as_mask(
     what = "hides nothing" if mask.max() <= 0 else "hides the whole image"
     raise UserError(
         f"{file}: mask {what}: its values are {values.min():.0f} to {values.max():.0f} of 255, "
-        f"hole={hole}, threshold={threshold}. Correct or remove the mask, or choose the hole "
-        "and the threshold that the files mean"
+        f"hole={hole}, {override('threshold', threshold)}. Correct or remove the mask, or choose "
+        "the hole and the threshold that the files mean"
     )

@@ -95,7 +95,7 @@ class Clip(PerImageMetric):
         where = (source.get("hf_hub") or source.get("url") or "its weights").rstrip("/")
         return (
             f"Fetch {where} on a machine with a connection and copy it into {HF_HUB_CACHE}, or "
-            "set pretrained=FILE to the path of a weights file"
+            "set `pretrained: FILE`, a file of weights, in the metric's YAML"
         )
 
     def convention(self) -> str:

@@ -82,6 +82,11 @@ class Masked(Metric):
             raise UserError(f"example {example.id!r} has no mask")
         self._metric.check(example)
 
+    def left_out(self, example: Example) -> str:
+        if self._kept(example).any():
+            return ""
+        return f"the mask of example {example.id!r} leaves no {self.region} pixel"
+
     def fetch(self) -> None:
         self._metric.fetch()
 

@@ -213,14 +213,13 @@ def pixel_size(height: int, width: int, model: _Sized) -> tuple[int, int]:
 def to_levels(pixels_BCHW: Tensor, dtype: torch.dtype) -> Tensor:
     """[B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3] on the CPU, rounded and not floored.
 
-    Raises NotFiniteError, whose remedy names the network's dtype, if a value is not finite.
+    Raises NotFiniteError, which names the network's dtype, if a value is not finite.
     """
     pixels = pixels_BCHW.float()
     finite = host.read(pixels.isfinite().flatten(1).all(1)).tolist()
     if not all(finite):
         raise NotFiniteError(
-            f"the network gave NaN or infinity in {str(dtype).removeprefix('torch.')}: "
-            "use dtype=bfloat16 or dtype=float32, or a smaller guidance",
+            f"the network gave NaN or infinity in {str(dtype).removeprefix('torch.')}",
             [b for b, whole in enumerate(finite) if not whole],
         )
     levels: Tensor = (127.5 * (pixels + 1)).clamp(0, 255).round().to(torch.uint8)

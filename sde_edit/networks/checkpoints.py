@@ -24,8 +24,9 @@ def checkpoint_folder(path: str, patterns: Iterable[str], key: str = "model.path
     """The folder with the files, which are fetched first if the path is a hub id.
 
     path: a folder, a hub id, or `embedded:NAME` for a model shipped in this package. patterns: the
-    files to fetch from a hub repository. key: the setting that gave the path, for messages.
-    Raises UserError with a remedy if there is no such folder or the hub does not answer.
+    files to fetch from a hub repository. key: the setting that gave the path, for messages: one of
+    a model, `model.path` and the like, or one of a metric, in its YAML. Raises UserError with a
+    remedy if there is no such folder or the hub does not answer.
     """
     if path.startswith("embedded:"):
         return _embedded(path, key)
@@ -36,7 +37,7 @@ def checkpoint_folder(path: str, patterns: Iterable[str], key: str = "model.path
         raise UserError(
             f"{key}={path} is a single file, and models are read from folders in diffusers' "
             f'layout. Convert it once: StableDiffusionPipeline.from_single_file("{path}")'
-            f'.save_pretrained("FOLDER"), then give {key}=FOLDER'
+            f'.save_pretrained("FOLDER"), then {_give(key, "FOLDER")}'
         )
     if path.count("/") != 1 or path.startswith((".", "/", "~")):
         raise UserError(f"{key}={path}: no such folder (looked for it in {Path.cwd()})")
@@ -71,12 +72,25 @@ def _snapshot(hub_id: str, patterns: list[str], key: str) -> Path:
             "for one that is private"
         ) from error
     except (HTTPError, OSError) as error:
+        shipped = "; or use model=shapes, which is shipped in the package"
         raise UserError(
             f"{key}={hub_id} is no folder in {Path.cwd()}, and could not be fetched from the hub "
             f"({type(error).__name__}). "
             f"On a machine with internet run `hf download {hub_id}` and copy the folder, then "
-            f"give {key}=/that/folder; or use model=shapes, which is shipped in the package"
+            f"{_give(key, '/that/folder')}{shipped if _is_override(key) else ''}"
         ) from error
+
+
+def _is_override(key: str) -> bool:
+    """Whether a setting is one of a model; those of a metric are in its YAML alone."""
+    return key.startswith("model.")
+
+
+def _give(key: str, folder: str) -> str:
+    """How a folder is given, as a remedy."""
+    if _is_override(key):
+        return f"give {key}={folder}"
+    return f"set `{key}: {folder}` in the metric's YAML"
 
 
 def fetch_weights(
@@ -142,7 +156,7 @@ def _lacks(given: str, missing: Sequence[Path]) -> UserError:
 def read_config(file: Path) -> dict[str, Any]:
     """A config of diffusers. Raises UserError if the file is missing or is not one."""
     if not file.is_file():
-        raise UserError(f"{file} is missing: model.path must hold a diffusers folder")
+        raise UserError(f"{file} is missing: fetch its folder again, as a whole")
     check_whole(file)
     try:
         config = json.loads(file.read_bytes())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sde_edit.commands.claims import judged_claims
+from sde_edit.commands.claims import judged_claims, warn_of_misfits
 from sde_edit.python.frames import frame
 from sde_edit.python.runs import Folder, as_overrides
 from sde_edit.report.claim_forms import Judged, claims_markdown, flat_records
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Claims:
-    """Claims with what the stored tables say of them. `print` shows them as Markdown."""
+    """Claims with what the stored tables say of them. `print` shows them as Markdown.
+
+    A claim of `judged` that does not fit its table has its `misfit`, and is not tested here.
+    """
 
     judged: tuple[Judged, ...]
 
@@ -36,6 +39,8 @@ class Claims:
 def claims(*names: str, results: Folder | None = None) -> Claims:
     """What the tables stored in the results folder say of claims; default: of all.
 
-    Raises UserError for an unknown name, and for a claim that does not fit its table.
+    Logs a warning for a claim that does not fit its table. Raises UserError for an unknown name.
     """
-    return Claims(tuple(judged_claims(as_overrides(results=results), names)))
+    judged = judged_claims(as_overrides(results=results), names)
+    warn_of_misfits(judged)
+    return Claims(tuple(judged))

@@ -20,11 +20,16 @@ _FIRST = "What the papers claim, and what the stored tables say of it"
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim with the paper that makes it and what was found, the table's own setting first."""
+    """A claim with the paper that makes it and what was found, the table's own setting first.
+
+    misfit: why the stored table cannot decide the claim, which then is not tested here; "" if it
+    can, or if there is none.
+    """
 
     claim: Claim
     paper: Citation | None
     findings: tuple[Finding, ...]
+    misfit: str = ""
 
     @property
     def source(self) -> str:

@@ -72,7 +72,7 @@ class BDIA(Sampler):
     def order(self) -> int:
         return 2 if self.gamma == 1 else 1
 
-    def check(self, *, inverts: bool, follows_source: bool) -> None:
+    def check(self, *, inverts: bool, follows_source: bool, edits_states: bool) -> None:
         if inverts:
             self._check_inverse()
         if follows_source and self.ending != "state":

@@ -10,6 +10,7 @@ from sde_edit.diffusion.denoiser import Denoiser, Project, no_edit
 from sde_edit.diffusion.inversion import Inversion
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
+from sde_edit.errors import UserError
 from sde_edit.registry import plugin
 
 if TYPE_CHECKING:
@@ -26,6 +27,14 @@ class NoSampler(Sampler):
     evaluations_per_step: ClassVar[int] = 0
     inversion: ClassVar[InversionKind] = "exact"
     citation: ClassVar[None] = None
+
+    def check(self, *, inverts: bool, follows_source: bool, edits_states: bool) -> None:
+        if not inverts or edits_states:
+            raise UserError(
+                "sampler=none shows what the autoencoder alone does, and is for tasks that encode "
+                "an image and change only what the network is asked, such as task=reconstruct: "
+                "use another sampler, such as ode or sde"
+            )
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:
         return Inversion(x_BCHW.expand(len(grid.t), *x_BCHW.shape))

@@ -67,7 +67,7 @@ class ODE(Sampler):
     def encode_evaluations_per_step(self) -> int:
         return 1 + self.fixed_point
 
-    def check(self, *, inverts: bool, follows_source: bool) -> None:
+    def check(self, *, inverts: bool, follows_source: bool, edits_states: bool) -> None:
         for setting in fields(self):
             value = getattr(self, setting.name)
             if not inverts and value != setting.default:

@@ -42,6 +42,7 @@ class ODE2(Sampler):
     version: ClassVar[int] = 1
     order: ClassVar[int] = 2
     inversion: ClassVar[InversionKind] = "approximate"
+    encodes_noiseless: ClassVar[bool] = False
     citation: ClassVar[Citation] = papers.LU2022DPMSOLVERPP
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:

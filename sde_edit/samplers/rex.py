@@ -50,6 +50,7 @@ class Rex(Sampler):
     order: ClassVar[int] = 1
     evaluations_per_step: ClassVar[int] = 2
     inversion: ClassVar[InversionKind] = "exact"
+    encodes_noiseless: ClassVar[bool] = False
     citation: ClassVar[Citation] = papers.BLASINGAME2026REX
 
     def __post_init__(self) -> None:

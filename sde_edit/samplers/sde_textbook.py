@@ -42,6 +42,7 @@ class TextbookSDE(Sampler):
     order: ClassVar[int] = 1
     stochastic: ClassVar[bool] = True
     inversion: ClassVar[InversionKind] = "exact"
+    encodes_noiseless: ClassVar[bool] = False
     citation: ClassVar[Citation] = papers.NIE2024BLESSING
 
     def encode(self, eps: Denoiser, x_BCHW: Tensor, grid: Grid, noise: Noise) -> Inversion:

@@ -129,6 +129,7 @@ class DragTask(Task):
     cost_varies: ClassVar[bool] = True
     uses_mask: ClassVar[bool] = False  # a mask is optional, and hides nothing that must be shown
     inverts: ClassVar[bool] = True
+    edits_states: ClassVar[bool] = True
     changes: ClassVar[str] = "where squares of the latent lie, step by step"
 
     def __post_init__(self) -> None:

@@ -80,6 +80,7 @@ class DragDiffusion(Task):
     citation: ClassVar[Citation] = papers.SHI2024DRAGDIFFUSION
     uses_mask: ClassVar[bool] = False  # a mask is optional, and hides nothing that must be shown
     inverts: ClassVar[bool] = True
+    edits_states: ClassVar[bool] = True
     changes: ClassVar[str] = "the latent, until its features lie at the targets"
 
     def __post_init__(self) -> None:

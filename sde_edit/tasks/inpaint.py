@@ -63,7 +63,7 @@ class Inpaint(Task):
 
     def check(self, example: Example) -> None:
         check_mask(example)
-        check_prompts(self, example, "prompt")
+        check_prompts(self, example, "prompt", "negative_prompt")
 
     def edit(
         self,

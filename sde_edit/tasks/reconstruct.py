@@ -45,7 +45,7 @@ class Reconstruct(Task):
     shares_encoding: ClassVar[bool] = True
 
     def check(self, example: Example) -> None:
-        check_prompts(self, example, "prompt")
+        check_prompts(self, example, "prompt", "negative_prompt")
 
     def edit(
         self,

@@ -79,6 +79,7 @@ class RegionDrag(Task):
     citation: ClassVar[Citation] = papers.LU2024REGIONDRAG
     uses_mask: ClassVar[bool] = False  # a mask is optional, and hides nothing that must be shown
     inverts: ClassVar[bool] = True
+    edits_states: ClassVar[bool] = True
     follows_source: ClassVar[bool] = True
     changes: ClassVar[str] = "where squares of the latent lie, at every time from t_0 to t_end"
 

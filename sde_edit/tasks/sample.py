@@ -42,7 +42,7 @@ class Sample(Task):
     changes: ClassVar[str] = "nothing: there is no image"
 
     def check(self, example: Example) -> None:
-        check_prompts(self, example, "prompt")
+        check_prompts(self, example, "prompt", "negative_prompt")
 
     def edit(
         self,

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from sde_edit.commands.claims import TOPICS, claim_named, judged_claims, publish_claims
+from sde_edit.commands.claims import (
+    TOPICS,
+    check_fit,
+    claim_named,
+    judged_claims,
+    publish_claims,
+)
 from sde_edit.commands.table import stored_table
 from sde_edit.config import compose_config, group_file, sweep_overrides
 from sde_edit.registry import citations, names
@@ -24,6 +30,7 @@ CLAIMS = names("claim")
 def test_committed_verdicts_follow_from_the_committed_tables(tmp_path: Path) -> None:
     judged = judged_claims([f"paths.results={RESULTS}"], ())
     assert {one.claim.name for one in judged} == set(CLAIMS)
+    check_fit(judged)
     for file in publish_claims(judged, [f"paths.results={tmp_path}"]):
         assert file.read_text() == (RESULTS / file.name).read_text(), "sde-edit claims"
 

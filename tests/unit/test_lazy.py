@@ -45,6 +45,19 @@ def test_a_name_or_a_submodule_from_it_reads_it(module, tmp_path):
     assert (tmp_path / "read").exists()
 
 
+def test_a_submodule_that_the_module_reads_itself_is_read_once(tmp_path, monkeypatch):
+    """The import system asks for `part` before it looks at the package, which then brings it."""
+    package = tmp_path / "deferred_with_part"
+    package.mkdir()
+    (package / "__init__.py").write_text("from deferred_with_part import part\nfirst = part\n")
+    (package / "part.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    defer("deferred_with_part")
+    part = import_module("deferred_with_part.part")
+    assert part is import_module("deferred_with_part").first
+    assert part.__spec__.origin == part.__file__ == str(package / "part.py")
+
+
 def test_threads_see_the_whole_module(module):
     announced = import_module(module)
     with ThreadPoolExecutor(8) as pool:

@@ -41,3 +41,29 @@ def test_a_further_update_is_taken_where_the_source_is_not_asked() -> None:
     alone = ["task=drag_diffusion", "task.reference_blocks=0", "data=shapes-drags"]
     assert experiment([*alone, *ENDING])
     assert experiment(["task=drag", "data=shapes-drags", *ENDING])
+
+
+@pytest.mark.parametrize("sampler", ["rex", "sde_textbook", "ode2"])
+def test_a_way_to_noise_that_divides_by_sigma_is_refused_where_sigma_is_0(sampler: str) -> None:
+    at_1 = [f"sampler={sampler}", "grid.last_sigma=zero"]
+    with pytest.raises(UserError, match=rf"last_sigma=zero .*sampler={sampler} divides by sigma"):
+        experiment(["task=reconstruct", *at_1])
+    assert experiment(["task=inpaint", *at_1])
+    assert experiment(["task=reconstruct", "sampler=sde", "grid.last_sigma=zero"])
+
+
+@pytest.mark.parametrize(
+    ("task", "data"),
+    [
+        *((t, "shapes-edits") for t in ("inpaint", "sample", "sdedit", "egsde")),
+        *((t, "shapes-drags") for t in ("drag", "drag_diffusion", "region_drag")),
+    ],
+)
+def test_the_autoencoder_alone_is_refused_where_it_shows_no_image(task: str, data: str) -> None:
+    with pytest.raises(UserError, match=rf"task={task}: sampler=none shows .*autoencoder alone"):
+        experiment([f"task={task}", f"data={data}", "sampler=none"])
+
+
+@pytest.mark.parametrize("task", ["reconstruct", "roundtrip", "ddib", "diffedit", "p2p"])
+def test_the_autoencoder_alone_is_the_bound_of_an_edit_by_prompts(task: str) -> None:
+    assert experiment([f"task={task}", "data=shapes-edits", "sampler=none"])

@@ -56,5 +56,7 @@ def test_arms_that_keep_different_candidates_are_not_one(name: str) -> None:
 
 
 def test_a_setting_that_tells_arms_apart_is_refused() -> None:
-    with pytest.raises(UserError, match=r"task\.guidance tells the arms of table2 apart"):
+    with pytest.raises(
+        UserError, match=r"tells the arms of table2 apart, which have 1\.5, 7\.5: leave it out"
+    ):
         table_config("table2", [*OTHER, "task.guidance=3"])

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sde_edit.commands.choice import Choice, choose
-from sde_edit.commands.claims import judged_claims
+from sde_edit.commands.claims import judged_claims, warn_of_misfits
 from sde_edit.config import check_known, results_dir
 from sde_edit.errors import UserError
 from sde_edit.overrides import keyed
@@ -162,9 +162,11 @@ def _claims(tables: Sequence[Table], overrides: Sequence[str]) -> dict[str, Any]
 
 
 def _judged(overrides: Sequence[str]) -> Sequence[Judged]:
-    """The claims; none, with a warning, if a table that was stored does not fit its claims."""
+    """The claims, with a warning for each that does not fit its table; none if a claim is wrong."""
     try:
-        return judged_claims(overrides, ())
+        judged = judged_claims(overrides, ())
     except UserError as error:
         log.warning("the report shows no claims: %s", error)
         return ()
+    warn_of_misfits(judged)
+    return judged

@@ -158,7 +158,7 @@ def test_a_setting_may_act_on_none_of_the_two_examples(check, monkeypatch):
     monkeypatch.setattr(
         Inpaint, "without_effect", lambda *_: () if next(acts_on, False) else ("no effect",)
     )
-    output = check(*SMALL, "hardware.loaders=1", "data.limit=3", "metrics=[psnr]", code=0)
+    output = check(*SMALL, "hardware.loaders=1", "data.n=3", "metrics=[psnr]", code=0)
     assert "3 images" in output
 
 

@@ -87,7 +87,7 @@ def test_a_fit_that_is_not_finite_is_named_and_not_kept(tmp_path, tiny_model, mo
     cache = PreparationCache(tmp_path, spec(tiny_model), loras())
     with (
         torch.inference_mode(),
-        pytest.raises(UserError, match=r"the third: .* smaller task\.lora_rate"),
+        pytest.raises(UserError, match=r"the third: .* smaller task\.lora_rate, or a dtype"),
     ):
         cache.fill([example("the third")], lambda some: loras().compute(some, model, None, NOISE))
     assert not list(tmp_path.rglob("*.safetensors"))

@@ -435,7 +435,10 @@ def test_on_a_network_images_of_unequal_m_are_as_alone(tiny_model):
         ),
         ({"drags": (Drag((2, -1), (3, 2)),)}, r"\(2, -1\)"),
         ({"drags": (Drag((2, math.nan), (3, 2)),)}, r"\(2, nan\)"),
-        ({"mask": np.zeros((8, 8), np.float32)}, "a: the mask hides nothing"),
+        (
+            {"mask": np.zeros((8, 8), np.float32)},
+            "a: the mask hides nothing, so .* correct it in the data set",
+        ),
         ({"mask": np.ones((4, 8), np.float32)}, "a: mask .* differ in size"),
         ({"caption": ""}, "a: task.prompt asks for a caption"),
     ],

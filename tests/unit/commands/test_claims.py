@@ -149,6 +149,28 @@ def test_a_wrong_claim_is_named_with_its_remedy(said, results, text, message):
     assert message in done.output
 
 
+def test_a_claim_that_does_not_fit_is_named_and_the_others_are_judged(said, results):
+    plugins = write(results, changed("[shapes_lpips]", "[lpipps]"))
+    (results / "tables" / "table5.json").write_text("{")
+    done = said(plugins)
+    assert done.exit_code == 1
+    stored = json.loads((results / "claims.json").read_text())
+    found = {one["name"]: one["findings"][0] for one in stored}
+    assert found["inpaint"]["comparisons"]
+    for name, table in (("mine", "table2"), ("inpaint-second-order", "table5")):
+        assert found[name]["verdict"] == "not tested here"
+        assert found[name]["remedy"] == f"sde-edit sweep table={table}"
+    fit = said("inpaint")
+    assert fit.exit_code == 0
+    *_, head, first, second, third = done.output.rstrip().splitlines()
+    assert "3 of 52 claims do not fit their tables" in head
+    assert {first.split(":")[0], second.split(":")[0], third.split(":")[0]} == {
+        "claim 'inpaint-second-order'",
+        "claim 'inpaint-second-order-at-7.5'",
+        "claim 'mine'",
+    }
+
+
 def test_an_unknown_name_is_refused_with_the_nearest(said):
     done = said("inpiant")
     assert done.exit_code == 1

@@ -141,6 +141,21 @@ def test_dry_run_starts_nothing(small, tmp_path):
     assert "1 runs of" in invoke("sweep", *small, "sampler=ode", "--dry-run")
 
 
+def test_without_metrics_a_table_of_costs_is_written_and_no_other(tmp_path):
+    sweep = plan_sweep([f"paths.results={tmp_path}", "table=table2,table7", "metrics=[]"])
+    assert sweep.written.keys() == {"table7"}
+    scored = plan_sweep([f"paths.results={tmp_path}", "table=table2,table7"])
+    assert scored.written.keys() == {"table2", "table7"}
+
+
+def test_a_sweep_of_a_table_without_metrics_makes_the_images(small, tmp_path):
+    few = ["steps=2", "data.masks=small", "data.limit=1", "metrics=[]"]
+    places = invoke("sweep", *small, "table=table2", *few).splitlines()
+    assert {*places} == {str(run.path) for run in RunStore(tmp_path).runs() if run.seal}
+    assert len(places) == 4  # two samplers, two guidances
+    assert not (tmp_path / "tables").exists()
+
+
 def test_the_job_of_a_group_composes_all_its_runs(small):
     common = [*small, "task=diffedit", "data=shapes-edits", "data.limit=2"]
     sweep = plan_sweep([*common, "task.t_0=0.4,0.8"])

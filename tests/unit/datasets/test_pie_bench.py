@@ -73,8 +73,12 @@ def test_a_kind_of_edit_is_a_part_of_all(root: Path) -> None:
         "edit": {"colour": 2, "random": 2, "style": 2},
         "images": {"all": 6},
     }
-    with pytest.raises(UserError, match="there are 0 examples"):
+    with pytest.raises(UserError, match=r"^there are 0 examples in .*colour 2, style 2"):
         pie_bench(root, edit="pose").ids()
+    with pytest.raises(
+        UserError, match=r"^data\.n=3: there are 2 examples .*data\.n=null takes all"
+    ):
+        pie_bench(root, edit="style", n=3).ids()
 
 
 @pytest.mark.parametrize(("named", "words"), [
@@ -145,6 +149,7 @@ def test_a_bad_entry_is_named(tmp_path: Path, changes: dict[str, Any], message: 
     ({"mask": "1 2 3"}, "a: mask must be pairs"),
     ({"mask": "1 two"}, "a: mask must be whole numbers"),
     ({"image": {"bytes": None, "path": "x"}}, r"image\.bytes"),
+    ({"image": None}, r"0\.image: Input should be an object\. "),
     ({"image": {"bytes": b"no image", "path": "x"}}, "cannot be read as an image"),
 ])  # fmt: skip
 def test_a_bad_row_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -128,3 +128,27 @@ def test_examples_that_a_metric_cannot_measure_are_named_before_the_network(tiny
         cost(chosen)
     plan = plan_run(chosen, None)
     assert inspect_missing([(chosen, plan)], scored=False)
+
+
+def test_a_distribution_of_one_image_is_refused_before_the_network(tiny_model):
+    one = network(tiny_model, "data.limit=1", "metrics=[psnr,shapes_kid]")
+    with pytest.raises(UserError, match=r"metric 'shapes_kid': .*2 or more, and the run has 1\."):
+        cost(one)
+    assert inspect_missing([(one, plan_run(one, None))], scored=False)
+    assert cost(network(tiny_model, "data.limit=2", "metrics=[psnr,shapes_kid]"))
+
+
+def test_masks_that_leave_no_background_are_refused_before_the_network(tiny_model, tmp_path):
+    masks, images = tmp_path / "masks", tmp_path / "images"
+    masks.mkdir()
+    kept = Image.new("L", (64, 64))
+    kept.putpixel((0, 5), 255)  # of the outermost pixels, which belong to the mask
+    kept.save(masks / "a.png")
+    own = [f"data.mask_root={masks}", "data.hole=black", "data.resolution=64"]
+    chosen = pictures(tiny_model, images, (64, 64), *own, "metrics=[background_psnr]")
+    said = "metric 'background_psnr': .* the run has 0: the mask of example 'a' leaves no backgr"
+    with pytest.raises(UserError, match=said):
+        cost(chosen)
+    kept.putpixel((5, 5), 255)
+    kept.save(masks / "a.png")
+    assert cost(chosen)

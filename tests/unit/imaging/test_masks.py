@@ -105,9 +105,9 @@ def test_without_threshold_a_mask_stays_soft() -> None:
     ("white", 0, "hides nothing"), ("white", 255, "hides the whole image"),
     ("black", 0, "hides the whole image"), ("black", 255, "hides nothing"),
 ])  # fmt: skip
-@pytest.mark.parametrize("threshold", [0.5, None])
-def test_empty_and_full_masks_are_refused(hole, value, what, threshold) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(UserError, match=rf"m\.png: mask {what}.*hole={hole}"):
+@pytest.mark.parametrize(("threshold", "given"), [(0.5, "0.5"), (None, "null")])
+def test_empty_and_full_masks_are_refused(hole, value, what, threshold, given) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match=rf"m\.png: mask {what}.*hole={hole}, threshold={given}\."):
         as_mask(np.full((2, 2), value, np.float32), file=FILE, hole=hole, threshold=threshold)
 
 

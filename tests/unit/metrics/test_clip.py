@@ -66,7 +66,7 @@ def test_clip_offline_says_what_to_fetch(monkeypatch):
         raise FileNotFoundError("Failed to download file")
 
     monkeypatch.setattr("open_clip.download_pretrained", refuse)
-    with pytest.raises(UserError, match=r"ViT-L-14.*timm/vit_large.*openai.*pretrained=FILE"):
+    with pytest.raises(UserError, match=r"ViT-L-14.*timm/vit_large.*openai.*pretrained: FILE"):
         loaded("clip")
     with pytest.raises(UserError, match=r"pretrained='opanai' is no tag of it and no file"):
         build("metrics", "clip", {"pretrained": "opanai"}).fetch()

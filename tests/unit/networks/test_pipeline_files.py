@@ -15,6 +15,7 @@ from sde_edit.models.ddpm import DDPM
 from sde_edit.models.stable_diffusion import StableDiffusion
 from sde_edit.models.stable_diffusion_xl import StableDiffusionXL
 from sde_edit.networks.checkpoints import ASSETS
+from sde_edit.networks.pipeline_files import PipelineFiles
 
 WEIGHTS = (
     "unet/diffusion_pytorch_model.safetensors",
@@ -431,11 +432,19 @@ def test_errors_of_the_hub_are_explained(hub):
     for error, message in (
         (RepositoryNotFoundError("no", response=response), "the hub has no repository"),
         (httpx.ReadTimeout("slow"), "could not be fetched from the hub .ReadTimeout"),
-        (OSError("full"), "could not be fetched"),
+        (OSError("full"), "could not be fetched .*give model.path=.*; or use model=shapes"),
     ):
         hub(error)
         with pytest.raises(UserError, match=message):
             digest("someone/model")
+
+
+def test_the_weights_of_a_metric_are_given_in_its_yaml(hub, folder):
+    hub(OSError("full"))
+    with pytest.raises(UserError, match=r"`path: /that/folder` in the metric's YAML$"):
+        PipelineFiles("someone/model", "path").digest()
+    with pytest.raises(UserError, match=r"`path: FOLDER` in the metric's YAML$"):
+        PipelineFiles(str(folder / WEIGHTS[0]), "path").digest()
 
 
 def test_weights_are_fetched_after_the_configs_are_accepted(hub, folder):

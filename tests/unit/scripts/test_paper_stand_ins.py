@@ -4,7 +4,9 @@ import runpy
 import sys
 
 import pytest
+from click.testing import CliRunner
 
+from sde_edit.cli import main
 from sde_edit.commands.sweep import plan_sweep
 from sde_edit.commands.sweep_plan import describe_sweep
 from tests.builders import ROOT
@@ -54,3 +56,13 @@ def test_what_table_8_shares_is_counted_once(stand_ins, monkeypatch):
     alike = 3 + 2  # SDE, ODE, BDIA; EDICT takes two evaluations per step
     assert sum(sweep.evaluations) == IMAGES * alike * (down + up)
     assert "24 runs share 4 ways up to noise" in describe_sweep(sweep)
+
+
+def test_a_plan_without_metrics_ends_well_and_says_what_is_not_written(stand_ins, monkeypatch):
+    """Table 8 shows costs beside scores and is drawn; Fig. 7 has a sheet that goes by a score."""
+    monkeypatch.chdir(stand_ins)
+    asked = ["table=table2,table8,figure7", "setting=paper", "metrics=[]"]
+    outcome = CliRunner().invoke(main, ["sweep", *asked, "--dry-run", "--tflops", "500"])
+    assert outcome.exit_code == 0, outcome.output
+    assert "so table2, table8, figure7 will not be written" in outcome.stdout
+    assert "EFLOP" in outcome.stdout

@@ -113,7 +113,12 @@ def test_folder_that_is_not_there_is_named(tmp_path):
         write_report([f"paths.results={tmp_path / 'nowhere'}"])
 
 
-def test_claims_that_do_not_fit_their_table_are_left_out_with_a_warning(results, caplog):
+def test_claims_that_do_not_fit_their_table_are_not_tested_and_named_in_a_warning(results, caplog):
     write_table(results, "table2", RunStore(results).runs())
-    assert b"No claim is tested" in report(results)["index.html"]
-    assert "the report shows no claims" in caplog.text
+    (results / "tables" / "table5.json").write_text("no table")
+    page = report(results)["index.html"]
+    assert b"No claim is tested" in page
+    assert b"Inpainting by SDE beats ODE at every number of steps" in page
+    assert "claim 'inpaint': table table2 has no metric" in caplog.text
+    assert "claim 'inpaint-second-order': " in caplog.text
+    assert "table5.json holds no table. Write it with" in caplog.text
