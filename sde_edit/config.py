@@ -748,14 +748,20 @@ def _without_twins(config: dict[str, Any]) -> dict[str, Any]:
         arm["label"]: first.setdefault(canonical([arm["set"], arm.get("keep")]), arm["label"])
         for arm in config["arms"]
     }
+
+    def kept(labels: Any) -> Any:
+        if isinstance(labels, list):
+            return list(dict.fromkeys(map(kept, labels)))
+        return stands.get(labels, labels)
+
     arms = [
-        {key: stands.get(v, v) if key in ("against", "same_as") else v for key, v in arm.items()}
+        {key: kept(v) if key in ("against", "same_as") else v for key, v in arm.items()}
+        | {"stands_for": [twin for twin in stands if kept(twin) == arm["label"] != twin]}
         for arm in config["arms"]
-        if stands[arm["label"]] == arm["label"]
+        if kept(arm["label"]) == arm["label"]
     ]
     if drawn := (config.get("figure") or {}).get("arms"):
-        kept = list(dict.fromkeys(stands.get(label, label) for label in drawn))
-        config = {**config, "figure": {**config["figure"], "arms": kept}}
+        config = {**config, "figure": {**config["figure"], "arms": kept(drawn)}}
     return {**config, "arms": arms}
 
 

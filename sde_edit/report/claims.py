@@ -462,7 +462,10 @@ def _place(row: Row, table: Table, column: int) -> str:
 
 
 def _row(claim: Claim, block: Block, label: str) -> Row:
-    rows = {row.label: row for row in block.rows if row.kind == "arm"}
+    """The row of an arm, which may be that of another arm with the same runs."""
+    arms = [row for row in block.rows if row.kind == "arm"]
+    rows = {twin: row for row in arms for twin in row.stands_for}
+    rows |= {row.label: row for row in arms}
     if label not in rows:
         raise _unknown(claim, "arm", label, list(rows))
     return rows[label]

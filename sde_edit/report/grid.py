@@ -44,12 +44,15 @@ class Arm:
 
     set: override keys -> value or values, in place of those of `runs`.
     short: the name in differences and summaries; by default the label.
-    against: the label of the arm that is subtracted from it; by default the table's baseline.
+    against: the label of the arm that is subtracted from it, or the labels of several; by default
+    the table's baseline.
     evaluations: of eps per step, if the columns are NFE; `sde-edit table` asks the sampler for it.
     same_as: the label of an arm; the table counts the images that equal its images bit for bit.
     keep: what is kept of the runs that share a cell, as candidates for one image: `mean`, or the
     metric by which the best of each image is chosen. Each image then costs all of them, also in the
     NFE. By default such runs are repetitions of one edit.
+    stands_for: the labels of arms with the same runs, which `sde-edit table` leaves out and names
+    here.
     """
 
     label: str
@@ -57,14 +60,21 @@ class Arm:
     short: str = ""
     evaluations: int = 1
     same_as: str = ""
-    against: str = ""
+    against: str | list[str] = ""
     keep: str = ""
+    stands_for: tuple[str, ...] = ()
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     @property
     def name(self) -> str:
         """The short name, or else the label."""
         return self.short or self.label
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The labels of `against`."""
+        given = [self.against] if isinstance(self.against, str) else self.against
+        return tuple(filter(None, given))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ DECIDED: tuple[Verdict, ...] = ("better", "worse")
 
 def _unset(value: Any) -> bool:
     """Whether JSON leaves it out, as in tables that were written before there was such a field."""
-    return value is None or value is False or value == ""
+    return value is None or value is False or value in ("", ())
 
 
 _OMITTED = Field(exclude_if=_unset)
@@ -89,11 +89,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a block, with one cell for each column of the table."""
+    """A line of a block, with one cell for each column of the table.
+
+    stands_for: the labels of arms that the table leaves out because their runs are those of this
+    one.
+    """
 
     label: str
     kind: RowKind
     cells: tuple[Cell, ...]
+    stands_for: Annotated[tuple[str, ...], _OMITTED] = ()
 
 
 @dataclass(frozen=True)

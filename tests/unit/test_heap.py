@@ -1,4 +1,4 @@
-"""Memory that is freed stays for the next layer of a network, and goes back while images are scored."""
+"""Freed memory stays for the next layer of a network, and goes back while images are scored."""
 
 import platform
 import subprocess

@@ -43,6 +43,12 @@ def test_arms_that_a_model_makes_alike_are_one() -> None:
     config, _ = table_config("table8", ["model=sd15"])
     labels = [arm["label"] for arm in config["arms"]]
     assert labels == ["DiffEdit-SDE", "DiffEdit-ODE", "DiffEdit-BDIA", "DiffEdit-EDICT"]
+    assert [arm["stands_for"] for arm in config["arms"]] == [
+        ["DiffEdit-SDE at 7.5"],
+        ["DiffEdit-ODE at 7.5"],
+        [],
+        [],
+    ]
     assert config["figure"]["arms"] == ["DiffEdit-SDE", "DiffEdit-ODE"]
     assert [*arms("table2", "experiment=inpaint_places_sd15")] == ["Inpaint-ODE", "Inpaint-SDE"]
     assert arms("table2", "model=sd15", "task.guidance=3")["Inpaint-ODE"]["task.guidance"] == [3]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from typing import ClassVar
@@ -50,7 +50,8 @@ _COSTS: dict[Cost, str] = {
 }
 
 
-Compared = tuple[str, str, Place]  # metric, label of the arm that is compared, place
+Pair = tuple[str, str]  # labels of the arm that is compared and of the one that is subtracted
+Compared = tuple[str, Pair, Place]  # metric, pair, place
 
 
 @dataclass(frozen=True)
@@ -164,19 +165,22 @@ class Arms:
         if twice := [label for label, times in Counter(labels).items() if times > 1]:
             raise UserError(f"{self.name}: two arms are labelled {twice[0]!r}; give each its own")
         primary = self.primary.arms if self.primary else ()
-        referred = (label for arm in self.arms for label in (arm.same_as, arm.against))
+        referred = (label for arm in self.arms for label in (arm.same_as, *arm.rivals))
         for label in (self.baseline, *primary, *referred):
             if label and label not in labels:
                 raise UserError(f"{self.name}: no arm is labelled {label!r}. Known: {labels}")
-        rivals = {arm.label: arm.against for arm in self.arms}
+        rivals = {arm.label: arm.rivals for arm in self.arms}
         for arm in self.arms:
-            if arm.label in (arm.same_as, arm.against):
+            if arm.label in (arm.same_as, *arm.rivals):
                 raise UserError(f"{self.name}: arm {arm.label!r} is compared with itself")
-            if arm.label == rivals.get(arm.against):
-                pair = f"{arm.label!r} and {arm.against!r}"
-                raise UserError(f"{self.name}: {pair} are each `against` the other: give it once")
+            for rival in arm.rivals:
+                if arm.label in rivals[rival]:
+                    pair = f"{arm.label!r} and {rival!r}"
+                    raise UserError(
+                        f"{self.name}: {pair} are each `against` the other: give it once"
+                    )
         self._check_metrics()
-        contenders = [arm.label for arm in self._contenders]
+        contenders = list(dict.fromkeys(label for label, _ in self._pairs))
         if self.primary and (not contenders or {*primary} - {*contenders}):
             raise UserError(
                 f"{self.name}: primary names differences; baseline is {self.baseline}, the arms "
@@ -206,9 +210,11 @@ class Arms:
         return metrics_of(results) if self.metrics is None else self.metrics
 
     def _rows(self, cell_of: Callable[[Arm, Place], Cell]) -> tuple[Row, ...]:
-        both = product(self.arms, self._grid.places())
-        cells = with_common_decimals(cell_of(arm, place) for arm, place in both)
-        return split_into_rows([arm.label for arm in self.arms], "arm", cells)
+        every = product(self.arms, self._grid.places())
+        cells = with_common_decimals(cell_of(arm, place) for arm, place in every)
+        rows = split_into_rows([arm.label for arm in self.arms], "arm", cells)
+        both = zip(rows, self.arms, strict=True)
+        return tuple(replace(row, stands_for=arm.stands_for) for row, arm in both)
 
     def _metric_block(
         self, metric: str, cells: Cells, judged: Mapping[Compared, Cell], *, published: bool
@@ -221,11 +227,11 @@ class Arms:
         def cell(arm: Arm, place: Place) -> Cell:
             return mean_cell(cells.get((arm.label, place), []), metric)
 
-        differences = [self._difference_row(arm, metric, judged) for arm in self._contenders]
+        differences = [self._difference_row(pair, metric, judged) for pair in self._pairs]
         rows: tuple[Row, ...] = (*self._rows(cell), *differences)
         if self.paper and published:
             rows += self.paper.rows(metric, self._grid.places())
-        summary = " ".join(filter(None, map(self._summary, self._contenders, differences)))
+        summary = " ".join(filter(None, map(self._summary, self._pairs, differences)))
         return Block(metric, rows, higher, summary, convention)
 
     def _identity_block(self, cells: Cells, runs: Mapping[str, Run]) -> Block:
@@ -252,13 +258,15 @@ class Arms:
     # -- differences from the baseline
 
     @property
-    def _contenders(self) -> list[Arm]:
-        return [arm for arm in self.arms if self._rival(arm)]
+    def _pairs(self) -> list[Pair]:
+        """The arms that are compared, arm by arm."""
+        return [(arm.label, rival) for arm in self.arms for rival in self._rivals(arm)]
 
-    def _rival(self, arm: Arm) -> str | None:
-        """The label of the arm that is subtracted from this one."""
-        compared_with = {self.baseline, *(other.against for other in self.arms)}
-        return arm.against or (None if arm.label in compared_with else self.baseline)
+    def _rivals(self, arm: Arm) -> Sequence[str]:
+        """The labels of the arms that are subtracted from this one."""
+        compared_with = {self.baseline, *(rival for other in self.arms for rival in other.rivals)}
+        by_default = [self.baseline] if self.baseline and arm.label not in compared_with else []
+        return arm.rivals or by_default
 
     def _differences(self, cells: Cells) -> dict[Compared, Difference | str]:
         """Each difference from the baseline, or why there is none; no entry without two scores."""
@@ -268,15 +276,14 @@ class Arms:
         def scored(label: str, place: Place, metric: str) -> list[RunResult]:
             return [r for r in cells.get((label, place), []) if metric in r.scores]
 
-        for metric, arm, place in product(metrics, self._contenders, self._grid.places()):
-            pair = (str(arm.label), str(self._rival(arm)))
+        for metric, pair, place in product(metrics, self._pairs, self._grid.places()):
             ours, theirs = (scored(label, place, metric) for label in pair)
             if ours and theirs:
-                found[metric, arm.label, place] = difference(ours, theirs, metric)
+                found[metric, pair, place] = difference(ours, theirs, metric)
         return found
 
     def _is_primary(self, compared: Compared) -> bool:
-        metric, label, _ = compared
+        metric, (label, _), _ = compared
         chosen = self.primary
         return bool(chosen and metric in chosen.metrics and label in (chosen.arms or [label]))
 
@@ -290,21 +297,26 @@ class Arms:
             judged |= zip(family, cells, strict=True)
         return judged
 
-    def _difference_row(self, arm: Arm, metric: str, judged: Mapping[Compared, Cell]) -> Row:
-        (base,) = (other.name for other in self.arms if other.label == self._rival(arm))
+    def _difference_row(self, pair: Pair, metric: str, judged: Mapping[Compared, Cell]) -> Row:
+        arm, rival = map(self._short, pair)
         places = self._grid.places()
-        shown = with_common_decimals(judged.get((metric, arm.label, p), Cell()) for p in places)
-        return Row(f"{arm.name} {MINUS} {base}", "difference", shown)
+        shown = with_common_decimals(judged.get((metric, pair, p), Cell()) for p in places)
+        return Row(f"{arm} {MINUS} {rival}", "difference", shown)
 
-    def _summary(self, arm: Arm, difference: Row) -> str:
+    def _short(self, label: str) -> str:
+        (name,) = (arm.name for arm in self.arms if arm.label == label)
+        return name
+
+    def _summary(self, pair: Pair, difference: Row) -> str:
         if not self.summary:
             return ""
+        arm, rival = map(self._short, pair)
         verdicts = [cell.verdict for cell in difference.cells if cell.verdict]
         own = [cell.pointwise for cell in difference.cells]
         better, worse = verdicts.count("better"), verdicts.count("worse")
         lacking = len(difference.cells) - len(verdicts)
         return (
-            f"{arm.name} better in {better} of {len(verdicts)} cells, worse in {worse}, "
+            f"{arm} better than {rival} in {better} of {len(verdicts)} cells, worse in {worse}, "
             f"undecided in {len(verdicts) - better - worse} over the family "
             f"(by their own intervals better in {own.count('better')}, "
             f"worse in {own.count('worse')})" + (f"; {lacking} not compared." if lacking else ".")

@@ -383,3 +383,16 @@ def test_a_model_of_two_weights_is_named_with_their_digests():
     text = summary([old, new], "")
     assert "m `aaaaaa`" in text
     assert "m `bbbbbb`" in text
+
+
+def test_an_arm_that_was_left_out_is_the_one_that_stands_for_it() -> None:
+    """With `model=sd15` the default guidance is 7.5, and Table 2 has no rows "at 7.5"."""
+    whole = table((-2.0, -3.0, -1.0))
+    (block,) = whole.blocks
+    a, b, paired = block.rows
+    rows = (replace(a, stands_for=("A at 7.5",)), replace(b, stands_for=("B at 7.5",)), paired)
+    whole = replace(whole, blocks=(replace(block, rows=rows),))
+    asked = replace(EVERY, arms=("A at 7.5",), than="B at 7.5")
+    assert judge(asked, whole, "").verdict == judge(EVERY, whole, "").verdict == "reproduced"
+    with pytest.raises(UserError, match="has no arm 'A at 8'"):
+        judge(replace(asked, arms=("A at 8",)), whole, "")

@@ -392,13 +392,21 @@ def test_each_pair_is_compared_within_itself(store):
         "SDE at 7.5 − ODE at 7.5": -1.0,
     }
     assert [cell.verdict for cell in found.values()] == ["worse", "better"]
-    assert "SDE better in 0 of 1 cells, worse in 1" in block.summary
-    assert "SDE at 7.5 better in 1 of 1" in block.summary
+    assert "SDE better than ODE in 0 of 1 cells, worse in 1" in block.summary
+    assert "SDE at 7.5 better than ODE at 7.5 in 1 of 1" in block.summary
     alone = {**PAIRS, "baseline": None}
     (block,) = build_table(alone, store.runs()).blocks
     assert [row.label for row in block.rows if row.kind == "difference"] == [
         "SDE at 7.5 − ODE at 7.5"
     ]
+
+
+def test_an_arm_may_be_compared_with_several(store):
+    add_pairs(store)
+    several = {**PAIRS["arms"][3], "against": ["ODE at 7.5", "SDE"]}
+    (block,) = build_table({**PAIRS, "arms": [*PAIRS["arms"][:3], several]}, store.runs()).blocks
+    found = {row.label: row.cells[0].value for row in block.rows if row.kind == "difference"}
+    assert found == {"SDE at 7.5 − ODE at 7.5": -1.0, "SDE at 7.5 − SDE": -6.0}
 
 
 def test_an_arm_is_compared_with_one_that_is_there(store):
