@@ -352,12 +352,12 @@ def describe(components: Sequence[ComponentSpec]) -> list[str]:
 
 
 def _settings(params: Sequence[Mapping[str, Any]]) -> str:
-    """All settings, each with all its values: ` with t_0 0.3 | 0.5, guidance 1`."""
+    """All settings, each with all its values: ` with t_0 0.3 / 0.5, guidance 1`."""
     values: dict[str, dict[str, None]] = {}
     for one in params:
         for key, value in one.items():
             values.setdefault(key[1:], {})[_shown(value)] = None
-    shown = [f"{key} {' | '.join(_in_order(several))}" for key, several in values.items()]
+    shown = [f"{key} {' / '.join(_in_order(several))}" for key, several in values.items()]
     return f" with {', '.join(shown)}" if shown else ""
 
 

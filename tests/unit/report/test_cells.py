@@ -81,10 +81,10 @@ def test_settings_are_listed_once_with_all_their_values(store: RunStore) -> None
     ]
     runs = [load_finished(finished_run(store, spec, {}, n=2)) for spec in specs]
     assert [note for note in settings_notes(runs[:3]) if note.startswith("Task")] == [
-        "Task: edit (version 1) with t_0 0.3 | 0.5, prompt {caption}."
+        "Task: edit (version 1) with t_0 0.3 / 0.5, prompt {caption}."
     ]
     assert [note for note in settings_notes(runs) if note.startswith("Task")] == [
-        'Task: edit (version 1) with t_0 0.5 | 0.3 | None, prompt {caption} | "a b"; '
+        'Task: edit (version 1) with t_0 0.5 / 0.3 / None, prompt {caption} / "a b"; '
         'sample (version 1) with prompt "".'
     ]
 

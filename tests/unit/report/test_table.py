@@ -23,7 +23,7 @@ def test_cells_hold_the_stored_numbers(store: RunStore, fill: Fill) -> None:
 def test_summary_counts_the_verdicts(store: RunStore, fill: Fill) -> None:
     fill()
     table = build_table(config(), store.runs())
-    text = "SDE better in 4 of 6 cells, worse in 1, undecided in 1 over the "
+    text = "SDE better than ODE in 4 of 6 cells, worse in 1, undecided in 1 over the "
     text += "family (by their own intervals better in 4, worse in 1)."
     assert [b.summary for b in table.blocks[:2]] == [text, text]  # psnr mirrors shapes_fid
 
