@@ -312,7 +312,8 @@ def ranked(values: Mapping[str, float]) -> list[str]:
 # ------------------------------------------------------------------ settings of the runs
 def settings_notes(runs: Sequence[RunResult]) -> list[str]:
     """A line for each component of the specs with all its settings, one for the other keys, and
-    what the reader must know of the images: those made elsewhere, and prompts that were cut."""
+    what the reader must know of the images: on what they were made, those made elsewhere, and
+    prompts that were cut."""
     notes = []
     for part in ("model", "task", "sampler", "data"):
         described = describe([getattr(run.spec, part) for run in runs])
@@ -325,7 +326,9 @@ def settings_notes(runs: Sequence[RunResult]) -> list[str]:
     external = dict.fromkeys(run.spec.sampler.name for run in runs if run.spec.is_external)
     imported = [f"Images made elsewhere: {', '.join(external)}."] if external else []
     others = ["; ".join(notes[4:]) + "."] if notes[4:] else []
-    return [*notes[:4], *others, *imported, *_cut_note(runs)]
+    devices = sorted({device for run in runs for device in run.made_on})
+    made_on = [f"Made on {'; '.join(devices)}."] if devices else []
+    return [*notes[:4], *others, *made_on, *imported, *_cut_note(runs)]
 
 
 def _cut_note(runs: Sequence[RunResult]) -> list[str]:

@@ -23,6 +23,8 @@ class RunResult:
     examples: the ids of its images. seconds, evaluations, calls: means per image, None if unknown;
     evaluations and calls are those of a run that shares nothing, and a call of the network counts
     for every image of its batch.
+    made_on: the devices of its processes, and whether they compiled the network: images of two of
+    them differ by rounding.
     machines: the hardware and settings of its processes, on which the seconds depend.
     cut: how many images have a prompt of which the text encoder read only the beginning.
     """
@@ -37,6 +39,7 @@ class RunResult:
     evaluations: float | None
     calls: float | None
     devices: tuple[str, ...]
+    made_on: tuple[str, ...]
     machines: tuple[str, ...]
     cut: int
 
@@ -70,6 +73,7 @@ def load_result(run: Run) -> RunResult | None:
         evaluations=_mean_cost([image.cost_alone[0] for image in images]),
         calls=_mean_cost([image.cost_alone[1] for image in images]),
         devices=tuple(sorted({image.device for image in images if image.device})),
+        made_on=_made_on(run),
         machines=_machines(run),
         cut=sum(image.cut for image in images),
     )
@@ -86,15 +90,25 @@ def _sealed(
     return frozenset(image.id for image in images) if known is None else frozenset(known)
 
 
+def _made_on(run: Run) -> tuple[str, ...]:
+    """The devices of the processes that made images, and whether these compiled the network."""
+    described = {
+        f"{attempt.device} ({attempt.device_name}){', compiled' if attempt.compile else ''}"
+        for attempt in run.attempts()
+        if attempt.images
+    }
+    return tuple(sorted(described))
+
+
 def _machines(run: Run) -> tuple[str, ...]:
     """The hardware and settings of the processes that made images."""
-    described = [
+    described = {
         f"{attempt.device} ({attempt.device_name}), {attempt.threads} threads, batches of "
         f"{attempt.batch_size}{', compiled' if attempt.compile else ''}"
         for attempt in run.attempts()
         if attempt.images
-    ]
-    return tuple(sorted(set(described)))
+    }
+    return tuple(sorted(described))
 
 
 def _mean_cost(costs: Sequence[float | None]) -> float | None:

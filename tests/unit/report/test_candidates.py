@@ -42,6 +42,7 @@ def run(seed: int, **changes: Any) -> RunResult:
         "evaluations": 25.0,
         "calls": None,
         "devices": (),
+        "made_on": (),
         "machines": (),
         "cut": 0,
     }

@@ -60,6 +60,14 @@ def test_different_examples_are_not_paired(store: RunStore) -> None:
     assert "different examples" in str(difference_alone([a], [b], "psnr"))
 
 
+def test_the_notes_say_on_what_the_images_were_made(store: RunStore) -> None:
+    run = load_finished(finished_run(store, make_spec(), {}, n=2))
+    cpu, both = ("cpu (x86_64)",), ("cpu (x86_64)", "cuda:0 (NVIDIA H100), compiled")
+    runs = [replace(run, made_on=made_on) for made_on in (both, cpu)]
+    assert "Made on cpu (x86_64); cuda:0 (NVIDIA H100), compiled." in settings_notes(runs)
+    assert not any("Made on" in note for note in settings_notes([replace(run, made_on=())]))
+
+
 def test_the_notes_count_the_cut_prompts_of_all_runs(store: RunStore) -> None:
     def run(seed: int, *cut: str) -> RunResult:
         return load_finished(finished_run(store, make_spec(seed=seed), {}, n=4, cut=cut))
