@@ -67,7 +67,7 @@ def test_the_papers_setting_is_only_for_tables_that_have_one():
 def test_an_override_of_a_table_goes_to_the_arms_that_name_its_key():
     combinations, _ = sweep_overrides(["table=figure3", "task.r=5", "data=dragbench", "seed=1"])
     by_task = {("task=drag_diffusion" in arm): arm for arm in combinations}
-    assert {len(combinations), len(by_task)} == {4, 2}
+    assert {len(combinations), len(by_task)} == {7, 2}
     assert "task.r=5" in by_task[False]
     assert not any("task.r" in override for override in by_task[True])
     assert all({"data=dragbench", "seed=1"} <= set(arm) for arm in combinations)

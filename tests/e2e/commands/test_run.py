@@ -200,7 +200,7 @@ def test_nan_from_the_network_is_an_error_with_the_remedy(edit, tiny_model, tmp_
     save_file(weights, file)
     output = edit(f"model.path={broken}", "data.limit=2", code=1)
     assert "test-000000, test-000001: the network gave NaN" in output
-    assert "dtype=bfloat16" in output
+    assert "in float32: use more steps or another sampler" in output
 
 
 def test_a_read_only_results_folder_is_named(edit, tmp_path):
