@@ -11,7 +11,7 @@ from sde_edit.api.metric import Score
 from sde_edit.api.spec import RunSpec
 from sde_edit.errors import UserError
 from sde_edit.store.files import DamagedFileError
-from sde_edit.store.runs import ImageRecord, Run, Seal
+from sde_edit.store.runs import AttemptRecord, ImageRecord, Run, Seal
 
 log = logging.getLogger("sde_edit")
 
@@ -62,6 +62,7 @@ def load_result(run: Run) -> RunResult | None:
     scores = run.scores()
     for score in scores.values():
         _check_finite(score, run)
+    attempts = [attempt for attempt in run.attempts() if attempt.images]
     return RunResult(
         id=run.id,
         spec=run.spec,
@@ -73,8 +74,8 @@ def load_result(run: Run) -> RunResult | None:
         evaluations=_mean_cost([image.cost_alone[0] for image in images]),
         calls=_mean_cost([image.cost_alone[1] for image in images]),
         devices=tuple(sorted({image.device for image in images if image.device})),
-        made_on=_made_on(run),
-        machines=_machines(run),
+        made_on=_made_on(attempts),
+        machines=_machines(attempts),
         cut=sum(image.cut for image in images),
     )
 
@@ -90,23 +91,21 @@ def _sealed(
     return frozenset(image.id for image in images) if known is None else frozenset(known)
 
 
-def _made_on(run: Run) -> tuple[str, ...]:
+def _made_on(attempts: Sequence[AttemptRecord]) -> tuple[str, ...]:
     """The devices of the processes that made images, and whether these compiled the network."""
     described = {
         f"{attempt.device} ({attempt.device_name}){', compiled' if attempt.compile else ''}"
-        for attempt in run.attempts()
-        if attempt.images
+        for attempt in attempts
     }
     return tuple(sorted(described))
 
 
-def _machines(run: Run) -> tuple[str, ...]:
+def _machines(attempts: Sequence[AttemptRecord]) -> tuple[str, ...]:
     """The hardware and settings of the processes that made images."""
     described = {
         f"{attempt.device} ({attempt.device_name}), {attempt.threads} threads, batches of "
         f"{attempt.batch_size}{', compiled' if attempt.compile else ''}"
-        for attempt in run.attempts()
-        if attempt.images
+        for attempt in attempts
     }
     return tuple(sorted(described))
 
