@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sde_edit.api.metric import Score, centred_interval
 from sde_edit.api.resampling import resampled
 from sde_edit.errors import UserError
-from sde_edit.report.results import RunResult
+from sde_edit.report.results import RunResult, check_same_examples
 
 MEAN = "mean"
 
@@ -76,8 +76,7 @@ def _best(runs: Sequence[RunResult], metric: str) -> NDArray[np.int64]:
             f"{metric} has no value for each image, so the best candidate cannot be chosen by it: "
             "keep `mean`, or the best by a metric that has, such as psnr"
         )
-    if len({run.examples for run in runs}) > 1:
-        raise UserError(f"runs {who} are candidates for each other and hold different examples")
+    check_same_examples(runs, "are candidates for each other")
     values_SN = np.stack([_values(score) for score in found])
     best: NDArray[np.int64] = np.argmax(values_SN if found[0].higher_is_better else -values_SN, 0)
     return best

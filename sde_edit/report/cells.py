@@ -23,7 +23,7 @@ from sde_edit.report.multiplicity import (
     two_sided_p,
 )
 from sde_edit.report.power import POWER, detectable, paired_d, sigma_of, superiority
-from sde_edit.report.results import RunResult
+from sde_edit.report.results import RunResult, check_same_examples
 from sde_edit.report.selection import dotted, specifies
 from sde_edit.report.table import DECIDED, SUGGESTED, Cell, Verdict
 from sde_edit.store.runs import Headline
@@ -52,12 +52,7 @@ def mean_cell(runs: Sequence[RunResult], metric: str) -> Cell:
     scored = [run for run in runs if metric in run.scores]
     if not scored:
         return Cell()
-    if len({run.examples for run in runs}) != 1:
-        who = ", ".join(f"{run.id} ({run.n} images)" for run in runs)
-        raise UserError(
-            f"runs {who} share a cell and hold different examples: finish those that have fewer, "
-            "with the data.limit of the others"
-        )
+    check_same_examples(runs, "share a cell")
     score = scored[0].scores[metric]
     value, replicates_B = _mean(scored, metric)
     low, high = (

@@ -135,6 +135,16 @@ def load_finished(run: Run) -> RunResult:
     return found
 
 
+def check_same_examples(runs: Sequence[RunResult], role: str) -> None:
+    """role: what the runs do together. Raises UserError if they hold different examples."""
+    if len({run.examples for run in runs}) > 1:
+        who = ", ".join(f"{run.id} ({run.n} images)" for run in runs)
+        raise UserError(
+            f"runs {who} {role} and hold different examples: finish those that have fewer, with "
+            "the data.limit of the others, or make the table in a paths.results of its own"
+        )
+
+
 def _check_finite(score: Score, run: Run) -> None:
     numbers = (score.value, score.low, score.high, score.tolerance, *score.replicates)
     if not all(map(math.isfinite, numbers)):
