@@ -27,7 +27,6 @@ class Model(Protocol):
 
     evaluations: int  # rows that the network has evaluated; guidance costs two rows
     calls: int  # calls of the network so far, each with a batch of rows
-    rows_at_once: int  # the most latents in one call of the network, before guidance doubles them
     observer: Observer  # is told of every call of the network
     device: torch.device
     state_dtype: torch.dtype  # of the sampler's state: float32, or float64 for float64 weights

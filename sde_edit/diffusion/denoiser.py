@@ -18,10 +18,7 @@ def no_edit(x: Tensor, i: int) -> Tensor:
 
 
 class Denoiser(Protocol):
-    """eps_theta(x_t, t) with prompt and guidance bound; t holds one time per row, on the CPU.
-
-    x may hold the batch several times, at different times: row r belongs to example r mod B.
-    """
+    """eps_theta(x_t, t) of a batch, with prompts and guidance bound; t [B] is on the CPU."""
 
     def __call__(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor: ...
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from sde_edit.diffusion.denoiser import Denoiser, Project
+from sde_edit.diffusion.denoiser import Denoiser, Project, at
 from sde_edit.diffusion.noise import Noise
 from sde_edit.diffusion.schedule import Grid
 
@@ -53,13 +53,12 @@ class Inversion:
 def encode_by_noising(eps: Denoiser, states: Tensor, grid: Grid) -> Inversion:
     """The encode of Cycle-SDE (Alg. 5) from the states [N+1, B, C, H, W] of a forward process.
 
-    extra is (eps,), with eps [N, B, C, H, W] of states[:-1]. The states needed no network, so one
-    call of eps evaluates all times.
+    extra is (eps,), with eps [N, B, C, H, W] of states[:-1]. Every call has the rows of a call of
+    decode, as networks round otherwise for another number of rows: calls of several times would be
+    fewer, and what was not edited would no longer come back in every bit.
     """
-    t = torch.tensor(grid.t[:-1], dtype=states.dtype)
-    rows = states[:-1].flatten(0, 1)
-    e = eps(rows, t.repeat_interleave(states.shape[1])).view_as(states[:-1])
-    return Inversion(states, (e,))
+    e = [at(eps, x, t) for x, t in zip(states[:-1], grid.t[:-1], strict=True)]
+    return Inversion(states, (torch.stack(e),))
 
 
 class _Decode(Protocol):

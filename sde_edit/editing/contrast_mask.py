@@ -82,11 +82,13 @@ class ContrastMask(Preparation):
     def find(self, examples: Sequence[Example], model: Model, grid: Grid, noise: Noise) -> Tensor:
         """The masks at the size of the latent: bool [B, h, w]."""
         x_0, grid = model.encode(images(examples)), grid.truncated(self.t)
-        draws = [noise.like(x_0, "mask", k) for k in range(self.maps)]
         t, a = grid.t[0], grid.alpha[0]
-        x = torch.cat([add_noise(x_0, n, a) for n in draws])
-        e_source = at(model.denoiser(prompts(self.source_prompt, examples), 1.0), x, t)
-        e_target = at(model.denoiser(prompts(self.prompt, examples), 1.0), x, t)
-        contrast = (e_target - e_source).abs().view(self.maps, *x_0.shape).mean(dim=(0, 2))
+        source, target = (
+            model.denoiser(prompts(prompt, examples), 1.0)
+            for prompt in (self.source_prompt, self.prompt)
+        )
+        noised = (add_noise(x_0, noise.like(x_0, "mask", k), a) for k in range(self.maps))
+        contrasts = [(at(target, x, t) - at(source, x, t)).abs() for x in noised]
+        contrast = torch.stack(contrasts).mean(dim=(0, 2))
         masks_Bhw: Tensor = contrast > self.level * contrast.mean(dim=(1, 2), keepdim=True)
         return masks_Bhw

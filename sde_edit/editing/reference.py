@@ -14,7 +14,6 @@ from sde_edit.api.model import AttentionAccess
 from sde_edit.diffusion import host
 from sde_edit.diffusion.schedule import Grid
 from sde_edit.networks.attention import Reference
-from sde_edit.networks.base import in_parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,11 +34,7 @@ class ReferenceDenoiser:
     text_BKD: Tensor
 
     def eps(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
-        """A Denoiser for the times of the grid. Raises UserError for another time."""
-        return in_parts(self._batch_eps, x_BCHW, t_B, len(self.text_BKD))
-
-    def _batch_eps(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
-        """eps of one batch, whose rows share their time."""
+        """A Denoiser for the times of the grid, one for all rows. Raises UserError for another."""
         if not self.reference:
             return self.model.attend(x_BCHW, t_B, self.text_BKD)
         source = self.path[self.grid.index_of(float(host.read(t_B)[0]))].to(x_BCHW)

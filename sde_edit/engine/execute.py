@@ -112,7 +112,7 @@ def _edit_all(
             wanting = [writers[k] for k in batch.runs]
             wanted = [writer.active for writer in wanting]
             batcher = batcher_of(examples[0].image.shape[:2])
-            edit = partial(_edit, wanted, sampler, model, batcher, grid, progress)
+            edit = partial(_edit, wanted, sampler, model, grid, progress)
             edited = concatenate(batcher.map(examples, edit))
             now = time.perf_counter()
             # Reading and writing count as well; preparations do not, as they serve other runs too.
@@ -134,7 +134,6 @@ def _edit(
     active_runs: Sequence[ActiveRun],
     sampler: Sampler,
     model: Model,
-    batcher: AdaptiveBatcher,
     grid: Grid,
     progress: Progress,
     examples: Sequence[Example],
@@ -147,7 +146,6 @@ def _edit(
     """
     height, width = examples[0].image.shape[:2]
     examples = [extended(example, model.factor or 1) for example in examples]
-    model.rows_at_once = batcher.size
     noise = Noise(active_runs[0].experiment.spec.seed, tuple(example.id for example in examples))
     try:
         start = time.perf_counter()

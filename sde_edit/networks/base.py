@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 from abc import ABC, abstractmethod
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,7 +50,6 @@ class Network(ABC):
         self.state_dtype = torch.float64 if dtype == torch.float64 else torch.float32
         self.evaluations = 0
         self.calls = 0
-        self.rows_at_once = 1
         self.observer = Observer()
         self._told = 0  # evaluations of which the observer knows
         keep_freed_blocks()
@@ -83,34 +81,16 @@ class Network(ABC):
         return out
 
     def _guided(self, cond: Condition, null: Condition, guidance: float) -> Denoiser:
-        """A Denoiser with guidance (App. A.1), which evaluates both halves in one call.
-
-        If x holds the batch several times over, it is split into calls of whole batches, of at most
-        `rows_at_once` rows each where possible.
-        """
-        examples = len(cond[0])
-        one = [cond if guidance else null]
-        halves = one if rows_per_evaluation(guidance) == 1 else [null, cond]
-
-        @cache
-        def condition(batches: int) -> Condition:
-            """The condition for that many batches and both halves; the same at all steps."""
-            return tuple(
-                torch.cat([part for part in parts for _ in range(batches)])
-                for parts in zip(*halves, strict=True)
-            )
-
-        def at_once(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
-            given = condition(len(x_BCHW) // examples)
-            if len(halves) == 1:
-                return self._network(x_BCHW, t_B, *given)
-            x, t = torch.cat([x_BCHW, x_BCHW]), torch.cat([t_B, t_B])
-            e_null, e_cond = self._network(x, t, *given).chunk(2)
-            return guide(e_null, e_cond, guidance)
+        """A Denoiser with guidance (App. A.1), which evaluates both halves in one call."""
+        if rows_per_evaluation(guidance) == 1:
+            one = cond if guidance else null
+            return lambda x_BCHW, t_B: self._network(x_BCHW, t_B, *one)
+        both = tuple(map(torch.cat, zip(null, cond, strict=True)))
 
         def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
-            rows = max(1, self.rows_at_once // examples) * examples
-            return in_parts(at_once, x_BCHW, t_B, rows)
+            x, t = torch.cat([x_BCHW, x_BCHW]), torch.cat([t_B, t_B])
+            e_null, e_cond = self._network(x, t, *both).chunk(2)
+            return guide(e_null, e_cond, guidance)
 
         return eps
 
@@ -134,12 +114,6 @@ def _vary_rows_only(_network: nn.Module, given: Any, named: Any) -> None:
     for value in tree_leaves((given, named)):
         if isinstance(value, torch.Tensor):
             mark_static(value, list(range(1, value.ndim)))
-
-
-def in_parts(eps: Denoiser, x_BCHW: Tensor, t_B: Tensor, rows: int) -> Tensor:
-    """eps(x, t), with at most `rows` consecutive rows in each call."""
-    parts = zip(torch.split(x_BCHW, rows), torch.split(t_B, rows), strict=True)
-    return torch.cat([eps(x, t) for x, t in parts])
 
 
 def check_compiler(device: torch.device) -> None:

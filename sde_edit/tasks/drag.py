@@ -255,9 +255,8 @@ class DragTask(Task):
         halves = model.denoiser([*negative, *prompt], 1.0)
 
         def eps(x_BCHW: Tensor, t_B: Tensor) -> Tensor:
-            x, t = (_doubled(part, len(examples)) for part in (x_BCHW, t_B))
-            e = halves(x, t).view(-1, 2, len(examples), *x_BCHW.shape[1:])
-            e_null, e_cond = (half.flatten(0, 1) for half in e.unbind(1))
+            e = halves(torch.cat([x_BCHW, x_BCHW]), torch.cat([t_B, t_B]))
+            e_null, e_cond = e.chunk(2)
             slope = (self.guidance - self.guidance_at_0) / clock.end
             guidance_B = (self.guidance_at_0 + slope * clock(t_B)).to(x_BCHW.dtype)
             guidance_B111 = host.send(guidance_B, x_BCHW.device).view(-1, 1, 1, 1)
@@ -297,9 +296,3 @@ def _steps_up(times: Tensor, t_R: Tensor) -> Tensor:
     upper = torch.searchsorted(times, t_R).clamp(1, len(times) - 1)
     below = times[upper - 1]
     return (upper - 1 + (t_R - below) / (times[upper] - below)).to(t_R.dtype)
-
-
-def _doubled(part: Tensor, examples: int) -> Tensor:
-    """Every batch twice in a row, as a denoiser of twice the examples expects its rows."""
-    batches = part.view(-1, examples, *part.shape[1:])
-    return torch.stack([batches, batches], dim=1).flatten(0, 2)

@@ -43,7 +43,6 @@ from sde_edit.networks.attention import (
     reweighting,
     selection,
 )
-from sde_edit.networks.base import in_parts
 from sde_edit.registry import UNLESS_DEFAULT, plugin
 
 if TYPE_CHECKING:
@@ -389,13 +388,10 @@ class _ControlledDenoiser:
     controls: Sequence[Control | None]
 
     def eps(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
-        """A Denoiser for the times of the grid. Raises UserError for another time."""
-        return in_parts(self._batch_eps, x_BCHW, t_B, len(self.target_BKD))
-
-    def _batch_eps(self, x_BCHW: Tensor, t_B: Tensor) -> Tensor:
-        """eps of one batch, whose rows share their time, by one call of the network.
+        """A Denoiser for the times of the grid, one for all rows, by one call of the network.
 
         The call holds the source if its maps are used, null if there is guidance, and the target.
+        Raises UserError for a time that is not of the grid.
         """
         i = self.grid.index_of(float(host.read(t_B)[0]))
         control, parts = self.controls[i], [(x_BCHW, self.target_BKD)]

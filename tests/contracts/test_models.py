@@ -126,17 +126,6 @@ def test_the_layout_of_a_state_in_memory_does_not_matter(denoiser, model, n):
         assert torch.equal(eps(other, t), eps(x, t))
 
 
-@pytest.mark.parametrize("rows_at_once", [1, 4, 6])
-def test_the_batch_may_come_several_times_over(denoiser, model, rows_at_once):
-    model.rows_at_once = rows_at_once
-    x, t = state(model, 6), (900.0, 700.0, 500.0, 300.0, 100.0, 0.0)
-    eps = denoiser()
-    calls = torch.cat([eps(x[i : i + 2], t[i : i + 2]) for i in (0, 2, 4)])
-    before = model.calls
-    torch.testing.assert_close(eps(x, t), calls, **CLOSE)
-    assert model.calls - before == {1: 3, 4: 2, 6: 1}[rows_at_once]
-
-
 def test_counts_its_evaluations(kind, denoiser, model):
     for guidance in (0.0, 1.0, None):
         before = model.evaluations

@@ -33,7 +33,7 @@ def images(tmp_path, sampler):
 
 
 def test_rows_say_evaluations_and_calls(tmp_path, tiny_model):
-    """Three images, four steps, guidance: the source is one call where a batch may be large."""
+    """Three images, four steps up and down, guidance, in a batch that may be larger."""
     common = [
         "task=reconstruct",
         "task.guidance=7.5",
@@ -42,7 +42,7 @@ def test_rows_say_evaluations_and_calls(tmp_path, tiny_model):
         f"model.path={tiny_model}",
     ]
     run(tmp_path, *common, "sampler=sde", "hardware.batch_size=12")
-    assert {(r.evaluations, r.calls) for r in rows(tmp_path, "sde").values()} == {(16.0, 1 + 4)}
+    assert {(r.evaluations, r.calls) for r in rows(tmp_path, "sde").values()} == {(16.0, 4 + 4)}
     run(tmp_path, *common, "sampler=edict", "hardware.batch_size=3")
     assert {(r.evaluations, r.calls) for r in rows(tmp_path, "edict").values()} == {(32.0, 16)}
 

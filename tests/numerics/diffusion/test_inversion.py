@@ -9,15 +9,16 @@ from sde_edit.diffusion.noise import Noise
 from tests.numerics.samplers.inputs import GRID, NOISE, SCHEDULE, network, start
 
 
-def test_the_source_asks_the_network_once_for_all_times():
+def test_the_source_is_asked_with_the_rows_of_a_batch_at_one_time_after_the_other():
+    """A network that rounds otherwise for another number of rows gives decode the same eps."""
     calls = []
 
     def eps(x, t):
-        calls.append(len(x))
+        calls.append((len(x), set(t.tolist())))
         return network(x, t)
 
     encode_by_noising(eps, forward_process(start(), GRID, NOISE), GRID)
-    assert calls == [2 * GRID.steps]
+    assert calls == [(2, {t}) for t in GRID.t[:-1]]
 
 
 def test_forward_trajectory_has_the_moments_of_eq_7():

@@ -107,7 +107,7 @@ def test_runs_that_cannot_be_chosen_from_are_refused() -> None:
     with pytest.raises(UserError, match="background_psnr has no value for each image"):
         as_candidates(part, "background_psnr")
     others = run(2, examples=frozenset(IDS[1:]))
-    with pytest.raises(UserError, match="candidates .* hold different examples: .*data.limit"):
+    with pytest.raises(UserError, match=r"candidates .* hold different examples: .*data\.limit"):
         as_candidates([*RUNS[:2], others], "psnr")
 
 
