@@ -25,7 +25,8 @@ from sde_edit.report.selection import (
 from sde_edit.report.table import Column
 from sde_edit.store.runs import Run
 
-_NFE = "nfe"
+_NFE, _ALL_STEPS = "nfe", "all_steps"  # columns that are no key
+_NAMES = {_NFE: "NFE", _ALL_STEPS: "steps in all"}
 
 
 class Place(NamedTuple):
@@ -113,7 +114,7 @@ class Grid:
     @property
     def _key(self) -> str:
         """The key of the spec that decides the column."""
-        return "steps" if self.column == _NFE else self.column
+        return "steps" if self.column in _NAMES else self.column
 
     @property
     def _keys(self) -> list[str]:
@@ -134,8 +135,11 @@ class Grid:
     def place(self, arm: Arm, setting: Mapping[str, Any]) -> Place:
         """The column of a setting."""
         value = setting[self._key]
-        column = int(value) * arm.evaluations * self._edits(arm) if self.column == _NFE else value
-        return Place(setting[self.group] if self.group else None, column)
+        if self.column in _NAMES:
+            value = int(value) * self._edits(arm)
+        if self.column == _NFE:
+            value *= arm.evaluations
+        return Place(setting[self.group] if self.group else None, value)
 
     def _edits(self, arm: Arm) -> int:
         """The number of edits that an image of the arm costs."""
@@ -192,13 +196,15 @@ class Grid:
 
     def corner(self) -> str:
         """What the column labels count."""
-        across = "NFE" if self.column == _NFE else _last_part(self.column)
+        across = _NAMES.get(self.column) or _last_part(self.column)
         return f"{_last_part(self.group)}, {across}" if self.group else across
 
     def heading(self, place: Place) -> Column:
         """The heading of a column."""
-        group = f"{place.group} {_last_part(self.group)}" if self.group else ""
-        return Column(group, "null" if place.column is None else str(place.column))
+        words = [str(place.group), _last_part(self.group)] if self.group else []
+        if not isinstance(place.group, str):
+            words.reverse()  # "small masks", but "things 4"
+        return Column(" ".join(words), "null" if place.column is None else str(place.column))
 
     def describe(self, arm: Arm, setting: Mapping[str, Setting]) -> str:
         """A text that names a cell."""

@@ -45,7 +45,11 @@ from sde_edit.report.table import (
     metric_label,
 )
 
-_AXES = {"steps": "sampling steps", "NFE": "network evaluations (NFE)"}
+_AXES = {
+    "steps": "sampling steps",
+    "steps in all": "sampling steps of all edits of an image",
+    "NFE": "network evaluations (NFE)",
+}
 # Shift between the intervals of two arms: a ratio on a log axis, else a share of the axis's span.
 _DODGE = {"log": 0.025, "linear": 0.006}
 _MARKS: dict[Verdict, str] = {"better": "*", "worse": "X"}  # of decided differences

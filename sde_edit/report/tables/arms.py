@@ -75,8 +75,8 @@ class Arms:
     title: the heading of the table.
     runs: the grid that arms share, override key -> values.
     arms: the rows; each has a label and the overrides that make its runs.
-    column: the key whose values are the columns, or `nfe`: steps times the arm's evaluations per
-    step.
+    column: the key whose values are the columns, or `nfe`, steps times the arm's evaluations per
+    step, or `all_steps`; for an arm with `keep` both count the steps of all its candidates.
     group: a key whose values span neighbouring columns, as `data.masks` spans steps.
     average: a key, such as seed; runs that differ only in it share a cell. They are repetitions, or
     candidates for each image in an arm with `keep`.

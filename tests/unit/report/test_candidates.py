@@ -131,7 +131,7 @@ TABLE = {
         },
     ],
     "average": "seed",
-    "column": "nfe",
+    "column": "all_steps",
     "baseline": "ODE",
     "costs": ["evaluations"],
 }
