@@ -155,7 +155,7 @@ def test_candidates_stand_beside_an_edit_of_as_many_evaluations(tmp_path: Path) 
     for seed in range(2):
         fill(store, "sde", 20, seed, 20.0)
     table = build_table(TABLE, store.runs())
-    assert (table.corner, [c.label for c in table.columns]) == ("NFE", ["30", "60"])
+    assert (table.corner, [c.label for c in table.columns]) == ("steps in all", ["30", "60"])
     psnr, cost = table.blocks
     at_30 = {row.label: row.cells[0].value for row in psnr.rows if row.kind == "arm"}
     assert at_30["SDE, mean"] == pytest.approx(10 * VALUES["psnr"].mean() + 1)
