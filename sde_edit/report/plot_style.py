@@ -77,6 +77,7 @@ _METHODS = {
 _OTHERS = (Style("#999933", "<", "-"), Style("#AA4499", "*", ":"), Style("#44AA99", "d", "--"))
 # Dotted first: solid and dashed tell SDE from ODE.
 _DASHES: tuple[Dash, ...] = (":", "-.", "-", "--")
+_SHADES = ((1.0, 0.35), (1.0, 0.6), (0.0, 0.45), (0.0, 0.7))  # towards white or black, how far
 
 
 def style_of(label: str) -> Style | None:
@@ -88,8 +89,8 @@ def style_of(label: str) -> Style | None:
 def styles_of(labels: Iterable[str]) -> dict[str, Style]:
     """A style for each distinct label.
 
-    Labels of one method, such as two gammas of BDIA, have its colour and marker; from the second on
-    they are paler and have other dashes. Methods that are not known have styles of their own.
+    Labels of one method, such as two gammas of BDIA, have its colour and marker, in other shades
+    and dashes from the second on. Methods that are not known have styles of their own.
     """
     others = cycle(_OTHERS)
     found: dict[str, Style] = {}
@@ -102,12 +103,12 @@ def styles_of(labels: Iterable[str]) -> dict[str, Style]:
 
 
 def _variant(style: Style, number: int) -> Style:
-    """The style itself for number 0; then paler ones, with each of the other dashes in turn."""
+    """The style itself for number 0; then other shades, with each of the other dashes in turn."""
     if not number:
         return style
     dashes = [dash for dash in _DASHES if dash != style.dash]
-    white = min(0.35 * number, 0.6)
-    red, green, blue = (c + (1 - c) * white for c in colors.to_rgb(style.colour))
+    end, share = _SHADES[(number - 1) % len(_SHADES)]
+    red, green, blue = (c + (end - c) * share for c in colors.to_rgb(style.colour))
     return replace(
         style, colour=colors.to_hex((red, green, blue)), dash=dashes[(number - 1) % len(dashes)]
     )
