@@ -47,7 +47,7 @@ from sde_edit.report.table import (
 
 _AXES = {
     "steps": "sampling steps",
-    "steps in all": "sampling steps of all edits of an image",
+    "steps in all": "sampling steps in all",
     "NFE": "network evaluations (NFE)",
 }
 # Shift between the intervals of two arms: a ratio on a log axis, else a share of the axis's span.

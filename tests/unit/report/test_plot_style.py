@@ -56,7 +56,9 @@ def test_methods_differ_in_colour_and_in_marker() -> None:
 
 
 def test_variants_of_a_method_keep_its_marker_and_differ_in_dash_and_shade() -> None:
-    found = list(styles_of(f"BDIA{gamma}" for gamma in ("", ", .5", ", .7", ", .8", ", .9")).values())
+    found = list(
+        styles_of(f"BDIA{gamma}" for gamma in ("", ", .5", ", .7", ", .8", ", .9")).values()
+    )
     assert found[0] == style_of("BDIA")
     assert len({style.marker for style in found}) == 1
     assert len({style.colour for style in found}) == 5
