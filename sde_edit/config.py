@@ -14,6 +14,7 @@ from copy import deepcopy
 from dataclasses import Field as Setting
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -741,7 +742,8 @@ def _defaults_of(
 def _without_twins(config: dict[str, Any]) -> dict[str, Any]:
     """The table without arms that show the same as an earlier one, which stands for them.
 
-    Arms that keep different ones of the same candidates do not.
+    It is compared with all that it and they were to be compared with. Arms that keep different ones
+    of the same candidates are not the same.
     """
     first: dict[str, str] = {}
     stands = {
@@ -749,19 +751,28 @@ def _without_twins(config: dict[str, Any]) -> dict[str, Any]:
         for arm in config["arms"]
     }
 
-    def kept(labels: Any) -> Any:
-        if isinstance(labels, list):
-            return list(dict.fromkeys(map(kept, labels)))
-        return stands.get(labels, labels)
+    def kept(label: str) -> str:
+        return stands.get(label, label)
 
-    arms = [
-        {key: kept(v) if key in ("against", "same_as") else v for key, v in arm.items()}
-        | {"stands_for": [twin for twin in stands if kept(twin) == arm["label"] != twin]}
-        for arm in config["arms"]
-        if kept(arm["label"]) == arm["label"]
-    ]
+    def rivals(arm: Mapping[str, Any]) -> list[str]:
+        given = arm.get("against") or config.get("baseline") or []
+        return list(map(kept, [given] if isinstance(given, str) else given))
+
+    arms = []
+    for arm in config["arms"]:
+        same = [other for other in config["arms"] if kept(other["label"]) == arm["label"]]
+        if not same:
+            continue
+        merged = arm | {"stands_for": [other["label"] for other in same if other is not arm]}
+        if "same_as" in arm:
+            merged["same_as"] = kept(arm["same_as"])
+        if "against" in arm or (len(same) > 1 and arm["label"] != config.get("baseline")):
+            asked = dict.fromkeys(chain.from_iterable(map(rivals, same)))
+            merged["against"] = [label for label in asked if label != arm["label"]]
+        arms.append(merged)
     if drawn := (config.get("figure") or {}).get("arms"):
-        config = {**config, "figure": {**config["figure"], "arms": kept(drawn)}}
+        shown = list(dict.fromkeys(map(kept, drawn)))
+        config = {**config, "figure": {**config["figure"], "arms": shown}}
     return {**config, "arms": arms}
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 
 from sde_edit.api.override import override
-from sde_edit.config import compose_config, parsed, sweep_overrides
+from sde_edit.config import _without_twins, compose_config, parsed, sweep_overrides
 from sde_edit.errors import UserError
 
 # Hydra's grammar gives these a meaning.
@@ -74,6 +74,35 @@ def test_an_override_of_a_table_goes_to_the_arms_that_name_its_key():
     for key in ("steps=10", "sampler=sde"):
         with pytest.raises(UserError, match="tells the arms of figure3 apart"):
             sweep_overrides(["table=figure3", key])
+
+
+def test_an_arm_that_stands_for_twins_is_compared_with_the_rivals_of_all():
+    plain = {"set": {"sampler": "ode"}}
+    config = {
+        "baseline": "A",
+        "arms": [
+            plain | {"label": "A"},
+            {"label": "B", "set": {"sampler": "edict"}, "against": "C"},
+            {"label": "B2", "set": {"sampler": "edict"}},
+            {"label": "C", "set": {"sampler": "sde"}},
+            {"label": "C2", "set": {"sampler": "sde"}, "against": ["A2", "D"]},
+            {"label": "D", "set": {"sampler": "bdia"}, "against": "A2"},
+            plain | {"label": "A2", "against": "D"},
+        ],
+    }
+    arms = {arm["label"]: arm for arm in _without_twins(config)["arms"]}
+    assert {label: arm["stands_for"] for label, arm in arms.items()} == {
+        "A": ["A2"],
+        "B": ["B2"],
+        "C": ["C2"],
+        "D": [],
+    }
+    assert {label: arm.get("against") for label, arm in arms.items()} == {
+        "A": None,  # the baseline
+        "B": ["C", "A"],
+        "C": ["A", "D"],
+        "D": ["A"],
+    }
 
 
 def test_a_home_that_the_shell_leaves_is_not_quoted():
