@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -117,6 +118,7 @@ class PieBench(ImagePairs):
         if self._parquets:
             return _read_parquets({file: self._below(file)[0] for file in self._parquets})
         entries = read_json(self._mapping_file, dict[str, _Entry])
+        _refuse_twice(self._mapping_file)
         return {i: self._mapped(i, entry) for i, entry in entries.items()}
 
     def _mapped(self, example_id: str, entry: _Entry) -> _Row:
@@ -188,6 +190,14 @@ class _Entry:
     editing_type_id: str
     blended_word: str
     mask: list[int]
+
+
+def _refuse_twice(file: Path) -> None:
+    """Raises UserError for an id that the file has more than once; a dict has only the last."""
+    pairs: list[tuple[str, object]] = json.loads(read_given(file), object_pairs_hook=list)
+    twice = [i for i, times in Counter(i for i, _ in pairs).items() if times > 1]
+    if twice:
+        raise UserError(f"{file}: {twice[0]} is there more than once")
 
 
 def _inside(name: str, where: str) -> PurePosixPath:

@@ -141,8 +141,9 @@ def check_prompts(task: Task, example: Example, *keys: str) -> None:
         for field, text in _FIELDS.items():
             if field in getattr(task, key) and not getattr(example, text):
                 raise UserError(
-                    f"{example.id}: task.{key} asks for a {text}, and there is none. "
-                    f"Data sets with a {text}: {HAVING[text]}"
+                    f"{example.id}: task.{key} asks for a {text}, and the example has none: add it "
+                    f"to the data set, write the prompt, 'task.{key}=\"...\"', or take a data set "
+                    f"with a {text}: {HAVING[text]}"
                 )
 
 

@@ -19,7 +19,7 @@ from sde_edit.api.citation import Citation
 from sde_edit.api.model import PromptReading
 from sde_edit.errors import UserError
 from sde_edit.networks.base import dtype_of
-from sde_edit.networks.checkpoints import read_config
+from sde_edit.networks.checkpoints import read_config, read_switch
 from sde_edit.networks.latent_diffusion import LatentSource, LoadedStableDiffusion
 from sde_edit.networks.pipeline_files import (
     INDEX,
@@ -97,13 +97,12 @@ class LoadedStableDiffusionXL(LoadedStableDiffusion):
             CLIPTextModelWithProjection, folder, TEXT_ENCODER_2
         )
         self.tokenizer, self.tokenizer_2 = _tokenizers(folder)
-        index = read_config(folder / INDEX)
-        self._empty_is_zero: bool = index.get("force_zeros_for_empty_prompt", True)
+        self._empty_is_zero = read_switch(folder / INDEX, "force_zeros_for_empty_prompt", True)
 
     def _vae_dtype(self, folder: Path) -> torch.dtype:
         """float32 in place of float16, in which its activations overflow, unless its config says
         that they do not."""
-        upcast = read_config(folder / VAE_CONFIG).get("force_upcast", True)
+        upcast = read_switch(folder / VAE_CONFIG, "force_upcast", True)
         return torch.float32 if upcast and self.dtype == torch.float16 else self.dtype
 
     def _encoded(self, prompts: Sequence[str]) -> Tensor:

@@ -76,7 +76,8 @@ def _snapshot(hub_id: str, patterns: list[str], key: str) -> Path:
         raise UserError(
             f"{key}={hub_id} is no folder in {Path.cwd()}, and could not be fetched from the hub "
             f"({type(error).__name__}). "
-            f"On a machine with internet run `hf download {hub_id}` and copy the folder, then "
+            f"On a machine with internet run `hf download {hub_id} --local-dir /that/folder`, copy "
+            "the folder here and "
             f"{_give(key, '/that/folder')}{shipped if _is_override(key) else ''}"
         ) from error
 
@@ -146,10 +147,16 @@ def checkpoint_digest(files: Mapping[str, Path], given: str) -> str:
 
 
 def _lacks(given: str, missing: Sequence[Path]) -> UserError:
+    read = "; only safetensors are read (diffusers' save_pretrained writes them)"
+    weights = any(file.suffix == ".safetensors" for file in missing)
+    source = given.partition("=")[2]
     return UserError(
-        f"{given} lacks {', '.join(map(str, missing))}; only safetensors are read (diffusers' "
-        "save_pretrained writes them). If the download was interrupted, repeat it: "
-        f"`hf download {given.partition('=')[2]}`"
+        f"{given} lacks {', '.join(map(str, missing))}{read if weights else ''}. "
+        + (
+            "Copy the folder again, as a whole"
+            if Path(source).is_dir()
+            else f"If the download was interrupted, repeat it: `hf download {source}`"
+        )
     )
 
 
@@ -165,6 +172,14 @@ def read_config(file: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{file} does not hold the settings of a model: fetch it again")
     return config
+
+
+def read_switch(file: Path, key: str, default: bool) -> bool:
+    """A switch in a config of diffusers. Raises UserError if it is neither true nor false."""
+    value = read_config(file).get(key, default)
+    if not isinstance(value, bool):
+        raise UserError(f"{file}: {key} is {value!r}: it must be true or false")
+    return value
 
 
 # ------------------------------------------------------------------ networks

@@ -229,7 +229,11 @@ class PromptToPrompt(Task):
     def _without_words(self, example: Example) -> list[str]:
         """That the data set has no words for `{words}`. One example without any is none."""
         asks = "{words}" in self.blend_words
-        return ["task.blend_words: no example has {words}"] if asks and not example.words else []
+        none = (
+            "task.blend_words={words}: no example that is edited has blended words: choose more of "
+            'them, or give task.blend_words=""'
+        )
+        return [none] if asks and not example.words else []
 
     def edit(
         self,

@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
-from sde_edit.errors import NotFiniteError
+from sde_edit.errors import NotFiniteError, UserError
 from sde_edit.models.stable_diffusion_xl import StableDiffusionXL
 from tests.numerics.diffusers_pipelines import (
     CLOSE,
@@ -34,6 +34,16 @@ def encodes_empty(tiny_xl, tmp_path):
     shutil.copytree(tiny_xl, tmp_path, dirs_exist_ok=True)
     change(tmp_path / "model_index.json", force_zeros_for_empty_prompt=False)
     return tmp_path
+
+
+@pytest.mark.parametrize(("file", "key"), [
+    ("model_index.json", "force_zeros_for_empty_prompt"), ("vae/config.json", "force_upcast"),
+])  # fmt: skip
+def test_a_switch_that_is_no_switch_is_refused(tiny_xl, tmp_path, file, key):
+    shutil.copytree(tiny_xl, tmp_path, dirs_exist_ok=True)
+    change(tmp_path / file, **{key: "no"})
+    with pytest.raises(UserError, match=rf"{file}: {key} is 'no': it must be true or false"):
+        StableDiffusionXL(str(tmp_path), 64).load("cpu", "float64")
 
 
 def reference(folder):

@@ -145,6 +145,14 @@ def test_a_bad_entry_is_named(tmp_path: Path, changes: dict[str, Any], message: 
         pie_bench(tmp_path).ids()
 
 
+def test_an_id_that_a_mapping_file_has_twice_is_named(tmp_path: Path) -> None:
+    write_mapping(tmp_path, {"a": entry(0), "b": entry(1)})
+    file = tmp_path / "mapping_file.json"
+    file.write_text(file.read_text().replace('"b"', '"a"'))
+    with pytest.raises(UserError, match=r"mapping_file\.json: a is there more than once"):
+        pie_bench(tmp_path).ids()
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"mask": "1 2 3"}, "a: mask must be pairs"),
     ({"mask": "1 two"}, "a: mask must be whole numbers"),

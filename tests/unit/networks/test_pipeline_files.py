@@ -424,6 +424,12 @@ def test_an_interrupted_download_is_told_how_to_be_repeated(hub, folder):
         digest("someone/model")
 
 
+def test_a_folder_of_ones_own_that_is_not_whole_is_to_be_copied_again(folder):
+    (folder / WEIGHTS[0]).unlink()
+    with pytest.raises(UserError, match=r"lacks .*unet.*only safetensors.*Copy the folder again"):
+        digest(str(folder))
+
+
 def test_errors_of_the_hub_are_explained(hub):
     import httpx
     from huggingface_hub.errors import RepositoryNotFoundError
