@@ -147,16 +147,14 @@ def checkpoint_digest(files: Mapping[str, Path], given: str) -> str:
 
 
 def _lacks(given: str, missing: Sequence[Path]) -> UserError:
+    source = given.partition("=")[2]
+    again = f"If the download was interrupted, repeat it: `hf download {source}`"
+    if Path(source).is_dir():
+        again = "Copy the folder again, as a whole"
     read = "; only safetensors are read (diffusers' save_pretrained writes them)"
     weights = any(file.suffix == ".safetensors" for file in missing)
-    source = given.partition("=")[2]
     return UserError(
-        f"{given} lacks {', '.join(map(str, missing))}{read if weights else ''}. "
-        + (
-            "Copy the folder again, as a whole"
-            if Path(source).is_dir()
-            else f"If the download was interrupted, repeat it: `hf download {source}`"
-        )
+        f"{given} lacks {', '.join(map(str, missing))}{read if weights else ''}. {again}"
     )
 
 

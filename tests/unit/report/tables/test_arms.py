@@ -96,6 +96,17 @@ def test_nfe_goes_across_where_an_arm_costs_double(store):
     assert line(table, "fid", "EDICT \N{MINUS SIGN} DDIM")["20"].verdict == "worse"
 
 
+def test_a_group_is_named_by_its_value_and_its_key(store):
+    """As `small masks`, but a number comes last."""
+    fill_nfe(store)
+    by_steps = NFE | {"runs": {"task": ["sample"], "steps": [10, 20], "seed": [0]}}
+    by_steps |= {"arms": NFE["arms"][:1], "column": "seed"}
+    found = build_table(by_steps | {"group": "steps"}, store.runs()).columns
+    assert [column.group for column in found] == ["steps 10", "steps 20"]
+    found = build_table(by_steps | {"group": "task", "column": "steps"}, store.runs()).columns
+    assert [column.group for column in found] == ["sample task", "sample task"]
+
+
 def test_nfe_counts_images_made_elsewhere_once_and_needs_a_sampler(store):
     fill_nfe(store)
     arms = [*NFE["arms"], {"label": "tool", "set": {"sampler": "external"}}]
